@@ -1,0 +1,41 @@
+"""TensorFlow side of the official `dnnlib`: networks, pickles, custom ops and small helpers."""
+
+from . import network, ops, tfutil
+from .network import Network
+from .tfutil import (
+    assert_tf_initialized,
+    convert_images_from_uint8,
+    convert_images_to_uint8,
+    exp2,
+    flatten,
+    init_tf,
+    init_uninitialized_vars,
+    is_tf_expression,
+    lerp,
+    lerp_clip,
+    log2,
+    run,
+    set_vars,
+    shape_to_list,
+)
+
+__all__ = [
+    "Network",
+    "assert_tf_initialized",
+    "convert_images_from_uint8",
+    "convert_images_to_uint8",
+    "exp2",
+    "flatten",
+    "init_tf",
+    "init_uninitialized_vars",
+    "is_tf_expression",
+    "lerp",
+    "lerp_clip",
+    "log2",
+    "network",
+    "ops",
+    "run",
+    "set_vars",
+    "shape_to_list",
+    "tfutil",
+]

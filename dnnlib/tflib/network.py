@@ -1,0 +1,279 @@
+"""`Network`: the official StyleGAN2 network class, as a thin layer over a Keras model.
+
+A network is found by the dotted name of its class (`func_name`), built with `static_kwargs`, and keeps everything the
+official scripts use: `run`, `get_output_for`, `components`, `vars`, `clone`, pickling, and the rest. `Network.model` is
+the Keras model itself.
+"""
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib import util
+
+from . import network_report, network_state
+from .network_run import NetworkRunner
+from .scope import VariableSource, variables_from
+from .tfutil import lerp
+
+
+class Network:
+    """A network of the official code: `Network("G", func_name="training.networks_stylegan2.G_main", **kwargs)`.
+
+    Attributes:
+        name: name of the network, e.g. 'Gs'.
+        model: the Keras model.
+        static_kwargs: the arguments that the network was built with.
+        components: sub-networks by name (`mapping` and `synthesis` of a generator), themselves networks.
+        vars: all variables by their official local name, in the official order. `own_vars`: those outside of the
+            components. `trainables`: those that are trained.
+        input_names, input_shapes, output_names, output_shapes: channels first, None for the minibatch axis.
+            `input_shape`, `output_shape`: of the first. `num_inputs`, `num_outputs`: how many.
+    """
+
+    def __init__(self, name: str | None = None, func_name: Any = None, **static_kwargs: Any):
+        """Builds a new network with random initial values.
+
+        Args:
+            name: name of the network; None is the name of the function.
+            func_name: dotted name of a network class, or the class.
+            static_kwargs: its arguments.
+
+        Raises:
+            TypeError, ValueError: unknown or impossible arguments.
+        """
+        model_class = _model_class(func_name)
+        name = model_class.__name__ if name is None else name
+        with variables_from(None):
+            model = model_class(name=name, **static_kwargs)
+        self._set(model, static_kwargs, static_kwargs)
+
+    def _set(
+        self,
+        model: Any,
+        static_kwargs: dict[str, Any],
+        build_kwargs: dict[str, Any],
+        pickled: "network_state.NetworkState | None" = None,
+    ) -> None:
+        """Fills the fields from a model.
+
+        build_kwargs: arguments to rebuild the model; more than static_kwargs where a pickle's source declares other
+        defaults. pickled: the state that a pickle held, None for networks built here; it gives
+        function name and source when the network is written again.
+        """
+        self.model = model
+        self.name = model.name
+        self.scope = model.name
+        self.static_kwargs = util.EasyDict(static_kwargs)
+        self._build_kwargs = dict(build_kwargs)
+        self.pickled_state = None if pickled is None else replace(pickled, variables={})
+        self.vars = model.named_variables()
+        self.own_vars = model.own_variables()
+        self.trainables = OrderedDict((name, var) for name, var in self.vars.items() if var.trainable)
+        self.var_global_to_local = OrderedDict((f"{self.name}/{name}", name) for name in self.vars)
+        self.input_names, self.input_shapes = list(model.io_inputs), [list(s) for s in model.io_inputs.values()]
+        self.output_names, self.output_shapes = list(model.io_outputs), [list(s) for s in model.io_outputs.values()]
+        self.input_shape, self.output_shape = self.input_shapes[0], self.output_shapes[0]
+        self.num_inputs, self.num_outputs = len(self.input_shapes), len(self.output_shapes)
+        self._variants: dict[str, Any] = {}
+        self._runner = NetworkRunner(self)
+        self.components = util.EasyDict()
+        for key, component in model.components.items():
+            net = object.__new__(Network)
+            state = pickled.components.get(key) if pickled is not None else None
+            kwargs = component.get_config()
+            del kwargs["name"]
+            net._set(component, kwargs if state is None else state.static_kwargs, kwargs, state)
+            self.components[key] = net
+
+    # ------------------------------------------------------------------------
+    # Running.
+
+    def get_output_for(self, *in_expr: Any, return_as_list: bool = False, **dynamic_kwargs: Any) -> Any:
+        """The outputs for tensors: differentiable, eager or inside a `tf.function`.
+
+        Args:
+            in_expr: the inputs in order; labels may be None or left out, which is all zeros.
+            return_as_list: return a list even for a single output.
+            dynamic_kwargs: any argument of the network, for this call only.
+        """
+        if not 1 <= len(in_expr) <= self.num_inputs or in_expr[0] is None:
+            raise ValueError(f"{self.name}: expected inputs {', '.join(self.input_names)}, got {len(in_expr)}")
+        call_kwargs, build_kwargs = self._split_kwargs(dynamic_kwargs)
+        outputs = self._variant(build_kwargs)(*in_expr, **call_kwargs)
+        if return_as_list:
+            return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
+        return outputs
+
+    def run(self, *in_arrays: Any, **kwargs: Any) -> Any:
+        """The outputs for NumPy arrays, as NumPy arrays, computed in minibatches. See `network_run`."""
+        return self._runner.run(*in_arrays, **kwargs)
+
+    def _split_kwargs(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Divides arguments into those of the call and those that need a model built with them."""
+        parameters = inspect.signature(type(self.model).call).parameters.values()
+        of_call = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+        call_kwargs = {key: value for key, value in kwargs.items() if key in of_call}
+        return call_kwargs, {key: value for key, value in kwargs.items() if key not in of_call}
+
+    def _variant(self, build_kwargs: dict[str, Any]) -> Any:
+        """The model with other arguments but the same variables."""
+        if not build_kwargs:
+            return self.model
+        key = repr(sorted(build_kwargs.items()))
+        if key not in self._variants:
+            source = VariableSource(f"{self.name} with {build_kwargs}", self.vars)
+            with variables_from(source):
+                self._variants[key] = type(self.model)(name=self.name, **{**self._build_kwargs, **build_kwargs})
+            source.finish(all_used=False)
+        return self._variants[key]
+
+    # ------------------------------------------------------------------------
+    # Variables.
+
+    def find_var(self, var_or_local_name: Any) -> Any:
+        """The variable of a local name. A variable is returned as it is."""
+        if not isinstance(var_or_local_name, str):
+            return var_or_local_name
+        if var_or_local_name not in self.vars:
+            raise KeyError(f"{self.name} has no variable {var_or_local_name!r}")
+        return self.vars[var_or_local_name]
+
+    def get_var(self, var_or_local_name: Any) -> np.ndarray:
+        """The value of a variable."""
+        return self.find_var(var_or_local_name).numpy()
+
+    def set_var(self, var_or_local_name: Any, new_value: Any) -> None:
+        """Gives a variable a new value."""
+        variable = self.find_var(var_or_local_name)
+        variable.assign(tf.cast(new_value, variable.dtype))
+
+    def copy_vars_from(self, src_net: "Network") -> None:
+        """Copies the values of all variables that `src_net` has, too."""
+        _copy(src_net.vars, self.vars)
+
+    def copy_own_vars_from(self, src_net: "Network") -> None:
+        """Like `copy_vars_from`, without the components."""
+        _copy(src_net.own_vars, self.own_vars)
+
+    def copy_trainables_from(self, src_net: "Network") -> None:
+        """Like `copy_vars_from`, only what is trained."""
+        _copy(src_net.trainables, self.trainables)
+
+    def reset_vars(self) -> None:
+        """Draws new initial values for all variables."""
+        _copy(Network(self.name, func_name=type(self.model), **self._build_kwargs).vars, self.vars)
+
+    def reset_own_vars(self) -> None:
+        """Draws new initial values for the variables outside of the components."""
+        _copy(Network(self.name, func_name=type(self.model), **self._build_kwargs).vars, self.own_vars)
+
+    def reset_trainables(self) -> None:
+        """Draws new initial values for what is trained."""
+        _copy(Network(self.name, func_name=type(self.model), **self._build_kwargs).vars, self.trainables)
+
+    # ------------------------------------------------------------------------
+    # Other networks from this one.
+
+    def clone(self, name: str | None = None, **new_static_kwargs: Any) -> "Network":
+        """A network of its own with the same values; `new_static_kwargs` change or add arguments."""
+        values = {key: np.asarray(var.numpy()) for key, var in self.vars.items()}
+        source = VariableSource(f"clone of {self.name}", values)
+        build_kwargs = {**self._build_kwargs, **new_static_kwargs}
+        with variables_from(source):
+            model = type(self.model)(name=name or self.name, **build_kwargs)
+        source.finish(all_used=False)
+        net = object.__new__(Network)
+        net._set(model, {**self.static_kwargs, **new_static_kwargs}, build_kwargs, self.pickled_state)
+        return net
+
+    def convert(self, new_func_name: Any, new_name: str | None = None, **new_static_kwargs: Any) -> "Network":
+        """A network of another class with the same arguments, and the values of all variables of the same name."""
+        net = Network(new_name or self.name, func_name=new_func_name, **{**self.static_kwargs, **new_static_kwargs})
+        net.copy_vars_from(self)
+        return net
+
+    def setup_as_moving_average_of(
+        self, src_net: "Network", beta: Any = 0.99, beta_nontrainable: Any = 0.0
+    ) -> Callable[[], None]:
+        """Returns a function (`tflib.run` calls it, too) that moves the variables towards those of `src_net`.
+
+        beta: weight of the old value in each step, for what is trained; beta_nontrainable: for the rest. Numbers,
+        tensors or variables.
+        """
+
+        def update() -> None:
+            for name, variable in self.vars.items():
+                if name in src_net.vars:
+                    old, new = tf.convert_to_tensor(variable), tf.convert_to_tensor(src_net.vars[name])
+                    weight = beta if name in self.trainables else beta_nontrainable
+                    variable.assign(lerp(new, old, tf.cast(weight, old.dtype)))
+
+        return update
+
+    # ------------------------------------------------------------------------
+    # Reports.
+
+    def list_layers(self) -> list[tuple[str, list[int | None], list[Any]]]:
+        """Layers in order: (name, output shape, trained variables)."""
+        return network_report.list_layers(self)
+
+    def list_ops(self) -> list[str]:
+        """Names of the layers: what there is in place of TensorFlow 1 graph nodes."""
+        return [name for name, _shape, _vars in self.list_layers()]
+
+    def print_layers(self, title: str | None = None, hide_layers_with_no_params: bool = False) -> None:
+        """Prints the official table of layers, parameters, output and weight shapes."""
+        print(network_report.format_layers(self, title, hide_layers_with_no_params))
+
+    # ------------------------------------------------------------------------
+    # Pickling.
+
+    def __getstate__(self) -> dict[str, Any]:
+        return network_state.to_dict(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._set_pickled(network_state.from_dict(state))
+
+    def _set_pickled(self, state: "network_state.NetworkState") -> None:
+        plan = network_state.plan(state)
+        source = VariableSource(f"network {state.name!r}", plan.values)
+        with variables_from(source):
+            model = _model_class(plan.class_name)(name=state.name, **plan.build_kwargs)
+        source.finish()
+        self._set(model, plan.static_kwargs, plan.build_kwargs, state if plan.keep_source else None)
+
+    @classmethod
+    def from_state(cls, state: "network_state.NetworkState") -> "Network":
+        """The network of a checked state. Raises as `network_state.plan`, and for variables that do not fit."""
+        net = object.__new__(cls)
+        net._set_pickled(state)
+        return net
+
+    def __repr__(self) -> str:
+        return f"<Network {self.name}: {type(self.model).__name__}, {len(self.vars)} variables>"
+
+
+def _model_class(func_name: Any) -> Any:
+    """The network class of a dotted name."""
+    if func_name is None:
+        raise ValueError("Network: func_name must name a network, e.g. 'training.networks_stylegan2.G_main'")
+    model_class = util.get_obj_by_name(func_name) if isinstance(func_name, str) else func_name
+    if not (inspect.isclass(model_class) and issubclass(model_class, tf.keras.Model)):
+        raise ValueError(f"Network: {func_name!r} is not a network")
+    return model_class
+
+
+def _copy(source: dict[str, Any], target: dict[str, Any]) -> None:
+    shared = [name for name in target if name in source]
+    wrong = [name for name in shared if tuple(target[name].shape) != tuple(source[name].shape)]
+    if wrong:
+        shapes = (f"  {name}: {list(source[name].shape)} -> {list(target[name].shape)}" for name in wrong)
+        raise ValueError("Variables of different shapes cannot be copied:\n" + "\n".join(shapes))
+    for name in shared:
+        target[name].assign(tf.convert_to_tensor(source[name]))

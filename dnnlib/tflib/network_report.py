@@ -1,0 +1,105 @@
+"""The official table of a network's layers: names, parameters, output shapes, weight shapes."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from .scope import recorded_rows
+
+if TYPE_CHECKING:
+    from .network import Network
+
+Layer = tuple[str, list[int | None], list[Any]]
+
+
+def list_layers(net: "Network") -> list[Layer]:
+    """Layers in the order of computation: (name, output shape, trained variables).
+
+    Inputs, variables outside of layers and outputs are listed, too, as officially.
+    """
+    rows = _trace(net)
+    layers: list[Layer] = []
+    _add_network(net, "", rows, layers)
+    return layers
+
+
+def _trace(net: "Network") -> dict[str, list[int | None]]:
+    """Output shapes (channels first) of all steps, by tracing the network once with an open minibatch size."""
+    specs = [tf.TensorSpec(shape, tf.float32) for shape in net.input_shapes]
+    kwargs = {"randomize_noise": False} if "randomize_noise" in net._split_kwargs({"randomize_noise": 0})[0] else {}
+    with recorded_rows() as rows:
+        tf.function(lambda *inputs: net.model(*inputs, **kwargs)).get_concrete_function(*specs)
+    prefix = net.model._scope_path
+    result = {}
+    for path, shape in rows:
+        local = path.removeprefix(prefix).lstrip("/") if prefix else path
+        shape = shape.as_list()
+        if len(shape) == 4:
+            shape = [shape[0], shape[3], shape[1], shape[2]]  # NHWC -> NCHW
+        result.setdefault(local, shape)
+    return result
+
+
+def _add_network(net: "Network", prefix: str, rows: dict[str, list[int | None]], layers: list[Layer]) -> None:
+    is_component = bool(prefix)
+    variables = {name: var for name, var in net.vars.items() if "/" not in name}
+    for name, shape in zip(net.input_names, net.input_shapes, strict=True):
+        layers.append((prefix + name, shape, []))
+    own_rows: list[Layer] = [(prefix + name, list(var.shape), []) for name, var in variables.items()]
+    if not is_component:
+        layers.extend(own_rows)
+    components = {component.name + "/": component for component in net.components.values()}
+    done: set[str] = set()
+    for path, shape in rows.items():
+        if not path.startswith(prefix):
+            continue
+        local = path[len(prefix) :]
+        component = next((start for start in components if local.startswith(start)), None)
+        if component is None:
+            layers.append((path, shape, _trained_in(net, local)))
+        elif component not in done:
+            done.add(component)
+            _add_network(components[component], prefix + component, rows, layers)
+    for name, shape in zip(net.output_names, net.output_shapes, strict=True):
+        layers.append((prefix + name, shape, []))
+    if is_component:
+        layers.extend(own_rows)
+
+
+def _trained_in(net: "Network", scope: str) -> list[Any]:
+    return [var for name, var in net.trainables.items() if name.startswith(scope + "/")]
+
+
+def format_layers(net: "Network", title: str | None = None, hide_layers_with_no_params: bool = False) -> str:
+    """The table as text, with an empty line before and after."""
+    table = [[title or net.name, "Params", "OutputShape", "WeightShape"], ["---"] * 4]
+    for name, shape, trained in list_layers(net):
+        num_params = sum(int(np.prod(var.shape)) for var in trained)
+        if num_params == 0 and hide_layers_with_no_params:
+            continue
+        weights = [var for var in trained if _leaf(var) == "weight"]
+        weights.sort(key=lambda var: len(_path(var)))
+        if not weights and len(trained) == 1:
+            weights = trained
+        weight_shape = _format_shape(weights[0].shape) if weights else "-"
+        table.append([name, str(num_params) if num_params else "-", _format_shape(shape), weight_shape])
+    total = sum(int(np.prod(var.shape)) for var in net.trainables.values())
+    table += [["---"] * 4, ["Total", str(total), "", ""]]
+    widths = [max(len(row[column]) for row in table) for column in range(4)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+    return "\n".join(["", *lines, ""])
+
+
+def _path(variable: Any) -> str:
+    return getattr(variable, "path", variable.name)
+
+
+def _leaf(variable: Any) -> str:
+    return _path(variable).split("/")[-1].split(":")[0]
+
+
+def _format_shape(shape: Any) -> str:
+    """A shape as TensorFlow 1 printed it: (?, 512), (512,), ()."""
+    sizes = ["?" if size is None else str(size) for size in shape]
+    return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"

@@ -1,0 +1,132 @@
+"""Running a network on NumPy arrays: minibatches, compiled functions, several GPUs."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib import util
+
+if TYPE_CHECKING:
+    from .network import Network
+
+
+class NetworkRunner:
+    """Compiles a network once per set of arguments and input shapes, and feeds it minibatches."""
+
+    def __init__(self, net: "Network"):
+        self.net = net
+        self.functions: dict[Any, Any] = {}
+
+    def run(
+        self,
+        *in_arrays: Any,
+        input_transform: dict[str, Any] | None = None,
+        output_transform: dict[str, Any] | None = None,
+        return_as_list: bool = False,
+        print_progress: bool = False,
+        minibatch_size: int | None = None,
+        num_gpus: int = 1,
+        assume_frozen: bool = False,
+        **dynamic_kwargs: Any,
+    ) -> Any:
+        """Runs the network and returns NumPy arrays: one, or a tuple if there are several outputs.
+
+        Args:
+            in_arrays: the inputs in order, first axis N; labels may be None or left out, which is all zeros.
+            input_transform: `dict(func=f, **kwargs)`: `f(*inputs, **kwargs)` makes the inputs of the network.
+            output_transform: the same for the outputs, e.g. `dict(func=tflib.convert_images_to_uint8)`.
+            return_as_list: return a list even for a single output.
+            print_progress: print the number of items done.
+            minibatch_size: items per call; None is all at once.
+            num_gpus: GPUs that share each minibatch, which must be a multiple of it.
+            assume_frozen: has no effect; the official meaning is that variables will not change any more.
+            dynamic_kwargs: arguments of the network, for this call only. Tensors and arrays among them are the same
+                for all items.
+        """
+        net = self.net
+        arrays = [None if array is None else np.asarray(array) for array in in_arrays]
+        if not 1 <= len(arrays) <= net.num_inputs or arrays[0] is None:
+            raise ValueError(f"{net.name}.run: expected inputs {', '.join(net.input_names)}, got {len(arrays)}")
+        num_items = len(arrays[0])
+        for name, array in zip(net.input_names, arrays, strict=False):
+            if array is not None and len(array) != num_items:
+                raise ValueError(f"{net.name}.run: {name} has {len(array)} items, {net.input_names[0]} has {num_items}")
+        if num_items == 0:
+            raise ValueError(f"{net.name}.run: no items")
+        minibatch_size = minibatch_size or num_items
+        _check_gpus(num_gpus, min(minibatch_size, num_items))
+
+        fixed, fed = _split_fed(dynamic_kwargs, net)
+        function = self._function(fixed, input_transform, output_transform, num_gpus)
+        pieces: list[list[np.ndarray]] = []
+        for begin in range(0, num_items, minibatch_size):
+            if print_progress:
+                print(f"\r{begin} / {num_items}", end="", flush=True)
+            batch = [None if array is None else tf.constant(array[begin : begin + minibatch_size]) for array in arrays]
+            pieces.append([output.numpy() for output in function(batch, fed)])
+        if print_progress:
+            print(f"\r{num_items} / {num_items}")
+        outputs = [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*pieces, strict=True)]
+        if return_as_list:
+            return outputs
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _function(self, kwargs: dict, input_transform: dict | None, output_transform: dict | None, num_gpus: int) -> Any:
+        key = repr((sorted(kwargs.items()), _key(input_transform), _key(output_transform), num_gpus))
+        if key not in self.functions:
+            self.functions[key] = tf.function(
+                lambda batch, fed: self._outputs(batch, {**kwargs, **fed}, input_transform, output_transform, num_gpus)
+            )
+        return self.functions[key]
+
+    def _outputs(self, batch: list, kwargs: dict, input_transform: Any, output_transform: Any, num_gpus: int) -> list:
+        inputs = _transform(input_transform, batch)
+        if num_gpus == 1:
+            outputs = self.net.get_output_for(*inputs, return_as_list=True, **kwargs)
+        else:
+            split = [[None] * num_gpus if x is None else tf.split(x, num_gpus) for x in inputs]
+            parts = []
+            for gpu, gpu_inputs in enumerate(zip(*split, strict=True)):
+                with tf.device(f"/GPU:{gpu}"):
+                    parts.append(self.net.get_output_for(*gpu_inputs, return_as_list=True, **kwargs))
+            outputs = [tf.concat(part, axis=0) for part in zip(*parts, strict=True)]
+        return _transform(output_transform, outputs)
+
+
+def _split_fed(kwargs: dict[str, Any], net: "Network") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divides arguments into those compiled in and those fed, so that another psi needs no new compilation."""
+    of_call, _ = net._split_kwargs(kwargs)
+    fed = {}
+    for key, value in of_call.items():
+        if isinstance(value, float) and value not in (0.0, 1.0):
+            fed[key] = tf.constant(value, tf.float32)
+        elif isinstance(value, (np.ndarray, list)):
+            fed[key] = tf.nest.map_structure(tf.constant, value)
+        elif tf.is_tensor(value):
+            fed[key] = value
+    return {key: value for key, value in kwargs.items() if key not in fed}, fed
+
+
+def _transform(transform: dict[str, Any] | None, tensors: list) -> list:
+    if transform is None:
+        return tensors
+    kwargs = dict(transform)
+    func = kwargs.pop("func")
+    func = util.get_obj_by_name(func) if isinstance(func, str) else func
+    result = func(*tensors, **kwargs)
+    return list(result) if isinstance(result, (list, tuple)) else [result]
+
+
+def _key(transform: dict[str, Any] | None) -> Any:
+    return None if transform is None else sorted((key, repr(value)) for key, value in transform.items())
+
+
+def _check_gpus(num_gpus: int, minibatch_size: int) -> None:
+    if num_gpus == 1:
+        return
+    available = len(tf.config.list_logical_devices("GPU"))
+    if not 1 <= num_gpus <= available:
+        raise ValueError(f"num_gpus={num_gpus}: this machine has {available} GPUs for TensorFlow")
+    if minibatch_size % num_gpus:
+        raise ValueError(f"minibatch size {minibatch_size} must be a multiple of num_gpus={num_gpus}")

@@ -1,0 +1,243 @@
+"""The state of a pickled network: what official pickles hold, how a network is built from it, and how it is written.
+
+A pickle holds the name of a build function and the source text of its module. The source is never executed. The build
+function's name and signature (read as syntax, not run), the static arguments and the variables say which network it is.
+"""
+
+import ast
+import warnings
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import network_families
+from .pickle_reader import PickledNetwork
+
+if TYPE_CHECKING:
+    from .network import Network
+
+STATE_VERSION = 4  # the version of StyleGAN2, which we write
+READABLE_VERSIONS = (2, 3, 4, 5)  # ProGAN, StyleGAN, StyleGAN2, StyleGAN2-ADA
+
+# Source of networks built here: it lets the official repository, which executes it, build them with its own code.
+_IMPORT_SOURCE = '"""Networks of this pickle are those of the official module."""\n\nfrom {module} import *\n'
+
+
+class NetworkStateError(ValueError):
+    """A pickled network that is damaged or cannot be built. The message says what is wrong."""
+
+
+@dataclass
+class NetworkState:
+    """A checked network state.
+
+    values of `variables` are arrays; `components` are states, too. `source` is the text of the build module, which is
+    only ever read.
+    """
+
+    name: str
+    func_name: str
+    source: str
+    static_kwargs: dict[str, Any]
+    variables: dict[str, Any]
+    components: dict[str, "NetworkState"] = field(default_factory=dict)
+    version: int = STATE_VERSION
+
+
+# ----------------------------------------------------------------------------
+# Reading.
+
+
+def from_dict(raw: Any) -> NetworkState:
+    """Checks a raw state: a dict as pickles hold it. Components may be dicts or networks that were built before.
+
+    Raises NetworkStateError.
+    """
+    if not isinstance(raw, dict):
+        raise NetworkStateError(f"the state of a network must be a dict, got {type(raw).__name__}")
+    version = raw.get("version")
+    if version not in READABLE_VERSIONS or isinstance(version, bool):
+        raise NetworkStateError(f"network state version {version!r} is not known, expected one of {READABLE_VERSIONS}")
+    expected = {"name": str, "build_func_name": str, "build_module_src": str, "static_kwargs": dict, "variables": list}
+    for key, kind in expected.items():
+        if not isinstance(raw.get(key), kind):
+            raise NetworkStateError(f"{key!r} must be a {kind.__name__}, got {type(raw.get(key)).__name__}")
+    components = raw.get("components", {})
+    if not isinstance(components, dict):
+        raise NetworkStateError(f"'components' must be a dict, got {type(components).__name__}")
+    return NetworkState(
+        name=_checked_name(raw["name"]),
+        func_name=raw["build_func_name"],
+        source=raw["build_module_src"],
+        static_kwargs=_checked_kwargs(raw["static_kwargs"]),
+        variables=_checked_variables(raw["variables"]),
+        components={_checked_name(key): _component_state(component) for key, component in components.items()},
+        version=version,
+    )
+
+
+def _component_state(component: Any) -> NetworkState:
+    if isinstance(component, PickledNetwork):
+        return from_dict(component.state)
+    if hasattr(component, "pickled_state"):  # plain pickle.load builds components first; their variables are shared
+        return replace(component.pickled_state, variables=dict(component.vars))
+    raise NetworkStateError(f"a component of a network must be a network, got {type(component).__name__}")
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str) or not name or not all(c.isalnum() or c in "_-." for c in name) or len(name) > 200:
+        raise NetworkStateError(f"{name!r:.80} is not a name of a network")
+    return name
+
+
+def _checked_kwargs(kwargs: dict) -> dict[str, Any]:
+    """Arguments are numbers, strings, None, and lists or dicts of them."""
+
+    def checked(value: Any, depth: int) -> Any:
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, (list, tuple)) and depth < 4 and len(value) <= 1000:
+            return [checked(item, depth + 1) for item in value]
+        if isinstance(value, dict) and depth < 4 and len(value) <= 1000:
+            return {str(key): checked(item, depth + 1) for key, item in value.items()}
+        raise NetworkStateError(f"an argument of a network cannot be a {type(value).__name__}")
+
+    for key in kwargs:
+        if not isinstance(key, str):
+            raise NetworkStateError(f"{key!r:.80} is not a name of an argument")
+    return {key: checked(value, 0) for key, value in kwargs.items()}
+
+
+def _checked_variables(variables: list) -> dict[str, np.ndarray]:
+    result: dict[str, np.ndarray] = {}
+    for item in variables:
+        if not isinstance(item, (tuple, list)) or len(item) != 2 or not isinstance(item[0], str):
+            raise NetworkStateError("'variables' must be pairs of a name and an array")
+        name, value = item
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            value = np.float32(value)
+        if not isinstance(value, (np.ndarray, np.generic)) or value.dtype.kind not in "fiu":
+            raise NetworkStateError(f"variable {name!r:.80} is not an array of numbers")
+        if name in result:
+            raise NetworkStateError(f"variable {name!r:.80} occurs twice")
+        result[name] = value
+    return result
+
+
+# ----------------------------------------------------------------------------
+# Building.
+
+
+@dataclass
+class BuildPlan:
+    """How to build the network of a state.
+
+    class_name: dotted name of the network class. static_kwargs: as they are kept and written again. build_kwargs: all
+    arguments, with defaults that the source declares differently and the arguments of components. values: of all
+    variables. keep_source: whether the network is written again with the source it came with.
+    """
+
+    class_name: str
+    static_kwargs: dict[str, Any]
+    build_kwargs: dict[str, Any]
+    values: dict[str, Any]
+    keep_source: bool
+
+
+def plan(state: NetworkState) -> BuildPlan:
+    """Decides how to build the network of a state.
+
+    Raises NetworkStateError for a network that does not exist here, named with the reason.
+    """
+    try:
+        defaults = source_defaults(state.source)
+        family = network_families.identify(state.func_name, defaults)
+        class_name, static_kwargs, build_kwargs = family.arguments(state.func_name, state.static_kwargs, defaults)
+        values = dict(state.variables)
+        for key, component in state.components.items():
+            component_class, _, component_kwargs = family.arguments(
+                component.func_name, component.static_kwargs, source_defaults(component.source)
+            )
+            build_kwargs = family.merge_component(build_kwargs, key, component_class, component_kwargs)
+            values.update((f"{component.name}/{name}", value) for name, value in component.variables.items())
+        implied = family.implied_variables(class_name)
+        values.update((name, value) for name, value in implied.items() if name not in values)
+    except network_families.UnsupportedNetworkError as error:
+        raise NetworkStateError(f"network {state.name!r} ({state.func_name}): {error}") from None
+    return BuildPlan(class_name, static_kwargs, build_kwargs, values, family.keeps_source)
+
+
+def source_defaults(source: str) -> dict[str, dict[str, Any]]:
+    """Literal argument defaults of all top-level functions of a source text, which is parsed but never executed.
+
+    Defaults that are no literals are left out. A source that does not parse gives nothing.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # old sources use escapes that are deprecated
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    functions: dict[str, dict[str, Any]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            positional = [*node.args.posonlyargs, *node.args.args]
+            pairs = list(zip(positional[len(positional) - len(node.args.defaults) :], node.args.defaults, strict=True))
+            pairs += [(arg, value) for arg, value in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if value]
+            functions[node.name] = {arg.arg: _literal(value) for arg, value in pairs if _literal(value) is not _NO_LITERAL}
+    return functions
+
+
+_NO_LITERAL = object()
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.LShift, ast.Mult, ast.Pow)):  # such as 16 << 10
+        left, right = _literal(node.left), _literal(node.right)
+        if not all(isinstance(x, (int, float)) and abs(x) < 1 << 20 for x in (left, right)):
+            return _NO_LITERAL
+        if isinstance(node.op, ast.Mult):
+            return left * right
+        if not (isinstance(left, int) and isinstance(right, int) and 0 <= right <= 30):
+            return _NO_LITERAL
+        return left << right if isinstance(node.op, ast.LShift) else left**right
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return _NO_LITERAL
+
+
+# ----------------------------------------------------------------------------
+# Writing.
+
+
+def to_dict(net: "Network") -> dict[str, Any]:
+    """The official state, version 4, of a network: plain dicts, lists, strings, numbers, arrays and components."""
+    if net.pickled_state is not None:
+        func_name, source = net.pickled_state.func_name, net.pickled_state.source
+    else:
+        model_class = type(net.model)
+        func_name = model_class.__name__
+        module = network_families.official_module(func_name, model_class.__module__)
+        source = _IMPORT_SOURCE.format(module=module)
+    return {
+        "version": STATE_VERSION,
+        "name": net.name,
+        "static_kwargs": _plain(net.static_kwargs),
+        "components": dict(net.components),
+        "build_module_src": source,
+        "build_func_name": func_name,
+        "variables": [(name, np.asarray(var.numpy())) for name, var in net.own_vars.items()],
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Plain Python values: official readers know no others."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,271 @@
+"""A reader of official network pickles that executes nothing in them.
+
+Unpickling is running a small program that may call any function by name. Here it may name only what network pickles
+need (`ALLOWED`), and even that is replaced by stand-ins which check their arguments: networks become dicts, arrays
+become NumPy arrays of plain numbers. Everything else is refused by module and name.
+"""
+
+import io
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import numpy as np
+
+
+class UnsafePickleError(pickle.UnpicklingError):
+    """A pickle asks for something outside of the allow-list."""
+
+
+class DamagedPickleError(pickle.UnpicklingError):
+    """A file that is no complete, consistent network pickle."""
+
+
+def load(file: BinaryIO, name: str) -> Any:
+    """Reads a pickle. Networks in it come out as `PickledNetwork`, arrays as NumPy arrays, containers as they are.
+
+    Args:
+        file: an open binary file.
+        name: the file's name, for messages.
+
+    Raises:
+        UnsafePickleError: it asks for something that network pickles do not need; the message names it.
+        DamagedPickleError: truncated, altered, or not a pickle at all.
+    """
+    try:
+        if not file.seekable():
+            file = io.BytesIO(file.read())
+        head = file.read(512)
+        file.seek(0)
+    except OSError as error:
+        raise DamagedPickleError(f"{name}: cannot be read: {error.strerror or error}") from None
+    _check_kind(head, name)
+    try:
+        return _finish(_Unpickler(file, encoding="latin1").load(), {}, 0)
+    except UnsafePickleError as error:
+        raise UnsafePickleError(f"{name}: {error}") from None
+    except Exception as error:  # the content is hostile until proven otherwise: any exception means damage
+        reason = " ".join(str(error).split())[:200]
+        raise DamagedPickleError(
+            f"{name}: damaged or not a network pickle ({type(error).__name__}{': ' + reason if reason else ''}). "
+            "If it was downloaded, delete it and download it again."
+        ) from None
+
+
+def _check_kind(head: bytes, name: str) -> None:
+    text = head.lstrip()[:100].lower()
+    if not head:
+        raise DamagedPickleError(f"{name}: the file is empty, expected a network pickle")
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise DamagedPickleError(
+            f"{name}: this is a web page, not a network pickle; the download was answered by an error or log-in page"
+        )
+    if text.startswith(b"version https://git-lfs"):
+        raise DamagedPickleError(f"{name}: this is a git-LFS pointer, not the file; run 'git lfs pull'")
+    if head.startswith(b"PK\x03\x04"):
+        raise DamagedPickleError(f"{name}: this is a zip file (a PyTorch checkpoint?), expected a network pickle")
+    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")):
+        raise DamagedPickleError(f"{name}: this file is compressed; unpack it first")
+
+
+# ----------------------------------------------------------------------------
+# Stand-ins for what a pickle may name.
+
+
+class PickledNetwork:
+    """A network object of a pickle: its state and nothing else."""
+
+    __slots__ = ("state",)
+
+    def __new__(cls, *args: Any) -> "PickledNetwork":
+        if args:
+            raise ValueError("a network is created with arguments")
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, dict):
+            raise ValueError("the state of a network is not a dict")
+        self.state = state
+
+
+class _Array:
+    """An array under construction: pickles create it empty and then set its state."""
+
+    __slots__ = ("value",)
+
+    def __setstate__(self, state: Any) -> None:
+        _version, shape, dtype, fortran_order, data = state
+        self.value = _array(shape, dtype, data, fortran_order)
+
+
+class _Dtype:
+    """A data type under construction."""
+
+    __slots__ = ("code", "order")
+
+    def __init__(self, code: Any, *_flags: Any):
+        if code not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"):
+            raise ValueError(f"arrays of type {code!r:.40} do not occur in network pickles")
+        self.code = code
+        self.order = "<"
+
+    def __setstate__(self, state: Any) -> None:
+        if state[1] not in ("<", ">", "|", "="):
+            raise ValueError(f"unknown byte order {state[1]!r:.40}")
+        self.order = state[1]
+
+    def make(self) -> np.dtype:
+        return np.dtype(self.order + self.code)
+
+
+def _array(shape: Any, dtype: Any, data: Any, fortran_order: Any) -> np.ndarray:
+    if not isinstance(shape, tuple) or not all(type(n) is int and 0 <= n < 1 << 40 for n in shape) or len(shape) > 8:
+        raise ValueError(f"impossible array shape {shape!r:.80}")
+    if not isinstance(dtype, _Dtype):
+        raise ValueError("array without a data type")
+    if isinstance(data, str):  # pickles of Python 2
+        data = data.encode("latin1")
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise ValueError("array without data")
+    return np.frombuffer(data, dtype.make()).reshape(shape, order="F" if fortran_order else "C")
+
+
+def _reconstruct(cls: Any, _shape: Any, _type: Any) -> _Array:
+    if not isinstance(cls, _Name):
+        raise ValueError("unknown kind of array")
+    return _Array()
+
+
+def _scalar(dtype: Any, data: Any) -> np.generic:
+    return _array((), dtype, data, False)[()]
+
+
+def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    return _array(shape, dtype, data, order == "F")
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    if not isinstance(text, str) or encoding != "latin1":
+        raise ValueError("unexpected encoding")
+    return text.encode("latin1")
+
+
+def _reconstructor(cls: Any, base: Any, _state: Any) -> Any:
+    if isinstance(base, _Name) and cls in (PickledNetwork, _EasyDict):
+        return cls()
+    raise ValueError("unexpected object")
+
+
+class _EasyDict(dict):
+    """Stands for dnnlib.util.EasyDict. It has nothing but items."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, dict):
+            raise ValueError("unexpected state of a dict")
+        self.update(state)
+
+
+class _OrderedDict(_EasyDict):
+    __slots__ = ()
+
+    def __init__(self, items: Any = ()):
+        super().__init__(OrderedDict(items))
+
+
+class _Name:
+    """A name that pickles mention only as an argument (`ndarray`, `object`). It can neither be called nor changed."""
+
+    __slots__ = ()
+
+
+class _Call:
+    """A function that pickles may call, and that they cannot change."""
+
+    __slots__ = ("_func",)
+
+    def __init__(self, func: Callable[..., Any]):
+        object.__setattr__(self, "_func", func)
+
+    def __call__(self, *args: Any) -> Any:
+        return self._func(*args)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ValueError("unexpected state of a function")
+
+
+_MULTIARRAY = {"_reconstruct": _Call(_reconstruct), "scalar": _Call(_scalar)}
+_NUMERIC = {"_frombuffer": _Call(_frombuffer)}
+ALLOWED: dict[str, dict[str, Any]] = {
+    "dnnlib.tflib.network": {"Network": PickledNetwork},  # StyleGAN, StyleGAN2, StyleGAN2-ADA
+    "tfutil": {"Network": PickledNetwork},  # ProGAN
+    "dnnlib.util": {"EasyDict": _EasyDict},
+    "numpy": {"ndarray": _Name(), "dtype": _Call(_Dtype)},
+    "numpy.core.multiarray": _MULTIARRAY,
+    "numpy._core.multiarray": _MULTIARRAY,
+    "numpy.core.numeric": _NUMERIC,
+    "numpy._core.numeric": _NUMERIC,
+    "_codecs": {"encode": _Call(_encode)},
+    "copy_reg": {"_reconstructor": _Call(_reconstructor)},
+    "copyreg": {"_reconstructor": _Call(_reconstructor)},
+    "__builtin__": {"object": _Name()},
+    "builtins": {"object": _Name()},
+    "collections": {"OrderedDict": _OrderedDict},
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        if (module_name, global_name) == ("network", "Network"):
+            raise UnsafePickleError("a network of the Theano version of ProGAN, which this version cannot build")
+        try:
+            return ALLOWED[module_name][global_name]
+        except KeyError:
+            raise UnsafePickleError(
+                f"refused: the pickle asks for {module_name}.{global_name}, which no network needs. "
+                "Nothing in it was executed."
+            ) from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise UnsafePickleError("refused: the pickle refers to objects outside of it")
+
+
+_MAX_DEPTH = 50
+_MAX_OBJECTS = 1_000_000
+
+
+def _finish(value: Any, done: dict[int, Any], depth: int) -> Any:
+    """Replaces array stand-ins by arrays, everywhere. Shared parts are visited once; cycles and towers are refused."""
+    if isinstance(value, _Array):
+        return value.value
+    if value is None or isinstance(value, (bool, int, float, str, bytes, np.ndarray, np.generic)):
+        return value
+    if id(value) in done:
+        if done[id(value)] is _UNFINISHED:
+            raise ValueError("an object contains itself")
+        return done[id(value)]
+    if depth > _MAX_DEPTH or len(done) > _MAX_OBJECTS:
+        raise ValueError("objects are nested too deeply")
+    done[id(value)] = _UNFINISHED
+    if isinstance(value, PickledNetwork):
+        value.state = _finish(value.state, done, depth + 1)
+        result = value
+    elif isinstance(value, dict):
+        result = {_key(key): _finish(item, done, depth + 1) for key, item in value.items()}
+    elif isinstance(value, (list, tuple)):
+        result = type(value)(_finish(item, done, depth + 1) for item in value)
+    else:
+        raise ValueError(f"objects of type {type(value).__name__.strip('_')} do not belong here")
+    done[id(value)] = result
+    return result
+
+
+_UNFINISHED = object()
+
+
+def _key(key: Any) -> Any:
+    if not isinstance(key, (str, int)):
+        raise ValueError("a key of a dict is neither a string nor a number")
+    return key

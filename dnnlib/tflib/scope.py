@@ -1,0 +1,233 @@
+"""Official variable names for Keras layers.
+
+The official networks name a variable by the scopes it is created in: `G_synthesis/64x64/Conv0_up/weight`. Here a scope
+is a Keras layer: `Scoped` layers create their variables and their sub-layers when they are constructed, in the
+official order, and keep them as attributes of the same names. The name of a variable is the path of attributes that
+leads to it.
+
+While a network is constructed, a `VariableSource` decides where its variables come from: without one they are created
+with their initializers; with one they get values from a file, or are those of another network. Every name and shape is
+compared.
+"""
+
+import contextlib
+import contextvars
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+KERAS_3 = hasattr(tf.keras, "name_scope")
+
+_path: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("official_scope", default=())
+_source: contextvars.ContextVar["VariableSource | None"] = contextvars.ContextVar("variable_source", default=None)
+_rows: contextvars.ContextVar[list | None] = contextvars.ContextVar("layer_rows", default=None)
+
+# ----------------------------------------------------------------------------
+# Initializers. `init(shape, dtype)`.
+
+
+def zeros(shape: tuple[int, ...], dtype: Any = None, **_kwargs: Any) -> tf.Tensor:
+    """Initial value 0."""
+    return tf.zeros(shape, dtype or tf.float32)
+
+
+def ones(shape: tuple[int, ...], dtype: Any = None, **_kwargs: Any) -> tf.Tensor:
+    """Initial value 1."""
+    return tf.ones(shape, dtype or tf.float32)
+
+
+def random_normal(stddev: float = 1.0) -> Callable[..., tf.Tensor]:
+    """Normal numbers of mean 0, drawn from TensorFlow's global generator (`tflib.init_tf` seeds it)."""
+    return lambda shape, dtype=None, **_kwargs: tf.random.normal(shape, stddev=stddev, dtype=dtype or tf.float32)
+
+
+# ----------------------------------------------------------------------------
+# Where variables come from.
+
+
+class VariableMismatchError(ValueError):
+    """The variables of a network and those it was given differ. The message lists every difference."""
+
+
+class VariableSource:
+    """Gives the variables of a network under construction, by official name.
+
+    A value that is a NumPy array becomes a new variable; a value that is a variable is shared, as TensorFlow 1 did for
+    a second use of a variable scope. Names and shapes that do not fit are collected and raised as one by `finish`.
+    """
+
+    def __init__(self, origin: str, values: Mapping[str, Any]):
+        """origin: what the values come from, for messages (a file, a network)."""
+        self.origin = origin
+        self.values = values
+        self.problems: list[str] = []
+        self.used: set[str] = set()
+
+    def provide(self, layer: "Scoped", path: str, name: str, shape: tuple[int, ...], trainable: bool) -> Any:
+        """Returns the variable `path`, which `layer` wants to have under `name`."""
+        self.used.add(path)
+        value = self.values.get(path)
+        if value is None:
+            self.problems.append(f"{path}: missing, the network needs shape {list(shape)}")
+        elif tuple(value.shape) != shape:
+            self.problems.append(f"{path}: has shape {list(value.shape)}, the network needs {list(shape)}")
+            value = None
+        if value is not None and not isinstance(value, (np.ndarray, np.generic)):
+            return value
+        initializer = zeros if value is None else _constant(value)
+        return layer.add_weight(name=name, shape=shape, initializer=initializer, trainable=trainable)
+
+    def finish(self, all_used: bool = True) -> None:
+        """Raises VariableMismatchError if anything did not fit; with `all_used`, also if anything is left over."""
+        unused = [path for path in self.values if path not in self.used] if all_used else []
+        problems = self.problems + [f"{path}: not part of the network" for path in unused]
+        if problems:
+            raise VariableMismatchError(f"{self.origin}: variables do not fit the network:\n  " + "\n  ".join(problems))
+
+
+def _constant(value: np.ndarray) -> Callable[..., tf.Tensor]:
+    # Values keep their own scale: dtype is float32 in every official file; other float types are converted here.
+    return lambda shape, dtype=None, **_kwargs: tf.constant(value, dtype=dtype or tf.float32)
+
+
+@contextlib.contextmanager
+def variables_from(source: VariableSource | None) -> Iterator[None]:
+    """Inside, networks are constructed as roots of their own names, with variables from `source`."""
+    tokens = _source.set(source), _path.set(())
+    try:
+        yield
+    finally:
+        _path.reset(tokens[1])
+        _source.reset(tokens[0])
+
+
+# ----------------------------------------------------------------------------
+# Scopes.
+
+
+def _keras_scope(name: str) -> contextlib.AbstractContextManager:
+    """Keras' own name scope, so that `variable.path` (Keras 2: `variable.name`) tells the official name as well."""
+    return tf.keras.name_scope(name) if KERAS_3 else tf.name_scope(name)
+
+
+@contextlib.contextmanager
+def _child_path(name: str) -> Iterator[None]:
+    token = _path.set((*_path.get(), name))
+    try:
+        yield
+    finally:
+        _path.reset(token)
+
+
+class Scoped(tf.keras.layers.Layer):
+    """A Keras layer whose variables and sub-layers exist from construction on and carry official names.
+
+    Sub-classes take `name` and keyword arguments, create variables with `add_variable` and sub-layers with `add_child`
+    in the official order, and implement `call`. Their constructor arguments are their configuration.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Scoped":
+        layer = super().__new__(cls, *args, **kwargs)
+        bound = inspect.signature(cls.__init__).bind(layer, *args, **kwargs)
+        config = OrderedDict(bound.arguments)
+        for parameter in bound.signature.parameters.values():  # `**kwargs` are arguments like the others
+            if parameter.kind is parameter.VAR_KEYWORD:
+                config.update(config.pop(parameter.name, {}))
+        config.pop("self", None)
+        object.__setattr__(layer, "_scoped_config", dict(config))
+        return layer
+
+    def __init__(self, name: str):
+        super().__init__(name=name, autocast=False)
+        self._member_names: tuple[str, ...] = ()
+        self._scope_path = "/".join(_path.get())
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor arguments."""
+        return {"name": self.name, **self._scoped_config}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Scoped":
+        """Rebuilds the layer from its constructor arguments."""
+        return cls(**config)
+
+    def add_variable(
+        self,
+        name: str,
+        shape: tuple[int, ...] | list[int],
+        initializer: Callable[..., tf.Tensor] = zeros,
+        trainable: bool = True,
+    ) -> Any:
+        """Creates the variable `name` of this scope (or takes it from the active source) and returns it."""
+        shape = tuple(int(size) for size in shape)
+        path = "/".join((*_path.get(), name))
+        source = _source.get()
+        with contextlib.nullcontext() if KERAS_3 else _keras_scope(self.name):
+            if source is None:
+                variable = self.add_weight(name=name, shape=shape, initializer=initializer, trainable=trainable)
+            else:
+                variable = source.provide(self, path, name, shape, trainable)
+        return self._add_member(name, variable)
+
+    def add_child(self, layer_class: type["Scoped"], name: str, **kwargs: Any) -> Any:
+        """Creates the sub-layer `name` inside this scope and returns it."""
+        with _keras_scope(self.name), _child_path(name):
+            child = layer_class(name=name, **kwargs)
+        return self._add_member(name, child)
+
+    def _add_member(self, name: str, member: Any) -> Any:
+        setattr(self, name, member)
+        self._member_names = (*self._member_names, name)
+        return member
+
+    def named_variables(self) -> "OrderedDict[str, Any]":
+        """All variables below this scope by their official names, in the official order."""
+        result: OrderedDict[str, Any] = OrderedDict()
+        for name in self._member_names:
+            member = getattr(self, name)
+            if isinstance(member, Scoped):
+                result.update((f"{name}/{path}", variable) for path, variable in member.named_variables().items())
+            else:
+                result[name] = member
+        return result
+
+    def own_variables(self) -> "OrderedDict[str, Any]":
+        """The variables that this scope holds itself or through layers that are no networks."""
+        result: OrderedDict[str, Any] = OrderedDict()
+        for name in self._member_names:
+            member = getattr(self, name)
+            if isinstance(member, tf.keras.Model):
+                continue
+            if isinstance(member, Scoped):
+                result.update((f"{name}/{path}", variable) for path, variable in member.own_variables().items())
+            else:
+                result[name] = member
+        return result
+
+    def row(self, tensor: tf.Tensor, name: str = "") -> tf.Tensor:
+        """Notes a result of this scope, or of the step `name` in it, as one line of the layer table; returns it."""
+        rows = _rows.get()
+        if rows is not None:
+            rows.append(("/".join(part for part in (self._scope_path, name) if part), tensor.shape))
+        return tensor
+
+
+@contextlib.contextmanager
+def recorded_rows() -> Iterator[list[tuple[str, tf.TensorShape]]]:
+    """Inside, every `Scoped.row` is added to the list that this context gives: (official name, shape)."""
+    rows: list[tuple[str, tf.TensorShape]] = []
+    token = _rows.set(rows)
+    try:
+        yield rows
+    finally:
+        _rows.reset(token)
+
+
+def is_recording_rows() -> bool:
+    """True inside `recorded_rows`."""
+    return _rows.get() is not None

@@ -1,0 +1,145 @@
+"""TensorFlow helpers with the names of the official `tflib`, and their meaning without graphs and sessions."""
+
+import os
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+_initialized = False
+
+
+def init_tf(config_dict: dict[str, Any] | None = None) -> None:
+    """Seeds the random number generators and applies settings.
+
+    Args:
+        config_dict: of the official keys, `rnd.np_random_seed` (int or None) and `rnd.tf_random_seed` (int, 'auto'
+            to draw it from NumPy, or None) act, and `env.NAME` sets an environment variable. The session options
+            (`gpu_options.*`, `graph_options.*`) have no meaning any more and are ignored.
+    """
+    global _initialized
+    cfg = {"rnd.np_random_seed": None, "rnd.tf_random_seed": "auto", "gpu_options.allow_growth": True}
+    cfg.update(config_dict or {})
+    for key, value in cfg.items():
+        if key.startswith("env."):
+            os.environ[key.removeprefix("env.")] = str(value)
+    if cfg["rnd.np_random_seed"] is not None:
+        np.random.seed(cfg["rnd.np_random_seed"])
+    tf_random_seed = cfg["rnd.tf_random_seed"]
+    if tf_random_seed == "auto":
+        if _initialized and not config_dict:
+            return
+        tf_random_seed = int(np.random.randint(1 << 31))
+    if tf_random_seed is not None:
+        tf.random.set_seed(tf_random_seed)
+        random.seed(tf_random_seed)
+    if cfg["gpu_options.allow_growth"] and not _initialized:
+        for device in tf.config.list_physical_devices("GPU"):
+            try:
+                tf.config.experimental.set_memory_growth(device, True)
+            except RuntimeError:  # the device is in use already, with the settings it has
+                break
+    _initialized = True
+
+
+def assert_tf_initialized() -> None:
+    """Nothing has to be initialized any more. Kept for scripts that call it."""
+
+
+def init_uninitialized_vars(target_vars: Any = None) -> None:
+    """Variables have their values from the start. Kept for scripts that call it."""
+
+
+def is_tf_expression(x: Any) -> bool:
+    """True for tensors and variables of TensorFlow and Keras."""
+    return isinstance(x, (tf.Tensor, tf.Variable)) or tf.is_tensor(x) or hasattr(x, "__tf_tensor__")
+
+
+def shape_to_list(shape: Iterable[Any]) -> list[int | None]:
+    """A shape as a list of int or None."""
+    return tf.TensorShape(shape).as_list()
+
+
+def flatten(x: tf.Tensor) -> tf.Tensor:
+    """All elements of a tensor as a vector."""
+    return tf.reshape(x, [-1])
+
+
+def log2(x: tf.Tensor) -> tf.Tensor:
+    """Logarithm of base 2."""
+    return tf.math.log(x) * np.float32(1.0 / np.log(2.0))
+
+
+def exp2(x: tf.Tensor) -> tf.Tensor:
+    """2 to the power of x."""
+    return tf.exp(x * np.float32(np.log(2.0)))
+
+
+def lerp(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+    """Linear interpolation: a at t = 0, b at t = 1."""
+    return a + (b - a) * t
+
+
+def lerp_clip(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+    """Linear interpolation with t clipped to [0, 1]."""
+    return a + (b - a) * tf.clip_by_value(t, 0.0, 1.0)
+
+
+def run(fetches: Any, *_args: Any, **_kwargs: Any) -> Any:
+    """Values of tensors and variables as NumPy arrays, in the nesting given. Functions (update ops) are called."""
+    return tf.nest.map_structure(_evaluate, fetches)
+
+
+def _evaluate(x: Any) -> Any:
+    if callable(x) and not is_tf_expression(x):
+        return run(x())
+    return x.numpy() if is_tf_expression(x) else x
+
+
+def set_vars(var_to_value_dict: dict[Any, Any] | Iterable[tuple[Any, Any]]) -> None:
+    """Assigns values to variables.
+
+    TensorFlow 2 variables cannot be keys of a dict, so besides a dict (keyed by `var.ref()`, or by Keras variables) a
+    list of pairs (variable, value) is taken.
+    """
+    pairs = var_to_value_dict.items() if hasattr(var_to_value_dict, "items") else var_to_value_dict
+    for var, value in pairs:
+        var = var.deref() if hasattr(var, "deref") else var
+        var.assign(tf.cast(value, var.dtype))
+
+
+def convert_images_from_uint8(
+    images: tf.Tensor, drange: tuple[float, float] = (-1, 1), nhwc_to_nchw: bool = False
+) -> tf.Tensor:
+    """uint8 images to float32 with 0 and 255 mapped to the ends of `drange`; optionally `[N,H,W,C]` to `[N,C,H,W]`."""
+    images = tf.cast(images, tf.float32)
+    if nhwc_to_nchw:
+        images = tf.transpose(images, [0, 3, 1, 2])  # [N, C, H, W]
+    return images * ((drange[1] - drange[0]) / 255) + drange[0]
+
+
+def convert_images_to_uint8(
+    images: tf.Tensor,
+    drange: tuple[float, float] = (-1, 1),
+    nchw_to_nhwc: bool = False,
+    shrink: int = 1,
+) -> tf.Tensor:
+    """Float images `[N, C, H, W]` to uint8, rounding half up and clipping.
+
+    drange: the values that become 0 and 255. shrink: box-average by this factor first. nchw_to_nhwc: `[N, H, W, C]` out.
+    """
+    images = tf.cast(images, tf.float32)
+    if shrink > 1:
+        n, c, h, w = images.shape
+        images = tf.reshape(images, [-1 if n is None else n, c, h // shrink, shrink, w // shrink, shrink])
+        images = tf.reduce_mean(images, axis=[3, 5])  # [N, C, H / shrink, W / shrink]
+    if nchw_to_nhwc:
+        images = tf.transpose(images, [0, 2, 3, 1])  # [N, H, W, C]
+    scale = 255 / (drange[1] - drange[0])
+    images = images * scale + (0.5 - drange[0] * scale)
+    return tf.saturate_cast(images, tf.uint8)
+
+
+UpdateOp = Callable[[], None]

@@ -1,0 +1,111 @@
+"""Golden data made by running the official code, and the rules by which its inputs and variables are generated.
+
+`tests/goldens` holds the few cases that the tests need. A larger set in the same format can be checked by setting
+STYLEGAN2_GOLDENS to its folder.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+GOLDENS = Path(os.environ.get("STYLEGAN2_GOLDENS") or Path(__file__).parent / "goldens")
+
+
+def index(folder: str, name: str) -> dict[str, Any]:
+    """A JSON file of a golden folder."""
+    return json.loads((GOLDENS / folder / name).read_text())
+
+
+def arrays(folder: str, name: str) -> dict[str, np.ndarray]:
+    """All arrays of an NPZ file of a golden folder."""
+    with np.load(GOLDENS / folder / name) as npz:
+        return {key: npz[key] for key in npz.files}
+
+
+def rnd(seed: int, *shape: int) -> np.ndarray:
+    """The random input that goldens call rnd(seed, *shape)."""
+    return np.random.RandomState(seed).randn(*shape).astype(np.float32)
+
+
+def _seeded(text: str, shape: Iterable[int]) -> np.ndarray:
+    state = np.random.RandomState(zlib.crc32(text.encode()) & 0xFFFFFFFF)
+    return np.asarray(state.randn(*shape)).astype(np.float32)
+
+
+def variable_value(salt: str, name: str, shape: Iterable[int]) -> np.ndarray:
+    """The value of the variable `name` (local name in the whole network) of a golden network."""
+    leaf = name.split("/")[-1]
+    in_mapping = "G_mapping/Dense" in name
+    if leaf == "dlatent_avg":
+        scale = 0.5
+    elif leaf.startswith("noise") and leaf != "noise_strength":
+        scale = 1.0
+    elif leaf == "noise_strength" or name.endswith("Noise/weight"):
+        scale = 0.1
+    elif leaf == "mod_bias":
+        scale = 0.1
+    elif leaf == "bias":
+        scale = 10.0 if in_mapping else 0.1
+    elif leaf == "weight":
+        scale = 100.0 if in_mapping else 1.0
+    else:  # const, mod_weight
+        scale = 1.0
+    return _seeded(salt + name, shape) * np.float32(scale)
+
+
+def set_variables(variables: dict[str, Any], salt: str, lod: float = 0.0) -> None:
+    """Gives all variables of a network their golden values."""
+    for name, variable in variables.items():
+        if name.split("/")[-1] == "lod":
+            variable.assign(lod)
+        else:
+            variable.assign(variable_value(salt, name, variable.shape))
+
+
+def set_lod(variables: dict[str, Any], lod: float) -> None:
+    """Sets every `lod` of a network."""
+    for name, variable in variables.items():
+        if name.split("/")[-1] == "lod":
+            variable.assign(lod)
+
+
+def close(actual: Any, golden: np.ndarray, tolerance: float) -> None:
+    """Asserts max |difference| <= tolerance * max(1, max |golden|)."""
+    actual = np.asarray(actual)
+    assert actual.shape == golden.shape, (actual.shape, golden.shape)
+    error = np.max(np.abs(actual.astype(np.float64) - golden), initial=0)
+    bound = tolerance * max(1.0, np.max(np.abs(golden), initial=0))
+    assert error <= bound, f"max difference {error:.3e} > {bound:.3e}"
+
+
+def close_relative(actual: Any, golden: np.ndarray, tolerance: float) -> None:
+    """Asserts max |difference| <= tolerance * max |golden|."""
+    actual = np.asarray(actual)
+    assert actual.shape == golden.shape, (actual.shape, golden.shape)
+    error = np.max(np.abs(actual.astype(np.float64) - golden), initial=0)
+    bound = tolerance * np.max(np.abs(golden), initial=0)
+    assert error <= bound + 1e-30, f"max difference {error:.3e} > {bound:.3e}"
+
+
+def check_gradients(
+    names: list[str], gradients: list[np.ndarray | None], shapes: list[tuple], golden: dict[str, np.ndarray], prefix: str
+) -> None:
+    """Compares gradients with the golden norms, projections and full arrays under `prefix` ('grad1/')."""
+    largest = golden[prefix + "norm"].max()
+    for i, (name, gradient, shape) in enumerate(zip(names, gradients, shapes, strict=True)):
+        gradient = np.zeros(shape) if gradient is None else np.asarray(gradient, np.float64)
+        norm = golden[prefix + "norm"][i]
+        if norm < 1e-4 * largest:
+            continue
+        bound = 1e-3 * norm + 1e-6
+        assert abs(np.linalg.norm(gradient) - norm) <= bound, (prefix, name, np.linalg.norm(gradient), norm)
+        projection = np.sum(gradient * _seeded("proj:" + name, shape).astype(np.float64))
+        assert abs(projection - golden[prefix + "proj"][i]) <= bound, (prefix, name, projection)
+        full = golden.get(f"{prefix}full/{name}")
+        if full is not None:
+            assert np.linalg.norm(gradient - full) <= bound, (prefix, name)

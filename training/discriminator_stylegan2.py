@@ -1,0 +1,302 @@
+"""Discriminators of StyleGAN2: `D_stylegan2` (configs e and f) and the growing `D_stylegan` (configs b to d)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.tflib.ops.upfirdn_2d import downsample_2d
+from dnnlib.tflib.scope import Scoped
+
+from .growing import STRUCTURES, DiscriminatorSteps, grow_discriminator, resolve_structure
+from .layers import Conv2D, Dense, minibatch_stddev_layer
+from .network_model import (
+    NetworkModel,
+    check_choice,
+    check_common,
+    check_sizes,
+    feature_maps,
+    prepare_labels,
+    reject_unknown_kwargs,
+    resolution_log2_of,
+)
+from .synthesis_stylegan2 import ARCHITECTURES
+
+
+class FromRGB(Conv2D):
+    """1x1 convolution from image channels, with bias and activation."""
+
+    def __init__(self, name: str, *, in_fmaps: int, fmaps: int, act: str):
+        super().__init__(name, in_fmaps=in_fmaps, fmaps=fmaps, kernel=1, act=act)
+
+
+class DiscriminatorBlock(Scoped):
+    """The layers of one resolution: optional `FromRGB`, `Conv0`, `Conv1_down` and, for resnet, `Skip`."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        in_fmaps: int,
+        fmaps: int,
+        act: str,
+        resample_kernel: Sequence[float] | None,
+        resnet: bool,
+        rgb_channels: int | None,
+    ):
+        super().__init__(name)
+        self.resnet = resnet
+        if rgb_channels is not None:
+            self.add_child(FromRGB, "FromRGB", in_fmaps=rgb_channels, fmaps=in_fmaps, act=act)
+        down = {"down": True, "resample_kernel": resample_kernel}
+        self.add_child(Conv2D, "Conv0", in_fmaps=in_fmaps, fmaps=in_fmaps, kernel=3, act=act)
+        self.add_child(Conv2D, "Conv1_down", in_fmaps=in_fmaps, fmaps=fmaps, kernel=3, act=act, **down)
+        if resnet:
+            self.add_child(Conv2D, "Skip", in_fmaps=in_fmaps, fmaps=fmaps, kernel=1, act=None, **down)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """x `[N, H, W, in]` -> `[N, H / 2, W / 2, fmaps]`."""
+        t = x
+        x = self.Conv1_down(self.Conv0(x))
+        if self.resnet:
+            x = (x + self.Skip(t)) * tf.cast(1 / np.sqrt(2), x.dtype)
+        return x
+
+
+class OutputBlock(Scoped):
+    """4x4: optional `FromRGB`, minibatch standard deviation, `Conv` and `Dense0`."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        in_fmaps: int,
+        conv_fmaps: int,
+        dense_fmaps: int,
+        act: str,
+        mbstd_group_size: int,
+        mbstd_num_features: int,
+        rgb_channels: int | None,
+    ):
+        super().__init__(name)
+        self.mbstd_group_size = mbstd_group_size
+        self.mbstd_num_features = mbstd_num_features
+        if rgb_channels is not None:
+            self.add_child(FromRGB, "FromRGB", in_fmaps=rgb_channels, fmaps=in_fmaps, act=act)
+        if mbstd_group_size > 1:
+            in_fmaps += mbstd_num_features
+        self.add_child(Conv2D, "Conv", in_fmaps=in_fmaps, fmaps=conv_fmaps, kernel=3, act=act)
+        self.add_child(Dense, "Dense0", in_fmaps=conv_fmaps * 16, fmaps=dense_fmaps, act=act)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """x `[N, 4, 4, in]` -> `[N, dense_fmaps]`."""
+        if self.mbstd_group_size > 1:
+            x = minibatch_stddev_layer(x, self.mbstd_group_size, self.mbstd_num_features, data_format="NHWC")
+            self.row(x, "MinibatchStddev")
+        x = self.Conv(x)
+        return self.Dense0(tf.transpose(x, [0, 3, 1, 2]))  # rows of the weight are in C, H, W order
+
+
+class _Discriminator(NetworkModel):
+    """What the two discriminators share: arguments, inputs and the conditional output."""
+
+    def _setup(self, num_channels: int, resolution: int, label_size: int, nonlinearity: str, dtype: str) -> None:
+        check_common(self.name, nonlinearity, dtype, num_channels=num_channels, label_size=label_size)
+        self.resolution_log2 = resolution_log2_of(self.name, resolution)
+        self.label_size = label_size
+        self.activation_dtype = dtype
+        self.set_io(
+            {"images_in": [None, num_channels, resolution, resolution], "labels_in": [None, label_size]},
+            {"scores_out": [None, 1]},
+        )
+
+    def _images(self, images_in: Any) -> tf.Tensor:
+        images = tf.cast(images_in, self.activation_dtype)
+        expected = self.io_inputs["images_in"]
+        if not images.shape.is_compatible_with(expected):
+            raise ValueError(f"{self.name}: images must have shape {['N', *expected[1:]]}, got {images.shape}")
+        return tf.transpose(images, [0, 2, 3, 1])  # [N, H, W, C]
+
+    def _scores(self, x: tf.Tensor, labels_in: Any) -> tf.Tensor:
+        """Scores `[N, 1]`; with labels, the score of the sample's class."""
+        scores = self.Output(x)
+        labels = prepare_labels(self.name, labels_in, self.label_size, tf.shape(x)[0], x.dtype)
+        if labels is None:
+            return scores
+        return self.row(tf.reduce_sum(scores * labels, axis=1, keepdims=True), "LabelSwitch")
+
+
+class D_stylegan2(_Discriminator, family="stylegan2-discriminator"):
+    """The StyleGAN2 discriminator: no progressive growing; input skips or residual blocks (section 4)."""
+
+    def __init__(
+        self,
+        name: str = "D",
+        *,
+        num_channels: int = 3,
+        resolution: int = 1024,
+        label_size: int = 0,
+        fmap_base: int = 16 << 10,
+        fmap_decay: float = 1.0,
+        fmap_min: int = 1,
+        fmap_max: int = 512,
+        architecture: str = "resnet",
+        nonlinearity: str = "lrelu",
+        mbstd_group_size: int = 4,
+        mbstd_num_features: int = 1,
+        dtype: str = "float32",
+        resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
+        **_kwargs: Any,
+    ):
+        """Builds the network.
+
+        Args:
+            name: name of the network.
+            num_channels: image channels.
+            resolution: image height and width.
+            label_size: number of labels; 0 for none.
+            fmap_base: feature maps times resolution / 2, before clipping.
+            fmap_decay: exponent by which feature maps fall with resolution.
+            fmap_min: least number of feature maps.
+            fmap_max: largest number of feature maps.
+            architecture: 'orig', 'skip' or 'resnet'.
+            nonlinearity: activation.
+            mbstd_group_size: samples per group of the minibatch standard deviation; 0 leaves it out.
+            mbstd_num_features: feature maps that it adds.
+            dtype: type of activations and output.
+            resample_kernel: FIR filter of downsampling; None: box.
+            _kwargs: none but the official graph options, ignored.
+        """
+        super().__init__(name)
+        reject_unknown_kwargs(type(self), _kwargs)
+        self._setup(num_channels, resolution, label_size, nonlinearity, dtype)
+        check_choice(name, "architecture", architecture, ARCHITECTURES)
+        check_sizes(name, mbstd_num_features=mbstd_num_features)
+        self.architecture = architecture
+        self.resample_kernel = resample_kernel
+        nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
+
+        for res in range(self.resolution_log2, 2, -1):
+            self.add_child(
+                DiscriminatorBlock,
+                f"{2**res}x{2**res}",
+                in_fmaps=nf(res - 1),
+                fmaps=nf(res - 2),
+                act=nonlinearity,
+                resample_kernel=resample_kernel,
+                resnet=architecture == "resnet",
+                rgb_channels=num_channels if self._has_rgb(res) else None,
+            )
+        self.add_child(
+            OutputBlock,
+            "4x4",
+            in_fmaps=nf(1),
+            conv_fmaps=nf(1),
+            dense_fmaps=nf(0),
+            act=nonlinearity,
+            mbstd_group_size=mbstd_group_size,
+            mbstd_num_features=mbstd_num_features,
+            rgb_channels=num_channels if self._has_rgb(2) else None,
+        )
+        self.add_child(Dense, "Output", in_fmaps=nf(0), fmaps=max(label_size, 1))
+
+    def _has_rgb(self, res: int) -> bool:
+        return self.architecture == "skip" or res == self.resolution_log2
+
+    def call(self, images_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:
+        """Images `[N, C, H, W]` (and labels `[N, label_size]`, None: zeros) to scores `[N, 1]`."""
+        images = self._images(images_in)
+        x = None
+        for res in range(self.resolution_log2, 1, -1):
+            scope = f"{2**res}x{2**res}"
+            block = getattr(self, scope)
+            if self._has_rgb(res):
+                y = block.FromRGB(images)
+                x = y if x is None else x + y
+            x = block(x)
+            if self.architecture == "skip" and res > 2:
+                images = downsample_2d(images, k=self.resample_kernel, data_format="NHWC")
+                self.row(images, f"{scope}/Downsample")
+        return self._scores(x, labels_in)
+
+
+class D_stylegan(_Discriminator, family="stylegan2-growing-discriminator"):
+    """The StyleGAN discriminator as of configs b to d; progressive growing."""
+
+    def __init__(
+        self,
+        name: str = "D",
+        *,
+        num_channels: int = 3,
+        resolution: int = 1024,
+        label_size: int = 0,
+        fmap_base: int = 16 << 10,
+        fmap_decay: float = 1.0,
+        fmap_min: int = 1,
+        fmap_max: int = 512,
+        nonlinearity: str = "lrelu",
+        mbstd_group_size: int = 4,
+        mbstd_num_features: int = 1,
+        dtype: str = "float32",
+        resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
+        structure: str = "auto",
+        **_kwargs: Any,
+    ):
+        """Builds the network. Arguments as in `D_stylegan2`, and `structure`, explained in `growing`."""
+        super().__init__(name)
+        reject_unknown_kwargs(type(self), _kwargs)
+        self._setup(num_channels, resolution, label_size, nonlinearity, dtype)
+        check_choice(name, "structure", structure, STRUCTURES)
+        check_sizes(name, mbstd_num_features=mbstd_num_features)
+        self.structure = structure
+        nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
+
+        self.add_variable("lod", [], trainable=False)
+        for res in range(self.resolution_log2, 1, -1):
+            level = self.resolution_log2 - res
+            if structure != "fixed" or level == 0:
+                self.add_child(
+                    FromRGB, f"FromRGB_lod{level}", in_fmaps=num_channels, fmaps=nf(res - 1), act=nonlinearity
+                )
+            if res > 2:
+                self.add_child(
+                    DiscriminatorBlock,
+                    f"{2**res}x{2**res}",
+                    in_fmaps=nf(res - 1),
+                    fmaps=nf(res - 2),
+                    act=nonlinearity,
+                    resample_kernel=resample_kernel,
+                    resnet=False,
+                    rgb_channels=None,
+                )
+        self.add_child(
+            OutputBlock,
+            "4x4",
+            in_fmaps=nf(1),
+            conv_fmaps=nf(1),
+            dense_fmaps=nf(0),
+            act=nonlinearity,
+            mbstd_group_size=mbstd_group_size,
+            mbstd_num_features=mbstd_num_features,
+            rgb_channels=None,
+        )
+        self.add_child(Dense, "Output", in_fmaps=nf(0), fmaps=max(label_size, 1))
+
+    def call(self, images_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:
+        """Images `[N, C, H, W]` (and labels `[N, label_size]`, None: zeros) to scores `[N, 1]`, at level `lod`."""
+
+        def downsample(images: tf.Tensor, row: str) -> tf.Tensor:
+            return self.row(downsample_2d(images, data_format="NHWC"), row)  # images shrink by box averages
+
+        steps = DiscriminatorSteps(
+            block=lambda x, res: getattr(self, f"{2**res}x{2**res}")(x),
+            fromrgb=lambda images, res: getattr(self, f"FromRGB_lod{self.resolution_log2 - res}")(images),
+            downsample=downsample,
+            shrink=lambda images, factor: downsample_2d(images, factor=factor, data_format="NHWC"),
+            row=self.row,
+        )
+        images = self._images(images_in)
+        lod = tf.convert_to_tensor(self.lod)
+        x = grow_discriminator(resolve_structure(self.structure), images, lod, self.resolution_log2, steps)
+        return self._scores(x, labels_in)

@@ -1,0 +1,207 @@
+"""The outer network of a generator: W averaging, style mixing and truncation around `mapping` and `synthesis`."""
+
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from dnnlib.tflib.scope import Scoped, random_normal
+from dnnlib.tflib.tfutil import lerp
+
+from .network_model import (
+    AS_BUILT,
+    GRAPH_ARGUMENTS,
+    NetworkModel,
+    as_built,
+    prepare_labels,
+    reject_unknown_kwargs,
+)
+
+
+class Generator(NetworkModel):
+    """latents `[N, latent_size]`, labels `[N, label_size]` -> images `[N, C, H, W]`.
+
+    Base of `networks_stylegan2.G_main` and `networks_stylegan.G_style`, which add their sub-networks and defaults.
+    Variables of its own: `lod`, the level of detail of progressive growing, and `dlatent_avg`, the average of W.
+    """
+
+    # Whether truncation without a cutoff covers all layers (StyleGAN2) or none (StyleGAN).
+    truncate_without_cutoff: ClassVar[bool] = True
+    truncation_row: ClassVar[str] = "Truncation/Lerp"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        mapping_class: type[NetworkModel],
+        synthesis_class: type[NetworkModel],
+        options: dict[str, Any],
+        kwargs: dict[str, Any],
+    ):
+        super().__init__(name)
+        reject_unknown_kwargs(type(self), kwargs)
+        kwargs = {key: value for key, value in kwargs.items() if key not in GRAPH_ARGUMENTS}
+        self.options = options
+        self.add_variable("lod", [], trainable=False)
+        self.add_variable("dlatent_avg", [kwargs.get("dlatent_size", 512)], trainable=False)
+        synthesis = self.add_child(synthesis_class, "G_synthesis", **kwargs)
+        mapping_kwargs = {"dlatent_broadcast": synthesis.num_layers, **kwargs}
+        mapping = self.add_child(mapping_class, "G_mapping", **mapping_kwargs)
+        self.set_io(mapping.io_inputs, synthesis.io_outputs)
+
+    @property
+    def components(self) -> dict[str, NetworkModel]:
+        return {"synthesis": self.G_synthesis, "mapping": self.G_mapping}
+
+    def call(
+        self,
+        latents_in: tf.Tensor,
+        labels_in: tf.Tensor | None = None,
+        *,
+        truncation_psi: Any = AS_BUILT,
+        truncation_cutoff: Any = AS_BUILT,
+        truncation_psi_val: Any = AS_BUILT,
+        truncation_cutoff_val: Any = AS_BUILT,
+        dlatent_avg_beta: Any = AS_BUILT,
+        style_mixing_prob: Any = AS_BUILT,
+        is_training: Any = AS_BUILT,
+        is_validation: Any = AS_BUILT,
+        return_dlatents: Any = AS_BUILT,
+        randomize_noise: Any = AS_BUILT,
+        noise: list[tf.Tensor] | None = None,
+    ) -> Any:
+        """Generates images. All keyword arguments default to what the network was built with.
+
+        Args:
+            latents_in: Z, `[N, latent_size]`.
+            labels_in: `[N, label_size]`; None is all zeros.
+            truncation_psi: 1 is no truncation, 0 the average image; None is no truncation.
+            truncation_cutoff: number of layers that are truncated; None is all of them (StyleGAN: none).
+            truncation_psi_val, truncation_cutoff_val: what replaces the two above where `is_validation`.
+            dlatent_avg_beta: decay of `dlatent_avg` per step in training; None or 1 keeps it.
+            style_mixing_prob: probability that a training image takes its last layers from a second latent.
+            is_training: W averaging and style mixing on, truncation off.
+            is_validation: use the `_val` arguments.
+            return_dlatents: return (images, dlatents) with dlatents `[N, layers, dlatent_size]` (StyleGAN2).
+            randomize_noise: fresh noise instead of the noise variables.
+            noise: one tensor `[N or 1, 1, H, W]` per noise variable, used in place of both.
+        """
+        option = self.options
+        psi = as_built(truncation_psi, option["truncation_psi"])
+        cutoff = as_built(truncation_cutoff, option["truncation_cutoff"])
+        if as_built(is_validation, option["is_validation"]):
+            psi = as_built(truncation_psi_val, option["truncation_psi_val"])
+            cutoff = as_built(truncation_cutoff_val, option["truncation_cutoff_val"])
+
+        latents_in = tf.convert_to_tensor(latents_in)
+        if as_built(is_training, option["is_training"]):
+            dlatents = self.G_mapping(latents_in, labels_in)
+            self._update_average(dlatents, as_built(dlatent_avg_beta, option["dlatent_avg_beta"]))
+            dlatents = self._mix_styles(
+                dlatents, latents_in, labels_in, as_built(style_mixing_prob, option["style_mixing_prob"])
+            )
+        else:
+            dlatents = self._truncate(self.G_mapping(latents_in, labels_in), psi, cutoff)
+
+        synthesis_kwargs = {"randomize_noise": randomize_noise, "noise": noise}
+        if hasattr(self.G_synthesis, "lod"):
+            # As officially, rendering sets the level of detail of the sub-network.
+            self.G_synthesis.lod.assign(tf.convert_to_tensor(self.lod))
+        images = self.G_synthesis(dlatents, **synthesis_kwargs)
+        return (images, dlatents) if as_built(return_dlatents, option["return_dlatents"]) else images
+
+    def _update_average(self, dlatents: tf.Tensor, beta: Any) -> None:
+        if beta is None or (not tf.is_tensor(beta) and beta == 1):
+            return
+        batch_avg = tf.reduce_mean(tf.cast(dlatents[:, 0], tf.float32), axis=0)  # [dlatent_size]
+        self.dlatent_avg.assign(lerp(batch_avg, tf.convert_to_tensor(self.dlatent_avg), beta))
+
+    def _mix_styles(self, dlatents: tf.Tensor, latents: tf.Tensor, labels: Any, prob: Any) -> tf.Tensor:
+        """Style mixing regularization (StyleGAN, section 3.1): layers from a random one on take a second latent."""
+        if prob is None or (not tf.is_tensor(prob) and prob <= 0):
+            return dlatents
+        dlatents2 = self.G_mapping(tf.random.normal(tf.shape(latents), dtype=latents.dtype), labels)
+        num_layers = dlatents.shape[1]
+        layer_idx = tf.range(num_layers)[tf.newaxis, :, tf.newaxis]  # [1, layers, 1]
+        cur_layers = num_layers - tf.cast(tf.convert_to_tensor(self.lod), tf.int32) * 2
+        mixing_cutoff = tf.cond(
+            tf.random.uniform([], 0.0, 1.0) < prob,
+            lambda: tf.random.uniform([], 1, cur_layers, dtype=tf.int32),
+            lambda: cur_layers,
+        )
+        return tf.where(layer_idx < mixing_cutoff, dlatents, dlatents2)
+
+    def _truncate(self, dlatents: tf.Tensor, psi: Any, cutoff: Any) -> tf.Tensor:
+        """Truncation trick (StyleGAN, appendix B): W moves towards its average, in the first `cutoff` layers."""
+        if psi is None or (not tf.is_tensor(psi) and psi == 1):
+            return dlatents
+        if cutoff is None and not self.truncate_without_cutoff:
+            return dlatents
+        layer_psi = tf.ones([1, dlatents.shape[1], 1]) * tf.cast(psi, tf.float32)  # [1, layers, 1]
+        if cutoff is not None:
+            layer_idx = tf.range(dlatents.shape[1])[tf.newaxis, :, tf.newaxis]
+            layer_psi = tf.where(layer_idx < cutoff, layer_psi, tf.ones_like(layer_psi))
+        average = tf.cast(tf.convert_to_tensor(self.dlatent_avg), dlatents.dtype)
+        return self.row(lerp(average, dlatents, tf.cast(layer_psi, dlatents.dtype)), self.truncation_row)
+
+
+class Synthesis(NetworkModel):
+    """Base of the synthesis networks: dlatents `[N, layers, dlatent_size]` -> images `[N, C, H, W]`.
+
+    Keeps the noise variables `noise0`, `noise1`, ... and decides where the noise of a call comes from.
+    """
+
+    def add_noise_variables(self, res_log2s: list[int]) -> None:
+        """Creates one noise image `[1, 1, H, W]` for each binary logarithm of a resolution."""
+        self.num_noises = len(res_log2s)
+        for idx, res in enumerate(res_log2s):
+            self.add_variable(f"noise{idx}", [1, 1, 2**res, 2**res], random_normal(), trainable=False)
+
+    def noise_inputs(self, minibatch: Any, randomize_noise: bool, noise: list[tf.Tensor] | None) -> Any:
+        """A function from layer index to its noise `[N or 1, 1, H, W]`."""
+        if noise is not None and len(noise) != self.num_noises:
+            raise ValueError(f"{self.name}: noise must be a list of {self.num_noises} tensors, got {len(noise)}")
+
+        def noise_of(idx: int) -> tf.Tensor:
+            if noise is not None:
+                return tf.convert_to_tensor(noise[idx])
+            variable = getattr(self, f"noise{idx}")
+            if randomize_noise:
+                return tf.random.normal([minibatch, *variable.shape[1:]])
+            return tf.convert_to_tensor(variable)
+
+        return noise_of
+
+
+class Mapping(NetworkModel):
+    """Base of the mapping networks: latents `[N, latent_size]`, labels -> dlatents `[N, broadcast, dlatent_size]`.
+
+    With `dlatent_broadcast=None` the result is `[N, dlatent_size]`.
+    """
+
+    def set_mapping_io(self, latent_size: int, label_size: int, dlatent_size: int, broadcast: int | None) -> None:
+        """Names and shapes of the inputs and of the output."""
+        shape = [None, dlatent_size] if broadcast is None else [None, broadcast, dlatent_size]
+        self.set_io({"latents_in": [None, latent_size], "labels_in": [None, label_size]}, {"dlatents_out": shape})
+
+    def concat_labels(self, x: tf.Tensor, labels: Any, label_size: int) -> tf.Tensor:
+        """Embeds labels with the layer `LabelConcat` and joins them to the latents: `[N, 2 * latent_size]`."""
+        labels = prepare_labels(self.name, labels, label_size, tf.shape(x)[0], x.dtype)
+        return x if labels is None else self.LabelConcat(x, labels)
+
+    def broadcast(self, x: tf.Tensor, dlatent_broadcast: int | None) -> tf.Tensor:
+        """Repeats W for every layer of the synthesis network."""
+        if dlatent_broadcast is None:
+            return x
+        return self.row(tf.tile(x[:, tf.newaxis], [1, dlatent_broadcast, 1]), "Broadcast")  # [N, layers, dlatent]
+
+
+
+class LabelConcat(Scoped):
+    """Joins latents `[N, C]` and embedded labels: `[N, L]` -> `[N, 2 C]`, with a weight `[L, C]`."""
+
+    def __init__(self, name: str, *, label_size: int, latent_size: int):
+        super().__init__(name)
+        self.add_variable("weight", [label_size, latent_size], random_normal())
+
+    def call(self, x: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        return self.row(tf.concat([x, tf.matmul(labels, tf.cast(self.weight, x.dtype))], axis=1))

@@ -1,0 +1,132 @@
+"""Progressive growing: how a network renders at the level of detail `lod` (ProGAN, section 2).
+
+`lod` counts from 0, full resolution, upwards; lod 1.5 is a half-way blend of the images at 1/2 and 1/4 of it. Three
+structures compute the same images:
+
+* fixed: full resolution only, `lod` has no effect;
+* linear: everything is computed and blended; simple graphs;
+* recursive: only the levels that are needed are computed.
+
+Images and feature maps are `[N, H, W, C]`; `res` is the binary logarithm of a resolution.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from dnnlib.tflib.scope import is_recording_rows
+from dnnlib.tflib.tfutil import lerp, lerp_clip
+
+STRUCTURES = ("auto", "fixed", "linear", "recursive")
+
+Step = Callable[[tf.Tensor, int], tf.Tensor]
+
+
+def resolve_structure(structure: str) -> str:
+    """What 'auto' means: recursive, and linear while the layer table is made (it shows all layers)."""
+    if structure != "auto":
+        return structure
+    return "linear" if is_recording_rows() else "recursive"
+
+
+class GeneratorSteps(NamedTuple):
+    """The steps of a growing generator."""
+
+    block: Step  # feature maps of res - 1 -> feature maps of res
+    torgb: Step  # feature maps of res -> image of res
+    upsample: Callable[[tf.Tensor, str], tf.Tensor]  # image enlarged twice; the name of the step
+    enlarge: Callable[[tf.Tensor, int], tf.Tensor]  # image enlarged by a factor, nearest neighbour
+    row: Callable[[tf.Tensor, str], tf.Tensor]  # notes a step in the layer table
+
+
+class DiscriminatorSteps(NamedTuple):
+    """The steps of a growing discriminator."""
+
+    block: Step  # feature maps of res -> feature maps of res - 1; scores for res = 2
+    fromrgb: Step  # image of res -> feature maps of res
+    downsample: Callable[[tf.Tensor, str], tf.Tensor]  # image reduced twice; the name of the step
+    shrink: Callable[[tf.Tensor, int], tf.Tensor]  # image reduced by a factor, box average
+    row: Callable[[tf.Tensor, str], tf.Tensor]
+
+
+def grow_generator(
+    structure: str, x: tf.Tensor, lod: tf.Tensor, resolution_log2: int, steps: GeneratorSteps
+) -> tf.Tensor:
+    """The image of a generator. x: feature maps of 4x4. lod: scalar."""
+    if structure == "fixed":
+        for res in range(3, resolution_log2 + 1):
+            x = steps.block(x, res)
+        return steps.torgb(x, resolution_log2)
+
+    if structure == "linear":
+        images = steps.torgb(x, 2)
+        for res in range(3, resolution_log2 + 1):
+            level = resolution_log2 - res
+            x = steps.block(x, res)
+            img = steps.torgb(x, res)
+            images = steps.upsample(images, f"Upsample_lod{level}")
+            images = steps.row(lerp_clip(img, images, lod - level), f"Grow_lod{level}")
+        return images
+
+    def grow(x: tf.Tensor, res: int, level: int) -> tf.Tensor:
+        y = steps.block(x, res)
+
+        def this_level() -> tf.Tensor:
+            return steps.enlarge(steps.torgb(y, res), 2**level)
+
+        def blend() -> tf.Tensor:
+            coarse = steps.upsample(steps.torgb(x, res - 1), f"Upsample_lod{level}")
+            return steps.enlarge(lerp(steps.torgb(y, res), coarse, lod - level), 2**level)
+
+        def this_level_or_blend() -> tf.Tensor:
+            return tf.cond(lod > level, blend, this_level)
+
+        if level == 0:
+            return this_level_or_blend()
+        return tf.cond(lod < level, lambda: grow(y, res + 1, level - 1), this_level_or_blend)
+
+    if resolution_log2 == 2:
+        return steps.torgb(x, 2)
+    return grow(x, 3, resolution_log2 - 3)
+
+
+def grow_discriminator(
+    structure: str, images: tf.Tensor, lod: tf.Tensor, resolution_log2: int, steps: DiscriminatorSteps
+) -> tf.Tensor:
+    """The output of the last block (res 2) of a discriminator. images: full resolution. lod: scalar."""
+    if structure == "fixed":
+        x = steps.fromrgb(images, resolution_log2)
+        for res in range(resolution_log2, 2, -1):
+            x = steps.block(x, res)
+        return steps.block(x, 2)
+
+    if structure == "linear":
+        img = images
+        x = steps.fromrgb(img, resolution_log2)
+        for res in range(resolution_log2, 2, -1):
+            level = resolution_log2 - res
+            x = steps.block(x, res)
+            img = steps.downsample(img, f"Downsample_lod{level}")
+            y = steps.fromrgb(img, res - 1)
+            x = steps.row(lerp_clip(x, y, lod - level), f"Grow_lod{level}")
+        return steps.block(x, 2)
+
+    def grow(res: int, level: int) -> tf.Tensor:
+        """Output of the block of `res`, blended with the image of the next lower resolution."""
+
+        def from_image() -> tf.Tensor:
+            return steps.fromrgb(steps.shrink(images, 2**level), res)
+
+        x = from_image() if level == 0 else tf.cond(lod < level, lambda: grow(res + 1, level - 1), from_image)
+        x = steps.block(x, res)
+        if res == 2:
+            return x
+
+        def blend() -> tf.Tensor:
+            y = steps.fromrgb(steps.shrink(images, 2 ** (level + 1)), res - 1)
+            return lerp(x, y, lod - level)
+
+        return tf.cond(lod > level, blend, lambda: x)
+
+    return grow(2, resolution_log2 - 2)

@@ -1,0 +1,318 @@
+"""Layers of the StyleGAN2 networks: equalized learning rate, modulated convolution, minibatch statistics.
+
+Feature maps are `[N, H, W, C]` here (NHWC: the layout whose convolutions run on every device); `networks_*.py`
+translate at the borders. Weights have the official names and shapes: convolutions `[k, k, in, out]`, dense
+`[in, out]`. Sections and equations cite the StyleGAN2 paper, arXiv:1912.04958.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
+from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
+from dnnlib.tflib.scope import Scoped, random_normal, zeros
+
+ResampleKernel = Sequence[float] | None
+
+# ----------------------------------------------------------------------------
+# Equalized learning rate: weights are stored with unit variance and scaled at run time (ProGAN, section 4.1).
+
+
+class EqualizedLayer(Scoped):
+    """A layer with one `weight` whose He scale is applied at run time.
+
+    Args:
+        gain: factor on the standard deviation `gain / sqrt(fan_in)` of the effective weights.
+        use_wscale: scale at run time; False bakes the scale into the initial values.
+        lrmul: learning-rate multiplier: the stored weights are 1 / lrmul as large, their effect the same.
+        act_gain: factor on the activation; None is the default of `fused_bias_act`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        gain: float = 1,
+        use_wscale: bool = True,
+        lrmul: float = 1,
+        act_gain: float | None = None,
+    ):
+        super().__init__(name)
+        self.act_gain = act_gain
+        self.gain = gain
+        self.use_wscale = use_wscale
+        self.lrmul = lrmul
+
+    def add_equalized_variable(self, name: str, shape: Sequence[int]) -> float:
+        """Creates the variable and returns the factor that makes effective weights of it."""
+        he_std = self.gain / np.sqrt(np.prod(shape[:-1]))
+        init_std, runtime_coef = (1.0 / self.lrmul, he_std * self.lrmul)
+        if not self.use_wscale:
+            init_std, runtime_coef = he_std / self.lrmul, self.lrmul
+        self.add_variable(name, shape, random_normal(init_std))
+        return float(runtime_coef)
+
+
+class Dense(EqualizedLayer):
+    """Fully connected layer `[N, in] -> [N, fmaps]`, with bias and activation unless `act` is None.
+
+    The official `dense_layer` + `apply_bias_act`. Inputs with more axes are flattened as the caller hands them over.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        in_fmaps: int,
+        fmaps: int,
+        act: str | None = "linear",
+        gain: float = 1,
+        use_wscale: bool = True,
+        lrmul: float = 1,
+        act_gain: float | None = None,
+    ):
+        super().__init__(name, gain=gain, use_wscale=use_wscale, lrmul=lrmul, act_gain=act_gain)
+        self.act = act
+        self.runtime_coef = self.add_equalized_variable("weight", [in_fmaps, fmaps])
+        if act is not None:
+            self.add_variable("bias", [fmaps], zeros)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        x = tf.reshape(x, [-1, self.weight.shape[0]])  # [N, in]
+        x = tf.matmul(x, tf.cast(self.weight * self.runtime_coef, x.dtype))
+        return self.row(apply_bias_act(self, x, self.act))
+
+
+class Conv2D(EqualizedLayer):
+    """Convolution `[N, H, W, in] -> [N, H', W', fmaps]` with zero padding, optional 2x resampling, bias and activation.
+
+    The official `conv2d_layer` + `apply_bias_act`; `act=None` leaves bias and activation out (the `Skip` layers).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        in_fmaps: int,
+        fmaps: int,
+        kernel: int,
+        up: bool = False,
+        down: bool = False,
+        resample_kernel: ResampleKernel = None,
+        act: str | None = "linear",
+        gain: float = 1,
+        use_wscale: bool = True,
+        lrmul: float = 1,
+        act_gain: float | None = None,
+    ):
+        super().__init__(name, gain=gain, use_wscale=use_wscale, lrmul=lrmul, act_gain=act_gain)
+        self.up = up
+        self.down = down
+        self.resample_kernel = resample_kernel
+        self.act = act
+        self.runtime_coef = self.add_equalized_variable("weight", [kernel, kernel, in_fmaps, fmaps])
+        if act is not None:
+            self.add_variable("bias", [fmaps], zeros)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        w = tf.cast(self.weight * self.runtime_coef, x.dtype)
+        x = resample_conv2d(x, w, self.up, self.down, self.resample_kernel)
+        return self.row(apply_bias_act(self, x, self.act))
+
+
+def apply_bias_act(layer: EqualizedLayer, x: tf.Tensor, act: str | None) -> tf.Tensor:
+    """Adds `layer.bias` along the last axis and applies the activation; `act=None` does nothing."""
+    if act is None:
+        return x
+    bias = tf.cast(layer.bias * layer.lrmul, x.dtype)
+    return fused_bias_act(x, bias, axis=-1, act=act, gain=layer.act_gain)
+
+
+def resample_conv2d(
+    x: tf.Tensor, w: tf.Tensor, up: bool = False, down: bool = False, resample_kernel: ResampleKernel = None
+) -> tf.Tensor:
+    """A convolution after 2x upsampling, before 2x downsampling, or neither. x `[N, H, W, in]`."""
+    if up:
+        return upsample_conv_2d(x, w, k=resample_kernel, data_format="NHWC")
+    if down:
+        return conv_downsample_2d(x, w, k=resample_kernel, data_format="NHWC")
+    return tf.nn.conv2d(x, w, strides=1, padding="SAME")
+
+
+# ----------------------------------------------------------------------------
+# Modulated convolution (section 2.2, equations 1 and 3).
+
+
+def modulated_conv2d(
+    x: tf.Tensor,
+    w: tf.Tensor,
+    style: tf.Tensor,
+    *,
+    up: bool = False,
+    down: bool = False,
+    demodulate: bool = True,
+    resample_kernel: ResampleKernel = None,
+    fused_modconv: bool = True,
+) -> tf.Tensor:
+    """Convolution whose weights are scaled per sample by `style` and normalised per output feature map.
+
+    x: `[N, H, W, in]`. w: effective weights `[k, k, in, out]`. style: `[N, in]`.
+    Scaling the weights (equation 1) equals scaling the input; demodulation (equation 3) equals scaling the output.
+    One sample is computed the first way (`fused_modconv`, which saves passes over the feature maps), several samples
+    the second way, with one convolution for all: a grouped convolution would be slow or missing on a CPU.
+    """
+    if fused_modconv and x.shape[0] == 1:
+        w = w * style[0][:, tf.newaxis]  # [k, k, in, out]
+        if demodulate:
+            w = w * tf.math.rsqrt(tf.reduce_sum(tf.square(w), axis=[0, 1, 2]) + 1e-8)
+        return resample_conv2d(x, tf.cast(w, x.dtype), up, down, resample_kernel)
+
+    x = x * tf.cast(style, x.dtype)[:, tf.newaxis, tf.newaxis, :]
+    x = resample_conv2d(x, tf.cast(w, x.dtype), up, down, resample_kernel)
+    if demodulate:
+        energy = tf.reduce_sum(tf.square(w), axis=[0, 1])  # [in, out]
+        d = tf.math.rsqrt(tf.matmul(tf.square(style), energy) + 1e-8)  # [N, out]
+        x = x * tf.cast(d, x.dtype)[:, tf.newaxis, tf.newaxis, :]
+    return x
+
+
+class ModulatedConv2D(EqualizedLayer):
+    """The official `modulated_conv2d_layer`: variables `weight`, `mod_weight` (dlatent -> style) and `mod_bias`."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        in_fmaps: int,
+        fmaps: int,
+        kernel: int,
+        dlatent_size: int,
+        up: bool = False,
+        down: bool = False,
+        demodulate: bool = True,
+        resample_kernel: ResampleKernel = None,
+        fused_modconv: bool = True,
+        gain: float = 1,
+        use_wscale: bool = True,
+        lrmul: float = 1,
+    ):
+        super().__init__(name, gain=gain, use_wscale=use_wscale, lrmul=lrmul)
+        self.conv_kwargs = {
+            "up": up,
+            "down": down,
+            "demodulate": demodulate,
+            "resample_kernel": resample_kernel,
+            "fused_modconv": fused_modconv,
+        }
+        self.runtime_coef = self.add_equalized_variable("weight", [kernel, kernel, in_fmaps, fmaps])
+        self.mod_coef = float(1 / np.sqrt(dlatent_size))  # mod_weight always has gain 1 and lrmul 1
+        self.add_variable("mod_weight", [dlatent_size, in_fmaps], random_normal())
+        self.add_variable("mod_bias", [in_fmaps], zeros)
+
+    def convolve(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:
+        """x `[N, H, W, in]`, dlatents `[N, dlatent_size]` -> `[N, H', W', fmaps]`. Styles are computed in float32."""
+        style = tf.matmul(tf.cast(dlatents, tf.float32), self.mod_weight * self.mod_coef) + self.mod_bias + 1
+        return modulated_conv2d(x, self.weight * self.runtime_coef, style, **self.conv_kwargs)
+
+    def call(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:
+        return self.row(self.convolve(x, dlatents))
+
+
+class SynthesisLayer(ModulatedConv2D):
+    """Modulated 3x3 convolution, noise, bias, activation: one layer of the synthesis network (figure 2c).
+
+    `noise` is `[N or 1, 1, H', W']`, the layout of the official noise variables.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        in_fmaps: int,
+        fmaps: int,
+        dlatent_size: int,
+        up: bool,
+        act: str,
+        resample_kernel: ResampleKernel,
+        fused_modconv: bool,
+    ):
+        super().__init__(
+            name,
+            in_fmaps=in_fmaps,
+            fmaps=fmaps,
+            kernel=3,
+            dlatent_size=dlatent_size,
+            up=up,
+            resample_kernel=resample_kernel,
+            fused_modconv=fused_modconv,
+        )
+        self.act = act
+        self.add_variable("noise_strength", [], zeros)
+        self.add_variable("bias", [fmaps], zeros)
+
+    def call(self, x: tf.Tensor, dlatents: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        x = self.convolve(x, dlatents)
+        noise = tf.transpose(noise, [0, 2, 3, 1])  # [N or 1, H', W', 1]
+        x = x + tf.cast(noise * self.noise_strength, x.dtype)
+        return self.row(apply_bias_act(self, x, self.act))
+
+
+class ToRGB(ModulatedConv2D):
+    """Modulated 1x1 convolution to image channels, without demodulation, plus bias."""
+
+    def __init__(self, name: str, *, in_fmaps: int, fmaps: int, dlatent_size: int, fused_modconv: bool):
+        super().__init__(
+            name,
+            in_fmaps=in_fmaps,
+            fmaps=fmaps,
+            kernel=1,
+            dlatent_size=dlatent_size,
+            demodulate=False,
+            fused_modconv=fused_modconv,
+        )
+        self.add_variable("bias", [fmaps], zeros)
+
+    def call(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:
+        return self.row(apply_bias_act(self, self.convolve(x, dlatents), "linear"))
+
+
+# ----------------------------------------------------------------------------
+# Small steps that own no variables.
+
+
+def normalize_2nd_moment(x: tf.Tensor, axis: int = -1, eps: float = 1e-8) -> tf.Tensor:
+    """Scales vectors to mean square 1 (pixel norm; the `Normalize` step of the mapping network)."""
+    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True) + tf.cast(eps, x.dtype))
+
+
+def minibatch_stddev_layer(
+    x: tf.Tensor, group_size: int = 4, num_new_features: int = 1, data_format: str = "NCHW"
+) -> tf.Tensor:
+    """Appends feature maps that tell how much the samples of a group differ (ProGAN, section 3).
+
+    Samples are split into groups of `group_size` (the minibatch size if that is smaller; it must divide the minibatch),
+    the channels into `num_new_features` parts; each part yields the standard deviation over the group, averaged over
+    pixels and channels. Sample i belongs to the group of sample i + minibatch / group_size, as in the official layer.
+    """
+    nhwc = tf.transpose(x, [0, 2, 3, 1]) if data_format == "NCHW" else x
+    height, width, channels = nhwc.shape[1:]
+    if channels % num_new_features:
+        raise ValueError(f"mbstd_num_features={num_new_features} must divide the number of feature maps, {channels}")
+    minibatch = nhwc.shape[0]
+    if minibatch is not None and minibatch % min(group_size, minibatch):
+        raise ValueError(
+            f"minibatch size {minibatch} must be a multiple of mbstd_group_size={group_size} (or smaller than it)"
+        )
+    minibatch = tf.shape(nhwc)[0] if minibatch is None else minibatch
+    group = tf.minimum(group_size, minibatch)
+    # Statistics are taken in float32 whatever the type of the activations.
+    y = tf.cast(tf.reshape(nhwc, [group, -1, height * width, channels]), tf.float32)  # [G, M, HW, C]
+    y = y - tf.reduce_mean(y, axis=0, keepdims=True)
+    y = tf.sqrt(tf.reduce_mean(tf.square(y), axis=0) + 1e-8)  # [M, HW, C]
+    y = tf.reshape(y, [-1, height * width, num_new_features, channels // num_new_features])  # [M, HW, n, c]
+    y = tf.cast(tf.reduce_mean(y, axis=[1, 3]), nhwc.dtype)  # [M, n]
+    y = tf.tile(y[:, tf.newaxis, tf.newaxis, :], [group, height, width, 1])  # [N, H, W, n]
+    y = tf.concat([nhwc, y], axis=3)
+    return tf.transpose(y, [0, 3, 1, 2]) if data_format == "NCHW" else y

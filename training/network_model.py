@@ -1,0 +1,128 @@
+"""What all networks have in common: Keras models with the arguments, inputs and outputs of the official networks."""
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.tflib.ops.fused_bias_act import activation_funcs
+from dnnlib.tflib.scope import Scoped
+
+# Arguments of the official build functions that describe TensorFlow 1 graphs. They have no meaning here.
+GRAPH_ARGUMENTS = {"is_template_graph", "force_clean_graph", "components"}
+
+
+class AsBuilt:
+    """The default of call-time arguments: the value that the network was built with."""
+
+    def __repr__(self) -> str:
+        return "AS_BUILT"
+
+
+AS_BUILT = AsBuilt()
+
+_families: dict[str, list[type]] = {}
+
+
+def as_built(value: Any, built: Any) -> Any:
+    """`value`, or the value the network was built with."""
+    return built if isinstance(value, AsBuilt) else value
+
+
+class NetworkModel(Scoped, tf.keras.Model):
+    """A network: a Keras model with official variable names, input names and shapes.
+
+    Sub-classes set `input_names`, `input_shapes`, `output_names`, `output_shapes` (channels first, None for the
+    minibatch axis) with `set_io` before they return from the constructor. Networks that are built from one set of
+    arguments, such as a generator and its sub-networks, name the same `family`.
+    """
+
+    family: ClassVar[str] = ""
+
+    def __init_subclass__(cls, family: str | None = None, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if family is not None:
+            cls.family = family
+            _families.setdefault(family, []).append(cls)
+
+    def set_io(self, inputs: dict[str, list[int | None]], outputs: dict[str, list[int | None]]) -> None:
+        """Names and shapes of inputs and outputs, in the official order."""
+        self.io_inputs = {name: tuple(shape) for name, shape in inputs.items()}
+        self.io_outputs = {name: tuple(shape) for name, shape in outputs.items()}
+
+    @property
+    def components(self) -> dict[str, "NetworkModel"]:
+        """Sub-networks by their official component names (a generator has `synthesis` and `mapping`)."""
+        return {}
+
+
+def reject_unknown_kwargs(cls: type[NetworkModel], kwargs: Iterable[str]) -> None:
+    """Raises TypeError for names that are an argument of no network of the family of `cls`.
+
+    The official networks hand all their arguments down to their sub-networks, which ignore what is not theirs; a
+    misspelt one is ignored as well. Here every name must belong to one of the networks involved.
+    """
+    known = {name for relative in _families[cls.family] for name in known_kwargs(relative)}
+    messages = []
+    for name in sorted(set(kwargs) - known - GRAPH_ARGUMENTS):
+        close = difflib.get_close_matches(name, known, n=1)
+        messages.append(f"unknown argument {name!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
+    if messages:
+        raise TypeError(f"{cls.__name__}: {'; '.join(messages)}. Known: {', '.join(sorted(known))}")
+
+
+def known_kwargs(cls: type[NetworkModel]) -> set[str]:
+    """Names of the keyword arguments of a network class."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def resolution_log2_of(owner: str, resolution: int) -> int:
+    """The binary logarithm of a resolution. Raises ValueError unless it is a power of two of 4 or more."""
+    log2 = int(round(math.log2(resolution))) if isinstance(resolution, int) and resolution > 0 else 0
+    if log2 < 2 or 2**log2 != resolution:
+        raise ValueError(f"{owner}: resolution must be a power of two of 4 or more, got {resolution!r}")
+    return log2
+
+
+def feature_maps(fmap_base: float, fmap_decay: float, fmap_min: int, fmap_max: int) -> Callable[[int], int]:
+    """The number of feature maps at a stage (the binary logarithm of the resolution, less one)."""
+    return lambda stage: int(np.clip(int(fmap_base / (2.0 ** (stage * fmap_decay))), fmap_min, fmap_max))
+
+
+def check_choice(owner: str, argument: str, value: Any, choices: Iterable[Any]) -> None:
+    """Raises ValueError unless the value is one of the choices."""
+    if value not in tuple(choices):
+        raise ValueError(f"{owner}: {argument} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def check_common(owner: str, nonlinearity: str, dtype: str, **sizes: int) -> None:
+    """Checks arguments that several networks share: an activation, a float type, and positive sizes."""
+    check_choice(owner, "nonlinearity", nonlinearity, activation_funcs)
+    check_choice(owner, "dtype", dtype, ("float32", "float16", "bfloat16", "float64"))
+    check_sizes(owner, **sizes)
+
+
+def check_sizes(owner: str, **sizes: int) -> None:
+    """Raises ValueError unless all are integers of 1 or more; `label_size` may be 0."""
+    for name, value in sizes.items():
+        least = 0 if name in ("label_size", "mapping_layers") else 1
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{owner}: {name} must be an integer of {least} or more, got {value!r}")
+
+
+def prepare_labels(owner: str, labels: Any, label_size: int, minibatch: Any, dtype: str) -> tf.Tensor | None:
+    """Labels `[N, label_size]`, zeros if None was given (as officially); None for unconditional networks.
+
+    Raises ValueError if the labels have another width.
+    """
+    if labels is None:
+        return tf.zeros([minibatch, label_size], dtype) if label_size else None
+    labels = tf.cast(labels, dtype)
+    if labels.shape.rank != 2 or not labels.shape[1:].is_compatible_with([label_size]):
+        raise ValueError(f"{owner}: labels must have shape [N, {label_size}], got {labels.shape}")
+    return labels if label_size else None

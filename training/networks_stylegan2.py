@@ -1,0 +1,166 @@
+"""Networks of the StyleGAN2 paper (arXiv:1912.04958): configs b to f, with every G and D architecture.
+
+Arguments, defaults and variable names are the official ones. Inputs and outputs are channels-first as in the official
+code. The synthesis and discriminator networks have modules of their own.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+from dnnlib.tflib.ops.upfirdn_2d import downsample_2d, upsample_2d
+
+from .discriminator_stylegan2 import D_stylegan, D_stylegan2
+from .generator import Generator, LabelConcat, Mapping
+from .layers import Dense, minibatch_stddev_layer, normalize_2nd_moment
+from .network_model import check_choice, check_common, check_sizes, reject_unknown_kwargs
+from .synthesis_stylegan2 import G_synthesis_stylegan2, G_synthesis_stylegan_revised
+
+__all__ = [
+    "D_stylegan",
+    "D_stylegan2",
+    "G_main",
+    "G_mapping",
+    "G_synthesis_stylegan2",
+    "G_synthesis_stylegan_revised",
+    "minibatch_stddev_layer",
+    "naive_downsample_2d",
+    "naive_upsample_2d",
+]
+
+
+def naive_upsample_2d(x: tf.Tensor, factor: int = 2, data_format: str = "NCHW") -> tf.Tensor:
+    """Enlarges images by repeating pixels."""
+    return upsample_2d(x, k=None, factor=factor, data_format=data_format)
+
+
+def naive_downsample_2d(x: tf.Tensor, factor: int = 2, data_format: str = "NCHW") -> tf.Tensor:
+    """Reduces images by averaging blocks of pixels."""
+    return downsample_2d(x, k=None, factor=factor, data_format=data_format)
+
+
+# ----------------------------------------------------------------------------
+# Mapping network: Z -> W.
+
+
+class G_mapping(Mapping, family="stylegan2-generator"):
+    """The mapping network: 8 fully connected layers with a low learning rate (StyleGAN, section 2)."""
+
+    def __init__(
+        self,
+        name: str = "G_mapping",
+        *,
+        latent_size: int = 512,
+        label_size: int = 0,
+        dlatent_size: int = 512,
+        dlatent_broadcast: int | None = None,
+        mapping_layers: int = 8,
+        mapping_fmaps: int = 512,
+        mapping_lrmul: float = 0.01,
+        mapping_nonlinearity: str = "lrelu",
+        normalize_latents: bool = True,
+        dtype: str = "float32",
+        **_kwargs: Any,
+    ):
+        """Builds the network.
+
+        Args:
+            name: name of the network.
+            latent_size: dimensions of Z.
+            label_size: number of labels; 0 for none.
+            dlatent_size: dimensions of W.
+            dlatent_broadcast: output W repeated so many times, `[N, broadcast, dlatent_size]`; None: `[N, dlatent]`.
+            mapping_layers: number of layers.
+            mapping_fmaps: width of the inner layers.
+            mapping_lrmul: learning-rate multiplier.
+            mapping_nonlinearity: activation.
+            normalize_latents: scale Z (joined with the labels) to unit mean square first.
+            dtype: type of activations and output.
+            _kwargs: arguments of the generator's other networks, ignored.
+        """
+        super().__init__(name)
+        reject_unknown_kwargs(type(self), _kwargs)
+        check_common(name, mapping_nonlinearity, dtype, latent_size=latent_size, label_size=label_size)
+        check_sizes(name, dlatent_size=dlatent_size, mapping_layers=mapping_layers, mapping_fmaps=mapping_fmaps)
+        self.label_size = label_size
+        self.dlatent_broadcast = dlatent_broadcast
+        self.normalize_latents = normalize_latents
+        self.activation_dtype = dtype
+        self.set_mapping_io(latent_size, label_size, dlatent_size, dlatent_broadcast)
+
+        in_fmaps = latent_size
+        if label_size:
+            self.add_child(LabelConcat, "LabelConcat", label_size=label_size, latent_size=latent_size)
+            in_fmaps *= 2
+        self.dense_names = [f"Dense{idx}" for idx in range(mapping_layers)]
+        for layer in self.dense_names:
+            fmaps = dlatent_size if layer == self.dense_names[-1] else mapping_fmaps
+            self.add_child(
+                Dense, layer, in_fmaps=in_fmaps, fmaps=fmaps, act=mapping_nonlinearity, lrmul=mapping_lrmul
+            )
+            in_fmaps = fmaps
+
+    def call(self, latents_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:
+        """Z `[N, latent_size]` (and labels `[N, label_size]`, None: zeros) to W."""
+        x = self.concat_labels(tf.cast(latents_in, self.activation_dtype), labels_in, self.label_size)
+        if self.normalize_latents:
+            x = self.row(normalize_2nd_moment(x), "Normalize")
+        for layer in self.dense_names:
+            x = getattr(self, layer)(x)
+        return self.broadcast(x, self.dlatent_broadcast)
+
+
+# ----------------------------------------------------------------------------
+# The generator.
+
+
+class G_main(Generator, family="stylegan2-generator"):
+    """The StyleGAN2 generator: mapping and synthesis network with W averaging, style mixing and truncation."""
+
+    def __init__(
+        self,
+        name: str = "G",
+        *,
+        truncation_psi: float | None = 0.5,
+        truncation_cutoff: int | None = None,
+        truncation_psi_val: float | None = None,
+        truncation_cutoff_val: int | None = None,
+        dlatent_avg_beta: float | None = 0.995,
+        style_mixing_prob: float | None = 0.9,
+        is_training: bool = False,
+        is_validation: bool = False,
+        return_dlatents: bool = False,
+        mapping_func: str = "G_mapping",
+        synthesis_func: str = "G_synthesis_stylegan2",
+        **kwargs: Any,
+    ):
+        """Builds the network. See `Generator.call` for the first nine arguments.
+
+        Args:
+            name: name of the network.
+            truncation_psi, truncation_cutoff, truncation_psi_val, truncation_cutoff_val, dlatent_avg_beta,
+                style_mixing_prob, is_training, is_validation, return_dlatents: defaults of each call.
+            mapping_func: class of the mapping network, 'G_mapping'.
+            synthesis_func: 'G_synthesis_stylegan2' or 'G_synthesis_stylegan_revised'.
+            kwargs: arguments of the two.
+        """
+        check_choice(name, "mapping_func", mapping_func, ("G_mapping",))
+        synthesis_classes = {cls.__name__: cls for cls in (G_synthesis_stylegan2, G_synthesis_stylegan_revised)}
+        check_choice(name, "synthesis_func", synthesis_func, synthesis_classes)
+        super().__init__(
+            name,
+            mapping_class=G_mapping,
+            synthesis_class=synthesis_classes[synthesis_func],
+            options={
+                "truncation_psi": truncation_psi,
+                "truncation_cutoff": truncation_cutoff,
+                "truncation_psi_val": truncation_psi_val,
+                "truncation_cutoff_val": truncation_cutoff_val,
+                "dlatent_avg_beta": dlatent_avg_beta,
+                "style_mixing_prob": style_mixing_prob,
+                "is_training": is_training,
+                "is_validation": is_validation,
+                "return_dlatents": return_dlatents,
+            },
+            kwargs=kwargs,
+        )

@@ -1,0 +1,317 @@
+"""Synthesis networks of StyleGAN2, W to images: configs e and f, and the revised StyleGAN ones of configs b to d.
+
+Section numbers cite arXiv:1912.04958. Inside, feature maps and images are `[N, H, W, C]`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
+from dnnlib.tflib.scope import Scoped, random_normal
+
+from .generator import Synthesis
+from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
+from .layers import Conv2D, SynthesisLayer, ToRGB
+from .network_model import (
+    AS_BUILT,
+    as_built,
+    check_choice,
+    check_common,
+    feature_maps,
+    reject_unknown_kwargs,
+    resolution_log2_of,
+)
+
+ARCHITECTURES = ("orig", "skip", "resnet")
+
+
+class SynthesisBlock(Scoped):
+    """The layers of one resolution, except ToRGB where it stands outside: `Conv0_up`, `Conv1` and, for resnet, `Skip`."""
+
+    def __init__(
+        self, name: str, *, in_fmaps: int, fmaps: int, resnet: bool, layer_kwargs: dict[str, Any], rgb: dict | None
+    ):
+        super().__init__(name)
+        self.resnet = resnet
+        self.add_child(SynthesisLayer, "Conv0_up", in_fmaps=in_fmaps, fmaps=fmaps, up=True, **layer_kwargs)
+        self.add_child(SynthesisLayer, "Conv1", in_fmaps=fmaps, fmaps=fmaps, up=False, **layer_kwargs)
+        if resnet:
+            resample_kernel = layer_kwargs["resample_kernel"]
+            self.add_child(
+                Conv2D,
+                "Skip",
+                in_fmaps=in_fmaps,
+                fmaps=fmaps,
+                kernel=1,
+                up=True,
+                resample_kernel=resample_kernel,
+                act=None,
+            )
+        if rgb is not None:
+            self.add_child(ToRGB, "ToRGB", in_fmaps=fmaps, **rgb)
+
+    def call(self, x: tf.Tensor, dlatents: list[tf.Tensor], noise: list[tf.Tensor]) -> tf.Tensor:
+        """x `[N, H, W, in]`; dlatents and noise of the two layers -> `[N, 2 H, 2 W, fmaps]`."""
+        t = x
+        x = self.Conv0_up(x, dlatents[0], noise[0])
+        x = self.Conv1(x, dlatents[1], noise[1])
+        if self.resnet:
+            x = (x + self.Skip(t)) * tf.cast(1 / np.sqrt(2), x.dtype)
+        return x
+
+
+class InputBlock(Scoped):
+    """4x4: the learned constant `Const` and `Conv`, and ToRGB where it stands inside."""
+
+    def __init__(self, name: str, *, fmaps: int, layer_kwargs: dict[str, Any], rgb: dict | None):
+        super().__init__(name)
+        self.add_child(Const, "Const", fmaps=fmaps)
+        self.add_child(SynthesisLayer, "Conv", in_fmaps=fmaps, fmaps=fmaps, up=False, **layer_kwargs)
+        if rgb is not None:
+            self.add_child(ToRGB, "ToRGB", in_fmaps=fmaps, **rgb)
+
+    def call(self, dlatents: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """dlatents `[N, dlatent_size]`, noise of the first layer -> `[N, 4, 4, fmaps]`."""
+        return self.Conv(self.Const(dlatents), dlatents, noise)
+
+
+class Const(Scoped):
+    """A learned constant `[1, C, 4, 4]`, repeated for each sample: `[N, 4, 4, C]`."""
+
+    def __init__(self, name: str, *, fmaps: int):
+        super().__init__(name)
+        self.add_variable("const", [1, fmaps, 4, 4], random_normal())
+
+    def call(self, dlatents: tf.Tensor) -> tf.Tensor:
+        x = tf.cast(tf.transpose(tf.convert_to_tensor(self.const), [0, 2, 3, 1]), dlatents.dtype)  # [1, 4, 4, C]
+        minibatch = dlatents.shape[0] or tf.shape(dlatents)[0]
+        return self.row(tf.tile(x, [minibatch, 1, 1, 1]))
+
+
+class _SynthesisNetwork(Synthesis):
+    """What the two synthesis networks share: sizes, noise and the convolution layers."""
+
+    def _setup(
+        self, other_kwargs: dict[str, Any], resample_kernel: Any, fused_modconv: bool, **sizes: Any
+    ) -> None:
+        reject_unknown_kwargs(type(self), other_kwargs)
+        check_common(
+            self.name,
+            sizes["nonlinearity"],
+            sizes["dtype"],
+            dlatent_size=sizes["dlatent_size"],
+            num_channels=sizes["num_channels"],
+        )
+        self.resolution_log2 = resolution_log2_of(self.name, sizes["resolution"])
+        self.num_layers = self.resolution_log2 * 2 - 2
+        self.activation_dtype = sizes["dtype"]
+        dlatent_size, num_channels, resolution = sizes["dlatent_size"], sizes["num_channels"], sizes["resolution"]
+        self.layer_kwargs = {
+            "dlatent_size": dlatent_size,
+            "act": sizes["nonlinearity"],
+            "resample_kernel": resample_kernel,
+            "fused_modconv": fused_modconv,
+        }
+        self.rgb_kwargs = {"fmaps": num_channels, "dlatent_size": dlatent_size, "fused_modconv": fused_modconv}
+        self.set_io(
+            {"dlatents_in": [None, self.num_layers, dlatent_size]},
+            {"images_out": [None, num_channels, resolution, resolution]},
+        )
+
+    def _start(self, dlatents_in: Any, randomize_noise: Any, noise: Any) -> tuple[list[tf.Tensor], Any]:
+        """dlatents of each layer, and the function that gives the noise of a layer."""
+        dlatents = tf.cast(dlatents_in, self.activation_dtype)
+        if dlatents.shape.rank != 3 or not dlatents.shape[1:].is_compatible_with(self.io_inputs["dlatents_in"][1:]):
+            raise ValueError(
+                f"{self.name}: dlatents must have shape [N, {self.num_layers}, {self.layer_kwargs['dlatent_size']}], "
+                f"got {dlatents.shape}"
+            )
+        minibatch = dlatents.shape[0] or tf.shape(dlatents)[0]
+        randomize_noise = as_built(randomize_noise, self.randomize_noise)
+        return tf.unstack(dlatents, axis=1), self.noise_inputs(minibatch, randomize_noise, noise)
+
+    def _block(self, x: tf.Tensor, res: int, dlatents: list[tf.Tensor], noise_of: Any) -> tf.Tensor:
+        first = res * 2 - 5  # layer index of Conv0_up
+        block = getattr(self, f"{2**res}x{2**res}")
+        return block(x, dlatents[first : first + 2], [noise_of(first), noise_of(first + 1)])
+
+
+class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator"):
+    """The StyleGAN2 synthesis network: no progressive growing; output skips or residual blocks (section 4)."""
+
+    def __init__(
+        self,
+        name: str = "G_synthesis",
+        *,
+        dlatent_size: int = 512,
+        num_channels: int = 3,
+        resolution: int = 1024,
+        fmap_base: int = 16 << 10,
+        fmap_decay: float = 1.0,
+        fmap_min: int = 1,
+        fmap_max: int = 512,
+        randomize_noise: bool = True,
+        architecture: str = "skip",
+        nonlinearity: str = "lrelu",
+        dtype: str = "float32",
+        resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
+        fused_modconv: bool = True,
+        **_kwargs: Any,
+    ):
+        """Builds the network.
+
+        Args:
+            name: name of the network.
+            dlatent_size: dimensions of W.
+            num_channels: image channels.
+            resolution: image height and width.
+            fmap_base: feature maps times resolution / 2, before clipping.
+            fmap_decay: exponent by which feature maps fall with resolution.
+            fmap_min: least number of feature maps.
+            fmap_max: largest number of feature maps.
+            randomize_noise: fresh noise in each call instead of the noise variables.
+            architecture: 'orig', 'skip' (sum of images over resolutions) or 'resnet' (residual blocks).
+            nonlinearity: activation.
+            dtype: type of activations and output.
+            resample_kernel: FIR filter of up- and downsampling; None: nearest neighbour and box.
+            fused_modconv: scale weights instead of feature maps where one sample is computed.
+            _kwargs: arguments of the generator's other networks, ignored.
+        """
+        super().__init__(name)
+        self._setup(
+            _kwargs,
+            resample_kernel,
+            fused_modconv,
+            dlatent_size=dlatent_size,
+            num_channels=num_channels,
+            resolution=resolution,
+            nonlinearity=nonlinearity,
+            dtype=dtype,
+        )
+        check_choice(name, "architecture", architecture, ARCHITECTURES)
+        self.randomize_noise = randomize_noise
+        self.architecture = architecture
+        self.resample_kernel = resample_kernel
+        nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
+
+        self.add_noise_variables([(idx + 5) // 2 for idx in range(self.num_layers - 1)])
+        rgb = self.rgb_kwargs if self._has_rgb(2) else None
+        self.add_child(InputBlock, "4x4", fmaps=nf(1), layer_kwargs=self.layer_kwargs, rgb=rgb)
+        for res in range(3, self.resolution_log2 + 1):
+            self.add_child(
+                SynthesisBlock,
+                f"{2**res}x{2**res}",
+                in_fmaps=nf(res - 2),
+                fmaps=nf(res - 1),
+                resnet=architecture == "resnet",
+                layer_kwargs=self.layer_kwargs,
+                rgb=self.rgb_kwargs if self._has_rgb(res) else None,
+            )
+
+    def _has_rgb(self, res: int) -> bool:
+        return self.architecture == "skip" or res == self.resolution_log2
+
+    def call(
+        self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: list[tf.Tensor] | None = None
+    ) -> tf.Tensor:
+        """W `[N, layers, dlatent_size]` to images `[N, C, H, W]`. See `Generator.call` for the arguments."""
+        dlatents, noise_of = self._start(dlatents_in, randomize_noise, noise)
+        x = getattr(self, "4x4")(dlatents[0], noise_of(0))
+        images = self._torgb(x, None, 2, dlatents)
+        for res in range(3, self.resolution_log2 + 1):
+            x = self._block(x, res, dlatents, noise_of)
+            if self.architecture == "skip":
+                images = upsample_2d(images, k=self.resample_kernel, data_format="NHWC")
+                self.row(images, f"{2**res}x{2**res}/Upsample")
+            images = self._torgb(x, images, res, dlatents)
+        return tf.transpose(images, [0, 3, 1, 2])  # [N, C, H, W]
+
+    def _torgb(self, x: tf.Tensor, images: tf.Tensor | None, res: int, dlatents: list[tf.Tensor]) -> tf.Tensor | None:
+        if not self._has_rgb(res):
+            return None
+        rgb = getattr(self, f"{2**res}x{2**res}").ToRGB(x, dlatents[res * 2 - 3])
+        return rgb if images is None else images + rgb
+
+
+class G_synthesis_stylegan_revised(_SynthesisNetwork, family="stylegan2-generator"):
+    """The StyleGAN synthesis network with weight demodulation (section 2, configs b to d); progressive growing."""
+
+    def __init__(
+        self,
+        name: str = "G_synthesis",
+        *,
+        dlatent_size: int = 512,
+        num_channels: int = 3,
+        resolution: int = 1024,
+        fmap_base: int = 16 << 10,
+        fmap_decay: float = 1.0,
+        fmap_min: int = 1,
+        fmap_max: int = 512,
+        randomize_noise: bool = True,
+        nonlinearity: str = "lrelu",
+        dtype: str = "float32",
+        resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
+        fused_modconv: bool = True,
+        structure: str = "auto",
+        **_kwargs: Any,
+    ):
+        """Builds the network. Arguments as in `G_synthesis_stylegan2`, and `structure`, explained in `growing`."""
+        super().__init__(name)
+        self._setup(
+            _kwargs,
+            resample_kernel,
+            fused_modconv,
+            dlatent_size=dlatent_size,
+            num_channels=num_channels,
+            resolution=resolution,
+            nonlinearity=nonlinearity,
+            dtype=dtype,
+        )
+        check_choice(name, "structure", structure, STRUCTURES)
+        self.randomize_noise = randomize_noise
+        self.structure = structure
+        nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
+
+        self.add_variable("lod", [], trainable=False)
+        self.add_noise_variables([(idx + 5) // 2 for idx in range(self.num_layers - 1)])
+        for res in range(2, self.resolution_log2 + 1):
+            block = f"{2**res}x{2**res}"
+            if res == 2:
+                self.add_child(InputBlock, block, fmaps=nf(1), layer_kwargs=self.layer_kwargs, rgb=None)
+            else:
+                self.add_child(
+                    SynthesisBlock,
+                    block,
+                    in_fmaps=nf(res - 2),
+                    fmaps=nf(res - 1),
+                    resnet=False,
+                    layer_kwargs=self.layer_kwargs,
+                    rgb=None,
+                )
+            level = self.resolution_log2 - res
+            if structure != "fixed" or level == 0:
+                self.add_child(ToRGB, f"ToRGB_lod{level}", in_fmaps=nf(res - 1), **self.rgb_kwargs)
+
+    def call(
+        self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: list[tf.Tensor] | None = None
+    ) -> tf.Tensor:
+        """W `[N, layers, dlatent_size]` to images `[N, C, H, W]` at the level of detail `lod`."""
+        dlatents, noise_of = self._start(dlatents_in, randomize_noise, noise)
+
+        def upsample(images: tf.Tensor, row: str) -> tf.Tensor:
+            return self.row(upsample_2d(images, data_format="NHWC"), row)  # images grow by repeated pixels
+
+        steps = GeneratorSteps(
+            block=lambda x, res: self._block(x, res, dlatents, noise_of),
+            torgb=lambda x, res: getattr(self, f"ToRGB_lod{self.resolution_log2 - res}")(x, dlatents[res * 2 - 3]),
+            upsample=upsample,
+            enlarge=lambda images, factor: upsample_2d(images, factor=factor, data_format="NHWC"),
+            row=self.row,
+        )
+        x = getattr(self, "4x4")(dlatents[0], noise_of(0))
+        lod = tf.convert_to_tensor(self.lod)
+        images = grow_generator(resolve_structure(self.structure), x, lod, self.resolution_log2, steps)
+        return tf.transpose(images, [0, 3, 1, 2])  # [N, C, H, W]
