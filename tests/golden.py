@@ -7,11 +7,12 @@ STYLEGAN2_GOLDENS to its folder.
 import json
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 GOLDENS = Path(os.environ.get("STYLEGAN2_GOLDENS") or Path(__file__).parent / "goldens")
 
@@ -83,13 +84,13 @@ def close(actual: Any, golden: np.ndarray, tolerance: float) -> None:
     assert error <= bound, f"max difference {error:.3e} > {bound:.3e}"
 
 
-def close_relative(actual: Any, golden: np.ndarray, tolerance: float) -> None:
-    """Asserts max |difference| <= tolerance * max |golden|."""
+def close_relative(actual: Any, golden: np.ndarray, tolerance: float, floor: float = 1e-30) -> None:
+    """Asserts max |difference| <= tolerance * max |golden|, or floor if that is more."""
     actual = np.asarray(actual)
     assert actual.shape == golden.shape, (actual.shape, golden.shape)
     error = np.max(np.abs(actual.astype(np.float64) - golden), initial=0)
-    bound = tolerance * np.max(np.abs(golden), initial=0)
-    assert error <= bound + 1e-30, f"max difference {error:.3e} > {bound:.3e}"
+    bound = max(tolerance * np.max(np.abs(golden), initial=0), floor)
+    assert error <= bound, f"max difference {error:.3e} > {bound:.3e}"
 
 
 def check_gradients(
@@ -109,3 +110,48 @@ def check_gradients(
         full = golden.get(f"{prefix}full/{name}")
         if full is not None:
             assert np.linalg.norm(gradient - full) <= bound, (prefix, name)
+
+
+def check_op(
+    op: Callable[..., tf.Tensor],
+    inputs: dict[str, np.ndarray],
+    seed_ny: int,
+    data: dict[str, np.ndarray],
+    prefix: str,
+    variables: dict[str, Any] | None = None,
+    tolerance: float = 1e-5,
+    floor: float = 1e-30,
+) -> None:
+    """Compares y, first (g1) and second (g2) gradients of `op(*inputs)` with the golden ones.
+
+    inputs and variables (which op uses) are in the order of the goldens.
+    """
+    inputs = {name: tf.constant(value) for name, value in inputs.items()}
+    variables = variables or {}
+    names = [*inputs, *variables]
+
+    @tf.function
+    def gradients():
+        values = list(inputs.values())
+        with tf.GradientTape(persistent=True) as outer:
+            outer.watch(values)
+            with tf.GradientTape() as inner:
+                inner.watch(values)
+                y = op(*values)
+                ny = tf.constant(rnd(seed_ny, *y.shape))
+                outer.watch(ny)
+                loss = tf.reduce_sum(y * ny)
+            sources = [*values, *variables.values()]
+            g1 = inner.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            second = tf.add_n(
+                [tf.reduce_sum(g * rnd(seed_ny + 1 + j, *g.shape)) for j, g in enumerate(g1)]
+            )
+        g2 = outer.gradient(second, [*sources, ny], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return y, g1, g2
+
+    y, g1, g2 = gradients()
+    close_relative(y, data[prefix + "/y"], tolerance)
+    for name, gradient in zip(names, g1, strict=True):
+        close_relative(gradient, data[f"{prefix}/g1/{name}"], tolerance)
+    for name, gradient in zip([*names, "ny"], g2, strict=True):
+        close_relative(gradient, data[f"{prefix}/g2/{name}"], tolerance, floor)

@@ -124,7 +124,7 @@ class _Discriminator(NetworkModel):
         labels = prepare_labels(self.name, labels_in, self.label_size, tf.shape(x)[0], x.dtype)
         if labels is None:
             return scores
-        return self.row(tf.reduce_sum(scores * labels, axis=1, keepdims=True), "LabelSwitch")
+        return self.row(tf.reduce_sum(scores * labels, axis=1, keepdims=True), "Output")
 
 
 class D_stylegan2(_Discriminator, family="stylegan2-discriminator"):

@@ -18,7 +18,7 @@ from dnnlib import util
 
 from . import network_report, network_state
 from .network_run import NetworkRunner
-from .scope import VariableSource, variables_from
+from .scope import KERAS_3, VariableSource, variables_from
 from .tfutil import lerp
 
 
@@ -30,7 +30,7 @@ class Network:
         model: the Keras model.
         static_kwargs: the arguments that the network was built with.
         components: sub-networks by name (`mapping` and `synthesis` of a generator), themselves networks.
-        vars: all variables by their official local name, in the official order. `own_vars`: those outside of the
+        vars: all variables (`tf.Variable`) by their official local name, in the official order. `own_vars`: those outside of the
             components. `trainables`: those that are trained.
         input_names, input_shapes, output_names, output_shapes: channels first, None for the minibatch axis.
             `input_shape`, `output_shape`: of the first. `num_inputs`, `num_outputs`: how many.
@@ -72,8 +72,8 @@ class Network:
         self.static_kwargs = util.EasyDict(static_kwargs)
         self._build_kwargs = dict(build_kwargs)
         self.pickled_state = None if pickled is None else replace(pickled, variables={})
-        self.vars = model.named_variables()
-        self.own_vars = model.own_variables()
+        self.vars = _tf_variables(model.named_variables())
+        self.own_vars = _tf_variables(model.own_variables())
         self.trainables = OrderedDict((name, var) for name, var in self.vars.items() if var.trainable)
         self.var_global_to_local = OrderedDict((f"{self.name}/{name}", name) for name in self.vars)
         self.input_names, self.input_shapes = list(model.io_inputs), [list(s) for s in model.io_inputs.values()]
@@ -127,7 +127,7 @@ class Network:
             return self.model
         key = repr(sorted(build_kwargs.items()))
         if key not in self._variants:
-            source = VariableSource(f"{self.name} with {build_kwargs}", self.vars)
+            source = VariableSource(f"{self.name} with {build_kwargs}", self.model.named_variables())
             with variables_from(source):
                 self._variants[key] = type(self.model)(name=self.name, **{**self._build_kwargs, **build_kwargs})
             source.finish(all_used=False)
@@ -221,7 +221,7 @@ class Network:
 
     def list_layers(self) -> list[tuple[str, list[int | None], list[Any]]]:
         """Layers in order: (name, output shape, trained variables)."""
-        return network_report.list_layers(self)
+        return [(name, shape, list(trained.values())) for name, shape, trained in network_report.list_layers(self)]
 
     def list_ops(self) -> list[str]:
         """Names of the layers: what there is in place of TensorFlow 1 graph nodes."""
@@ -267,6 +267,11 @@ def _model_class(func_name: Any) -> Any:
     if not (inspect.isclass(model_class) and issubclass(model_class, tf.keras.Model)):
         raise ValueError(f"Network: {func_name!r} is not a network")
     return model_class
+
+
+def _tf_variables(variables: dict[str, Any]) -> "OrderedDict[str, tf.Variable]":
+    """The TensorFlow variables behind Keras' own: unlike those, they work in all of TensorFlow (`tape.watch`, ...)."""
+    return OrderedDict((name, var.value if KERAS_3 else var) for name, var in variables.items())
 
 
 def _copy(source: dict[str, Any], target: dict[str, Any]) -> None:

@@ -10,11 +10,11 @@ from .scope import recorded_rows
 if TYPE_CHECKING:
     from .network import Network
 
-Layer = tuple[str, list[int | None], list[Any]]
+Layer = tuple[str, list[int | None], dict[str, Any]]
 
 
 def list_layers(net: "Network") -> list[Layer]:
-    """Layers in the order of computation: (name, output shape, trained variables).
+    """Layers in the order of computation: (name, output shape, trained variables by name).
 
     Inputs, variables outside of layers and outputs are listed, too, as officially.
     """
@@ -37,7 +37,7 @@ def _trace(net: "Network") -> dict[str, list[int | None]]:
         shape = shape.as_list()
         if len(shape) == 4:
             shape = [shape[0], shape[3], shape[1], shape[2]]  # NHWC -> NCHW
-        result.setdefault(local, shape)
+        result[local] = shape  # a later step of the same name stands for its scope
     return result
 
 
@@ -45,8 +45,8 @@ def _add_network(net: "Network", prefix: str, rows: dict[str, list[int | None]],
     is_component = bool(prefix)
     variables = {name: var for name, var in net.vars.items() if "/" not in name}
     for name, shape in zip(net.input_names, net.input_shapes, strict=True):
-        layers.append((prefix + name, shape, []))
-    own_rows: list[Layer] = [(prefix + name, list(var.shape), []) for name, var in variables.items()]
+        layers.append((prefix + name, shape, {}))
+    own_rows: list[Layer] = [(prefix + name, list(var.shape), {}) for name, var in variables.items()]
     if not is_component:
         layers.extend(own_rows)
     components = {component.name + "/": component for component in net.components.values()}
@@ -62,41 +62,33 @@ def _add_network(net: "Network", prefix: str, rows: dict[str, list[int | None]],
             done.add(component)
             _add_network(components[component], prefix + component, rows, layers)
     for name, shape in zip(net.output_names, net.output_shapes, strict=True):
-        layers.append((prefix + name, shape, []))
+        layers.append((prefix + name, shape, {}))
     if is_component:
         layers.extend(own_rows)
 
 
-def _trained_in(net: "Network", scope: str) -> list[Any]:
-    return [var for name, var in net.trainables.items() if name.startswith(scope + "/")]
+def _trained_in(net: "Network", scope: str) -> dict[str, Any]:
+    """Trained variables of a scope by their local names."""
+    return {name: var for name, var in net.trainables.items() if name.startswith(scope + "/")}
 
 
 def format_layers(net: "Network", title: str | None = None, hide_layers_with_no_params: bool = False) -> str:
     """The table as text, with an empty line before and after."""
     table = [[title or net.name, "Params", "OutputShape", "WeightShape"], ["---"] * 4]
     for name, shape, trained in list_layers(net):
-        num_params = sum(int(np.prod(var.shape)) for var in trained)
+        num_params = sum(int(np.prod(var.shape)) for var in trained.values())
         if num_params == 0 and hide_layers_with_no_params:
             continue
-        weights = [var for var in trained if _leaf(var) == "weight"]
-        weights.sort(key=lambda var: len(_path(var)))
+        weights = sorted((path for path in trained if path.split("/")[-1] == "weight"), key=len)
         if not weights and len(trained) == 1:
-            weights = trained
-        weight_shape = _format_shape(weights[0].shape) if weights else "-"
+            weights = list(trained)
+        weight_shape = _format_shape(trained[weights[0]].shape) if weights else "-"
         table.append([name, str(num_params) if num_params else "-", _format_shape(shape), weight_shape])
     total = sum(int(np.prod(var.shape)) for var in net.trainables.values())
     table += [["---"] * 4, ["Total", str(total), "", ""]]
     widths = [max(len(row[column]) for row in table) for column in range(4)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
     return "\n".join(["", *lines, ""])
-
-
-def _path(variable: Any) -> str:
-    return getattr(variable, "path", variable.name)
-
-
-def _leaf(variable: Any) -> str:
-    return _path(variable).split("/")[-1].split(":")[0]
 
 
 def _format_shape(shape: Any) -> str:

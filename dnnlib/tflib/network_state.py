@@ -81,7 +81,7 @@ def _component_state(component: Any) -> NetworkState:
     if isinstance(component, PickledNetwork):
         return from_dict(component.state)
     if hasattr(component, "pickled_state"):  # plain pickle.load builds components first; their variables are shared
-        return replace(component.pickled_state, variables=dict(component.vars))
+        return replace(component.pickled_state, variables=component.model.named_variables())
     raise NetworkStateError(f"a component of a network must be a network, got {type(component).__name__}")
 
 
