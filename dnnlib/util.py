@@ -1,13 +1,317 @@
+"""Helpers that official scripts import from `dnnlib.util`: dictionaries, logging, names of objects, files, URLs."""
+
+import ctypes
+import fnmatch
 import importlib
 import inspect
+import os
+import shutil
+import sys
+
+from types import ModuleType, TracebackType
+from typing import Any, BinaryIO
+from urllib.parse import urlparse
+
+import numpy as np
+
+from .download import fetch
+
+# ----------------------------------------------------------------------------
+# Containers and logging.
+
+
 class EasyDict(dict):
-    def __getattr__(self, name):
+    """A dict whose items are attributes as well."""
+
+    def __getattr__(self, name: str) -> Any:
         try:
             return self[name]
         except KeyError:
             raise AttributeError(name) from None
-    def __setattr__(self, name, value): self[name] = value
-    def __delattr__(self, name): del self[name]
-def get_obj_by_name(name):
-    m,f=name.rsplit('.',1)
-    return getattr(importlib.import_module(m),f)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        del self[name]
+
+
+class Logger:
+    """Copies what is printed to stdout and stderr into a file, too, while it is open.
+
+    Progress bars (lines that are overwritten by a carriage return) go to the terminal only, except their last state.
+    """
+
+    def __init__(self, file_name: str | None = None, file_mode: str = "w", should_flush: bool = True):
+        self.file = open(file_name, file_mode, encoding="utf-8") if file_name is not None else None  # noqa: SIM115
+        self.should_flush = should_flush
+        self.stdout, self.stderr = sys.stdout, sys.stderr
+        sys.stdout = self
+        sys.stderr = _ErrorStream(self)
+
+    def __enter__(self) -> "Logger":
+        return self
+
+    def __exit__(self, exc_type: type | None, exc_value: Exception | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def write(self, text: str | bytes) -> None:
+        """Writes text to stdout and the file."""
+        self._write(text, self.stdout)
+
+    def _write(self, text: str | bytes, stream: Any) -> None:
+        text = text.decode() if isinstance(text, bytes) else text
+        if not text:
+            return
+        if self.file is not None and not text.startswith("\r"):
+            self.file.write(text)
+        stream.write(text)
+        if self.should_flush:
+            self.flush()
+
+    def flush(self) -> None:
+        """Flushes the file and the terminal."""
+        if self.file is not None:
+            self.file.flush()
+        self.stdout.flush()
+
+    def isatty(self) -> bool:
+        """Whether stdout is a terminal."""
+        return self.stdout.isatty()
+
+    def fileno(self) -> int:
+        """The file descriptor of stdout."""
+        return self.stdout.fileno()
+
+    @property
+    def encoding(self) -> str:
+        """Encoding of stdout."""
+        return getattr(self.stdout, "encoding", None) or "utf-8"
+
+    def close(self) -> None:
+        """Stops copying and closes the file."""
+        self.flush()
+        if sys.stdout is self:
+            sys.stdout = self.stdout
+        if isinstance(sys.stderr, _ErrorStream) and sys.stderr.logger is self:
+            sys.stderr = self.stderr
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+
+class _ErrorStream:
+    """stderr while a Logger is open."""
+
+    def __init__(self, logger: Logger):
+        self.logger = logger
+
+    def write(self, text: str | bytes) -> None:
+        self.logger._write(text, self.logger.stderr)
+
+    def flush(self) -> None:
+        self.logger.stderr.flush()
+
+    def close(self) -> None:
+        """Nothing: libraries that keep stderr close it at exit."""
+
+    def isatty(self) -> bool:
+        return self.logger.stderr.isatty()
+
+    def fileno(self) -> int:
+        return self.logger.stderr.fileno()
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self.logger.stderr, "encoding", None) or "utf-8"
+
+
+# ----------------------------------------------------------------------------
+# Small helpers.
+
+
+def format_time(seconds: int | float) -> str:
+    """A duration as text: '42s', '3m 05s', '2h 03m 05s', '1d 02h 03m'."""
+    s = int(np.rint(seconds))
+    if s < 60:
+        return f"{s}s"
+    if s < 60 * 60:
+        return f"{s // 60}m {s % 60:02}s"
+    if s < 24 * 60 * 60:
+        return f"{s // (60 * 60)}h {(s // 60) % 60:02}m {s % 60:02}s"
+    return f"{s // (24 * 60 * 60)}d {(s // (60 * 60)) % 24:02}h {(s // 60) % 60:02}m"
+
+
+def ask_yes_no(question: str) -> bool:
+    """Asks on the terminal until the answer is yes or no."""
+    while True:
+        answer = input(f"{question} [y/n] ").strip().lower()
+        if answer in ("y", "yes", "t", "true", "on", "1"):
+            return True
+        if answer in ("n", "no", "f", "false", "off", "0"):
+            return False
+
+
+def tuple_product(t: tuple) -> Any:
+    """The product of the elements."""
+    result = 1
+    for v in t:
+        result *= v
+    return result
+
+
+_STR_TO_CTYPE = {
+    "uint8": ctypes.c_ubyte,
+    "uint16": ctypes.c_uint16,
+    "uint32": ctypes.c_uint32,
+    "uint64": ctypes.c_uint64,
+    "int8": ctypes.c_byte,
+    "int16": ctypes.c_int16,
+    "int32": ctypes.c_int32,
+    "int64": ctypes.c_int64,
+    "float32": ctypes.c_float,
+    "float64": ctypes.c_double,
+}
+
+
+def get_dtype_and_ctype(type_obj: Any) -> tuple[np.dtype, Any]:
+    """The NumPy and the ctypes type of a type given as a name, a type or a dtype."""
+    name = type_obj if isinstance(type_obj, str) else getattr(type_obj, "__name__", None) or type_obj.name
+    if name not in _STR_TO_CTYPE:
+        raise ValueError(f"unknown type {type_obj!r}, expected one of {', '.join(_STR_TO_CTYPE)}")
+    return np.dtype(name), _STR_TO_CTYPE[name]
+
+
+# ----------------------------------------------------------------------------
+# Objects by name.
+
+
+def get_module_from_obj_name(obj_name: str) -> tuple[ModuleType, str]:
+    """Imports the module of a dotted name; returns it and the name inside. Raises ImportError if there is none."""
+    parts = obj_name.split(".")
+    for split in range(len(parts) - 1, 0, -1):
+        module_name, local_name = ".".join(parts[:split]), ".".join(parts[split:])
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
+                continue  # no such module: the name may be an attribute
+            raise
+        get_obj_from_module(module, local_name)
+        return module, local_name
+    raise ImportError(f"no module for {obj_name!r}")
+
+
+def get_obj_from_module(module: ModuleType, obj_name: str) -> Any:
+    """The object of a dotted name in a module; an empty name is the module. Raises ImportError if there is none."""
+    obj: Any = module
+    for part in obj_name.split(".") if obj_name else ():
+        try:
+            obj = getattr(obj, part)
+        except AttributeError:
+            raise ImportError(f"module {module.__name__!r} has no {obj_name!r}") from None
+    return obj
+
+
+def get_obj_by_name(name: str) -> Any:
+    """The object of a dotted name."""
+    module, obj_name = get_module_from_obj_name(name)
+    return get_obj_from_module(module, obj_name)
+
+
+def call_func_by_name(*args: Any, func_name: str | None = None, **kwargs: Any) -> Any:
+    """Calls the function of a dotted name."""
+    if func_name is None:
+        raise ValueError("call_func_by_name: func_name is missing")
+    return get_obj_by_name(func_name)(*args, **kwargs)
+
+
+def get_module_dir_by_obj_name(obj_name: str) -> str:
+    """The folder of the module of a dotted name."""
+    module, _ = get_module_from_obj_name(obj_name)
+    return os.path.dirname(inspect.getfile(module))
+
+
+def is_top_level_function(obj: Any) -> bool:
+    """Whether an object is a function or class at the top of its module."""
+    return callable(obj) and getattr(sys.modules.get(getattr(obj, "__module__", "")), obj.__name__, None) is obj
+
+
+def get_top_level_function_name(obj: Any) -> str:
+    """The dotted name of a top-level function."""
+    module = obj.__module__
+    if module == "__main__":
+        module = os.path.splitext(os.path.basename(sys.modules[module].__file__))[0]
+    return module + "." + obj.__name__
+
+
+# ----------------------------------------------------------------------------
+# Files.
+
+
+def list_dir_recursively_with_ignore(
+    dir_path: str, ignores: list[str] | None = None, add_base_to_relative: bool = False
+) -> list[tuple[str, str]]:
+    """All files below a folder as pairs (path, path relative to it), without names that match `ignores`."""
+    ignores = ignores or []
+    base = os.path.basename(os.path.normpath(dir_path))
+
+    def ignored(name: str) -> bool:
+        return any(fnmatch.fnmatch(name, pattern) for pattern in ignores)
+
+    result = []
+    for root, dirs, files in os.walk(dir_path, topdown=True):
+        dirs[:] = [name for name in dirs if not ignored(name)]
+        for name in files:
+            if not ignored(name):
+                path = os.path.join(root, name)
+                relative = os.path.relpath(path, dir_path)
+                result.append((path, os.path.join(base, relative) if add_base_to_relative else relative))
+    return result
+
+
+def copy_files_and_create_dirs(files: list[tuple[str, str]]) -> None:
+    """Copies files, given as pairs (source, target), creating folders as needed."""
+    for source, target in files:
+        os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+# ----------------------------------------------------------------------------
+# URLs.
+
+
+def is_url(obj: Any, allow_file_urls: bool = False) -> bool:
+    """Whether an object is a string with a URL."""
+    if not isinstance(obj, str):
+        return False
+    parts = urlparse(obj)
+    if allow_file_urls and parts.scheme == "file":
+        return True
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def open_url(
+    url: str,
+    cache_dir: str | None = None,
+    num_attempts: int = 10,
+    verbose: bool = True,
+    **fetch_kwargs: Any,
+) -> BinaryIO:
+    """Downloads a URL, unless it is in the cache, and opens the file for reading.
+
+    Args:
+        url: http, https or file URL.
+        cache_dir: folder to keep the file in; None is `download.default_cache_dir()`.
+        num_attempts: tries before giving up.
+        verbose: show progress.
+        fetch_kwargs: see `download.fetch`, which also lists what is raised.
+    """
+    if urlparse(url).scheme == "file":
+        return open(urlparse(url).path, "rb")
+    if not is_url(url):
+        raise ValueError(f"not a URL: {url!r}")
+    path = fetch(url, cache_dir=cache_dir, num_attempts=num_attempts, verbose=verbose, **fetch_kwargs)
+    return open(path, "rb")
+
+

@@ -4,13 +4,14 @@ import os
 from typing import Any, BinaryIO
 
 from dnnlib.atomic import atomic_write
+from dnnlib.errors import UserError
 
 from . import network_state, pickle_reader, pickle_writer
 from .network import Network
 from .scope import VariableMismatchError
 
 
-class NetworkFileError(ValueError):
+class NetworkFileError(UserError, ValueError):
     """A file that holds no network that can be built. The message names the file and every problem."""
 
 

@@ -1,0 +1,201 @@
+"""What the command lines of the scripts share: official spellings, kinds of arguments, progress."""
+
+import argparse
+import contextlib
+import difflib
+import math
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from .util import format_time
+
+MAX_SEED = 2**32 - 1  # of NumPy's RandomState
+_MAX_COUNT = 1_000_000
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse without abbreviations, which names the nearest option for one that does not exist."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.findall(r"(--[\w-]+)", message) if message.startswith("unrecognized arguments") else []
+        known = sorted({option for parser in self._all_parsers() for option in parser._option_string_actions})
+        for option in unknown:
+            close = difflib.get_close_matches(option, known, n=1)
+            if close:
+                message += f" (did you mean {close[0]}?)"
+        super().error(message)
+
+    def _all_parsers(self) -> list[argparse.ArgumentParser]:
+        parsers: list[argparse.ArgumentParser] = [self]
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers.extend(action.choices.values())
+        return parsers
+
+
+def official_spelling(args: list[str]) -> list[str]:
+    """Arguments with `_` in names of options and commands read as `-`: both spellings are in use."""
+    result = []
+    for arg in args:
+        if arg.startswith("--"):
+            name, equals, value = arg.partition("=")
+            arg = name.replace("_", "-") + equals + value
+        elif re.fullmatch(r"[a-z]+(_[a-z]+)+", arg) and not result:
+            arg = arg.replace("_", "-")
+        result.append(arg)
+    return result
+
+
+# ----------------------------------------------------------------------------
+# Kinds of arguments.
+
+
+def num_list(text: str) -> list[int]:
+    """Numbers and ranges in any mixture: '1,2,7-9' is [1, 2, 7, 8, 9]."""
+    result: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if match is None:
+            raise argparse.ArgumentTypeError(f"{part.strip()!r} in {text!r} is not a number or a range such as 5-8")
+        first = int(match.group(1))
+        last = first if match.group(2) is None else int(match.group(2))
+        if last < first:
+            raise argparse.ArgumentTypeError(f"the range {part.strip()!r} is empty; did you mean {last}-{first}?")
+        if last > MAX_SEED:
+            raise argparse.ArgumentTypeError(f"{last} is out of range, expected 0 to {MAX_SEED}")
+        if len(result) + last - first >= _MAX_COUNT:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} has more than {_MAX_COUNT} numbers")
+        result.extend(range(first, last + 1))
+    return result
+
+
+def finite_float(text: str) -> float:
+    """A finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"expected a finite number, got {text!r}")
+    return value
+
+
+def natural(text: str) -> int:
+    """An integer of 0 or more."""
+    return _integer(text, 0)
+
+
+def positive(text: str) -> int:
+    """An integer of 1 or more."""
+    return _integer(text, 1)
+
+
+def _integer(text: str, least: int) -> int:
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected an integer of {least} or more, got {text!r}")
+    return int(text)
+
+
+def grid_size(text: str) -> "tuple[int, int] | str":
+    """'8x4': columns and rows; 'auto'."""
+    if text == "auto":
+        return text
+    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
+    if match is None or "0" in match.groups():
+        raise argparse.ArgumentTypeError(f"expected COLUMNSxROWS such as 8x4, got {text!r}")
+    return int(match.group(1)), int(match.group(2))
+
+
+def add_result_dir(parser: argparse.ArgumentParser) -> None:
+    """The official --result-dir."""
+    parser.add_argument(
+        "--result-dir", default="results", help="root folder of run folders (default: %(default)s)", metavar="DIR"
+    )
+
+
+def add_download_options(parser: argparse.ArgumentParser) -> None:
+    """--cache-dir and --offline."""
+    parser.add_argument(
+        "--cache-dir", help="folder for downloads (default: $STYLEGAN2_CACHE_DIR or .stylegan2-cache)", metavar="DIR"
+    )
+    parser.add_argument(
+        "--offline", action="store_true", default=None, help="fail instead of downloading (default: $STYLEGAN2_OFFLINE)"
+    )
+
+
+# ----------------------------------------------------------------------------
+# Output.
+
+
+@contextlib.contextmanager
+def quiet_tensorflow() -> Iterator[None]:
+    """Imports TensorFlow without the notes that it writes to stderr at start-up; they are shown if that fails.
+
+    TF_CPP_MIN_LOG_LEVEL=0 shows them. Only the import is silenced: what the block writes is shown.
+    """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0":
+        yield
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            notes.seek(0)
+            os.write(terminal, notes.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+    yield
+
+
+class Progress:
+    """Says now and then how far a job is, how fast, and how long it will take.
+
+    The first update is left out of the speed: it includes starting up.
+    """
+
+    def __init__(self, total: int, unit: str, interval: float = 10.0):
+        self.total = total
+        self.unit = unit
+        self.interval = interval
+        self.done = 0
+        self.start = self.last_report = time.time()
+        self.first: tuple[float, int] | None = None  # time and count after the first update
+
+    def update(self, count: int) -> None:
+        """Counts some more as done."""
+        self.done += count
+        now = time.time()
+        if self.first is None:
+            self.first = now, self.done
+        elif now - self.last_report >= self.interval and self.done < self.total:
+            self.last_report = now
+            rate = self._rate(now)
+            left = format_time((self.total - self.done) / rate) if rate else "?"
+            print(f"{self.done}/{self.total} {self.unit}, {rate:.2f} {self.unit}/s, {left} left", file=sys.stderr)
+
+    def finish(self) -> None:
+        """Says how many and how fast."""
+        now = time.time()
+        speed = f", then {self._rate(now):.2f} {self.unit}/s" if self._rate(now) else ""
+        first = f" (first after {self.first[0] - self.start:.1f}s{speed})" if self.first else ""
+        print(f"{self.done} {self.unit} in {now - self.start:.1f}s{first}", file=sys.stderr)
+
+    def _rate(self, now: float) -> float:
+        if self.first is None or self.done == self.first[1] or now <= self.first[0]:
+            return 0.0
+        return (self.done - self.first[1]) / (now - self.first[0])

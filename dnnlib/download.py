@@ -1,0 +1,322 @@
+"""Downloads into a cache: resumed after breaks, checked, placed whole, and explained where they fail."""
+
+import contextlib
+import glob
+import hashlib
+import html
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlencode, urljoin, urlparse
+
+import requests
+
+from .errors import UserError
+
+CACHE_VARIABLE = "STYLEGAN2_CACHE_DIR"
+OFFLINE_VARIABLE = "STYLEGAN2_OFFLINE"
+
+# URLs under which older versions of the official code cached the same files.
+_FORMER_HOSTS = {
+    "https://nvlabs-fi-cdn.nvidia.com/stylegan2/": "http://d36zk2xti64re0.cloudfront.net/stylegan2/",
+    "https://nvlabs-fi-cdn.nvidia.com/stylegan/": "http://d36zk2xti64re0.cloudfront.net/stylegan1/",
+}
+_CHUNK = 1 << 18
+_TIMEOUT = (15, 60)  # seconds to connect, and between bytes
+_QUOTA = ("quota exceeded", "too many users have viewed or downloaded", "download quota")
+
+
+class DownloadError(UserError, OSError):
+    """A file that could not be downloaded. The message names it, the URL, the reason and what to do."""
+
+
+class _Retry(Exception):
+    """A failure that may pass: try again. `wait`: seconds that the server asks for."""
+
+    def __init__(self, reason: str, wait: float | None = None):
+        super().__init__(reason)
+        self.wait = wait
+
+
+def default_cache_dir() -> str:
+    """The cache folder: $STYLEGAN2_CACHE_DIR, or `.stylegan2-cache` in the current folder as officially."""
+    return os.environ.get(CACHE_VARIABLE) or ".stylegan2-cache"
+
+
+def is_offline() -> bool:
+    """Whether $STYLEGAN2_OFFLINE forbids downloads."""
+    return os.environ.get(OFFLINE_VARIABLE, "").lower() not in ("", "0", "false", "no", "off")
+
+
+def fetch(
+    url: str,
+    cache_dir: str | os.PathLike | None = None,
+    num_attempts: int = 10,
+    verbose: bool = True,
+    size: int | None = None,
+    sha256: str | None = None,
+    offline: bool | None = None,
+    backoff: float = 1.0,
+) -> str:
+    """The path of a URL's file in the cache; downloads it if it is not there.
+
+    Args:
+        url: http or https URL. Confirmation pages of Google Drive are followed.
+        cache_dir: the cache folder; None is `default_cache_dir()`.
+        num_attempts: tries before giving up; a broken download goes on where it stopped.
+        verbose: show progress.
+        size: expected bytes, None if not known (the size that the server states is checked in any case).
+        sha256: expected hash, None if not known.
+        offline: fail instead of downloading; None is `is_offline()`.
+        backoff: seconds before the second try; doubled before each further one, at most 60.
+
+    Raises:
+        DownloadError: not reachable, not found, quota exceeded, a web page instead of the file, damaged, or offline.
+    """
+    cache = Path(cache_dir if cache_dir is not None else default_cache_dir()).expanduser()
+    cached = find_cached(url, cache)
+    if cached is not None:
+        return cached
+    name = _name_of(url)
+    key = _md5(url)
+    if is_offline() if offline is None else offline:
+        raise DownloadError(
+            f"{name} is not in the cache, and downloads are off (--offline or {OFFLINE_VARIABLE}). "
+            f"Get it from {url} and save it as {cache / f'{key}_{name}'}, or give the path of the file instead."
+        )
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with _lock(cache / f"{key}.lock"):
+            cached = find_cached(url, cache)  # another process may have been faster
+            return cached or _fetch(url, cache, key, num_attempts, verbose, size, sha256, backoff)
+    except DownloadError:
+        raise
+    except OSError as error:
+        raise DownloadError(f"{name}: cannot be saved in {cache}: {error.strerror or error}") from None
+
+
+def find_cached(url: str, cache_dir: str | os.PathLike) -> str | None:
+    """The path of a URL's file in the cache folder, also as older versions named it; None if it is not there."""
+    urls = [url] + [former + url.removeprefix(now) for now, former in _FORMER_HOSTS.items() if url.startswith(now)]
+    for key in map(_md5, urls):
+        for path in sorted(glob.glob(os.path.join(glob.escape(os.fspath(cache_dir)), key + "_*"))):
+            if os.path.isfile(path):
+                return path
+    return None
+
+
+def _fetch(
+    url: str,
+    cache: Path,
+    key: str,
+    num_attempts: int,
+    verbose: bool,
+    size: int | None,
+    sha256: str | None,
+    backoff: float,
+) -> str:
+    part = cache / f"{key}.part"
+    reason = "no attempt was made"
+    for attempt in range(max(1, num_attempts)):
+        try:
+            with requests.Session() as session:
+                name = _download(session, url, part, verbose, size)
+                _check_content(part, url, name, size, sha256)
+            target = cache / f"{key}_{name}"
+            os.replace(part, target)
+            _etag_file(part).unlink(missing_ok=True)
+            return os.fspath(target)
+        except (_Retry, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            if attempt + 1 < num_attempts:
+                wait = min(backoff * 2**attempt, 60)
+                wait = max(wait, min(getattr(error, "wait", None) or 0, 300))
+                if verbose:
+                    print(f"Download of {_name_of(url)} failed ({reason}); trying again in {wait:.0f}s", file=sys.stderr)
+                time.sleep(wait)
+        except requests.RequestException as error:
+            raise DownloadError(f"{_name_of(url)}: {url} cannot be downloaded: {error}") from None
+    raise DownloadError(
+        f"{_name_of(url)}: {url} could not be downloaded in {num_attempts} attempts: {reason}. Try again later (the "
+        f"download goes on where it stopped), or save the file by hand as {cache / f'{key}_{_name_of(url)}'}."
+    )
+
+
+# ----------------------------------------------------------------------------
+# One attempt.
+
+
+def _download(session: requests.Session, url: str, part: Path, verbose: bool, size: int | None) -> str:
+    """Brings `part` to its full length and returns the name of the file."""
+    have = part.stat().st_size if part.exists() else 0
+    etag = _etag_file(part).read_text() if have and _etag_file(part).exists() else None
+    if have and etag is None:  # nothing tells whether the rest would fit
+        have = 0
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers.update({"Range": f"bytes={have}-", "If-Range": etag})
+    response = _get(session, url, headers)
+    with response:
+        _check_status(response, url)
+        if response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            part.unlink(missing_ok=True)
+            raise _Retry("the server continued at another position")
+        if response.status_code != 206:
+            have = 0
+        total = int(response.headers["Content-Length"]) + have if "Content-Length" in response.headers else size
+        if size is not None and total is not None and total != size:
+            raise DownloadError(f"{_name_of(url)}: {url} has {total} bytes, expected {size}: this is another file")
+        name = _response_name(response, url)
+        tag = response.headers.get("ETag", "")
+        if tag and not tag.startswith("W/"):
+            _etag_file(part).write_text(tag)
+        else:
+            _etag_file(part).unlink(missing_ok=True)
+        with open(part, "ab" if have else "wb") as file, _progress(name, total, have, verbose) as bar:
+            for chunk in response.iter_content(_CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+    done = part.stat().st_size
+    if total is not None and done < total:
+        raise _Retry(f"the connection ended after {done} of {total} bytes")
+    if total is not None and done > total:
+        part.unlink()
+        raise _Retry(f"the server sent {done} bytes instead of {total}")
+    return name
+
+
+def _get(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
+    """Requests a URL, following the confirmation page that Google Drive shows for large files."""
+    response = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+    for _ in range(3):
+        if response.status_code != 200 or not _is_page(response):
+            break
+        page = response.text
+        response.close()
+        if any(phrase in page.lower() for phrase in _QUOTA):
+            raise DownloadError(
+                f"{_name_of(url)}: Google Drive quota exceeded for {url}: too many downloads in the last 24 hours. "
+                "Try again tomorrow, or give the path of the file if you have it."
+            )
+        confirmed = _confirmation_url(page, response, session)
+        if confirmed is None:
+            title = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
+            shown = f" titled {html.unescape(title.group(1)).strip()[:80]!r}" if title else ""
+            raise DownloadError(f"{_name_of(url)}: {url} answered with a web page{shown} instead of the file")
+        response = session.get(confirmed, headers=headers, stream=True, timeout=_TIMEOUT)
+    return response
+
+
+def _is_page(response: requests.Response) -> bool:
+    return response.headers.get("Content-Type", "").lower().startswith("text/html")
+
+
+def _confirmation_url(page: str, response: requests.Response, session: requests.Session) -> str | None:
+    """Where a confirmation page leads: a link or a form with a `confirm` parameter, or a warning cookie."""
+    for link in re.findall(r'href="([^"]+)"', page):
+        if "confirm=" in link:
+            return urljoin(response.url, html.unescape(link))
+    form = re.search(r'<form[^>]*action="([^"]+)".*?</form>', page, re.DOTALL)
+    if form and "confirm" in form.group(0):
+        fields = re.findall(r'<input[^>]*name="([^"]+)"[^>]*value="([^"]*)"', form.group(0))
+        query = urlencode([(field, html.unescape(value)) for field, value in fields])
+        action = urljoin(response.url, html.unescape(form.group(1)))
+        return action + ("&" if "?" in action else "?") + query
+    for cookie, value in session.cookies.items():
+        if cookie.startswith("download_warning"):
+            return response.url + ("&" if "?" in response.url else "?") + f"confirm={value}"
+    return None
+
+
+def _check_status(response: requests.Response, url: str) -> None:
+    status = response.status_code
+    if status in (200, 206):
+        return
+    if status == 416:  # the part is no part of this file
+        raise _Retry("the server has no more bytes than were downloaded")
+    if status in (408, 425, 429) or status >= 500:
+        wait = response.headers.get("Retry-After", "")
+        raise _Retry(f"HTTP status {status}", float(wait) if wait.isdigit() else None)
+    meaning = {401: "access denied", 403: "access denied", 404: "not found", 410: "gone"}.get(status, "refused")
+    raise DownloadError(f"{_name_of(url)}: {url} is {meaning} (HTTP status {status})")
+
+
+def _check_content(part: Path, url: str, name: str, size: int | None, sha256: str | None) -> None:
+    """Refuses wrong bytes and deletes them."""
+    done = part.stat().st_size
+    problem = None
+    if done == 0:
+        problem = "the file is empty"
+    elif size is not None and done != size:
+        problem = f"{done} bytes, expected {size}"
+    elif sha256 is not None:
+        with open(part, "rb") as file:
+            found = _digest(file)
+        if found != sha256:
+            problem = f"sha256 is {found}, expected {sha256}"
+    if problem is not None:
+        part.unlink()
+        _etag_file(part).unlink(missing_ok=True)
+        raise _Retry(f"damaged download of {name}: {problem}")
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+# ----------------------------------------------------------------------------
+# Names, progress, lock.
+
+
+def _md5(url: str) -> str:
+    return hashlib.md5(url.encode("utf-8"), usedforsecurity=False).hexdigest()
+
+
+def _etag_file(part: Path) -> Path:
+    return part.with_suffix(".etag")
+
+
+def _name_of(url: str) -> str:
+    """A file name for a URL: its last part, with unusual characters replaced."""
+    return _safe_name(unquote(urlparse(url).path).rsplit("/", 1)[-1] or urlparse(url).netloc)
+
+
+def _response_name(response: requests.Response, url: str) -> str:
+    match = re.search(r'filename="?([^";]+)"?', response.headers.get("Content-Disposition", ""))
+    return _safe_name(match.group(1)) if match else _name_of(url)
+
+
+def _safe_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".")[-150:] or "file"
+
+
+def _progress(name: str, total: int | None, initial: int, verbose: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(
+        desc=f"Downloading {name}", total=total, initial=initial, unit="B", unit_scale=True, disable=not verbose
+    )
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """One download of a file at a time, where the system has file locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()

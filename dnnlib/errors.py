@@ -1,0 +1,32 @@
+"""Mistakes of users, as opposed to bugs: scripts show the message and exit, without a traceback."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+
+class UserError(Exception):
+    """Something the user can mend. The message names it, what was expected, and what was given."""
+
+
+@contextlib.contextmanager
+def exits_on_user_error() -> Iterator[None]:
+    """Around the main function of a script: user errors end it with `Error: ...` on stderr and exit status 1."""
+    try:
+        yield
+    except UserError as error:
+        _exit(str(error))
+    except OSError as error:  # unwritable folders, full disks
+        place = f"{os.fspath(error.filename)}: " if isinstance(error.filename, (str, os.PathLike)) else ""
+        _exit(place + (error.strerror or str(error)))
+    except MemoryError:
+        _exit("out of memory; use a smaller --minibatch-size")
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _exit(message: str) -> None:
+    print(f"Error: {message}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,5 @@
+"""Run folders: where a script's results, log and settings go."""
+
+from . import run_context, submit
+
+__all__ = ["run_context", "submit"]

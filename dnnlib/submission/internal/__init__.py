@@ -1,0 +1,5 @@
+"""How runs are executed."""
+
+from . import local
+
+__all__ = ["local"]

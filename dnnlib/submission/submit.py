@@ -1,0 +1,242 @@
+"""Submitting a function as a run with a numbered folder of its own, as the official scripts do.
+
+A run folder holds log.txt (everything printed), run.txt (start and end), submit_config.txt and .pkl (what was run with
+which arguments), and in the end _finished.txt.
+"""
+
+import copy
+import getpass
+import io
+import os
+import pickle
+import platform
+import pprint
+import re
+import shutil
+import time
+from enum import Enum
+from typing import Any
+
+from .. import util
+from ..errors import UserError
+from ..util import EasyDict
+from .internal import local
+from .run_context import RunContext
+
+
+class SubmitTarget(Enum):
+    """Where a run is executed."""
+
+    LOCAL = 1
+
+
+class PathType(Enum):
+    """How paths are written."""
+
+    WINDOWS = 1
+    LINUX = 2
+    AUTO = 3
+
+
+class PlatformExtras:
+    """Settings of platforms. There are none that matter here."""
+
+    def __init__(self) -> None:
+        self.data_reader_buffer_size = 1 << 30
+        self.data_reader_process_count = 0
+
+    def __repr__(self) -> str:
+        return "PlatformExtras()"
+
+
+class SubmitConfig(EasyDict):
+    """The settings of a run.
+
+    Set by the user: run_dir_root (folder of all runs), run_desc (the end of the folder's name), run_dir_ignore and
+    run_dir_extra_files (kept for official callers), num_gpus, print_info. Set by `submit_run`: run_id, run_name,
+    run_dir, run_func_name, run_func_kwargs, user_name, task_name, host_name.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run_dir_root = ""
+        self.run_desc = ""
+        self.run_dir_ignore = [
+            *("__pycache__", "*.pyproj", "*.sln", "*.suo", ".cache", ".idea", ".vs", ".vscode", "_cudacache"),
+        ]
+        self.run_dir_extra_files: list[tuple[str, str]] = []
+        self.submit_target = SubmitTarget.LOCAL
+        self.num_gpus = 1
+        self.print_info = False
+        self.nvprof = False
+        self.local = local.TargetOptions()
+        self.datasets: list[str] = []
+        self.run_id: int | None = None
+        self.run_name: str | None = None
+        self.run_dir: str | None = None
+        self.run_func_name: str | None = None
+        self.run_func_kwargs: dict[str, Any] | None = None
+        self.user_name: str | None = None
+        self.task_name: str | None = None
+        self.host_name = "localhost"
+        self.platform_extras = PlatformExtras()
+
+
+def get_path_from_template(path_template: str, path_type: PathType = PathType.AUTO) -> str:
+    """A path with `<USERNAME>` replaced, in the style of a platform."""
+    return convert_path(path_template.replace("<USERNAME>", get_user_name()), path_type)
+
+
+def get_template_from_path(path: str) -> str:
+    """A path with forward slashes."""
+    return path.replace("\\", "/")
+
+
+def convert_path(path: str, path_type: PathType = PathType.AUTO) -> str:
+    """A path in the style of a platform."""
+    if path_type == PathType.AUTO:
+        path_type = PathType.WINDOWS if platform.system() == "Windows" else PathType.LINUX
+    return path.replace("/", "\\") if path_type == PathType.WINDOWS else path.replace("\\", "/")
+
+
+_user_name_override: str | None = None
+
+
+def set_user_name_override(name: str) -> None:
+    """Sets the user's name for run settings."""
+    global _user_name_override
+    _user_name_override = name
+
+
+def get_user_name() -> str:
+    """The user's name."""
+    if _user_name_override is not None:
+        return _user_name_override
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        return "unknown"
+
+
+def make_run_dir_path(*paths: str) -> str:
+    """A path inside the folder of the run in progress; outside of runs, inside the current folder."""
+    import dnnlib
+
+    if dnnlib.submit_config is None:
+        return os.path.join(os.getcwd(), *paths)
+    return os.path.join(dnnlib.submit_config.run_dir, *paths)
+
+
+def _create_run_dir(submit_config: SubmitConfig) -> str:
+    """Creates the next numbered run folder. Two runs that start at once get two numbers."""
+    root = convert_path(submit_config.run_dir_root)
+    os.makedirs(root, exist_ok=True)
+    while True:
+        numbers = [int(match.group(0)) for name in os.listdir(root) if (match := re.match(r"^\d+(?=-|$)", name))]
+        submit_config.run_id = max(numbers, default=-1) + 1
+        submit_config.run_name = f"{submit_config.run_id:05d}-{submit_config.run_desc}"
+        run_dir = os.path.join(root, submit_config.run_name)
+        # The number is what must be unique, not the name: claim it by a file that only one process can create.
+        claim = os.path.join(root, f".{submit_config.run_id:05d}.claim")
+        try:
+            os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            if time.time() - _mtime(claim) > 60:  # left by a process that died
+                _remove(claim)
+            time.sleep(0.01)
+            continue
+        try:
+            # Another process may have finished the claim between our listing and ours.
+            if not any(name.startswith(f"{submit_config.run_id:05d}-") for name in os.listdir(root)):
+                os.makedirs(run_dir)
+                return run_dir
+        finally:
+            _remove(claim)
+
+
+def _mtime(path: str) -> float:
+    try:
+        return os.path.getmtime(path)
+    except OSError:
+        return time.time()
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwargs: Any) -> Any:
+    """Runs a function in a new run folder.
+
+    Args:
+        submit_config: settings; `run_dir_root` and `run_desc` make the folder's name.
+        run_func_name: dotted name of the function, or a top-level function.
+        run_func_kwargs: its arguments.
+
+    Returns:
+        What the function returns.
+    """
+    submit_config = copy.deepcopy(submit_config)
+    submit_config.user_name = get_user_name()
+    if not isinstance(run_func_name, str):
+        run_func_name = util.get_top_level_function_name(run_func_name)
+    submit_config.run_func_name = run_func_name
+    submit_config.run_func_kwargs = run_func_kwargs
+    if submit_config.submit_target != SubmitTarget.LOCAL:
+        raise ValueError(f"runs are local, got submit_target={submit_config.submit_target}")
+
+    host_run_dir = _create_run_dir(submit_config)
+    submit_config.task_name = f"{submit_config.user_name}-{submit_config.run_id:05d}-{submit_config.run_desc}"
+    target = local.Target()
+    target.finalize_submit_config(submit_config, host_run_dir)
+    _write_files(submit_config, host_run_dir)
+    return target.submit(submit_config, host_run_dir)
+
+
+def _write_files(submit_config: SubmitConfig, run_dir: str) -> None:
+    text = io.StringIO()
+    pprint.pprint(dict(submit_config), stream=text, indent=4, width=200, compact=False)
+    with open(os.path.join(run_dir, "submit_config.txt"), "w", encoding="utf-8") as file:
+        file.write(text.getvalue())
+    with open(os.path.join(run_dir, "submit_config.pkl"), "wb") as file:
+        pickle.dump(submit_config, file)
+
+
+def run_wrapper(submit_config: SubmitConfig) -> Any:
+    """Runs the function of a run, with its log file and start and end times.
+
+    A run that ends by a user's mistake before it has any results leaves no folder.
+    """
+    import dnnlib
+
+    logger = util.Logger(file_name=os.path.join(submit_config.run_dir, "log.txt"), file_mode="w", should_flush=True)
+    dnnlib.submit_config = submit_config
+    failed_without_results = False
+    try:
+        name = submit_config.run_func_name
+        print(f"dnnlib: Running {name}() on {submit_config.host_name}...")
+        start_time = time.time()
+        context = RunContext(submit_config)
+        with context:
+            result = util.call_func_by_name(func_name=name, **submit_config.run_func_kwargs)
+        print(f"dnnlib: Finished {name}() in {util.format_time(time.time() - start_time)}.")
+        with open(os.path.join(submit_config.run_dir, "_finished.txt"), "w", encoding="utf-8"):
+            pass
+        return result
+    except BaseException as error:
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        logger.file.write(f"dnnlib: {submit_config.run_func_name}() failed: {reason}\n")
+        failed_without_results = isinstance(error, UserError) and _holds_no_results(submit_config.run_dir)
+        raise
+    finally:
+        dnnlib.submit_config = None
+        logger.close()
+        if failed_without_results:
+            shutil.rmtree(submit_config.run_dir, ignore_errors=True)
+
+
+def _holds_no_results(run_dir: str) -> bool:
+    return set(os.listdir(run_dir)) <= {"log.txt", "run.txt", "submit_config.txt", "submit_config.pkl"}

@@ -1,0 +1,86 @@
+"""Pretrained networks by name, URL or path, downloaded once into a cache."""
+
+import difflib
+import os
+from typing import Any
+
+import dnnlib
+from dnnlib.errors import UserError
+from dnnlib.download import default_cache_dir
+
+_BASE_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2/networks/"
+
+_FILES = [
+    *(f"stylegan2-{data}-config-{config}.pkl" for data in ("car", "ffhq") for config in "abcdef"),
+    *(f"stylegan2-{data}-config-{config}.pkl" for data in ("cat", "church", "horse") for config in "af"),
+    *(
+        f"table2/stylegan2-{data}-config-e-{G}-{D}.pkl"
+        for data in ("car", "ffhq")
+        for G in ("Gorig", "Gresnet", "Gskip")
+        for D in ("Dorig", "Dresnet", "Dskip")
+    ),
+]
+
+gdrive_urls = {"gdrive:networks/" + file: _BASE_URL + file for file in _FILES}
+"""The 36 networks of the paper by their official names."""
+
+
+def get_path_or_url(path_or_gdrive_path: str) -> str:
+    """The URL of an official name; paths and URLs as they are.
+
+    Raises UserError for a `gdrive:` name that does not exist, with the nearest that does.
+    """
+    if path_or_gdrive_path in gdrive_urls:
+        return gdrive_urls[path_or_gdrive_path]
+    if path_or_gdrive_path.startswith("gdrive:"):
+        close = difflib.get_close_matches(path_or_gdrive_path, gdrive_urls, n=3, cutoff=0.4)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise UserError(f"{path_or_gdrive_path!r} is not one of the {len(gdrive_urls)} pretrained networks.{hint}")
+    return path_or_gdrive_path
+
+
+_cached_networks: dict[Any, Any] = {}
+
+
+def load_networks(
+    path_or_gdrive_path: str, cache_dir: str | None = None, offline: bool | None = None
+) -> tuple[Any, Any, Any]:
+    """Loads (G, D, Gs) from an official name, a URL, or a path. Nothing in the file is executed.
+
+    Args:
+        path_or_gdrive_path: e.g. 'gdrive:networks/stylegan2-ffhq-config-f.pkl', a URL, or a path.
+        cache_dir: folder for downloads; None is $STYLEGAN2_CACHE_DIR or `.stylegan2-cache`.
+        offline: fail instead of downloading; None: as $STYLEGAN2_OFFLINE says.
+
+    Returns:
+        G, D and the moving average Gs. Of a file with a single network, (network, None, network).
+
+    Raises:
+        UserError: an unknown name, a download that failed, a file that holds no networks that can be built.
+    """
+    from dnnlib.tflib import network_files
+
+    path_or_url = get_path_or_url(path_or_gdrive_path)
+    key = (path_or_url, _version_of(path_or_url))
+    if key in _cached_networks:
+        return _cached_networks[key]
+    if dnnlib.util.is_url(path_or_url):
+        with dnnlib.util.open_url(path_or_url, cache_dir=cache_dir or default_cache_dir(), offline=offline) as file:
+            content = network_files.read(file, file.name)
+    else:
+        content = network_files.load_pkl(os.path.expanduser(path_or_url))
+    if not isinstance(content, (tuple, list)):
+        content = (content, None, content)
+    if len(content) != 3:
+        raise UserError(f"{path_or_url}: holds {len(content)} networks, expected (G, D, Gs) or a single one")
+    _cached_networks[key] = tuple(content)
+    return _cached_networks[key]
+
+
+def _version_of(path: str) -> tuple[int, int] | None:
+    """Time and size of a file, by which another one of the same name is noticed. None for URLs."""
+    try:
+        stat = os.stat(os.path.expanduser(path))
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size

@@ -1,0 +1,240 @@
+"""Generates images with a pretrained network: `generate-images` and `style-mixing-example`.
+
+Examples:
+
+  # Uncurated images of the paper's FFHQ network, Figure 12
+  python run_generator.py generate-images --network=gdrive:networks/stylegan2-ffhq-config-f.pkl \\
+    --seeds=6600-6625 --truncation-psi=0.5
+
+  # Style mixing, as in Figure 8 of the StyleGAN paper
+  python run_generator.py style-mixing-example --network=gdrive:networks/stylegan2-ffhq-config-f.pkl \\
+    --row-seeds=85,100,75,458,1500 --col-seeds=55,821,1789,293 --truncation-psi=1.0
+"""
+
+import argparse
+import sys
+
+import dnnlib
+from dnnlib import command_line
+from dnnlib.errors import exits_on_user_error
+
+# ----------------------------------------------------------------------------
+# The two runs. TensorFlow is imported when they start, not for --help.
+
+
+def generate_images(
+    network_pkl: str,
+    seeds: list[int],
+    truncation_psi: float | None = 0.5,
+    truncation_cutoff: int | None = None,
+    class_idx: int | None = None,
+    minibatch_size: int = 1,
+    grid: "tuple[int, int] | str | None" = None,
+    image_format: str = "png",
+    cache_dir: str | None = None,
+    offline: bool | None = None,
+) -> None:
+    """Saves one image per seed, `seed0000.png`, in the run folder; with `grid` also all of them as `grid.png`.
+
+    grid: 'auto', or (columns, rows). The other arguments are explained in `training.image_generation`.
+    """
+    from training import image_generation as generation
+
+    size = generation.grid_size(len(seeds), None if grid == "auto" else grid) if grid else None
+    generator = _load_generator(
+        network_pkl, cache_dir, offline, truncation_psi, truncation_cutoff, class_idx, image_format
+    )
+    progress = command_line.Progress(len(seeds), "images")
+    kept = {}
+    for begin in range(0, len(seeds), minibatch_size):
+        batch = seeds[begin : begin + minibatch_size]
+        for idx, seed in enumerate(batch, begin):
+            print(f"Generating image for seed {seed} ({idx}/{len(seeds)}) ...")
+        for idx, (seed, image) in enumerate(zip(batch, generator.from_seeds(batch), strict=True), begin):
+            path = dnnlib.make_run_dir_path(f"seed{seed:04d}.{image_format}")
+            generation.save_image(generation.to_pil(image), path)
+            if size:
+                kept[divmod(idx, size[0])] = image
+        progress.update(len(batch))
+    if size:
+        path = dnnlib.make_run_dir_path(f"grid.{image_format}")
+        generation.save_image(generation.paste_grid(kept, *size), path)
+    progress.finish()
+
+
+def style_mixing_example(
+    network_pkl: str,
+    row_seeds: list[int],
+    col_seeds: list[int],
+    truncation_psi: float | None = 0.5,
+    col_styles: "list[int] | tuple[int, ...]" = (0, 1, 2, 3, 4, 5, 6),
+    truncation_cutoff: int | None = None,
+    class_idx: int | None = None,
+    minibatch_size: int = 4,
+    image_format: str = "png",
+    cache_dir: str | None = None,
+    offline: bool | None = None,
+) -> None:
+    """Saves mixtures `ROW-COL.png` that take `col_styles` from the column's W, the rest from the row's; and `grid.png`."""
+    import numpy as np
+
+    from training import image_generation as generation
+
+    col_styles = list(col_styles)
+    generator = _load_generator(
+        network_pkl, cache_dir, offline, truncation_psi, truncation_cutoff, class_idx, image_format, col_styles
+    )
+    print("Generating W vectors...")
+    all_seeds = list(dict.fromkeys([*row_seeds, *col_seeds]))
+    w_dict = generator.dlatents_from_seeds(all_seeds)
+
+    print("Generating images...")
+    pairs = [(row_seed, col_seed) for row_seed in dict.fromkeys(row_seeds) for col_seed in dict.fromkeys(col_seeds)]
+    progress = command_line.Progress(len(all_seeds) + len(pairs), "images")
+    image_dict = {}
+    for begin in range(0, len(all_seeds), minibatch_size):
+        batch = all_seeds[begin : begin + minibatch_size]
+        images = generator.from_dlatents(np.stack([w_dict[seed] for seed in batch]), minibatch_size)
+        image_dict.update(zip([(seed, seed) for seed in batch], images, strict=True))
+        progress.update(len(batch))
+
+    print("Generating style-mixed images...")
+    for begin in range(0, len(pairs), minibatch_size):
+        batch = pairs[begin : begin + minibatch_size]
+        w = np.stack([w_dict[row_seed] for row_seed, _ in batch])  # [N, layers, dlatent_size]
+        w[:, col_styles] = np.stack([w_dict[col_seed][col_styles] for _, col_seed in batch])
+        image_dict.update(zip(batch, generator.from_dlatents(w, minibatch_size), strict=True))
+        progress.update(len(batch))
+
+    print("Saving images...")
+    for (row_seed, col_seed), image in image_dict.items():
+        path = dnnlib.make_run_dir_path(f"{row_seed}-{col_seed}.{image_format}")
+        generation.save_image(generation.to_pil(image), path)
+
+    print("Saving image grid...")
+    cells = {}
+    for row, row_seed in enumerate([None, *row_seeds]):
+        for col, col_seed in enumerate([None, *col_seeds]):
+            if row or col:
+                key = (row_seed if row else col_seed, col_seed if col else row_seed)
+                cells[row, col] = image_dict[key]
+    sheet = generation.paste_grid(cells, columns=len(col_seeds) + 1, rows=len(row_seeds) + 1)
+    generation.save_image(sheet, dnnlib.make_run_dir_path(f"grid.{image_format}"))
+    progress.finish()
+
+
+def _load_generator(network_pkl, cache_dir, offline, truncation_psi, cutoff, class_idx, image_format, col_styles=()):
+    print(f'Loading networks from "{network_pkl}"...')
+    import pretrained_networks
+    from training.image_generation import ImageGenerator
+
+    _G, _D, Gs = pretrained_networks.load_networks(network_pkl, cache_dir=cache_dir, offline=offline)
+    generator = ImageGenerator(Gs, truncation_psi, cutoff, class_idx, image_format, col_styles)
+    if generator.label_size and class_idx is None:
+        print(f"The network knows {generator.label_size} classes; generating without a label (choose: --class-idx).")
+    return generator
+
+
+# ----------------------------------------------------------------------------
+# Command line.
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_line.ArgumentParser(
+        description="Generates images with a pretrained network.",
+        epilog=__doc__.split("\n\n", 1)[1],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(help="what to do", dest="command", metavar="COMMAND")
+
+    generate = subparsers.add_parser("generate-images", help="generate one image per seed")
+    generate.add_argument(
+        "--seeds", type=command_line.num_list, required=True, help="list of random seeds: 1,2,7-9", metavar="SEEDS"
+    )
+    generate.add_argument(
+        "--grid",
+        type=command_line.grid_size,
+        nargs="?",
+        const="auto",
+        help="save all images in one picture, too; as COLUMNSxROWS or about square",
+        metavar="WxH",
+    )
+    _add_common(generate, minibatch_size=1)
+
+    mixing = subparsers.add_parser("style-mixing-example", help="mix the styles of images")
+    mixing.add_argument(
+        "--row-seeds", type=command_line.num_list, required=True, help="seeds of the rows", metavar="SEEDS"
+    )
+    mixing.add_argument(
+        "--col-seeds", type=command_line.num_list, required=True, help="seeds of the columns", metavar="SEEDS"
+    )
+    mixing.add_argument(
+        "--col-styles",
+        type=command_line.num_list,
+        default=list(range(7)),
+        help="layers that are taken from the columns (default: 0-6)",
+        metavar="LAYERS",
+    )
+    _add_common(mixing, minibatch_size=4)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, minibatch_size: int) -> None:
+    parser.add_argument(
+        "--network", required=True, dest="network_pkl", help="name, URL or path of the network pickle", metavar="PKL"
+    )
+    parser.add_argument(
+        "--truncation-psi",
+        type=command_line.finite_float,
+        default=0.5,
+        help="truncation: 1 is none, 0 the average image (default: %(default)s)",
+        metavar="PSI",
+    )
+    parser.add_argument(
+        "--truncation-cutoff",
+        type=command_line.natural,
+        help="truncate only so many layers (default: as the network was trained)",
+        metavar="LAYERS",
+    )
+    parser.add_argument(
+        "--class-idx",
+        type=command_line.natural,
+        help="class of a conditional network (default: no label)",
+        metavar="CLASS",
+    )
+    parser.add_argument(
+        "--minibatch-size",
+        type=command_line.positive,
+        default=minibatch_size,
+        help="images rendered at once (default: %(default)s)",
+        metavar="N",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("png", "jpg", "webp"),
+        default="png",
+        dest="image_format",
+        help="file format of the images (default: %(default)s)",
+    )
+    command_line.add_result_dir(parser)
+    command_line.add_download_options(parser)
+
+
+def main() -> None:
+    """Parses the command line and submits the run."""
+    parser = _parser()
+    kwargs = vars(parser.parse_args(command_line.official_spelling(sys.argv[1:])))
+    command = kwargs.pop("command")
+    if command is None:
+        print("Error: missing subcommand.  Re-run with --help for usage.")
+        sys.exit(1)
+    submit_config = dnnlib.SubmitConfig()
+    submit_config.run_dir_root = kwargs.pop("result_dir")
+    submit_config.run_desc = command
+    functions = {"generate-images": generate_images, "style-mixing-example": style_mixing_example}
+    with exits_on_user_error(), command_line.quiet_tensorflow():
+        dnnlib.submit_run(submit_config, f"run_generator.{functions[command].__name__}", **kwargs)
+
+
+if __name__ == "__main__":
+    main()

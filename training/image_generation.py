@@ -1,0 +1,166 @@
+"""Images from seeds, with the random numbers of the official generator scripts, and saving them."""
+
+import io
+import math
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import tensorflow as tf
+
+from dnnlib.atomic import atomic_write
+from dnnlib.errors import UserError
+from dnnlib.tflib import Network, convert_images_to_uint8
+
+FORMATS = ("png", "jpg", "webp")
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+class ImageGenerator:
+    """Renders uint8 images `[N, H, W, C]` with a generator network.
+
+    Args:
+        net: the generator, usually Gs.
+        truncation_psi: strength of truncation; 1 or None is none.
+        truncation_cutoff: number of layers that are truncated; None is the network's default.
+        class_idx: the class of a conditional network; None is no label, all zeros.
+        image_format: format that images will be saved in.
+        col_styles: layers that will be mixed.
+
+    Raises:
+        UserError: whatever of this the network cannot do, all in one message.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        truncation_psi: float | None = None,
+        truncation_cutoff: int | None = None,
+        class_idx: int | None = None,
+        image_format: str = "png",
+        col_styles: Sequence[int] = (),
+    ):
+        if set(net.components) != {"mapping", "synthesis"}:
+            raise UserError(f"network {net.name!r} ({type(net.model).__name__}) is not a generator")
+        self.net = net
+        self.synthesis = net.components.synthesis
+        self.latent_size = net.input_shape[1]
+        self.num_layers = self.synthesis.input_shape[1]
+        self.label_size = net.input_shapes[1][1]
+        self.truncation_psi = truncation_psi
+        self.truncation_cutoff = truncation_cutoff
+        self.class_idx = class_idx
+        self.noise_shapes = [tuple(var.shape) for name, var in self.synthesis.vars.items() if name.startswith("noise")]
+        problems = list(self._problems(net.output_shape[1], image_format, col_styles))
+        if problems:
+            raise UserError("\n".join(problems))
+        self._render = tf.function(self._render_seeds)
+        self._synthesize = tf.function(self._synthesize_dlatents)
+
+    def _problems(self, num_channels: int, image_format: str, col_styles: Sequence[int]) -> Iterator[str]:
+        if num_channels not in _MODES:
+            yield f"the network makes images of {num_channels} channels; only 1, 3 or 4 can be saved"
+        if num_channels == 4 and image_format == "jpg":
+            yield "--format=jpg cannot hold the transparency of this network's RGBA images; use png or webp"
+        if self.truncation_cutoff is not None and not 0 <= self.truncation_cutoff <= self.num_layers:
+            yield f"--truncation-cutoff={self.truncation_cutoff}: expected 0 to {self.num_layers}, the number of layers"
+        if self.class_idx is not None and self.label_size == 0:
+            yield f"--class-idx={self.class_idx}: the network was trained without classes; leave the option out"
+        elif self.class_idx is not None and not 0 <= self.class_idx < self.label_size:
+            yield f"--class-idx={self.class_idx}: expected 0 to {self.label_size - 1}, the classes of the network"
+        wrong = sorted({style for style in col_styles if not 0 <= style < self.num_layers})
+        if wrong:
+            listed = ",".join(map(str, wrong))
+            yield f"--col-styles: the network has layers 0 to {self.num_layers - 1}, got {listed}"
+
+    def labels(self, num: int) -> np.ndarray | None:
+        """Labels `[num, label_size]` of the chosen class; None without one."""
+        if self.class_idx is None:
+            return None
+        return np.tile(np.eye(self.label_size, dtype=np.float32)[self.class_idx], [num, 1])
+
+    # ------------------------------------------------------------------------
+    # Images of seeds: z and noise from RandomState(seed), in the official order.
+
+    def from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
+        """The images of some seeds, `[N, H, W, C]`. Each is what the official `generate-images` renders alone."""
+        latents, noises = [], []
+        for seed in seeds:
+            rnd = np.random.RandomState(seed)
+            latents.append(rnd.randn(1, self.latent_size))
+            noises.append([rnd.randn(*shape) for shape in self.noise_shapes])
+        noise = [np.concatenate(layer).astype(np.float32) for layer in zip(*noises, strict=True)]
+        return self._render(np.concatenate(latents).astype(np.float32), noise, self.labels(len(seeds))).numpy()
+
+    def _render_seeds(self, latents: tf.Tensor, noise: list[tf.Tensor], labels: tf.Tensor | None) -> tf.Tensor:
+        kwargs: dict[str, Any] = {"truncation_psi": self.truncation_psi}
+        if self.truncation_cutoff is not None:
+            kwargs["truncation_cutoff"] = self.truncation_cutoff
+        images = self.net.model(latents, labels, noise=noise, **kwargs)
+        return convert_images_to_uint8(images, nchw_to_nhwc=True)
+
+    # ------------------------------------------------------------------------
+    # Images of W, for style mixing: noise is that of the noise variables.
+
+    def dlatents_from_seeds(self, seeds: Sequence[int]) -> dict[int, np.ndarray]:
+        """W `[layers, dlatent_size]` of each seed, truncated as the official `style-mixing-example` does it."""
+        z = np.stack([np.random.RandomState(seed).randn(self.latent_size) for seed in seeds])
+        w = self.net.components.mapping.run(z.astype(np.float32), self.labels(len(seeds)))
+        if self.truncation_psi is not None:
+            w_avg = self.net.get_var("dlatent_avg")  # [dlatent_size]
+            layers = slice(None, self.truncation_cutoff)
+            w[:, layers] = w_avg + (w[:, layers] - w_avg) * self.truncation_psi
+        return dict(zip(seeds, w, strict=True))
+
+    def from_dlatents(self, dlatents: np.ndarray, minibatch_size: int = 4) -> np.ndarray:
+        """Images `[N, H, W, C]` of W `[N, layers, dlatent_size]`."""
+        batches = range(0, len(dlatents), minibatch_size)
+        return np.concatenate([self._synthesize(dlatents[i : i + minibatch_size]).numpy() for i in batches])
+
+    def _synthesize_dlatents(self, dlatents: tf.Tensor) -> tf.Tensor:
+        images = self.synthesis.model(dlatents, randomize_noise=False)
+        return convert_images_to_uint8(images, nchw_to_nhwc=True)
+
+
+# ----------------------------------------------------------------------------
+# Pictures.
+
+
+def to_pil(image: np.ndarray) -> PIL.Image.Image:
+    """A uint8 image `[H, W, C]` as a picture: grayscale, RGB or RGBA."""
+    mode = _MODES[image.shape[2]]
+    return PIL.Image.fromarray(image[:, :, 0] if mode == "L" else image)
+
+
+def save_image(picture: PIL.Image.Image, path: str | os.PathLike) -> None:
+    """Saves a picture in the format of the path's suffix. The file appears whole or not at all."""
+    suffix = os.path.splitext(path)[1].lstrip(".").lower()
+    options = {"jpg": {"quality": 95, "subsampling": 0}, "webp": {"quality": 95, "method": 4}}.get(suffix, {})
+    buffer = io.BytesIO()
+    picture.save(buffer, {"jpg": "JPEG"}.get(suffix, suffix.upper()), **options)
+    with atomic_write(path) as file:
+        file.write(buffer.getvalue())
+
+
+def paste_grid(images: dict[tuple[int, int], np.ndarray], columns: int, rows: int) -> PIL.Image.Image:
+    """Arranges images `[H, W, C]`, keyed by (row, column), on a black sheet (transparent for RGBA)."""
+    height, width, channels = next(iter(images.values())).shape
+    sheet = np.zeros([height * rows, width * columns, channels], np.uint8)
+    for (row, column), image in images.items():
+        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = image
+    return to_pil(sheet)
+
+
+def grid_size(num: int, size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Columns and rows for a number of images: as given, or about square.
+
+    Raises UserError if they do not fit into the given size.
+    """
+    if size is None:
+        columns = math.ceil(math.sqrt(num))
+        return columns, math.ceil(num / columns)
+    if size[0] * size[1] < num:
+        raise UserError(f"--grid={size[0]}x{size[1]} has {size[0] * size[1]} places, there are {num} images")
+    return size
