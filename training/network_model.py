@@ -10,27 +10,21 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib.ops.fused_bias_act import activation_funcs
-from dnnlib.tflib.scope import Scoped
+from dnnlib.tflib.scope import KERAS_3, Scoped
 
 # Arguments of the official build functions that describe TensorFlow 1 graphs. They have no meaning here.
 GRAPH_ARGUMENTS = {"is_template_graph", "force_clean_graph", "components"}
 
 
-class AsBuilt:
-    """The default of call-time arguments: the value that the network was built with."""
-
-    def __repr__(self) -> str:
-        return "AS_BUILT"
-
-
-AS_BUILT = AsBuilt()
+# The default of call-time arguments: the value that the network was built with. A string, because Keras stores it.
+AS_BUILT = "as built"
 
 _families: dict[str, list[type]] = {}
 
 
 def as_built(value: Any, built: Any) -> Any:
     """`value`, or the value the network was built with."""
-    return built if isinstance(value, AsBuilt) else value
+    return built if isinstance(value, str) and value == AS_BUILT else value
 
 
 class NetworkModel(Scoped, tf.keras.Model):
@@ -53,6 +47,13 @@ class NetworkModel(Scoped, tf.keras.Model):
         """Names and shapes of inputs and outputs, in the official order."""
         self.io_inputs = {name: tuple(shape) for name, shape in inputs.items()}
         self.io_outputs = {name: tuple(shape) for name, shape in outputs.items()}
+
+    def export(self, filepath: str, *args: Any, **kwargs: Any) -> None:
+        """Writes a SavedModel, as `keras.Model.export` does, with the official inputs unless told otherwise."""
+        if KERAS_3:
+            specs = [tf.keras.InputSpec(shape=shape, dtype="float32") for shape in self.io_inputs.values()]
+            kwargs.setdefault("input_signature", specs)
+        super().export(filepath, *args, **kwargs)
 
     @property
     def components(self) -> dict[str, "NetworkModel"]:

@@ -130,6 +130,10 @@ class Scoped(tf.keras.layers.Layer):
     in the official order, and implement `call`. Their constructor arguments are their configuration.
     """
 
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        tf.keras.utils.register_keras_serializable(package=cls.__module__)(cls)  # lets `.keras` files find the class
+
     def __new__(cls, *args: Any, **kwargs: Any) -> "Scoped":
         layer = super().__new__(cls, *args, **kwargs)
         bound = inspect.signature(cls.__init__).bind(layer, *args, **kwargs)

@@ -1,0 +1,52 @@
+# make demo         set up, then render an image grid and a style-mixing grid
+# make test         set up, then run the tests (and the fast ones again without oneDNN)
+# make test-addons  the tests on TensorFlow 2.15.1 with TensorFlow Addons, in an environment of their own
+# make bench        time what docs/benchmarks.md reports
+# make lint         check the style
+# make setup        only set up; make PYTHON=python3.12 ... chooses the Python
+
+PYTHON ?= $(shell tools/find_python.sh 3.10 3.11 3.12 3.13)
+PYTHON_ADDONS ?= $(shell tools/find_python.sh 3.10 3.11)
+VENV := .venv
+VENV_ADDONS := .venv-addons
+TESTS_ENV := TF_CPP_MIN_LOG_LEVEL=3
+PYTEST := $(VENV)/bin/python -m pytest
+WORKERS ?= 2
+
+.PHONY: demo test test-addons test-slow bench lint format setup setup-addons clean
+
+setup: $(VENV)/.ready
+setup-addons: $(VENV_ADDONS)/.ready
+
+$(VENV)/.ready: requirements.lock
+	tools/make_venv.sh "$(PYTHON)" "3.10 to 3.13" $(VENV) requirements.lock
+
+$(VENV_ADDONS)/.ready: requirements-addons.lock
+	tools/make_venv.sh "$(PYTHON_ADDONS)" "3.10 or 3.11" $(VENV_ADDONS) requirements-addons.lock
+
+demo: setup
+	$(VENV)/bin/python tools/demo.py
+
+test: setup
+	$(TESTS_ENV) $(PYTEST) -n $(WORKERS) -m "not slow"
+	$(TESTS_ENV) TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) -n $(WORKERS) -m "not slow and not one_stack"
+
+test-slow: setup
+	$(TESTS_ENV) $(PYTEST) -n $(WORKERS)
+
+test-addons: setup-addons
+	$(TESTS_ENV) $(VENV_ADDONS)/bin/python -m pytest -n $(WORKERS) -m "not slow and not one_stack"
+
+bench: setup
+	$(VENV)/bin/python tools/bench.py
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: setup
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV) $(VENV_ADDONS)

@@ -1,0 +1,184 @@
+"""The official `Network` API."""
+
+import golden
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dnnlib import EasyDict, tflib
+from dnnlib.tflib import Network
+
+KWARGS = {"resolution": 8, "num_channels": 3, "fmap_base": 32, "fmap_max": 8, "label_size": 2}
+G_KWARGS = {**KWARGS, "latent_size": 6, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
+
+
+@pytest.fixture(scope="module")
+def G():
+    net = Network("G", func_name="training.networks_stylegan2.G_main", **G_KWARGS)
+    golden.set_variables(net.vars, "api.")
+    return net
+
+
+Z, LABELS = golden.rnd(1, 5, 6), np.eye(2, dtype=np.float32)[[0, 1, 1, 0, 1]]
+FIXED = {"randomize_noise": False}
+
+
+def test_fields(G):
+    assert G.name == "G" and G.num_inputs == 2 and G.num_outputs == 1
+    assert G.input_shape == [None, 6] and G.input_shapes == [[None, 6], [None, 2]]
+    assert G.output_shape == [None, 3, 8, 8]
+    assert list(G.components) == ["synthesis", "mapping"]
+    assert G.components.mapping.name == "G_mapping"
+    assert G.components.synthesis.input_shape == [None, 4, 8]
+    assert list(G.own_vars) == ["lod", "dlatent_avg"]
+    assert G.static_kwargs == G_KWARGS and isinstance(G.static_kwargs, EasyDict)
+    assert all(isinstance(var, tf.Variable) for var in G.vars.values())
+    assert G.find_var("G_synthesis/noise0") is G.components.synthesis.vars["noise0"]
+    with pytest.raises(KeyError, match="no variable 'nix'"):
+        G.find_var("nix")
+
+
+def test_run_in_minibatches(G):
+    whole = G.run(Z, LABELS, **FIXED)
+    assert whole.shape == (5, 3, 8, 8) and whole.dtype == np.float32
+    golden.close(G.run(Z, LABELS, minibatch_size=2, **FIXED), whole, 1e-5)
+    golden.close(G.run(Z.astype(np.float64), LABELS, assume_frozen=True, **FIXED), whole, 1e-6)
+    assert isinstance(G.run(Z, LABELS, return_as_list=True, **FIXED), list)
+    golden.close(G.run(Z, **FIXED), G.run(Z, np.zeros([5, 2]), **FIXED), 1e-6)
+
+
+def test_run_with_transforms(G, capsys):
+    pixels = G.run(
+        Z,
+        LABELS,
+        input_transform={"func": lambda z, labels, scale: (z * scale, labels), "scale": 0.5},
+        output_transform={"func": "dnnlib.tflib.convert_images_to_uint8", "nchw_to_nhwc": True},
+        print_progress=True,
+        minibatch_size=3,
+        **FIXED,
+    )
+    assert pixels.shape == (5, 8, 8, 3) and pixels.dtype == np.uint8
+    assert "5 / 5" in capsys.readouterr().out
+    expected = tflib.convert_images_to_uint8(G.run(Z * 0.5, LABELS, **FIXED), nchw_to_nhwc=True)
+    assert np.max(np.abs(pixels.astype(int) - np.asarray(expected, int))) <= 1
+
+
+def test_arguments_of_one_call(G):
+    """Every argument of the build function can be changed for one call."""
+    relu = Network("R", func_name="training.networks_stylegan2.G_main", nonlinearity="relu", **G_KWARGS)
+    relu.copy_vars_from(G)
+    golden.close(G.run(Z, LABELS, nonlinearity="relu", **FIXED), relu.run(Z, LABELS, **FIXED), 1e-6)
+    for psi in (0.3, 0.8):
+        fresh = G.clone("fresh", truncation_psi=psi)
+        golden.close(G.run(Z, LABELS, truncation_psi=psi, **FIXED), fresh.run(Z, LABELS, **FIXED), 1e-6)
+    half = G.get_output_for(Z, LABELS, dtype="float16", **FIXED)
+    assert half.dtype == tf.float16
+    golden.close(tf.cast(half, tf.float32), G.run(Z, LABELS, **FIXED), 2e-2)
+    images, dlatents = G.run(Z, LABELS, return_dlatents=True, **FIXED)
+    golden.close(G.components.synthesis.run(dlatents, **FIXED), images, 1e-5)
+    with pytest.raises(TypeError, match="did you mean 'truncation_psi'"):
+        G.run(Z, LABELS, truncation_pzi=1)
+    with pytest.raises(ValueError, match="do not fit"):
+        G.run(Z, LABELS, resolution=16)
+
+
+def test_wrong_inputs(G):
+    for args, message in (
+        ((), "expected inputs latents_in, labels_in"),
+        ((Z, LABELS, Z), "expected inputs"),
+        ((Z, LABELS[:3]), "labels_in has 3 items"),
+        ((Z[:0], None), "no items"),
+        ((Z, np.zeros([5, 3])), "labels must have shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            G.run(*args)
+    with pytest.raises(ValueError, match="num_gpus=9: this machine has"):
+        G.run(Z, LABELS, num_gpus=9)
+
+
+def test_clone_and_copy(G):
+    other = G.clone("Gs")
+    assert other.name == "Gs" and other.static_kwargs == G.static_kwargs
+    other.set_var("dlatent_avg", np.full(8, 7.0))
+    assert not np.any(G.get_var("dlatent_avg") == 7)
+    other.copy_trainables_from(G)
+    assert np.all(other.get_var("dlatent_avg") == 7)
+    other.copy_own_vars_from(G)
+    np.testing.assert_array_equal(other.get_var("dlatent_avg"), G.get_var("dlatent_avg"))
+    other.reset_trainables()
+    assert np.any(other.get_var("G_mapping/Dense0/weight") != G.get_var("G_mapping/Dense0/weight"))
+    other.copy_vars_from(G)
+    golden.close(other.run(Z, LABELS, **FIXED), G.run(Z, LABELS, **FIXED), 1e-6)
+    bigger = Network("B", func_name="training.networks_stylegan2.G_main", **{**G_KWARGS, "dlatent_size": 9})
+    with pytest.raises(ValueError, match="dlatent_avg: .8. -> .9."):
+        bigger.copy_vars_from(G)
+
+
+def test_convert(G):
+    revised = G.convert("training.networks_stylegan2.G_main", synthesis_func="G_synthesis_stylegan_revised")
+    name = "G_synthesis/4x4/Conv/weight"
+    np.testing.assert_array_equal(revised.get_var(name), G.get_var(name))
+    assert "G_synthesis/ToRGB_lod0/weight" in revised.vars
+
+
+def test_moving_average(G):
+    average = G.clone("Gs")
+    source = G.clone("G2")
+    golden.set_variables(source.vars, "other.")
+    before = average.get_var("G_mapping/Dense0/weight")
+    update = average.setup_as_moving_average_of(source, beta=0.75)
+    tflib.run(update)
+    after = average.get_var("G_mapping/Dense0/weight")
+    np.testing.assert_allclose(after, 0.75 * before + 0.25 * source.get_var("G_mapping/Dense0/weight"), rtol=1e-5)
+    np.testing.assert_array_equal(average.get_var("dlatent_avg"), source.get_var("dlatent_avg"))
+
+
+def test_style_mixing_takes_later_layers_from_another_latent(G):
+    tf.random.set_seed(1)
+    dlatents = G.run(Z, LABELS, is_training=True, style_mixing_prob=1.0, return_dlatents=True, **FIXED)[1]
+    unmixed = G.components.mapping.run(Z, LABELS)
+    same = np.all(np.abs(dlatents - unmixed) < 1e-6, axis=(0, 2))  # per layer
+    assert same[0] and not same[-1]
+    assert list(same) == sorted(same, reverse=True)
+    none = G.run(Z, LABELS, is_training=True, style_mixing_prob=None, return_dlatents=True, **FIXED)[1]
+    golden.close(none, unmixed, 1e-6)
+
+
+def test_noise_given_for_each_sample(G):
+    shapes = [var.shape for name, var in G.components.synthesis.vars.items() if name.startswith("noise")]
+    noise = [golden.rnd(i, 5, *shape[1:]) for i, shape in enumerate(shapes)]
+    together = G.get_output_for(Z, LABELS, noise=noise)
+    for i in range(5):
+        alone = G.get_output_for(Z[i : i + 1], LABELS[i : i + 1], noise=[n[i : i + 1] for n in noise])
+        golden.close(alone, together[i : i + 1].numpy(), 1e-4)
+    with pytest.raises(ValueError, match="list of 3 tensors"):
+        G.get_output_for(Z, LABELS, noise=noise[:2])
+
+
+def test_wrong_networks():
+    for func_name, message in (
+        (None, "func_name must name"),
+        ("training.networks_stylegan2.feature", "has no 'feature'"),
+        ("nowhere.G", "no module"),
+        ("dnnlib.util.EasyDict", "is not a network"),
+    ):
+        with pytest.raises((ValueError, ImportError), match=message):
+            Network("G", func_name=func_name)
+
+
+def test_tfutil():
+    tflib.init_tf({"rnd.np_random_seed": 1000})
+    draw = golden.index("config", "rng_order.json") if (golden.GOLDENS / "config").exists() else None
+    first = np.random.randn(3, 4)
+    if draw is not None:
+        np.testing.assert_array_equal(first, draw["draws"]["1000"]["then_np_randn_3x4"])
+    tflib.init_tf({"rnd.np_random_seed": 1000})
+    np.testing.assert_array_equal(first, np.random.randn(3, 4))
+    variable = tf.Variable([1.0, 2.0])
+    tflib.set_vars([(variable, [3, 4])])
+    tflib.set_vars({variable.ref(): [5, 6]})
+    np.testing.assert_array_equal(tflib.run({"a": [variable, tf.constant(1)]})["a"][0], [5, 6])
+    assert tflib.is_tf_expression(variable) and not tflib.is_tf_expression(np.zeros(1))
+    np.testing.assert_allclose(tflib.log2(tflib.exp2(tf.constant([3.0]))), [3.0], rtol=1e-5)
+    np.testing.assert_allclose(tflib.lerp_clip(0.0, 2.0, tf.constant([-1.0, 0.25, 3.0])), [0, 0.5, 2])
+    assert tflib.shape_to_list(tf.TensorShape([None, 3])) == [None, 3]
