@@ -4,6 +4,7 @@ import contextlib
 import glob
 import hashlib
 import html
+import json
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, urlencode, urljoin, urlparse
 
 import requests
+import urllib3
 
 from .errors import UserError
 
@@ -27,6 +29,10 @@ _FORMER_HOSTS = {
 }
 _CHUNK = 1 << 18
 _TIMEOUT = (15, 60)  # seconds to connect, and between bytes
+_PASSING = (
+    *(requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError),
+    urllib3.exceptions.HTTPError,
+)
 _QUOTA = ("quota exceeded", "too many users have viewed or downloaded", "download quota")
 
 
@@ -128,9 +134,9 @@ def _fetch(
                 _check_content(part, url, name, size, sha256)
             target = cache / f"{key}_{name}"
             os.replace(part, target)
-            _etag_file(part).unlink(missing_ok=True)
+            _forget(part)
             return os.fspath(target)
-        except (_Retry, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+        except (_Retry, *_PASSING) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             if attempt + 1 < num_attempts:
                 wait = min(backoff * 2**attempt, 60)
@@ -152,41 +158,66 @@ def _fetch(
 
 def _download(session: requests.Session, url: str, part: Path, verbose: bool, size: int | None) -> str:
     """Brings `part` to its full length and returns the name of the file."""
-    have = part.stat().st_size if part.exists() else 0
-    etag = _etag_file(part).read_text() if have and _etag_file(part).exists() else None
-    if have and etag is None:  # nothing tells whether the rest would fit
-        have = 0
+    note = _read_note(part)
+    have = part.stat().st_size if note and part.exists() else 0
     headers = {"Accept-Encoding": "identity"}
     if have:
-        headers.update({"Range": f"bytes={have}-", "If-Range": etag})
+        headers["Range"] = f"bytes={have}-"
+        if note["validator"]:
+            headers["If-Range"] = note["validator"]
     response = _get(session, url, headers)
     with response:
-        _check_status(response, url)
-        if response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            part.unlink(missing_ok=True)
-            raise _Retry("the server continued at another position")
+        _check_status(response, url, part)
         if response.status_code != 206:
             have = 0
-        total = int(response.headers["Content-Length"]) + have if "Content-Length" in response.headers else size
+        elif response.headers.get("Content-Range") != f"bytes {have}-{note['total'] - 1}/{note['total']}":
+            _forget(part)
+            raise _Retry("the server has another file than before")
+        total = int(response.headers["Content-Length"]) + have if "Content-Length" in response.headers else None
         if size is not None and total is not None and total != size:
             raise DownloadError(f"{_name_of(url)}: {url} has {total} bytes, expected {size}: this is another file")
         name = _response_name(response, url)
-        tag = response.headers.get("ETag", "")
-        if tag and not tag.startswith("W/"):
-            _etag_file(part).write_text(tag)
-        else:
-            _etag_file(part).unlink(missing_ok=True)
-        with open(part, "ab" if have else "wb") as file, _progress(name, total, have, verbose) as bar:
-            for chunk in response.iter_content(_CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
+        _write_note(part, response, total)
+        with open(part, "ab" if have else "wb") as file, _progress(name, total or size, have, verbose) as bar:
+            try:
+                for chunk in _chunks(response):
+                    file.write(chunk)
+                    bar.update(len(chunk))
+            except _PASSING as error:
+                raise _Retry(f"the connection broke after {file.tell()} of {total or '?'} bytes") from error
     done = part.stat().st_size
-    if total is not None and done < total:
+    if total is not None and done != total:
         raise _Retry(f"the connection ended after {done} of {total} bytes")
-    if total is not None and done > total:
-        part.unlink()
-        raise _Retry(f"the server sent {done} bytes instead of {total}")
     return name
+
+
+def _read_note(part: Path) -> dict[str, Any]:
+    """What is known of the file that `part` is the beginning of; {} if that is not enough to go on."""
+    try:
+        note = json.loads(_note_file(part).read_text())
+        return note if isinstance(note["total"], int) and isinstance(note["validator"], str) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _write_note(part: Path, response: requests.Response, total: int | None) -> None:
+    etag = response.headers.get("ETag", "")
+    validator = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
+    _note_file(part).write_text(json.dumps({"total": total, "validator": validator}))
+
+
+def _forget(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _note_file(part).unlink(missing_ok=True)
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """The content as it arrives. `iter_content` would lose what came last before the connection broke."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        yield from response.iter_content(_CHUNK)
+        return
+    while chunk := response.raw.read1(_CHUNK):
+        yield chunk
 
 
 def _get(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
@@ -232,11 +263,12 @@ def _confirmation_url(page: str, response: requests.Response, session: requests.
     return None
 
 
-def _check_status(response: requests.Response, url: str) -> None:
+def _check_status(response: requests.Response, url: str, part: Path) -> None:
     status = response.status_code
     if status in (200, 206):
         return
     if status == 416:  # the part is no part of this file
+        _forget(part)
         raise _Retry("the server has no more bytes than were downloaded")
     if status in (408, 425, 429) or status >= 500:
         wait = response.headers.get("Retry-After", "")
@@ -259,8 +291,7 @@ def _check_content(part: Path, url: str, name: str, size: int | None, sha256: st
         if found != sha256:
             problem = f"sha256 is {found}, expected {sha256}"
     if problem is not None:
-        part.unlink()
-        _etag_file(part).unlink(missing_ok=True)
+        _forget(part)
         raise _Retry(f"damaged download of {name}: {problem}")
 
 
@@ -279,8 +310,8 @@ def _md5(url: str) -> str:
     return hashlib.md5(url.encode("utf-8"), usedforsecurity=False).hexdigest()
 
 
-def _etag_file(part: Path) -> Path:
-    return part.with_suffix(".etag")
+def _note_file(part: Path) -> Path:
+    return part.with_suffix(".json")
 
 
 def _name_of(url: str) -> str:

@@ -59,7 +59,7 @@ def test_configuration_and_weights(model, inputs, tmp_path):
 def test_summary_function_and_symbolic_call(model, inputs):
     lines = []
     model.summary(print_fn=lambda text, **_kwargs: lines.append(text))
-    assert f"{model.count_params():,}" in "\n".join(lines)
+    assert str(model.count_params()) in "\n".join(lines).replace(",", "")
     expected = model(*inputs).numpy()
     golden.close(tf.function(model)(*inputs), expected, 1e-5)
     symbolic = [tf.keras.Input(shape[1:]) for shape in model.io_inputs.values()]
@@ -72,17 +72,7 @@ def test_saved_model(model, inputs, tmp_path):
     expected = model(*inputs).numpy()
     model.export(str(tmp_path / "exported"))
     loaded = tf.saved_model.load(str(tmp_path / "exported"))
-    if hasattr(loaded.serve, "pretty_printed_concrete_signatures") and len(inputs) == 2:
-        (output,) = tf.nest.flatten(
-            loaded.signatures["serving_default"](
-                **dict(zip(signature_names(loaded), map(tf.constant, inputs), strict=True))
-            )
-        )
-        golden.close(output, expected, 1e-5)
-
-
-def signature_names(loaded):
-    return list(loaded.signatures["serving_default"].structured_input_signature[1])
+    golden.close(loaded.serve(*map(tf.constant, inputs)), expected, 1e-5)
 
 
 def test_variables_know_their_official_names(model):

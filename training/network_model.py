@@ -53,7 +53,13 @@ class NetworkModel(Scoped, tf.keras.Model):
         if KERAS_3:
             specs = [tf.keras.InputSpec(shape=shape, dtype="float32") for shape in self.io_inputs.values()]
             kwargs.setdefault("input_signature", specs)
-        super().export(filepath, *args, **kwargs)
+            super().export(filepath, *args, **kwargs)
+            return
+        archive = tf.keras.export.ExportArchive()  # Keras 2 exports the first input only
+        archive.track(self)
+        specs = [tf.TensorSpec(shape, tf.float32, name) for name, shape in self.io_inputs.items()]
+        archive.add_endpoint("serve", self.__call__, input_signature=specs)
+        archive.write_out(filepath)
 
     @property
     def components(self) -> dict[str, "NetworkModel"]:

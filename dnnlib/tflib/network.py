@@ -110,6 +110,10 @@ class Network:
             return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
         return outputs
 
+    def prepare(self, **dynamic_kwargs: Any) -> None:
+        """Builds what `get_output_for` needs for these arguments, which it would do itself when it is called first."""
+        self._variant(self._split_kwargs(dynamic_kwargs)[1])
+
     def run(self, *in_arrays: Any, **kwargs: Any) -> Any:
         """The outputs for NumPy arrays, as NumPy arrays, computed in minibatches. See `network_run`."""
         return self._runner.run(*in_arrays, **kwargs)

@@ -29,7 +29,7 @@ def _trace(net: "Network") -> dict[str, list[int | None]]:
     specs = [tf.TensorSpec(shape, tf.float32) for shape in net.input_shapes]
     kwargs = {"randomize_noise": False} if "randomize_noise" in net._split_kwargs({"randomize_noise": 0})[0] else {}
     with recorded_rows() as rows:
-        tf.function(lambda *inputs: net.model(*inputs, **kwargs)).get_concrete_function(*specs)
+        tf.function(lambda *inputs: net.model(*inputs, **kwargs), autograph=False).get_concrete_function(*specs)
     prefix = net.model._scope_path
     result = {}
     for path, shape in rows:

@@ -58,6 +58,7 @@ class NetworkRunner:
         _check_gpus(num_gpus, min(minibatch_size, num_items))
 
         fixed, fed = _split_fed(dynamic_kwargs, net)
+        net.prepare(**fixed)
         function = self._function(fixed, input_transform, output_transform, num_gpus)
         pieces: list[list[np.ndarray]] = []
         for begin in range(0, num_items, minibatch_size):
@@ -76,7 +77,8 @@ class NetworkRunner:
         key = repr((sorted(kwargs.items()), _key(input_transform), _key(output_transform), num_gpus))
         if key not in self.functions:
             self.functions[key] = tf.function(
-                lambda batch, fed: self._outputs(batch, {**kwargs, **fed}, input_transform, output_transform, num_gpus)
+                lambda batch, fed: self._outputs(batch, {**kwargs, **fed}, input_transform, output_transform, num_gpus),
+                autograph=False,
             )
         return self.functions[key]
 

@@ -151,6 +151,12 @@ def _encode(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
+def _empty_bytes(*args: Any) -> bytes:
+    if args:
+        raise ValueError("bytes of something")
+    return b""  # the data of empty arrays in pickles for Python 2
+
+
 def _reconstructor(cls: Any, base: Any, _state: Any) -> Any:
     if isinstance(base, _Name) and cls in (PickledNetwork, _EasyDict):
         return cls()
@@ -210,8 +216,8 @@ ALLOWED: dict[str, dict[str, Any]] = {
     "_codecs": {"encode": _Call(_encode)},
     "copy_reg": {"_reconstructor": _Call(_reconstructor)},
     "copyreg": {"_reconstructor": _Call(_reconstructor)},
-    "__builtin__": {"object": _Name()},
-    "builtins": {"object": _Name()},
+    "__builtin__": {"object": _Name(), "bytes": _Call(_empty_bytes)},
+    "builtins": {"object": _Name(), "bytes": _Call(_empty_bytes)},
     "collections": {"OrderedDict": _OrderedDict},
 }
 

@@ -1,0 +1,318 @@
+"""Downloads from a real HTTP server that misbehaves in every way that servers do."""
+
+import hashlib
+import http.server
+import socket
+import threading
+import time
+import urllib.parse
+
+import pytest
+
+import dnnlib
+import pretrained_networks
+from dnnlib import download
+from dnnlib.download import DownloadError, fetch
+
+pytestmark = pytest.mark.one_stack
+
+CONTENT = bytes(range(256)) * 4000  # 1 MB
+PAGE = "<!DOCTYPE html><html><head><title>{title}</title></head><body>{body}</body></html>"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):  # the name that http.server calls
+        url = urllib.parse.urlparse(self.path)
+        self.query = urllib.parse.parse_qs(url.query)
+        log = self.server.requests
+        log.append((url.path, self.headers.get("Range")))
+        self.count = sum(path == url.path for path, _ in log)
+        getattr(self, "serve_" + url.path.strip("/").split("/")[0].split(".")[0])()
+
+    def answer(self, content, status=200, length=None, **headers):
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key.replace("_", "-"), value)
+        if "Transfer_Encoding" not in headers:
+            self.send_header("Content-Length", str(len(content) if length is None else length))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def page(self, title, body="", **headers):
+        self.answer(PAGE.format(title=title, body=body).encode(), Content_Type="text/html; charset=utf-8", **headers)
+
+    def serve_good(self):
+        self.answer(CONTENT, ETag='"1"')
+
+    def serve_named(self):
+        self.answer(CONTENT, Content_Disposition='attachment; filename="ugly name?.pkl"')
+
+    def serve_broken(self):
+        """Breaks off three times; honours ranges."""
+        begin = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        headers = {"ETag": '"7"'}
+        if begin:
+            headers["Content_Range"] = f"bytes {begin}-{len(CONTENT) - 1}/{len(CONTENT)}"
+        end = len(CONTENT) if self.count > 3 else begin + 300_000
+        self.answer(CONTENT[begin:end], 206 if begin else 200, length=len(CONTENT) - begin, **headers)
+        self.close_connection = True
+
+    def serve_changed(self):
+        """Breaks off, then has another file: If-Range does not match, so all of it is sent."""
+        if self.count == 1:
+            self.answer(b"old" * 1000, length=len(CONTENT), ETag='"old"')
+            self.close_connection = True
+        else:
+            self.answer(CONTENT, ETag='"new"')
+
+    def serve_untagged(self):
+        """Breaks off once; honours ranges, but has nothing to tell files apart."""
+        begin = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        headers = {"Content_Range": f"bytes {begin}-{len(CONTENT) - 1}/{len(CONTENT)}"} if begin else {}
+        end = len(CONTENT) if self.count > 1 else 1000
+        self.answer(CONTENT[begin:end], 206 if begin else 200, length=len(CONTENT) - begin, **headers)
+        self.close_connection = True
+
+    def serve_noranges(self):
+        """Breaks off once; knows no ranges."""
+        if self.count == 1:
+            self.answer(CONTENT[:1000], length=len(CONTENT))
+            self.close_connection = True
+        else:
+            self.answer(CONTENT)
+
+    def serve_busy(self):
+        if self.count < 3:
+            self.answer(b"later", [503, 429][self.count - 1], Retry_After="0")
+        else:
+            self.answer(CONTENT)
+
+    def serve_down(self):
+        self.answer(b"", 500)
+
+    def serve_missing(self):
+        self.answer(b"no", 404)
+
+    def serve_forbidden(self):
+        self.answer(b"no", 403)
+
+    def serve_reset(self):
+        if self.count == 1:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+        else:
+            self.answer(CONTENT)
+
+    def serve_empty(self):
+        self.answer(b"")
+
+    def serve_chunked(self):
+        self.answer(b"%x\r\n%s\r\n0\r\n\r\n" % (len(CONTENT), CONTENT), Transfer_Encoding="chunked")
+
+    def serve_page(self):
+        self.page("Sign in")
+
+    def serve_quota(self):
+        self.page("Google Drive - Quota exceeded", "Sorry, too many users have viewed or downloaded this file recently.")
+
+    def serve_drive_link(self):
+        if "confirm" in self.query:
+            self.answer(CONTENT)
+        else:
+            self.page("Virus scan warning", '<a href="/drive_link?id=1&amp;confirm=t">Download anyway</a>')
+
+    def serve_drive_form(self):
+        if "confirm" in self.query:
+            assert self.query["id"] == ["1"]
+            self.answer(CONTENT)
+        else:
+            form = '<form id="f" action="/drive_form" method="get"><input type="hidden" name="id" value="1">'
+            self.page("Warning", form + '<input type="hidden" name="confirm" value="t"></form>')
+
+    def serve_drive_cookie(self):
+        if "confirm" in self.query:
+            self.answer(CONTENT)
+        else:
+            self.page("Warning", Set_Cookie="download_warning_1=xyz")
+
+    def serve_redirect(self):
+        self.answer(b"", 302, Location="/good.pkl")
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.requests = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+@pytest.fixture
+def get(server, tmp_path):
+    server.requests.clear()
+
+    def get(path, **kwargs):
+        kwargs = {"cache_dir": tmp_path / "cache", "verbose": False, "backoff": 0.01, "num_attempts": 4, **kwargs}
+        return fetch(f"http://127.0.0.1:{server.server_port}/{path}", **kwargs)
+
+    return get
+
+
+def left_over(tmp_path):
+    return sorted(path.name.split("_", 1)[-1] for path in (tmp_path / "cache").iterdir())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("good.pkl", "broken.pkl", "changed.pkl", "untagged.pkl", "noranges.pkl", "busy.pkl", "reset.pkl", "chunked.pkl", "redirect.pkl"),
+        *("drive_link?id=1", "drive_form?id=1", "drive_cookie?id=1"),
+    ],
+)
+def test_arrives(get, path, tmp_path):
+    result = get(path)
+    with open(result, "rb") as file:
+        assert file.read() == CONTENT
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert get(path) == result
+
+
+def test_name_and_cache(get, server, tmp_path):
+    path = get("named")
+    assert path.endswith("_ugly_name_.pkl")
+    url = f"http://127.0.0.1:{server.server_port}/named"
+    assert hashlib.md5(url.encode()).hexdigest() in path
+    requests = len(server.requests)
+    with dnnlib.util.open_url(url, cache_dir=tmp_path / "cache") as file:
+        assert file.read() == CONTENT
+    assert len(server.requests) == requests
+
+
+def test_broken_download_goes_on(get, server):
+    get("broken.pkl")
+    assert [begin for _, begin in server.requests] == [None, "bytes=300000-", "bytes=600000-", "bytes=900000-"]
+
+
+def test_broken_download_goes_on_in_another_call(get, server, tmp_path):
+    get("untagged.pkl")
+    assert [begin for _, begin in server.requests] == [None, "bytes=1000-"]
+    server.requests.clear()
+    with pytest.raises(DownloadError, match=r"1 attempts: .* of 1024000 bytes.*goes on where it stopped"):
+        get("broken.pkl", num_attempts=1)
+    assert "broken.pkl" not in left_over(tmp_path)
+    get("broken.pkl", num_attempts=3)
+    assert server.requests[1][1] == "bytes=300000-"
+    assert left_over(tmp_path) == ["broken.pkl", "untagged.pkl"]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("missing.pkl", "missing.pkl: .* is not found .HTTP status 404."),
+        ("forbidden.pkl", "access denied"),
+        ("down.pkl", "4 attempts: HTTP status 500"),
+        ("empty.pkl", "the file is empty"),
+        ("page.pkl", "answered with a web page titled 'Sign in'"),
+        ("quota.pkl", "Google Drive quota exceeded"),
+    ],
+)
+def test_fails_with_a_reason(get, path, message, tmp_path):
+    with pytest.raises(DownloadError, match=message):
+        get(path)
+    assert left_over(tmp_path) == []
+
+
+def test_size_and_hash(get, tmp_path):
+    good = hashlib.sha256(CONTENT).hexdigest()
+    with pytest.raises(DownloadError, match="expected 5: this is another file"):
+        get("good.pkl", size=5)
+    with pytest.raises(DownloadError, match=f"sha256 is {good}, expected {'0' * 64}"):
+        get("good.pkl", sha256="0" * 64)
+    assert left_over(tmp_path) == []
+    get("good.pkl", size=len(CONTENT), sha256=good)
+
+
+def test_no_server(tmp_path):
+    start = time.time()
+    with pytest.raises(DownloadError, match="could not be downloaded in 2 attempts"):
+        fetch("http://127.0.0.1:9/x.pkl", cache_dir=tmp_path, num_attempts=2, backoff=0.01, verbose=False)
+    assert time.time() - start < 20
+
+
+def test_back_off_doubles(get, monkeypatch, capsys):
+    waits = []
+    monkeypatch.setattr(download.time, "sleep", waits.append)
+    with pytest.raises(DownloadError):
+        get("down.pkl", backoff=1.0, num_attempts=5, verbose=True)
+    assert waits == [1, 2, 4, 8]
+    assert "trying again in 4s" in capsys.readouterr().err
+
+
+def test_offline(get, tmp_path, monkeypatch):
+    with pytest.raises(DownloadError, match=r"good.pkl is not in the cache.*Get it from http.*save it as .*_good.pkl"):
+        get("good.pkl", offline=True)
+    monkeypatch.setenv("STYLEGAN2_OFFLINE", "1")
+    with pytest.raises(DownloadError, match="downloads are off"):
+        get("good.pkl")
+    monkeypatch.setenv("STYLEGAN2_OFFLINE", "0")
+    path = get("good.pkl")
+    monkeypatch.setenv("STYLEGAN2_OFFLINE", "1")
+    assert get("good.pkl") == path
+
+
+def test_unwritable_cache(get, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DownloadError, match="cannot be saved in"):
+        get("good.pkl", cache_dir=tmp_path / "file" / "cache")
+
+
+def test_two_downloads_at_once(get, server):
+    threads = [threading.Thread(target=get, args=("good.pkl",)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(server.requests) == 1
+
+
+def test_cache_of_older_versions_is_found(tmp_path):
+    old = "http://d36zk2xti64re0.cloudfront.net/stylegan1/networks/metrics/inception_v3_features.pkl"
+    new = "https://nvlabs-fi-cdn.nvidia.com/stylegan/networks/metrics/inception_v3_features.pkl"
+    assert hashlib.md5(new.encode()).hexdigest() == "eddea278bf91d59eb094b162709edc6c"
+    cached = tmp_path / (hashlib.md5(old.encode()).hexdigest() + "_inception_v3_features.pkl")
+    cached.write_bytes(b"x")
+    assert fetch(new, cache_dir=tmp_path, offline=True) == str(cached)
+
+
+def test_pretrained_names():
+    urls = pretrained_networks.gdrive_urls
+    assert len(urls) == 36
+    base = "https://nvlabs-fi-cdn.nvidia.com/stylegan2/networks/"
+    assert urls["gdrive:networks/stylegan2-ffhq-config-f.pkl"] == base + "stylegan2-ffhq-config-f.pkl"
+    table2 = "table2/stylegan2-car-config-e-Gskip-Dresnet.pkl"
+    assert urls["gdrive:networks/" + table2] == base + table2
+    with pytest.raises(dnnlib.errors.UserError, match="Did you mean gdrive:networks/stylegan2-ffhq-config-f.pkl"):
+        pretrained_networks.get_path_or_url("gdrive:networks/stylegan2-ffhq-f.pkl")
+
+
+def test_networks_by_url(server, tmp_path, monkeypatch):
+    """A network that a server has: downloaded, read, and read from the cache the second time."""
+    import golden
+
+    source = next((golden.GOLDENS / "pickles").glob("cfgf-r16-gray.pkl")).read_bytes()
+    monkeypatch.setattr(Handler, "serve_net", lambda self: self.answer(source), raising=False)
+    url = f"http://127.0.0.1:{server.server_port}/net.pkl"
+    for _ in range(2):
+        _G, _D, Gs = pretrained_networks.load_networks(url, cache_dir=tmp_path)
+        assert Gs.output_shape == [None, 1, 16, 16]
+        pretrained_networks._cached_networks.clear()
+    assert sum(path == "/net.pkl" for path, _ in server.requests) == 1
+    monkeypatch.setattr(Handler, "serve_bad", lambda self: self.answer(source[:5000]), raising=False)
+    with pytest.raises(dnnlib.errors.UserError, match="damaged"):
+        pretrained_networks.load_networks(url.replace("net.pkl", "bad.pkl"), cache_dir=tmp_path)

@@ -1,0 +1,162 @@
+"""Run folders, and the helpers of `dnnlib.util`."""
+
+import multiprocessing
+import os
+import pickle
+import sys
+import time
+
+import pytest
+
+import dnnlib
+from dnnlib import EasyDict, util
+from dnnlib.atomic import atomic_write
+from dnnlib.errors import UserError
+
+pytestmark = pytest.mark.one_stack
+
+
+def work(number):
+    print("working")
+    print("on stderr", file=sys.stderr)
+    with open(dnnlib.make_run_dir_path("result.txt"), "w") as file:
+        file.write(str(number))
+    return number + 1
+
+
+def fail(with_result):
+    if with_result:
+        work(1)
+    raise UserError("the flag is wrong")
+
+
+def config(root, desc="desc"):
+    submit_config = dnnlib.SubmitConfig()
+    submit_config.run_dir_root = str(root)
+    submit_config.run_desc = desc
+    return submit_config
+
+
+def test_run_folder(tmp_path, capsys):
+    (tmp_path / "00007-older").mkdir()
+    assert dnnlib.submit_run(config(tmp_path), "test_submission.work", number=3) == 4
+    run_dir = tmp_path / "00008-desc"
+    assert sorted(os.listdir(run_dir)) == [
+        *("_finished.txt", "log.txt", "result.txt", "run.txt", "submit_config.pkl", "submit_config.txt"),
+    ]
+    lines = (run_dir / "log.txt").read_text().splitlines()
+    assert lines[:3] == ["dnnlib: Running test_submission.work() on localhost...", "working", "on stderr"]
+    assert lines[3].startswith("dnnlib: Finished test_submission.work() in ")
+    assert capsys.readouterr().out.startswith(f"Local submit - run_dir: {run_dir}\n")
+    text = (run_dir / "submit_config.txt").read_text()
+    assert "'run_func_kwargs': {'number': 3}" in text and "'run_name': '00008-desc'" in text
+    assert {"start_time", "stop_time", "task_name", "host_name"} <= set(eval((run_dir / "run.txt").read_text()))
+    with open(run_dir / "submit_config.pkl", "rb") as file:
+        assert pickle.load(file).run_func_kwargs == {"number": 3}
+    assert dnnlib.submit_config is None
+    assert dnnlib.make_run_dir_path("a", "b") == os.path.join(os.getcwd(), "a", "b")
+
+
+def test_failed_runs(tmp_path):
+    out, err = sys.stdout, sys.stderr
+    with pytest.raises(UserError):
+        dnnlib.submit_run(config(tmp_path), "test_submission.fail", with_result=False)
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(UserError):
+        dnnlib.submit_run(config(tmp_path), fail, with_result=True)
+    run_dir = tmp_path / "00000-desc"
+    assert "_finished.txt" not in os.listdir(run_dir)
+    assert "failed: the flag is wrong" in (run_dir / "log.txt").read_text()
+    assert (sys.stdout, sys.stderr) == (out, err)
+
+
+def _submit_some(root, number):
+    for _ in range(5):
+        dnnlib.submit_run(config(root, f"process{number}"), "test_submission.work", number=number)
+
+
+def test_runs_that_start_at_once_get_different_numbers(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_submit_some, args=(tmp_path, i)) for i in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    numbers = sorted(int(name[:5]) for name in os.listdir(tmp_path))
+    assert numbers == list(range(20))
+
+
+def test_easy_dict():
+    d = EasyDict(a=1)
+    d.b = [2]
+    assert d["b"] == [2] and d.a == 1
+    del d.a
+    assert not hasattr(d, "a")
+    assert pickle.loads(pickle.dumps(d)) == d
+
+
+def test_format_time():
+    times = {5: "5s", 65.4: "1m 05s", 3600: "1h 00m 00s", 90061: "1d 01h 01m"}
+    assert {t: util.format_time(t) for t in times} == times
+
+
+def test_names_of_objects():
+    assert util.get_obj_by_name("dnnlib.util.EasyDict") is EasyDict
+    assert util.get_obj_by_name("os.path.join") is os.path.join
+    assert util.call_func_by_name("a", "b", func_name="os.path.join") == os.path.join("a", "b")
+    assert util.get_top_level_function_name(util.format_time) == "dnnlib.util.format_time"
+    assert util.is_top_level_function(util.format_time) and not util.is_top_level_function(lambda: 0)
+    assert util.get_module_dir_by_obj_name("dnnlib.util.EasyDict") == os.path.dirname(util.__file__)
+    for name in ("dnnlib.util.nix", "nix.nix", "nix"):
+        with pytest.raises(ImportError):
+            util.get_obj_by_name(name)
+
+
+def test_files(tmp_path):
+    for name in ("a.py", "sub/b.txt", "__pycache__/c"):
+        (tmp_path / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "src" / name).write_text(name)
+    files = util.list_dir_recursively_with_ignore(str(tmp_path / "src"), ["__pycache__"], add_base_to_relative=True)
+    assert sorted(relative for _, relative in files) == ["src/a.py", "src/sub/b.txt"]
+    util.copy_files_and_create_dirs([(path, str(tmp_path / "to" / relative)) for path, relative in files])
+    assert (tmp_path / "to" / "src" / "sub" / "b.txt").read_text() == "sub/b.txt"
+
+
+def test_types_and_urls():
+    assert util.get_dtype_and_ctype("float32")[0] == "float32"
+    with pytest.raises(ValueError, match="unknown type"):
+        util.get_dtype_and_ctype("complex64")
+    assert util.tuple_product((2, 3, 4)) == 24
+    assert util.is_url("https://x.org/a") and not util.is_url("a/b") and not util.is_url(3)
+    assert util.is_url("file:///a", allow_file_urls=True) and not util.is_url("file:///a")
+
+
+def test_logger(tmp_path, capsys):
+    with util.Logger(str(tmp_path / "log.txt")):
+        print("line")
+        print("\rprogress", end="")
+        print("error", file=sys.stderr)
+    assert (tmp_path / "log.txt").read_text() == "line\nerror\n"
+    captured = capsys.readouterr()
+    assert captured.out == "line\n\rprogress" and captured.err == "error\n"
+
+
+def test_atomic_write(tmp_path):
+    path = tmp_path / "file"
+    with atomic_write(path) as file:
+        file.write(b"1")
+        assert not path.exists()
+    with pytest.raises(RuntimeError), atomic_write(path) as file:
+        file.write(b"2")
+        raise RuntimeError
+    assert path.read_bytes() == b"1" and os.listdir(tmp_path) == ["file"]
+    assert os.stat(path).st_mode & 0o777 == 0o666 & ~current_umask()
+    with pytest.raises(OSError, match="missing") as error, atomic_write(tmp_path / "missing" / "file"):
+        time.sleep(0)
+    assert error.value.filename == str(tmp_path / "missing" / "file")
+
+
+def current_umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
