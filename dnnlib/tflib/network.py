@@ -18,7 +18,7 @@ from dnnlib import util
 
 from . import network_report, network_state
 from .network_run import NetworkRunner
-from .scope import KERAS_3, VariableSource, variables_from
+from .scope import KERAS_3, GivenVariables, ShapesOnly, check_variables, variables_from
 from .tfutil import lerp
 
 
@@ -131,10 +131,10 @@ class Network:
             return self.model
         key = repr(sorted(build_kwargs.items()))
         if key not in self._variants:
-            source = VariableSource(f"{self.name} with {build_kwargs}", self.model.named_variables())
-            with variables_from(source):
-                self._variants[key] = type(self.model)(name=self.name, **{**self._build_kwargs, **build_kwargs})
-            source.finish(all_used=False)
+            kwargs = {**self._build_kwargs, **build_kwargs}
+            variables = self.model.named_variables()
+            origin = f"{self.name} with {build_kwargs}"
+            self._variants[key] = _build(type(self.model), self.name, kwargs, variables, origin, all_used=False)
         return self._variants[key]
 
     # ------------------------------------------------------------------------
@@ -187,11 +187,9 @@ class Network:
     def clone(self, name: str | None = None, **new_static_kwargs: Any) -> "Network":
         """A network of its own with the same values; `new_static_kwargs` change or add arguments."""
         values = {key: np.asarray(var.numpy()) for key, var in self.vars.items()}
-        source = VariableSource(f"clone of {self.name}", values)
         build_kwargs = {**self._build_kwargs, **new_static_kwargs}
-        with variables_from(source):
-            model = type(self.model)(name=name or self.name, **build_kwargs)
-        source.finish(all_used=False)
+        origin = f"clone of {self.name}"
+        model = _build(type(self.model), name or self.name, build_kwargs, values, origin, all_used=False)
         net = object.__new__(Network)
         net._set(model, {**self.static_kwargs, **new_static_kwargs}, build_kwargs, self.pickled_state)
         return net
@@ -244,20 +242,36 @@ class Network:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._set_pickled(network_state.from_dict(state))
 
-    def _set_pickled(self, state: "network_state.NetworkState") -> None:
-        plan = network_state.plan(state)
-        source = VariableSource(f"network {state.name!r}", plan.values)
-        with variables_from(source):
-            model = _model_class(plan.class_name)(name=state.name, **plan.build_kwargs)
-        source.finish()
-        self._set(model, plan.static_kwargs, plan.build_kwargs, state if plan.keep_source else None)
-
     @classmethod
     def from_state(cls, state: "network_state.NetworkState") -> "Network":
-        """The network of a checked state. Raises as `network_state.plan`, and for variables that do not fit."""
+        """The network of a checked state.
+
+        Every variable is compared at once. The Keras model is built when the network is first used, so that
+        generating images with Gs does not wait for G and D.
+
+        Raises:
+            NetworkStateError, VariableMismatchError, TypeError, ValueError: a network that cannot be built.
+        """
         net = object.__new__(cls)
         net._set_pickled(state)
         return net
+
+    def _set_pickled(self, state: "network_state.NetworkState") -> None:
+        plan = network_state.plan(state)
+        model_class = _model_class(plan.class_name)
+        check_variables(f"network {state.name!r}", _shapes(model_class, plan.build_kwargs), plan.values)
+        self.name = state.name
+        self._pending = state, plan
+
+    def __getattr__(self, name: str) -> Any:
+        pending = self.__dict__.pop("_pending", None)
+        if pending is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        state, plan = pending
+        with variables_from(GivenVariables(plan.values)):
+            model = _model_class(plan.class_name)(name=state.name, **plan.build_kwargs)
+        self._set(model, plan.static_kwargs, plan.build_kwargs, state if plan.keep_source else None)
+        return getattr(self, name)
 
     def __repr__(self) -> str:
         return f"<Network {self.name}: {type(self.model).__name__}, {len(self.vars)} variables>"
@@ -271,6 +285,29 @@ def _model_class(func_name: Any) -> Any:
     if not (inspect.isclass(model_class) and issubclass(model_class, tf.keras.Model)):
         raise ValueError(f"Network: {func_name!r} is not a network")
     return model_class
+
+
+def _build(
+    model_class: Any, name: str, kwargs: dict[str, Any], values: dict[str, Any], origin: str, all_used: bool
+) -> Any:
+    """A model with given variables, after comparing them. Raises VariableMismatchError."""
+    check_variables(origin, _shapes(model_class, kwargs), values, all_used)
+    with variables_from(GivenVariables(values)):
+        return model_class(name=name, **kwargs)
+
+
+_known_shapes: dict[tuple[Any, str], dict[str, tuple[int, ...]]] = {}
+
+
+def _shapes(model_class: Any, kwargs: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes of all variables of a network, without creating any."""
+    key = model_class, repr(sorted(kwargs.items()))
+    if key not in _known_shapes:
+        source = ShapesOnly()
+        with variables_from(source):
+            model_class(name="shapes", **kwargs)
+        _known_shapes[key] = source.shapes
+    return _known_shapes[key]
 
 
 def _tf_variables(variables: dict[str, Any]) -> "OrderedDict[str, tf.Variable]":

@@ -6,7 +6,7 @@ function's name and signature (read as syntax, not run), the static arguments an
 
 import ast
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,8 +80,9 @@ def from_dict(raw: Any) -> NetworkState:
 def _component_state(component: Any) -> NetworkState:
     if isinstance(component, PickledNetwork):
         return from_dict(component.state)
-    if hasattr(component, "pickled_state"):  # plain pickle.load builds components first; their variables are shared
-        return replace(component.pickled_state, variables=component.model.named_variables())
+    pending = getattr(component, "__dict__", {}).get("_pending")
+    if pending is not None:  # plain pickle.load makes networks of components first
+        return pending[0]
     raise NetworkStateError(f"a component of a network must be a network, got {type(component).__name__}")
 
 

@@ -5,14 +5,12 @@ is a Keras layer: `Scoped` layers create their variables and their sub-layers wh
 official order, and keep them as attributes of the same names. The name of a variable is the path of attributes that
 leads to it.
 
-While a network is constructed, a `VariableSource` decides where its variables come from: without one they are created
-with their initializers; with one they get values from a file, or are those of another network. Every name and shape is
-compared.
+While a network is constructed, a source decides where its variables come from: without one they are created with their
+initializers; `GivenVariables` has values from a file, or the variables of another network.
 """
 
 import contextlib
 import contextvars
-import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -23,7 +21,7 @@ import tensorflow as tf
 KERAS_3 = hasattr(tf.keras, "name_scope")
 
 _path: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("official_scope", default=())
-_source: contextvars.ContextVar["VariableSource | None"] = contextvars.ContextVar("variable_source", default=None)
+_source: contextvars.ContextVar["GivenVariables | ShapesOnly | None"] = contextvars.ContextVar("variable_source", default=None)
 _rows: contextvars.ContextVar[list | None] = contextvars.ContextVar("layer_rows", default=None)
 
 # ----------------------------------------------------------------------------
@@ -53,40 +51,59 @@ class VariableMismatchError(ValueError):
     """The variables of a network and those it was given differ. The message lists every difference."""
 
 
-class VariableSource:
-    """Gives the variables of a network under construction, by official name.
+class GivenVariables:
+    """A source of variables: those of another network, or new ones with given values.
 
     A value that is a NumPy array becomes a new variable; a value that is a variable is shared, as TensorFlow 1 did for
-    a second use of a variable scope. Names and shapes that do not fit are collected and raised as one by `finish`.
+    a second use of a variable scope. `check_variables` comes first: every variable must be there, in the right shape.
     """
 
-    def __init__(self, origin: str, values: Mapping[str, Any]):
-        """origin: what the values come from, for messages (a file, a network)."""
-        self.origin = origin
+    def __init__(self, values: Mapping[str, Any]):
         self.values = values
-        self.problems: list[str] = []
-        self.used: set[str] = set()
 
     def provide(self, layer: "Scoped", path: str, name: str, shape: tuple[int, ...], trainable: bool) -> Any:
         """Returns the variable `path`, which `layer` wants to have under `name`."""
-        self.used.add(path)
-        value = self.values.get(path)
-        if value is None:
-            self.problems.append(f"{path}: missing, the network needs shape {list(shape)}")
-        elif tuple(value.shape) != shape:
-            self.problems.append(f"{path}: has shape {list(value.shape)}, the network needs {list(shape)}")
-            value = None
-        if value is not None and not isinstance(value, (np.ndarray, np.generic)):
+        value = self.values[path]
+        if not isinstance(value, (np.ndarray, np.generic)):
             return value
-        initializer = zeros if value is None else _constant(value)
-        return layer.add_weight(name=name, shape=shape, initializer=initializer, trainable=trainable)
+        return layer.add_weight(name=name, shape=shape, initializer=_constant(value), trainable=trainable)
 
-    def finish(self, all_used: bool = True) -> None:
-        """Raises VariableMismatchError if anything did not fit; with `all_used`, also if anything is left over."""
-        unused = [path for path in self.values if path not in self.used] if all_used else []
-        problems = self.problems + [f"{path}: not part of the network" for path in unused]
-        if problems:
-            raise VariableMismatchError(f"{self.origin}: variables do not fit the network:\n  " + "\n  ".join(problems))
+
+class ShapesOnly:
+    """A source that creates no variables but notes the shapes of those that a network would have."""
+
+    def __init__(self) -> None:
+        self.shapes: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+
+    def provide(self, layer: "Scoped", path: str, name: str, shape: tuple[int, ...], trainable: bool) -> None:
+        """Notes the shape of the variable `path`."""
+        self.shapes[path] = shape
+
+
+def check_variables(
+    origin: str, shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, Any], all_used: bool = True
+) -> None:
+    """Compares the variables that a network needs with those it is given.
+
+    Args:
+        origin: what is given, for messages.
+        shapes: shape by name, what the network needs.
+        given: arrays or variables by name.
+        all_used: whether anything left over is an error.
+
+    Raises:
+        VariableMismatchError: with all differences.
+    """
+    problems = []
+    for path, shape in shapes.items():
+        if path not in given:
+            problems.append(f"{path}: missing, the network needs shape {list(shape)}")
+        elif tuple(given[path].shape) != shape:
+            problems.append(f"{path}: has shape {list(given[path].shape)}, the network needs {list(shape)}")
+    if all_used:
+        problems += [f"{path}: not part of the network" for path in given if path not in shapes]
+    if problems:
+        raise VariableMismatchError(f"{origin}: variables do not fit the network:\n  " + "\n  ".join(problems))
 
 
 def _constant(value: np.ndarray) -> Callable[..., tf.Tensor]:
@@ -95,7 +112,7 @@ def _constant(value: np.ndarray) -> Callable[..., tf.Tensor]:
 
 
 @contextlib.contextmanager
-def variables_from(source: VariableSource | None) -> Iterator[None]:
+def variables_from(source: GivenVariables | ShapesOnly | None) -> Iterator[None]:
     """Inside, networks are constructed as roots of their own names, with variables from `source`."""
     tokens = _source.set(source), _path.set(())
     try:
@@ -126,7 +143,7 @@ def _child_path(name: str) -> Iterator[None]:
 class Scoped(tf.keras.layers.Layer):
     """A Keras layer whose variables and sub-layers exist from construction on and carry official names.
 
-    Sub-classes take `name` and keyword arguments, create variables with `add_variable` and sub-layers with `add_child`
+    Sub-classes take `name` and keyword-only arguments, create variables with `add_variable` and sub-layers with `add_child`
     in the official order, and implement `call`. Their constructor arguments are their configuration.
     """
 
@@ -136,14 +153,17 @@ class Scoped(tf.keras.layers.Layer):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Scoped":
         layer = super().__new__(cls, *args, **kwargs)
-        bound = inspect.signature(cls.__init__).bind(layer, *args, **kwargs)
-        config = OrderedDict(bound.arguments)
-        for parameter in bound.signature.parameters.values():  # `**kwargs` are arguments like the others
-            if parameter.kind is parameter.VAR_KEYWORD:
-                config.update(config.pop(parameter.name, {}))
-        config.pop("self", None)
-        object.__setattr__(layer, "_scoped_config", dict(config))
+        # The first argument is the name, the others are keywords.
+        config = {"name": args[0], **kwargs} if args else kwargs
+        object.__setattr__(layer, "_scoped_config", config)
         return layer
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Keras looks for variables and layers in every attribute. Plain settings have none, and there are many.
+        if value is None or isinstance(value, (bool, int, float, str)):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def __init__(self, name: str):
         super().__init__(name=name, autocast=False)
