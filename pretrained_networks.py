@@ -5,8 +5,8 @@ import os
 from typing import Any
 
 import dnnlib
-from dnnlib.errors import UserError
 from dnnlib.download import default_cache_dir
+from dnnlib.errors import UserError
 
 _BASE_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2/networks/"
 
@@ -39,6 +39,24 @@ def get_path_or_url(path_or_gdrive_path: str) -> str:
     return path_or_gdrive_path
 
 
+def locate(path_or_gdrive_path: str) -> str:
+    """The path or URL of a network, after checking that the name or the file exists. Raises UserError."""
+    path_or_url = get_path_or_url(path_or_gdrive_path)
+    if dnnlib.util.is_url(path_or_url):
+        return path_or_url
+    path = os.path.expanduser(path_or_url)
+    if os.path.isdir(path):
+        raise UserError(f"{path}: is a folder, expected a network pickle")
+    if not os.path.exists(path):
+        folder = os.path.dirname(path) or "."
+        there = os.listdir(folder) if os.path.isdir(folder) else []
+        close = difflib.get_close_matches(os.path.basename(path), there, n=1)
+        close = [os.path.join(os.path.dirname(path), name) for name in close]
+        close = close or difflib.get_close_matches("gdrive:networks/" + os.path.basename(path), gdrive_urls, n=1)
+        raise UserError(f"{path}: no such file" + (f" (did you mean {close[0]}?)" if close else ""))
+    return path
+
+
 _cached_networks: dict[Any, Any] = {}
 
 
@@ -60,7 +78,7 @@ def load_networks(
     """
     from dnnlib.tflib import network_files
 
-    path_or_url = get_path_or_url(path_or_gdrive_path)
+    path_or_url = locate(path_or_gdrive_path)
     key = (path_or_url, _version_of(path_or_url))
     if key in _cached_networks:
         return _cached_networks[key]
@@ -68,7 +86,7 @@ def load_networks(
         with dnnlib.util.open_url(path_or_url, cache_dir=cache_dir or default_cache_dir(), offline=offline) as file:
             content = network_files.read(file, file.name)
     else:
-        content = network_files.load_pkl(os.path.expanduser(path_or_url))
+        content = network_files.load_pkl(path_or_url)
     if not isinstance(content, (tuple, list)):
         content = (content, None, content)
     if len(content) != 3:
@@ -80,7 +98,7 @@ def load_networks(
 def _version_of(path: str) -> tuple[int, int] | None:
     """Time and size of a file, by which another one of the same name is noticed. None for URLs."""
     try:
-        stat = os.stat(os.path.expanduser(path))
+        stat = os.stat(path)
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_size

@@ -13,10 +13,15 @@ Examples:
 
 import argparse
 import sys
+from typing import TYPE_CHECKING, Any
 
 import dnnlib
+import pretrained_networks
 from dnnlib import command_line
 from dnnlib.errors import exits_on_user_error
+
+if TYPE_CHECKING:
+    from training.image_generation import ImageGenerator
 
 # ----------------------------------------------------------------------------
 # The two runs. TensorFlow is imported when they start, not for --help.
@@ -75,7 +80,7 @@ def style_mixing_example(
     cache_dir: str | None = None,
     offline: bool | None = None,
 ) -> None:
-    """Saves mixtures `ROW-COL.png` that take `col_styles` from the column's W, the rest from the row's; and `grid.png`."""
+    """Saves `ROW-COL.png`, which take `col_styles` from the column's W and the rest from the row's, and `grid.png`."""
     import numpy as np
 
     from training import image_generation as generation
@@ -123,14 +128,13 @@ def style_mixing_example(
     progress.finish()
 
 
-def _load_generator(network_pkl, cache_dir, offline, truncation_psi, cutoff, class_idx, image_format, col_styles=()):
+def _load_generator(network_pkl: str, cache_dir: str | None, offline: bool | None, *args: Any) -> "ImageGenerator":
     print(f'Loading networks from "{network_pkl}"...')
-    import pretrained_networks
     from training.image_generation import ImageGenerator
 
     _G, _D, Gs = pretrained_networks.load_networks(network_pkl, cache_dir=cache_dir, offline=offline)
-    generator = ImageGenerator(Gs, truncation_psi, cutoff, class_idx, image_format, col_styles)
-    if generator.label_size and class_idx is None:
+    generator = ImageGenerator(Gs, *args)
+    if generator.label_size and generator.class_idx is None:
         print(f"The network knows {generator.label_size} classes; generating without a label (choose: --class-idx).")
     return generator
 
@@ -232,7 +236,9 @@ def main() -> None:
     submit_config.run_dir_root = kwargs.pop("result_dir")
     submit_config.run_desc = command
     functions = {"generate-images": generate_images, "style-mixing-example": style_mixing_example}
-    with exits_on_user_error(), command_line.quiet_tensorflow():
+    with exits_on_user_error():
+        pretrained_networks.locate(kwargs["network_pkl"])  # before waiting for TensorFlow
+        command_line.import_tensorflow_quietly()
         dnnlib.submit_run(submit_config, f"run_generator.{functions[command].__name__}", **kwargs)
 
 

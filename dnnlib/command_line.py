@@ -1,7 +1,6 @@
 """What the command lines of the scripts share: official spellings, kinds of arguments, progress."""
 
 import argparse
-import contextlib
 import difflib
 import math
 import os
@@ -9,7 +8,6 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from .util import format_time
@@ -135,14 +133,12 @@ def add_download_options(parser: argparse.ArgumentParser) -> None:
 # Output.
 
 
-@contextlib.contextmanager
-def quiet_tensorflow() -> Iterator[None]:
+def import_tensorflow_quietly() -> None:
     """Imports TensorFlow without the notes that it writes to stderr at start-up; they are shown if that fails.
 
-    TF_CPP_MIN_LOG_LEVEL=0 shows them. Only the import is silenced: what the block writes is shown.
+    TF_CPP_MIN_LOG_LEVEL=0 shows them in any case.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0":
-        yield
         return
     sys.stderr.flush()
     terminal = os.dup(2)
@@ -159,7 +155,6 @@ def quiet_tensorflow() -> Iterator[None]:
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
-    yield
 
 
 class Progress:

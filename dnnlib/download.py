@@ -142,7 +142,9 @@ def _fetch(
                 wait = min(backoff * 2**attempt, 60)
                 wait = max(wait, min(getattr(error, "wait", None) or 0, 300))
                 if verbose:
-                    print(f"Download of {_name_of(url)} failed ({reason}); trying again in {wait:.0f}s", file=sys.stderr)
+                    print(
+                        f"Download of {_name_of(url)} failed ({reason}); trying again in {wait:.0f}s", file=sys.stderr
+                    )
                 time.sleep(wait)
         except requests.RequestException as error:
             raise DownloadError(f"{_name_of(url)}: {url} cannot be downloaded: {error}") from None

@@ -7,7 +7,6 @@ import inspect
 import os
 import shutil
 import sys
-
 from types import ModuleType, TracebackType
 from typing import Any, BinaryIO
 from urllib.parse import urlparse
@@ -63,16 +62,27 @@ class Logger:
         text = text.decode() if isinstance(text, bytes) else text
         if not text:
             return
-        if self.file is not None and not text.startswith("\r"):
-            self.file.write(text)
+        if not text.startswith("\r"):
+            self.write_to_file(text)
         stream.write(text)
         if self.should_flush:
             self.flush()
 
+    def write_to_file(self, text: str) -> None:
+        """Writes text to the file only. A file that cannot be written (a full disk) is given up, with a note."""
+        if self.file is None:
+            return
+        try:
+            self.file.write(text)
+            if self.should_flush:
+                self.file.flush()
+        except OSError as error:
+            self.stderr.write(f"{self.file.name}: {error.strerror}; logging ends here\n")
+            self.file = None  # closing it would fail as well
+
     def flush(self) -> None:
         """Flushes the file and the terminal."""
-        if self.file is not None:
-            self.file.flush()
+        self.write_to_file("")
         self.stdout.flush()
 
     def isatty(self) -> bool:
@@ -313,5 +323,3 @@ def open_url(
         raise ValueError(f"not a URL: {url!r}")
     path = fetch(url, cache_dir=cache_dir, num_attempts=num_attempts, verbose=verbose, **fetch_kwargs)
     return open(path, "rb")
-
-

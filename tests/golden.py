@@ -46,9 +46,7 @@ def variable_value(salt: str, name: str, shape: Iterable[int]) -> np.ndarray:
         scale = 0.5
     elif leaf.startswith("noise") and leaf != "noise_strength":
         scale = 1.0
-    elif leaf == "noise_strength" or name.endswith("Noise/weight"):
-        scale = 0.1
-    elif leaf == "mod_bias":
+    elif leaf == "noise_strength" or name.endswith("Noise/weight") or leaf == "mod_bias":
         scale = 0.1
     elif leaf == "bias":
         scale = 10.0 if in_mapping else 0.1
@@ -94,7 +92,11 @@ def close_relative(actual: Any, golden: np.ndarray, tolerance: float, floor: flo
 
 
 def check_gradients(
-    names: list[str], gradients: list[np.ndarray | None], shapes: list[tuple], golden: dict[str, np.ndarray], prefix: str
+    names: list[str],
+    gradients: list[np.ndarray | None],
+    shapes: list[tuple],
+    golden: dict[str, np.ndarray],
+    prefix: str,
 ) -> None:
     """Compares gradients with the golden norms, projections and full arrays under `prefix` ('grad1/')."""
     largest = golden[prefix + "norm"].max()
@@ -143,9 +145,7 @@ def check_op(
                 loss = tf.reduce_sum(y * ny)
             sources = [*values, *variables.values()]
             g1 = inner.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            second = tf.add_n(
-                [tf.reduce_sum(g * rnd(seed_ny + 1 + j, *g.shape)) for j, g in enumerate(g1)]
-            )
+            second = tf.add_n([tf.reduce_sum(g * rnd(seed_ny + 1 + j, *g.shape)) for j, g in enumerate(g1)])
         g2 = outer.gradient(second, [*sources, ny], unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return y, g1, g2
 

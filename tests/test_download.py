@@ -118,7 +118,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.page("Sign in")
 
     def serve_quota(self):
-        self.page("Google Drive - Quota exceeded", "Sorry, too many users have viewed or downloaded this file recently.")
+        self.page(
+            "Google Drive - Quota exceeded", "Sorry, too many users have viewed or downloaded this file recently."
+        )
 
     def serve_drive_link(self):
         if "confirm" in self.query:
@@ -171,7 +173,17 @@ def left_over(tmp_path):
 @pytest.mark.parametrize(
     "path",
     [
-        *("good.pkl", "broken.pkl", "changed.pkl", "untagged.pkl", "noranges.pkl", "busy.pkl", "reset.pkl", "chunked.pkl", "redirect.pkl"),
+        *(
+            "good.pkl",
+            "broken.pkl",
+            "changed.pkl",
+            "untagged.pkl",
+            "noranges.pkl",
+            "busy.pkl",
+            "reset.pkl",
+            "chunked.pkl",
+            "redirect.pkl",
+        ),
         *("drive_link?id=1", "drive_form?id=1", "drive_cookie?id=1"),
     ],
 )

@@ -16,7 +16,9 @@ def described(var, name):
 def expected_variables(net):
     """The small set holds lines of text, the large one lists."""
     return [
-        line if isinstance(line, str) else f"{line[0]} {','.join(map(str, line[1]))} {'trained' if line[3] else 'fixed'}"
+        line
+        if isinstance(line, str)
+        else f"{line[0]} {','.join(map(str, line[1]))} {'trained' if line[3] else 'fixed'}"
         for line in net["variables"]
     ]
 

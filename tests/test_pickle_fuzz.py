@@ -90,9 +90,11 @@ def test_names_cannot_be_changed(target):
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),
-        lambda inner: st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(max_size=5), inner, max_size=4)
-        | st.tuples(inner, inner),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+            | st.tuples(inner, inner)
+        ),
         max_leaves=12,
     )
 )
@@ -107,7 +109,11 @@ def test_what_is_written_is_read_again(value):
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f2", "<f8", "u1", "<i8", "?"])
 def test_arrays_of_all_protocols(protocol, dtype):
-    for array in (np.arange(6).reshape(2, 3).astype(dtype), np.asfortranarray(np.eye(3, dtype=dtype)), np.zeros([0, 2])):
+    for array in (
+        np.arange(6).reshape(2, 3).astype(dtype),
+        np.asfortranarray(np.eye(3, dtype=dtype)),
+        np.zeros([0, 2]),
+    ):
         for names in (b"numpy._core", b"numpy.core "):
             data = pickle.dumps({"a": array, "b": array.dtype.type(1)}, protocol=protocol)
             if names == b"numpy.core " and protocol < 2:

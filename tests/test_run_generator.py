@@ -10,6 +10,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from dnnlib.tflib import Network, convert_images_to_uint8, network_files
+
 ROOT = Path(__file__).parent.parent
 RUNS = golden.index("cli", "runs.json")
 PIXELS = golden.arrays("cli", "images.npz")
@@ -73,3 +75,174 @@ def test_official_errors(tmp_path, number):
         expected = case["stderr_last"].split("invalid _parse_num_range value")[0]
         assert result.stderr.strip().splitlines()[-1].startswith(expected)
     assert not (tmp_path / "results").exists()
+
+
+# ----------------------------------------------------------------------------
+# Beyond the official tool.
+
+
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory):
+    """Small networks: grayscale, RGBA, two channels, conditional."""
+    folder = tmp_path_factory.mktemp("nets")
+    kwargs = {"fmap_base": 32, "fmap_max": 8, "latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8}
+    for name, num_channels, label_size in (("gray", 1, 0), ("rgba", 4, 0), ("two", 2, 0), ("cond", 3, 4)):
+        net = Network(
+            "Gs",
+            func_name="training.networks_stylegan2.G_main",
+            resolution=16,
+            num_channels=num_channels,
+            label_size=label_size,
+            **kwargs,
+        )
+        golden.set_variables(net.vars, name)
+        network_files.save_pkl(net, folder / f"{name}.pkl")
+    return folder
+
+
+def only_run(folder):
+    (run_dir,) = (folder / "results").iterdir()
+    return run_dir
+
+
+def test_batches_grid_and_formats(tmp_path, nets):
+    args = ("generate-images", f"--network={nets / 'rgba.pkl'}", "--seeds=5,1-3,70000")
+    (tmp_path / "a").mkdir()
+    assert run(tmp_path / "a", *args).returncode == 0
+    (tmp_path / "b").mkdir()
+    result = run(tmp_path / "b", *args, "--minibatch-size=3", "--grid=2x3")
+    assert result.returncode == 0, result.stderr
+    assert "5 images in" in result.stderr and "images/s" in result.stderr
+    alone, batch = only_run(tmp_path / "a"), only_run(tmp_path / "b")
+    sheet = np.asarray(PIL.Image.open(batch / "grid.png"))
+    assert sheet.shape == (48, 32, 4)
+    for idx, seed in enumerate((5, 1, 2, 3, 70000)):
+        pixels = np.asarray(PIL.Image.open(batch / f"seed{seed:04d}.png"))
+        check_pixels(alone / f"seed{seed:04d}.png", pixels)
+        row, column = divmod(idx, 2)
+        np.testing.assert_array_equal(sheet[row * 16 : row * 16 + 16, column * 16 : column * 16 + 16], pixels)
+    (tmp_path / "c").mkdir()
+    args = ("generate_images", f"--network={nets / 'gray.pkl'}", "--seeds=1", "--truncation_psi=0.7", "--format=jpg")
+    result = run(tmp_path / "c", *args, "--grid")
+    assert result.returncode == 0, result.stderr
+    picture = PIL.Image.open(only_run(tmp_path / "c") / "seed0001.jpg")
+    assert picture.mode == "L" and picture.format == "JPEG"
+    (tmp_path / "d").mkdir()
+    args = ("style-mixing-example", f"--network={nets / 'rgba.pkl'}", "--row-seeds=1", "--col-seeds=2")
+    result = run(tmp_path / "d", *args, "--col-styles=0-2", "--format=webp", "--minibatch-size=1")
+    assert result.returncode == 0, result.stderr
+    assert PIL.Image.open(only_run(tmp_path / "d") / "grid.webp").mode == "RGBA"
+
+
+def test_classes(tmp_path, nets):
+    for name, options in (("none", ()), ("two", ("--class-idx=2",))):
+        (tmp_path / name).mkdir()
+        result = run(tmp_path / name, "generate-images", f"--network={nets / 'cond.pkl'}", "--seeds=3", *options)
+        assert result.returncode == 0, result.stderr
+        assert ("--class-idx" in result.stdout) == (name == "none")
+    Gs = network_files.load_pkl(nets / "cond.pkl")
+    state = np.random.RandomState(3)
+    z = state.randn(1, 8)
+    noise = [state.randn(*var.shape) for key, var in Gs.components.synthesis.vars.items() if key.startswith("noise")]
+    for name, labels in (("none", None), ("two", np.eye(4)[[2]])):
+        images = Gs.get_output_for(z, labels, noise=[n.astype(np.float32) for n in noise], truncation_psi=0.5)
+        expected = convert_images_to_uint8(images, nchw_to_nhwc=True)[0].numpy()
+        check_pixels(only_run(tmp_path / name) / "seed0003.png", expected)
+
+
+def hostile(folder):
+    """Files that are no networks."""
+    good = (ROOT / "demo" / "random-64x64.pkl").read_bytes()
+    files = {
+        "foreign.pkl": b"cposix\nsystem\n(S'touch owned'\ntR.",
+        "truncated.pkl": good[: len(good) // 2],
+        "empty.pkl": b"",
+        "page.pkl": b"<!DOCTYPE html><html><title>Quota exceeded</title></html>",
+        "flipped.pkl": good[:300] + bytes([good[300] ^ 0xFF]) + good[301:],
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--network=foreign.pkl", "--seeds=1"), "refused: the pickle asks for posix.system"),
+        (("--network=truncated.pkl", "--seeds=1"), "damaged"),
+        (("--network=empty.pkl", "--seeds=1"), "empty"),
+        (("--network=page.pkl", "--seeds=1"), "web page"),
+        (("--network=flipped.pkl", "--seeds=1"), "flipped.pkl: "),
+        (("--network=missing.pkl", "--seeds=1"), "missing.pkl: no such file"),
+        (("--network=emty.pkl", "--seeds=1"), "did you mean empty.pkl?"),
+        (("--network=.", "--seeds=1"), "is a folder"),
+        (("--network=gdrive:networks/stylegan2-ffhq-config-g.pkl", "--seeds=1"), "stylegan2-ffhq-config-f.pkl"),
+        (("--network=gdrive:networks/stylegan2-ffhq-config-f.pkl", "--seeds=1", "--offline"), "save it as"),
+        (("--network={nets}/two.pkl", "--seeds=1"), "2 channels; only 1, 3 or 4"),
+        (("--network={nets}/rgba.pkl", "--seeds=1", "--format=jpg"), "use png or webp"),
+        (("--network={nets}/gray.pkl", "--seeds=1", "--class-idx=0"), "trained without classes"),
+        (("--network={nets}/cond.pkl", "--seeds=1", "--class-idx=4"), "expected 0 to 3"),
+        (("--network={nets}/gray.pkl", "--seeds=1", "--truncation-cutoff=7"), "expected 0 to 6"),
+        (("--network={nets}/gray.pkl", "--seeds=1-5", "--grid=2x2"), "has 4 places, there are 5 images"),
+        (("--network={nets}/gray.pkl", "--seeds=1", "--result-dir=empty.pkl"), "empty.pkl"),
+    ],
+)
+def test_user_errors(tmp_path, nets, args, message):
+    hostile(tmp_path)
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    result = run(tmp_path, "generate-images", *(arg.format(nets=nets) for arg in args))
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+    left = [path.name for path in tmp_path.rglob("*") if path.name != "results"]
+    assert sorted(left) == before
+
+
+def test_all_problems_at_once(tmp_path, nets):
+    args = ("--row-seeds=1", "--col-seeds=2", "--col-styles=0,6,9", "--class-idx=1", "--truncation-cutoff=9")
+    result = run(tmp_path, "style-mixing-example", f"--network={nets / 'rgba.pkl'}", "--format=jpg", *args)
+    assert result.returncode == 1
+    for message in ("layers 0 to 5, got 6,9", "without classes", "--truncation-cutoff=9", "--format=jpg"):
+        assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--seeds=5-1",), "did you mean 1-5?"),
+        (("--seeds=",), "not a number or a range"),
+        (("--seeds=1,,2",), "not a number or a range"),
+        (("--seeds=4294967296",), "expected 0 to 4294967295"),
+        (("--seeds=0-9999999",), "more than 1000000"),
+        (("--seeds=-1",), "not a number or a range"),
+        (("--seeds=1", "--truncation-psi=nan"), "finite number"),
+        (("--seeds=1", "--truncation-psi=x"), "finite number"),
+        (("--seeds=1", "--minibatch-size=0"), "integer of 1 or more"),
+        (("--seeds=1", "--grid=0x3"), "COLUMNSxROWS"),
+        (("--seeds=1", "--format=gif"), "invalid choice"),
+        (("--seeds=1", "--truncation-pis=1"), "did you mean --truncation-psi?"),
+    ],
+)
+def test_wrong_arguments(tmp_path, args, message):
+    result = run(tmp_path, "generate-images", "--network=x.pkl", *args)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_full(tmp_path, nets):
+    """Writing stops at 3000 bytes a file: the images do not fit."""
+    command = f"ulimit -f 2; exec {sys.executable} {ROOT / 'run_generator.py'} generate-images"
+    command += f" --network={ROOT / 'demo' / 'random-64x64.pkl'} --seeds=1-3"
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "File too large" in result.stderr and "Traceback" not in result.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".png", ".tmp")]
+    assert not list(tmp_path.rglob("_finished.txt"))
+
+
+def test_help_is_in_docs():
+    for name, args in (("", ()), ("-generate-images", ("generate-images",)), ("-mixing", ("style-mixing-example",))):
+        result = run(ROOT, *args, "--help", env={"COLUMNS": "100", "PATH": ""})
+        assert result.returncode == 0
+        documented = (ROOT / "docs" / f"run_generator{name}-help.txt").read_text()
+        assert " ".join(result.stdout.split()) == " ".join(documented.split())

@@ -1,4 +1,4 @@
-"""Times what docs/benchmarks.md reports: loading, the first image from a cold start, later images against bare convolutions.
+"""Times what docs/benchmarks.md reports: loading, the first image from a cold start, later images.
 
 Usage: python tools/bench.py [--resolution 1024] [--rounds 9] [--keep PKL]
 

@@ -195,7 +195,6 @@ class Mapping(NetworkModel):
         return self.row(tf.tile(x[:, tf.newaxis], [1, dlatent_broadcast, 1]), "Broadcast")  # [N, layers, dlatent]
 
 
-
 class LabelConcat(Scoped):
     """Joins latents `[N, C]` and embedded labels: `[N, L]` -> `[N, 2 C]`, with a weight `[L, C]`."""
 

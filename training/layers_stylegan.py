@@ -5,6 +5,7 @@ names and take `NCHW` (default) or `NHWC`; layers work on `[N, H, W, C]`.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -52,7 +53,7 @@ def _blur(x: tf.Tensor, f: np.ndarray, stride: int) -> tf.Tensor:
         return tf.nn.depthwise_conv2d(x, kernel, [1, stride, stride, 1], "SAME")
 
     @tf.custom_gradient
-    def op(x):
+    def op(x: tf.Tensor) -> Any:
         return tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], "SAME"), lambda dy: _blur(dy, f[::-1, ::-1], 1)
 
     return op(x)
@@ -117,7 +118,7 @@ def upscale2d_conv2d(x: tf.Tensor, w: tf.Tensor, fused_scale: bool | str = "auto
 
 
 def conv2d_downscale2d(x: tf.Tensor, w: tf.Tensor, fused_scale: bool | str = "auto") -> tf.Tensor:
-    """3x3 convolution and box downsampling. x `[N, H, W, in]`; fused_scale: one convolution, 'auto' from size 128 on."""
+    """3x3 convolution and box downsampling. x `[N, H, W, in]`; fused_scale: as one convolution, 'auto' from 128 on."""
     if not (min(x.shape[1:3]) >= 128 if fused_scale == "auto" else fused_scale):
         return downscale2d(tf.nn.conv2d(x, w, 1, "SAME"), data_format="NHWC")
     return tf.nn.conv2d(x, _four_shifts(w) * tf.cast(0.25, w.dtype), 2, "SAME")

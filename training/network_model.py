@@ -90,7 +90,7 @@ def known_kwargs(cls: type[NetworkModel]) -> set[str]:
 
 def resolution_log2_of(owner: str, resolution: int) -> int:
     """The binary logarithm of a resolution. Raises ValueError unless it is a power of two of 4 or more."""
-    log2 = int(round(math.log2(resolution))) if isinstance(resolution, int) and resolution > 0 else 0
+    log2 = round(math.log2(resolution)) if isinstance(resolution, int) and resolution > 0 else 0
     if log2 < 2 or 2**log2 != resolution:
         raise ValueError(f"{owner}: resolution must be a power of two of 4 or more, got {resolution!r}")
     return log2

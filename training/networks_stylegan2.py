@@ -95,9 +95,7 @@ class G_mapping(Mapping, family="stylegan2-generator"):
         self.dense_names = [f"Dense{idx}" for idx in range(mapping_layers)]
         for layer in self.dense_names:
             fmaps = dlatent_size if layer == self.dense_names[-1] else mapping_fmaps
-            self.add_child(
-                Dense, layer, in_fmaps=in_fmaps, fmaps=fmaps, act=mapping_nonlinearity, lrmul=mapping_lrmul
-            )
+            self.add_child(Dense, layer, in_fmaps=in_fmaps, fmaps=fmaps, act=mapping_nonlinearity, lrmul=mapping_lrmul)
             in_fmaps = fmaps
 
     def call(self, latents_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:

@@ -29,7 +29,7 @@ ARCHITECTURES = ("orig", "skip", "resnet")
 
 
 class SynthesisBlock(Scoped):
-    """The layers of one resolution, except ToRGB where it stands outside: `Conv0_up`, `Conv1` and, for resnet, `Skip`."""
+    """The layers of one resolution: `Conv0_up`, `Conv1`, for resnet `Skip`, and ToRGB where it stands inside."""
 
     def __init__(
         self, name: str, *, in_fmaps: int, fmaps: int, resnet: bool, layer_kwargs: dict[str, Any], rgb: dict | None
@@ -94,9 +94,7 @@ class Const(Scoped):
 class _SynthesisNetwork(Synthesis):
     """What the two synthesis networks share: sizes, noise and the convolution layers."""
 
-    def _setup(
-        self, other_kwargs: dict[str, Any], resample_kernel: Any, fused_modconv: bool, **sizes: Any
-    ) -> None:
+    def _setup(self, other_kwargs: dict[str, Any], resample_kernel: Any, fused_modconv: bool, **sizes: Any) -> None:
         reject_unknown_kwargs(type(self), other_kwargs)
         check_common(
             self.name,

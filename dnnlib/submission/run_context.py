@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any
 
 
-
 class RunContext:
     """Opened when a run starts: prints go to log.txt, too; run.txt tells start and end; _finished.txt tells success."""
 
@@ -62,5 +61,3 @@ class RunContext:
     def _write_run_txt(self) -> None:
         with open(os.path.join(self.submit_config.run_dir, "run.txt"), "w", encoding="utf-8") as file:
             pprint.pprint(self.run_txt_data, stream=file, width=200)
-
-

@@ -4,6 +4,7 @@ A run folder holds log.txt (everything printed), run.txt (start and end), submit
 which arguments), and in the end _finished.txt.
 """
 
+import contextlib
 import copy
 import getpass
 import io
@@ -18,6 +19,7 @@ from enum import Enum
 from typing import Any
 
 from .. import util
+from ..atomic import atomic_write
 from ..errors import UserError
 from ..util import EasyDict
 from .internal import local
@@ -162,10 +164,8 @@ def _mtime(path: str) -> float:
 
 
 def _remove(path: str) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.unlink(path)
-    except OSError:
-        pass
 
 
 def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwargs: Any) -> Any:
@@ -192,16 +192,20 @@ def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwarg
     submit_config.task_name = f"{submit_config.user_name}-{submit_config.run_id:05d}-{submit_config.run_desc}"
     target = local.Target()
     target.finalize_submit_config(submit_config, host_run_dir)
-    _write_files(submit_config, host_run_dir)
+    try:
+        _write_files(submit_config, host_run_dir)
+    except OSError:
+        shutil.rmtree(host_run_dir, ignore_errors=True)
+        raise
     return target.submit(submit_config, host_run_dir)
 
 
 def _write_files(submit_config: SubmitConfig, run_dir: str) -> None:
     text = io.StringIO()
     pprint.pprint(dict(submit_config), stream=text, indent=4, width=200, compact=False)
-    with open(os.path.join(run_dir, "submit_config.txt"), "w", encoding="utf-8") as file:
-        file.write(text.getvalue())
-    with open(os.path.join(run_dir, "submit_config.pkl"), "wb") as file:
+    with atomic_write(os.path.join(run_dir, "submit_config.txt")) as file:
+        file.write(text.getvalue().encode())
+    with atomic_write(os.path.join(run_dir, "submit_config.pkl")) as file:
         pickle.dump(submit_config, file)
 
 
@@ -228,8 +232,8 @@ def run_wrapper(submit_config: SubmitConfig) -> Any:
         return result
     except BaseException as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-        logger.file.write(f"dnnlib: {submit_config.run_func_name}() failed: {reason}\n")
-        failed_without_results = isinstance(error, UserError) and _holds_no_results(submit_config.run_dir)
+        logger.write_to_file(f"dnnlib: {submit_config.run_func_name}() failed: {reason}\n")
+        failed_without_results = isinstance(error, (UserError, OSError)) and _holds_no_results(submit_config.run_dir)
         raise
     finally:
         dnnlib.submit_config = None

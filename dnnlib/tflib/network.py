@@ -30,8 +30,8 @@ class Network:
         model: the Keras model.
         static_kwargs: the arguments that the network was built with.
         components: sub-networks by name (`mapping` and `synthesis` of a generator), themselves networks.
-        vars: all variables (`tf.Variable`) by their official local name, in the official order. `own_vars`: those outside of the
-            components. `trainables`: those that are trained.
+        vars: all variables (`tf.Variable`) by their official local name, in the official order. `own_vars`: those
+            outside of the components. `trainables`: those that are trained.
         input_names, input_shapes, output_names, output_shapes: channels first, None for the minibatch axis.
             `input_shape`, `output_shape`: of the first. `num_inputs`, `num_outputs`: how many.
     """

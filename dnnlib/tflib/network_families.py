@@ -25,8 +25,8 @@ class UnsupportedNetworkError(ValueError):
 class Family:
     """Networks that come from one module of official code.
 
-    module: our module. functions: official build function -> our class. keeps_source: whether networks are written again
-    with the source they came with, which calls for the same function names.
+    module: our module. functions: official build function -> our class. keeps_source: whether networks are written
+    again with the source they came with, which calls for the same function names.
     """
 
     title: str
@@ -100,7 +100,9 @@ class StyleGAN2ADAFamily(StyleGAN2Family):
     ) -> tuple[str, dict[str, Any], dict[str, Any]]:
         effective = {**defaults.get(func_name, {}), **static_kwargs}
         extra = {
-            key: effective[key] for key, neutral in _ADA_NEUTRAL.items() if effective.get(key, neutral[0]) not in neutral
+            key: effective[key]
+            for key, neutral in _ADA_NEUTRAL.items()
+            if effective.get(key, neutral[0]) not in neutral
         }
         if extra:
             listed = ", ".join(f"{key}={value!r}" for key, value in extra.items())

@@ -73,7 +73,9 @@ class NetworkRunner:
             return outputs
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def _function(self, kwargs: dict, input_transform: dict | None, output_transform: dict | None, num_gpus: int) -> Any:
+    def _function(
+        self, kwargs: dict, input_transform: dict | None, output_transform: dict | None, num_gpus: int
+    ) -> Any:
         key = repr((sorted(kwargs.items()), _key(input_transform), _key(output_transform), num_gpus))
         if key not in self.functions:
             self.functions[key] = tf.function(

@@ -187,8 +187,12 @@ def source_defaults(source: str) -> dict[str, dict[str, Any]]:
         if isinstance(node, ast.FunctionDef):
             positional = [*node.args.posonlyargs, *node.args.args]
             pairs = list(zip(positional[len(positional) - len(node.args.defaults) :], node.args.defaults, strict=True))
-            pairs += [(arg, value) for arg, value in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if value]
-            functions[node.name] = {arg.arg: _literal(value) for arg, value in pairs if _literal(value) is not _NO_LITERAL}
+            pairs += [
+                (arg, value) for arg, value in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if value
+            ]
+            functions[node.name] = {
+                arg.arg: _literal(value) for arg, value in pairs if _literal(value) is not _NO_LITERAL
+            }
     return functions
 
 

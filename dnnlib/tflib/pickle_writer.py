@@ -113,7 +113,9 @@ class _Writer:
 
     def _bytes(self, data: Any) -> None:
         size = len(data)
-        self.file.write(pickle.BINBYTES + struct.pack("<I", size) if size < 1 << 32 else pickle.BINBYTES8 + struct.pack("<Q", size))
+        self.file.write(
+            pickle.BINBYTES + struct.pack("<I", size) if size < 1 << 32 else pickle.BINBYTES8 + struct.pack("<Q", size)
+        )
         self.file.write(data)
 
     def _string(self, text: str) -> None:

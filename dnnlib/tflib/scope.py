@@ -21,7 +21,9 @@ import tensorflow as tf
 KERAS_3 = hasattr(tf.keras, "name_scope")
 
 _path: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("official_scope", default=())
-_source: contextvars.ContextVar["GivenVariables | ShapesOnly | None"] = contextvars.ContextVar("variable_source", default=None)
+_source: contextvars.ContextVar["GivenVariables | ShapesOnly | None"] = contextvars.ContextVar(
+    "variable_source", default=None
+)
 _rows: contextvars.ContextVar[list | None] = contextvars.ContextVar("layer_rows", default=None)
 
 # ----------------------------------------------------------------------------
@@ -143,8 +145,8 @@ def _child_path(name: str) -> Iterator[None]:
 class Scoped(tf.keras.layers.Layer):
     """A Keras layer whose variables and sub-layers exist from construction on and carry official names.
 
-    Sub-classes take `name` and keyword-only arguments, create variables with `add_variable` and sub-layers with `add_child`
-    in the official order, and implement `call`. Their constructor arguments are their configuration.
+    Sub-classes take `name` and keyword-only arguments, create variables with `add_variable` and sub-layers with
+    `add_child` in the official order, and implement `call`. Their constructor arguments are their configuration.
     """
 
     def __init_subclass__(cls, **kwargs: Any):

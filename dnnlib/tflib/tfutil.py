@@ -128,7 +128,8 @@ def convert_images_to_uint8(
 ) -> tf.Tensor:
     """Float images `[N, C, H, W]` to uint8, rounding half up and clipping.
 
-    drange: the values that become 0 and 255. shrink: box-average by this factor first. nchw_to_nhwc: `[N, H, W, C]` out.
+    drange: the values that become 0 and 255. shrink: box-average by this factor first. nchw_to_nhwc: return
+    `[N, H, W, C]`.
     """
     images = tf.cast(images, tf.float32)
     if shrink > 1:

@@ -7,12 +7,14 @@ mirrored and the roles of up and down exchanged, so the gradient is written in t
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from .implementation import check_impl
 
+_Pair = tuple[int, int]  # for y and x
 Kernel = Sequence[float] | Sequence[Sequence[float]] | np.ndarray
 
 # ----------------------------------------------------------------------------
@@ -60,7 +62,7 @@ def upfirdn_2d(
     return _upfirdn(x, k, (upy, upx), (downy, downx), ((pady0, pady1), (padx0, padx1)))
 
 
-def _upfirdn(x, k, up, down, pads):
+def _upfirdn(x: tf.Tensor, k: np.ndarray, up: _Pair, down: _Pair, pads: tuple[_Pair, _Pair]) -> tf.Tensor:
     """upfirdn on NHWC. k: NumPy [firH, firW]; up, down: (y, x) factors; pads: ((y0, y1), (x0, x1))."""
     in_size = x.shape[1:3]
     padded = [n * u + p0 + p1 for n, u, (p0, p1) in zip(in_size, up, pads, strict=True)]
@@ -75,8 +77,8 @@ def _upfirdn(x, k, up, down, pads):
     )
 
     @tf.custom_gradient
-    def op(x):
-        def grad(dy):
+    def op(x: tf.Tensor) -> Any:
+        def grad(dy: tf.Tensor) -> tf.Tensor:
             return _upfirdn(dy, k[::-1, ::-1], down, up, grad_pads)
 
         return _upfirdn_forward(x, k, up, down, pads), grad
@@ -86,7 +88,7 @@ def _upfirdn(x, k, up, down, pads):
     return y
 
 
-def _upfirdn_forward(x, k, up, down, pads):
+def _upfirdn_forward(x: tf.Tensor, k: np.ndarray, up: _Pair, down: _Pair, pads: tuple[_Pair, _Pair]) -> tf.Tensor:
     (height, width), channels = x.shape[1:3], x.shape[3]
     pads = [list(p) for p in pads]
     if up != (1, 1):
@@ -242,12 +244,14 @@ def _check_weight(w: tf.Tensor, op: str) -> int:
     return w.shape[0]
 
 
-def _simple_upfirdn(x, k, up=1, down=1, pad0=0, pad1=0, data_format="NCHW"):
+def _simple_upfirdn(
+    x: tf.Tensor, k: np.ndarray, up: int = 1, down: int = 1, pad0: int = 0, pad1: int = 0, data_format: str = "NCHW"
+) -> tf.Tensor:
     x = _to_nhwc(tf.convert_to_tensor(x), data_format)
     return _from_nhwc(_upfirdn(x, k, (up, up), (down, down), ((pad0, pad1), (pad0, pad1))), data_format)
 
 
-def _to_nhwc(x, data_format):
+def _to_nhwc(x: tf.Tensor, data_format: str) -> tf.Tensor:
     if data_format not in ("NCHW", "NHWC"):
         raise ValueError(f"data_format must be 'NCHW' or 'NHWC', got {data_format!r}")
     if x.shape.rank != 4:
@@ -255,5 +259,5 @@ def _to_nhwc(x, data_format):
     return tf.transpose(x, [0, 2, 3, 1]) if data_format == "NCHW" else x  # [N, H, W, C]
 
 
-def _from_nhwc(x, data_format):
+def _from_nhwc(x: tf.Tensor, data_format: str) -> tf.Tensor:
     return tf.transpose(x, [0, 3, 1, 2]) if data_format == "NCHW" else x  # [N, C, H, W]
