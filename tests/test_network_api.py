@@ -166,6 +166,20 @@ def test_wrong_networks():
             Network("G", func_name=func_name)
 
 
+def test_variables_as_official_scripts_use_them(G):
+    net = G.clone("H")
+    noise_vars = [var for name, var in net.components.synthesis.vars.items() if name.startswith("noise")]
+    rnd = np.random.RandomState(1)
+    values = {var: rnd.randn(*var.shape.as_list()) for var in noise_vars}
+    tflib.set_vars(values)
+    for var, value in values.items():
+        np.testing.assert_allclose(tflib.run(var), value, rtol=1e-6)
+    with tf.GradientTape() as tape:
+        tape.watch(noise_vars)
+        loss = tf.reduce_sum(tf.square(net.get_output_for(Z, LABELS, **FIXED)))
+    assert all(np.any(gradient) for gradient in tape.gradient(loss, noise_vars))
+
+
 def test_tfutil():
     tflib.init_tf({"rnd.np_random_seed": 1000})
     draw = golden.index("config", "rng_order.json") if (golden.GOLDENS / "config").exists() else None

@@ -9,18 +9,10 @@ import tensorflow as tf
 from dnnlib.tflib.ops.upfirdn_2d import downsample_2d
 from dnnlib.tflib.scope import Scoped
 
+from .discriminator import Discriminator
 from .growing import STRUCTURES, DiscriminatorSteps, grow_discriminator, resolve_structure
 from .layers import Conv2D, Dense, minibatch_stddev_layer
-from .network_model import (
-    NetworkModel,
-    check_choice,
-    check_common,
-    check_sizes,
-    feature_maps,
-    prepare_labels,
-    reject_unknown_kwargs,
-    resolution_log2_of,
-)
+from .network_model import check_choice, check_sizes, feature_maps, reject_unknown_kwargs
 from .synthesis_stylegan2 import ARCHITECTURES
 
 
@@ -98,36 +90,7 @@ class OutputBlock(Scoped):
         return self.Dense0(tf.transpose(x, [0, 3, 1, 2]))  # rows of the weight are in C, H, W order
 
 
-class _Discriminator(NetworkModel):
-    """What the two discriminators share: arguments, inputs and the conditional output."""
-
-    def _setup(self, num_channels: int, resolution: int, label_size: int, nonlinearity: str, dtype: str) -> None:
-        check_common(self.name, nonlinearity, dtype, num_channels=num_channels, label_size=label_size)
-        self.resolution_log2 = resolution_log2_of(self.name, resolution)
-        self.label_size = label_size
-        self.activation_dtype = dtype
-        self.set_io(
-            {"images_in": [None, num_channels, resolution, resolution], "labels_in": [None, label_size]},
-            {"scores_out": [None, 1]},
-        )
-
-    def _images(self, images_in: Any) -> tf.Tensor:
-        images = tf.cast(images_in, self.activation_dtype)
-        expected = self.io_inputs["images_in"]
-        if not images.shape.is_compatible_with(expected):
-            raise ValueError(f"{self.name}: images must have shape {['N', *expected[1:]]}, got {images.shape}")
-        return tf.transpose(images, [0, 2, 3, 1])  # [N, H, W, C]
-
-    def _scores(self, x: tf.Tensor, labels_in: Any) -> tf.Tensor:
-        """Scores `[N, 1]`; with labels, the score of the sample's class."""
-        scores = self.Output(x)
-        labels = prepare_labels(self.name, labels_in, self.label_size, tf.shape(x)[0], x.dtype)
-        if labels is None:
-            return scores
-        return self.row(tf.reduce_sum(scores * labels, axis=1, keepdims=True), "Output")
-
-
-class D_stylegan2(_Discriminator, family="stylegan2-discriminator"):
+class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
     """The StyleGAN2 discriminator: no progressive growing; input skips or residual blocks (section 4)."""
 
     def __init__(
@@ -170,7 +133,7 @@ class D_stylegan2(_Discriminator, family="stylegan2-discriminator"):
         """
         super().__init__(name)
         reject_unknown_kwargs(type(self), _kwargs)
-        self._setup(num_channels, resolution, label_size, nonlinearity, dtype)
+        self.setup(num_channels, resolution, label_size, nonlinearity, dtype)
         check_choice(name, "architecture", architecture, ARCHITECTURES)
         check_sizes(name, mbstd_num_features=mbstd_num_features)
         self.architecture = architecture
@@ -206,7 +169,7 @@ class D_stylegan2(_Discriminator, family="stylegan2-discriminator"):
 
     def call(self, images_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:
         """Images `[N, C, H, W]` (and labels `[N, label_size]`, None: zeros) to scores `[N, 1]`."""
-        images = self._images(images_in)
+        images = self.images_nhwc(images_in)
         x = None
         for res in range(self.resolution_log2, 1, -1):
             scope = f"{2**res}x{2**res}"
@@ -218,10 +181,10 @@ class D_stylegan2(_Discriminator, family="stylegan2-discriminator"):
             if self.architecture == "skip" and res > 2:
                 images = downsample_2d(images, k=self.resample_kernel, data_format="NHWC")
                 self.row(images, f"{scope}/Downsample")
-        return self._scores(x, labels_in)
+        return self.choose_label(self.Output(x), labels_in, "Output")
 
 
-class D_stylegan(_Discriminator, family="stylegan2-growing-discriminator"):
+class D_stylegan(Discriminator, family="stylegan2-growing-discriminator"):
     """The StyleGAN discriminator as of configs b to d; progressive growing."""
 
     def __init__(
@@ -246,7 +209,7 @@ class D_stylegan(_Discriminator, family="stylegan2-growing-discriminator"):
         """Builds the network. Arguments as in `D_stylegan2`, and `structure`, explained in `growing`."""
         super().__init__(name)
         reject_unknown_kwargs(type(self), _kwargs)
-        self._setup(num_channels, resolution, label_size, nonlinearity, dtype)
+        self.setup(num_channels, resolution, label_size, nonlinearity, dtype)
         check_choice(name, "structure", structure, STRUCTURES)
         check_sizes(name, mbstd_num_features=mbstd_num_features)
         self.structure = structure
@@ -296,7 +259,7 @@ class D_stylegan(_Discriminator, family="stylegan2-growing-discriminator"):
             shrink=lambda images, factor: downsample_2d(images, factor=factor, data_format="NHWC"),
             row=self.row,
         )
-        images = self._images(images_in)
+        images = self.images_nhwc(images_in)
         lod = tf.convert_to_tensor(self.lod)
         x = grow_discriminator(resolve_structure(self.structure), images, lod, self.resolution_log2, steps)
-        return self._scores(x, labels_in)
+        return self.choose_label(self.Output(x), labels_in, "Output")

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from dnnlib.tflib.scope import Scoped
 
+from .discriminator import Discriminator
 from .generator import Generator, LabelConcat, Mapping, Synthesis
 from .growing import (
     STRUCTURES,
@@ -37,13 +38,11 @@ from .layers_stylegan import (
 )
 from .network_model import (
     AS_BUILT,
-    NetworkModel,
     as_built,
     check_choice,
     check_common,
     check_sizes,
     feature_maps,
-    prepare_labels,
     reject_unknown_kwargs,
     resolution_log2_of,
 )
@@ -333,7 +332,7 @@ class G_style(Generator, family="stylegan-generator"):
 # Discriminator.
 
 
-class D_basic(NetworkModel, family="stylegan-discriminator"):
+class D_basic(Discriminator, family="stylegan-discriminator"):
     """The discriminator of ProGAN and StyleGAN; progressive growing."""
 
     def __init__(
@@ -359,21 +358,14 @@ class D_basic(NetworkModel, family="stylegan-discriminator"):
         """Builds the network. Arguments as in `G_synthesis` and `networks_stylegan2.D_stylegan2`."""
         super().__init__(name)
         reject_unknown_kwargs(type(self), _kwargs)
-        check_common(name, nonlinearity, dtype, num_channels=num_channels, label_size=label_size)
+        self.setup(num_channels, resolution, label_size, nonlinearity, dtype)
         check_choice(name, "nonlinearity", nonlinearity, GAIN)
         check_choice(name, "structure", structure, STRUCTURES)
         check_choice(name, "fused_scale", fused_scale, (True, False, "auto"))
         check_sizes(name, mbstd_num_features=mbstd_num_features)
-        self.resolution_log2 = resolution_log2_of(name, resolution)
-        self.label_size = label_size
         self.mbstd_group_size = mbstd_group_size
         self.mbstd_num_features = mbstd_num_features
-        self.activation_dtype = dtype
         self.structure = structure
-        self.set_io(
-            {"images_in": [None, num_channels, resolution, resolution], "labels_in": [None, label_size]},
-            {"scores_out": [None, 1]},
-        )
         nf = feature_maps(fmap_base, fmap_decay, 1, fmap_max)
         conv = {"act": nonlinearity, "gain": GAIN[nonlinearity], "use_wscale": use_wscale, "act_gain": 1}
         down = {"act": nonlinearity, "use_wscale": use_wscale, "fused_scale": fused_scale, "blur_filter": blur_filter}
@@ -400,11 +392,7 @@ class D_basic(NetworkModel, family="stylegan-discriminator"):
 
     def call(self, images_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:
         """Images `[N, C, H, W]` (and labels `[N, label_size]`, None: zeros) to scores `[N, 1]`, at level `lod`."""
-        images = tf.cast(images_in, self.activation_dtype)
-        if not images.shape.is_compatible_with(self.io_inputs["images_in"]):
-            shape = ["N", *self.io_inputs["images_in"][1:]]
-            raise ValueError(f"{self.name}: images must have shape {shape}, got {images.shape}")
-        images = tf.transpose(images, [0, 2, 3, 1])  # [N, H, W, C]
+        images = self.images_nhwc(images_in)
         downscaled = iter(["Downscale2D", *(f"Downscale2D_{idx}" for idx in range(1, self.resolution_log2))])
 
         def downsample(images: tf.Tensor, _row: str) -> tf.Tensor:
@@ -419,10 +407,7 @@ class D_basic(NetworkModel, family="stylegan-discriminator"):
         )
         lod = tf.convert_to_tensor(self.lod)
         scores = grow_discriminator(resolve_structure(self.structure), images, lod, self.resolution_log2, steps)
-        labels = prepare_labels(self.name, labels_in, self.label_size, tf.shape(scores)[0], scores.dtype)
-        if labels is None:
-            return scores
-        return self.row(tf.reduce_sum(scores * labels, axis=1, keepdims=True), "LabelSwitch")
+        return self.choose_label(scores, labels_in, "LabelSwitch")
 
     def _block(self, x: tf.Tensor, res: int) -> tf.Tensor:
         block = getattr(self, f"{2**res}x{2**res}")

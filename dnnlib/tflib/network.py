@@ -5,6 +5,7 @@ official scripts use: `run`, `get_output_for`, `components`, `vars`, `clone`, pi
 the Keras model itself.
 """
 
+import functools
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable
@@ -311,8 +312,30 @@ def _shapes(model_class: Any, kwargs: dict[str, Any]) -> dict[str, tuple[int, ..
 
 
 def _tf_variables(variables: dict[str, Any]) -> "OrderedDict[str, tf.Variable]":
-    """The TensorFlow variables behind Keras' own: unlike those, they work in all of TensorFlow (`tape.watch`, ...)."""
-    return OrderedDict((name, var.value if KERAS_3 else var) for name, var in variables.items())
+    """The TensorFlow variables behind Keras' own: unlike those, they work in all of TensorFlow (`tape.watch`, ...).
+
+    They can be keys of a dict, which TensorFlow 2 forbids: official scripts call `tflib.set_vars({var: value})`.
+    """
+    result: OrderedDict[str, tf.Variable] = OrderedDict()
+    for name, var in variables.items():
+        tf_var = var.value if KERAS_3 else var
+        if not isinstance(tf_var, tf.distribute.DistributedValues):
+            tf_var.__class__ = _hashable_class(type(tf_var))
+        result[name] = tf_var
+    return result
+
+
+@functools.cache
+def _hashable_class(variable_class: type) -> type:
+    """The same class of variables, hashed by identity."""
+    if variable_class.__dict__.get("__hash__") is _identity_hash:
+        return variable_class
+    members = {"__hash__": _identity_hash, "__slots__": (), "__module__": variable_class.__module__}
+    return type(variable_class.__name__, (variable_class,), members)
+
+
+def _identity_hash(variable: tf.Variable) -> int:
+    return id(variable)
 
 
 def _copy(source: dict[str, Any], target: dict[str, Any]) -> None:

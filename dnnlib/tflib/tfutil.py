@@ -101,8 +101,8 @@ def _evaluate(x: Any) -> Any:
 def set_vars(var_to_value_dict: dict[Any, Any] | Iterable[tuple[Any, Any]]) -> None:
     """Assigns values to variables.
 
-    TensorFlow 2 variables cannot be keys of a dict, so besides a dict (keyed by `var.ref()`, or by Keras variables) a
-    list of pairs (variable, value) is taken.
+    Besides a dict of the variables of networks, one keyed by `var.ref()` or a list of pairs is taken: other variables
+    of TensorFlow 2 cannot be keys.
     """
     pairs = var_to_value_dict.items() if hasattr(var_to_value_dict, "items") else var_to_value_dict
     for var, value in pairs:
