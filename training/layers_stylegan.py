@@ -320,3 +320,17 @@ class DenseLayer(Epilogue, Dense):
         x = tf.matmul(dlatents, tf.cast(self.weight * self.runtime_coef, dlatents.dtype))
         x = tf.transpose(tf.reshape(x, [-1, self.fmaps, 4, 4]), [0, 2, 3, 1])  # [N, C, 4, 4] -> [N, 4, 4, C]
         return self.finish(x, dlatents, noise)
+
+
+class Block(Scoped):
+    """A scope such as `8x8` that holds two layers; `layers` maps names to (class, arguments)."""
+
+    def __init__(self, name: str, *, layers: dict[str, tuple[type[Scoped], dict[str, Any]]]):
+        super().__init__(name)
+        self.layer_names = list(layers)
+        for layer, (layer_class, kwargs) in layers.items():
+            self.add_child(layer_class, layer, **kwargs)
+
+    def sublayer(self, index: int) -> Scoped:
+        """The first or second layer."""
+        return getattr(self, self.layer_names[index])

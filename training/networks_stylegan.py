@@ -9,23 +9,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from dnnlib.tflib.scope import Scoped
-
-from .discriminator import Discriminator
+from .discriminator_stylegan import D_basic
 from .generator import Generator, LabelConcat, Mapping, Synthesis
-from .growing import (
-    STRUCTURES,
-    DiscriminatorSteps,
-    GeneratorSteps,
-    grow_discriminator,
-    grow_generator,
-    resolve_structure,
-)
+from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
 from .layers import Conv2D, Dense, minibatch_stddev_layer
 from .layers_stylegan import (
     GAIN,
+    Block,
     ConstLayer,
-    Conv2DDownscale2D,
     ConvLayer,
     ConvUpLayer,
     DenseLayer,
@@ -130,20 +121,6 @@ class G_mapping(Mapping, family="stylegan-generator"):
         return self.broadcast(x, self.dlatent_broadcast)
 
 
-class _Block(Scoped):
-    """A scope such as `8x8` that holds two layers; `layers` maps names to (class, arguments)."""
-
-    def __init__(self, name: str, *, layers: dict[str, tuple[type[Scoped], dict[str, Any]]]):
-        super().__init__(name)
-        self.layer_names = list(layers)
-        for layer, (layer_class, kwargs) in layers.items():
-            self.add_child(layer_class, layer, **kwargs)
-
-    def sublayer(self, index: int) -> Scoped:
-        """The first or second layer."""
-        return getattr(self, self.layer_names[index])
-
-
 class G_synthesis(Synthesis, family="stylegan-generator"):
     """The synthesis network: W to images, by AdaIN (section 2); progressive growing."""
 
@@ -240,7 +217,7 @@ class G_synthesis(Synthesis, family="stylegan-generator"):
                     "Conv0_up": (ConvUpLayer, {"in_fmaps": in_fmaps, "fmaps": fmaps, **layer, **up}),
                     "Conv1": (ConvLayer, {"in_fmaps": fmaps, "fmaps": fmaps, **layer}),
                 }
-            self.add_child(_Block, f"{2**res}x{2**res}", layers=layers)
+            self.add_child(Block, f"{2**res}x{2**res}", layers=layers)
             level = self.resolution_log2 - res
             if structure != "fixed" or level == 0:
                 self.add_child(Conv2D, f"ToRGB_lod{level}", in_fmaps=fmaps, fmaps=num_channels, **rgb)
@@ -326,96 +303,3 @@ class G_style(Generator, family="stylegan-generator"):
             },
             kwargs=kwargs,
         )
-
-
-# ----------------------------------------------------------------------------
-# Discriminator.
-
-
-class D_basic(Discriminator, family="stylegan-discriminator"):
-    """The discriminator of ProGAN and StyleGAN; progressive growing."""
-
-    def __init__(
-        self,
-        name: str = "D",
-        *,
-        num_channels: int = 1,
-        resolution: int = 32,
-        label_size: int = 0,
-        fmap_base: int = 8192,
-        fmap_decay: float = 1.0,
-        fmap_max: int = 512,
-        nonlinearity: str = "lrelu",
-        use_wscale: bool = True,
-        mbstd_group_size: int = 4,
-        mbstd_num_features: int = 1,
-        dtype: str = "float32",
-        fused_scale: bool | str = "auto",
-        blur_filter: Sequence[float] | None = (1, 2, 1),
-        structure: str = "auto",
-        **_kwargs: Any,
-    ):
-        """Builds the network. Arguments as in `G_synthesis` and `networks_stylegan2.D_stylegan2`."""
-        super().__init__(name)
-        reject_unknown_kwargs(type(self), _kwargs)
-        self.setup(num_channels, resolution, label_size, nonlinearity, dtype)
-        check_choice(name, "nonlinearity", nonlinearity, GAIN)
-        check_choice(name, "structure", structure, STRUCTURES)
-        check_choice(name, "fused_scale", fused_scale, (True, False, "auto"))
-        check_sizes(name, mbstd_num_features=mbstd_num_features)
-        self.mbstd_group_size = mbstd_group_size
-        self.mbstd_num_features = mbstd_num_features
-        self.structure = structure
-        nf = feature_maps(fmap_base, fmap_decay, 1, fmap_max)
-        conv = {"act": nonlinearity, "gain": GAIN[nonlinearity], "use_wscale": use_wscale, "act_gain": 1}
-        down = {"act": nonlinearity, "use_wscale": use_wscale, "fused_scale": fused_scale, "blur_filter": blur_filter}
-
-        self.add_variable("lod", [], trainable=False)
-        for res in range(self.resolution_log2, 1, -1):
-            fmaps, level = nf(res - 1), self.resolution_log2 - res
-            if structure != "fixed" or level == 0:
-                self.add_child(Conv2D, f"FromRGB_lod{level}", in_fmaps=num_channels, fmaps=fmaps, kernel=1, **conv)
-            if res > 2:
-                layers = {
-                    "Conv0": (Conv2D, {"in_fmaps": fmaps, "fmaps": fmaps, "kernel": 3, **conv}),
-                    "Conv1_down": (Conv2DDownscale2D, {"in_fmaps": fmaps, "fmaps": nf(res - 2), **down}),
-                }
-            else:
-                in_fmaps = fmaps + (mbstd_num_features if mbstd_group_size > 1 else 0)
-                output = {"act": "linear", "gain": 1, "use_wscale": use_wscale}
-                layers = {
-                    "Conv": (Conv2D, {"in_fmaps": in_fmaps, "fmaps": fmaps, "kernel": 3, **conv}),
-                    "Dense0": (Dense, {"in_fmaps": fmaps * 16, "fmaps": nf(0), **conv}),
-                    "Dense1": (Dense, {"in_fmaps": nf(0), "fmaps": max(label_size, 1), **output}),
-                }
-            self.add_child(_Block, f"{2**res}x{2**res}", layers=layers)
-
-    def call(self, images_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:
-        """Images `[N, C, H, W]` (and labels `[N, label_size]`, None: zeros) to scores `[N, 1]`, at level `lod`."""
-        images = self.images_nhwc(images_in)
-        downscaled = iter(["Downscale2D", *(f"Downscale2D_{idx}" for idx in range(1, self.resolution_log2))])
-
-        def downsample(images: tf.Tensor, _row: str) -> tf.Tensor:
-            return self.row(downscale2d(images, data_format="NHWC"), next(downscaled))
-
-        steps = DiscriminatorSteps(
-            block=self._block,
-            fromrgb=lambda images, res: getattr(self, f"FromRGB_lod{self.resolution_log2 - res}")(images),
-            downsample=downsample,
-            shrink=lambda images, factor: downscale2d(images, factor, data_format="NHWC"),
-            row=self.row,
-        )
-        lod = tf.convert_to_tensor(self.lod)
-        scores = grow_discriminator(resolve_structure(self.structure), images, lod, self.resolution_log2, steps)
-        return self.choose_label(scores, labels_in, "LabelSwitch")
-
-    def _block(self, x: tf.Tensor, res: int) -> tf.Tensor:
-        block = getattr(self, f"{2**res}x{2**res}")
-        if res > 2:
-            return block.sublayer(1)(block.sublayer(0)(x))
-        if self.mbstd_group_size > 1:
-            x = minibatch_stddev_layer(x, self.mbstd_group_size, self.mbstd_num_features, data_format="NHWC")
-            self.row(x, "4x4/MinibatchStddev")
-        x = block.Conv(x)
-        x = block.Dense0(tf.transpose(x, [0, 3, 1, 2]))  # rows of the weight are in C, H, W order
-        return block.Dense1(x)
