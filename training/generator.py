@@ -7,11 +7,14 @@ import tensorflow as tf
 from dnnlib.tflib.scope import Scoped, random_normal
 from dnnlib.tflib.tfutil import lerp
 
+from .layers import Dense, normalize_2nd_moment
 from .network_model import (
     AS_BUILT,
     GRAPH_ARGUMENTS,
     NetworkModel,
     as_built,
+    check_common,
+    check_sizes,
     prepare_labels,
     reject_unknown_kwargs,
 )
@@ -175,24 +178,58 @@ class Synthesis(NetworkModel):
 class Mapping(NetworkModel):
     """Base of the mapping networks: latents `[N, latent_size]`, labels -> dlatents `[N, broadcast, dlatent_size]`.
 
-    With `dlatent_broadcast=None` the result is `[N, dlatent_size]`.
+    With `dlatent_broadcast=None` the result is `[N, dlatent_size]`. A low learning rate (`lrmul`) keeps the fully
+    connected layers stable (StyleGAN, appendix C).
     """
 
-    def set_mapping_io(self, latent_size: int, label_size: int, dlatent_size: int, broadcast: int | None) -> None:
-        """Names and shapes of the inputs and of the output."""
-        shape = [None, dlatent_size] if broadcast is None else [None, broadcast, dlatent_size]
+    normalize_row: ClassVar[str] = "Normalize"
+
+    def setup(
+        self,
+        *,
+        latent_size: int,
+        label_size: int,
+        dlatent_size: int,
+        dlatent_broadcast: int | None,
+        mapping_layers: int,
+        mapping_fmaps: int,
+        normalize_latents: bool,
+        dtype: str,
+        dense_kwargs: dict[str, Any],
+    ) -> None:
+        """Checks the arguments, sets inputs and outputs, and creates the layers. dense_kwargs: of each `Dense`."""
+        check_common(self.name, dense_kwargs["act"], dtype, latent_size=latent_size, label_size=label_size)
+        check_sizes(self.name, dlatent_size=dlatent_size, mapping_layers=mapping_layers, mapping_fmaps=mapping_fmaps)
+        self.label_size = label_size
+        self.dlatent_broadcast = dlatent_broadcast
+        self.normalize_latents = normalize_latents
+        self.activation_dtype = dtype
+        shape = [None, dlatent_size] if dlatent_broadcast is None else [None, dlatent_broadcast, dlatent_size]
         self.set_io({"latents_in": [None, latent_size], "labels_in": [None, label_size]}, {"dlatents_out": shape})
 
-    def concat_labels(self, x: tf.Tensor, labels: Any, label_size: int) -> tf.Tensor:
-        """Embeds labels with the layer `LabelConcat` and joins them to the latents: `[N, 2 * latent_size]`."""
-        labels = prepare_labels(self.name, labels, label_size, tf.shape(x)[0], x.dtype)
-        return x if labels is None else self.LabelConcat(x, labels)
+        in_fmaps = latent_size
+        if label_size:
+            self.add_child(LabelConcat, "LabelConcat", label_size=label_size, latent_size=latent_size)
+            in_fmaps *= 2
+        self.dense_names = [f"Dense{idx}" for idx in range(mapping_layers)]
+        for layer in self.dense_names:
+            fmaps = dlatent_size if layer == self.dense_names[-1] else mapping_fmaps
+            self.add_child(Dense, layer, in_fmaps=in_fmaps, fmaps=fmaps, **dense_kwargs)
+            in_fmaps = fmaps
 
-    def broadcast(self, x: tf.Tensor, dlatent_broadcast: int | None) -> tf.Tensor:
-        """Repeats W for every layer of the synthesis network."""
-        if dlatent_broadcast is None:
+    def call(self, latents_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:
+        """Z `[N, latent_size]` (and labels `[N, label_size]`, None: zeros) to W."""
+        x = tf.cast(latents_in, self.activation_dtype)
+        labels = prepare_labels(self.name, labels_in, self.label_size, tf.shape(x)[0], x.dtype)
+        if labels is not None:
+            x = self.LabelConcat(x, labels)
+        if self.normalize_latents:
+            x = self.row(normalize_2nd_moment(x), self.normalize_row)
+        for layer in self.dense_names:
+            x = getattr(self, layer)(x)
+        if self.dlatent_broadcast is None:
             return x
-        return self.row(tf.tile(x[:, tf.newaxis], [1, dlatent_broadcast, 1]), "Broadcast")  # [N, layers, dlatent]
+        return self.row(tf.tile(x[:, tf.newaxis], [1, self.dlatent_broadcast, 1]), "Broadcast")  # [N, layers, dlatent]
 
 
 class LabelConcat(Scoped):

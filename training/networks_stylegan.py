@@ -10,9 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from .discriminator_stylegan import D_basic
-from .generator import Generator, LabelConcat, Mapping, Synthesis
+from .generator import Generator, Mapping, Synthesis
 from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
-from .layers import Conv2D, Dense, minibatch_stddev_layer
+from .layers import Conv2D, minibatch_stddev_layer
 from .layers_stylegan import (
     GAIN,
     Block,
@@ -32,7 +32,6 @@ from .network_model import (
     as_built,
     check_choice,
     check_common,
-    check_sizes,
     feature_maps,
     reject_unknown_kwargs,
     resolution_log2_of,
@@ -59,6 +58,8 @@ __all__ = [
 class G_mapping(Mapping, family="stylegan-generator"):
     """The mapping network: Z to W by 8 fully connected layers with a low learning rate (section 2)."""
 
+    normalize_row = "PixelNorm"
+
     def __init__(
         self,
         name: str = "G_mapping",
@@ -82,43 +83,24 @@ class G_mapping(Mapping, family="stylegan-generator"):
         """
         super().__init__(name)
         reject_unknown_kwargs(type(self), _kwargs)
-        check_common(name, mapping_nonlinearity, dtype, latent_size=latent_size, label_size=label_size)
-        check_sizes(name, dlatent_size=dlatent_size, mapping_layers=mapping_layers, mapping_fmaps=mapping_fmaps)
         check_choice(name, "mapping_nonlinearity", mapping_nonlinearity, GAIN)
-        self.label_size = label_size
-        self.dlatent_broadcast = dlatent_broadcast
-        self.normalize_latents = normalize_latents
-        self.activation_dtype = dtype
-        self.set_mapping_io(latent_size, label_size, dlatent_size, dlatent_broadcast)
-
-        in_fmaps = latent_size
-        if label_size:
-            self.add_child(LabelConcat, "LabelConcat", label_size=label_size, latent_size=latent_size)
-            in_fmaps *= 2
-        self.dense_names = [f"Dense{idx}" for idx in range(mapping_layers)]
-        for layer in self.dense_names:
-            fmaps = dlatent_size if layer == self.dense_names[-1] else mapping_fmaps
-            self.add_child(
-                Dense,
-                layer,
-                in_fmaps=in_fmaps,
-                fmaps=fmaps,
-                act=mapping_nonlinearity,
-                gain=GAIN[mapping_nonlinearity],
-                use_wscale=use_wscale,
-                lrmul=mapping_lrmul,
-                act_gain=1,
-            )
-            in_fmaps = fmaps
-
-    def call(self, latents_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:
-        """Z `[N, latent_size]` (and labels `[N, label_size]`, None: zeros) to W."""
-        x = self.concat_labels(tf.cast(latents_in, self.activation_dtype), labels_in, self.label_size)
-        if self.normalize_latents:
-            x = self.row(pixel_norm(x), "PixelNorm")
-        for layer in self.dense_names:
-            x = getattr(self, layer)(x)
-        return self.broadcast(x, self.dlatent_broadcast)
+        self.setup(
+            latent_size=latent_size,
+            label_size=label_size,
+            dlatent_size=dlatent_size,
+            dlatent_broadcast=dlatent_broadcast,
+            mapping_layers=mapping_layers,
+            mapping_fmaps=mapping_fmaps,
+            normalize_latents=normalize_latents,
+            dtype=dtype,
+            dense_kwargs={
+                "act": mapping_nonlinearity,
+                "gain": GAIN[mapping_nonlinearity],
+                "use_wscale": use_wscale,
+                "lrmul": mapping_lrmul,
+                "act_gain": 1,
+            },
+        )
 
 
 class G_synthesis(Synthesis, family="stylegan-generator"):

@@ -11,9 +11,9 @@ import tensorflow as tf
 from dnnlib.tflib.ops.upfirdn_2d import downsample_2d, upsample_2d
 
 from .discriminator_stylegan2 import D_stylegan, D_stylegan2
-from .generator import Generator, LabelConcat, Mapping
-from .layers import Dense, minibatch_stddev_layer, normalize_2nd_moment
-from .network_model import check_choice, check_common, check_sizes, reject_unknown_kwargs
+from .generator import Generator, Mapping
+from .layers import minibatch_stddev_layer
+from .network_model import check_choice, reject_unknown_kwargs
 from .synthesis_stylegan2 import G_synthesis_stylegan2, G_synthesis_stylegan_revised
 
 __all__ = [
@@ -80,32 +80,17 @@ class G_mapping(Mapping, family="stylegan2-generator"):
         """
         super().__init__(name)
         reject_unknown_kwargs(type(self), _kwargs)
-        check_common(name, mapping_nonlinearity, dtype, latent_size=latent_size, label_size=label_size)
-        check_sizes(name, dlatent_size=dlatent_size, mapping_layers=mapping_layers, mapping_fmaps=mapping_fmaps)
-        self.label_size = label_size
-        self.dlatent_broadcast = dlatent_broadcast
-        self.normalize_latents = normalize_latents
-        self.activation_dtype = dtype
-        self.set_mapping_io(latent_size, label_size, dlatent_size, dlatent_broadcast)
-
-        in_fmaps = latent_size
-        if label_size:
-            self.add_child(LabelConcat, "LabelConcat", label_size=label_size, latent_size=latent_size)
-            in_fmaps *= 2
-        self.dense_names = [f"Dense{idx}" for idx in range(mapping_layers)]
-        for layer in self.dense_names:
-            fmaps = dlatent_size if layer == self.dense_names[-1] else mapping_fmaps
-            self.add_child(Dense, layer, in_fmaps=in_fmaps, fmaps=fmaps, act=mapping_nonlinearity, lrmul=mapping_lrmul)
-            in_fmaps = fmaps
-
-    def call(self, latents_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:
-        """Z `[N, latent_size]` (and labels `[N, label_size]`, None: zeros) to W."""
-        x = self.concat_labels(tf.cast(latents_in, self.activation_dtype), labels_in, self.label_size)
-        if self.normalize_latents:
-            x = self.row(normalize_2nd_moment(x), "Normalize")
-        for layer in self.dense_names:
-            x = getattr(self, layer)(x)
-        return self.broadcast(x, self.dlatent_broadcast)
+        self.setup(
+            latent_size=latent_size,
+            label_size=label_size,
+            dlatent_size=dlatent_size,
+            dlatent_broadcast=dlatent_broadcast,
+            mapping_layers=mapping_layers,
+            mapping_fmaps=mapping_fmaps,
+            normalize_latents=normalize_latents,
+            dtype=dtype,
+            dense_kwargs={"act": mapping_nonlinearity, "lrmul": mapping_lrmul},
+        )
 
 
 # ----------------------------------------------------------------------------
