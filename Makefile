@@ -5,8 +5,8 @@
 # make lint         check the style
 # make setup        only set up; make PYTHON=python3.12 ... chooses the Python
 
-PYTHON ?= $(shell tools/find_python.sh 3.10 3.11 3.12 3.13)
-PYTHON_ADDONS ?= $(shell tools/find_python.sh 3.10 3.11)
+PYTHON = $(shell tools/find_python.sh 3.10 3.11 3.12 3.13)
+PYTHON_ADDONS = $(shell tools/find_python.sh 3.10 3.11)
 VENV := .venv
 VENV_ADDONS := .venv-addons
 TESTS_ENV := TF_CPP_MIN_LOG_LEVEL=3
@@ -15,14 +15,11 @@ WORKERS ?= 2
 
 .PHONY: demo test test-addons test-slow bench lint format setup setup-addons clean
 
-setup: $(VENV)/.ready
-setup-addons: $(VENV_ADDONS)/.ready
+setup:
+	@tools/make_venv.sh "$(PYTHON)" "3.10 to 3.13" $(VENV) requirements.lock
 
-$(VENV)/.ready: requirements.lock
-	tools/make_venv.sh "$(PYTHON)" "3.10 to 3.13" $(VENV) requirements.lock
-
-$(VENV_ADDONS)/.ready: requirements-addons.lock
-	tools/make_venv.sh "$(PYTHON_ADDONS)" "3.10 or 3.11" $(VENV_ADDONS) requirements-addons.lock
+setup-addons:
+	@tools/make_venv.sh "$(PYTHON_ADDONS)" "3.10 or 3.11" $(VENV_ADDONS) requirements-addons.lock
 
 demo: setup
 	$(VENV)/bin/python tools/demo.py

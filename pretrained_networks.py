@@ -41,20 +41,33 @@ def get_path_or_url(path_or_gdrive_path: str) -> str:
 
 def locate(path_or_gdrive_path: str) -> str:
     """The path or URL of a network, after checking that the name or the file exists. Raises UserError."""
-    path_or_url = get_path_or_url(path_or_gdrive_path)
+    path_or_url = get_path_or_url(os.fspath(path_or_gdrive_path))
     if dnnlib.util.is_url(path_or_url):
         return path_or_url
-    path = os.path.expanduser(path_or_url)
+    if "://" in path_or_url and not path_or_url.startswith("file://"):
+        raise UserError(f"{path_or_url}: expected a path, an http or https URL, or a gdrive: name")
+    path = os.path.expanduser(path_or_url.removeprefix("file://"))
+    if not path:
+        raise UserError("the name of the network is empty; expected a path, a URL, or a gdrive: name")
     if os.path.isdir(path):
         raise UserError(f"{path}: is a folder, expected a network pickle")
     if not os.path.exists(path):
         folder = os.path.dirname(path) or "."
-        there = os.listdir(folder) if os.path.isdir(folder) else []
+        there = [name for name in _list(folder) if os.path.isfile(os.path.join(folder, name))]
         close = difflib.get_close_matches(os.path.basename(path), there, n=1)
         close = [os.path.join(os.path.dirname(path), name) for name in close]
-        close = close or difflib.get_close_matches("gdrive:networks/" + os.path.basename(path), gdrive_urls, n=1)
+        close = close or difflib.get_close_matches(
+            "gdrive:networks/" + os.path.basename(path), gdrive_urls, n=1, cutoff=0.85
+        )
         raise UserError(f"{path}: no such file" + (f" (did you mean {close[0]}?)" if close else ""))
     return path
+
+
+def _list(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 _cached_networks: dict[Any, Any] = {}
@@ -76,23 +89,28 @@ def load_networks(
     Raises:
         UserError: an unknown name, a download that failed, a file that holds no networks that can be built.
     """
-    from dnnlib.tflib import network_files
-
     path_or_url = locate(path_or_gdrive_path)
     key = (path_or_url, _version_of(path_or_url))
     if key in _cached_networks:
         return _cached_networks[key]
-    if dnnlib.util.is_url(path_or_url):
-        with dnnlib.util.open_url(path_or_url, cache_dir=cache_dir or default_cache_dir(), offline=offline) as file:
-            content = network_files.read(file, file.name)
-    else:
-        content = network_files.load_pkl(path_or_url)
+    content = read(path_or_url, cache_dir, offline)
     if not isinstance(content, (tuple, list)):
         content = (content, None, content)
     if len(content) != 3:
         raise UserError(f"{path_or_url}: holds {len(content)} networks, expected (G, D, Gs) or a single one")
     _cached_networks[key] = tuple(content)
     return _cached_networks[key]
+
+
+def read(path_or_gdrive_path: str, cache_dir: str | None = None, offline: bool | None = None) -> Any:
+    """What a network pickle holds: one network, or a tuple or list of them. Arguments as of `load_networks`."""
+    from dnnlib.tflib import network_files
+
+    path_or_url = locate(path_or_gdrive_path)
+    if not dnnlib.util.is_url(path_or_url):
+        return network_files.load_pkl(path_or_url)
+    with dnnlib.util.open_url(path_or_url, cache_dir=cache_dir or default_cache_dir(), offline=offline) as file:
+        return network_files.read(file, file.name)
 
 
 def _version_of(path: str) -> tuple[int, int] | None:

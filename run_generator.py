@@ -72,7 +72,7 @@ def style_mixing_example(
     row_seeds: list[int],
     col_seeds: list[int],
     truncation_psi: float | None = 0.5,
-    col_styles: "list[int] | tuple[int, ...]" = (0, 1, 2, 3, 4, 5, 6),
+    col_styles: "list[int] | None" = None,
     truncation_cutoff: int | None = None,
     class_idx: int | None = None,
     minibatch_size: int = 4,
@@ -85,10 +85,10 @@ def style_mixing_example(
 
     from training import image_generation as generation
 
-    col_styles = list(col_styles)
     generator = _load_generator(
-        network_pkl, cache_dir, offline, truncation_psi, truncation_cutoff, class_idx, image_format, col_styles
+        network_pkl, cache_dir, offline, truncation_psi, truncation_cutoff, class_idx, image_format, col_styles or ()
     )
+    col_styles = list(range(min(7, generator.num_layers))) if col_styles is None else col_styles
     print("Generating W vectors...")
     all_seeds = list(dict.fromkeys([*row_seeds, *col_seeds]))
     w_dict = generator.dlatents_from_seeds(all_seeds)
@@ -175,8 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     mixing.add_argument(
         "--col-styles",
         type=command_line.num_list,
-        default=list(range(7)),
-        help="layers that are taken from the columns (default: 0-6)",
+        help="layers that are taken from the columns (default: 0-6, as far as the network has them)",
         metavar="LAYERS",
     )
     _add_common(mixing, minibatch_size=4)
@@ -189,7 +188,7 @@ def _add_common(parser: argparse.ArgumentParser, minibatch_size: int) -> None:
     )
     parser.add_argument(
         "--truncation-psi",
-        type=command_line.finite_float,
+        type=command_line.psi,
         default=0.5,
         help="truncation: 1 is none, 0 the average image (default: %(default)s)",
         metavar="PSI",
@@ -215,10 +214,11 @@ def _add_common(parser: argparse.ArgumentParser, minibatch_size: int) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=("png", "jpg", "webp"),
+        type=command_line.image_format,
         default="png",
         dest="image_format",
-        help="file format of the images (default: %(default)s)",
+        help="file format of the images: png, jpg or webp (default: %(default)s)",
+        metavar="FORMAT",
     )
     command_line.add_result_dir(parser)
     command_line.add_download_options(parser)
@@ -237,7 +237,9 @@ def main() -> None:
     submit_config.run_desc = command
     functions = {"generate-images": generate_images, "style-mixing-example": style_mixing_example}
     with exits_on_user_error():
-        pretrained_networks.locate(kwargs["network_pkl"])  # before waiting for TensorFlow
+        # Before waiting for TensorFlow:
+        submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)
+        pretrained_networks.locate(kwargs["network_pkl"])
         command_line.import_tensorflow_quietly()
         dnnlib.submit_run(submit_config, f"run_generator.{functions[command].__name__}", **kwargs)
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 from typing import Any, NoReturn
 
+from .errors import UserError
 from .util import format_time
 
 MAX_SEED = 2**32 - 1  # of NumPy's RandomState
@@ -23,20 +24,24 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        unknown = re.findall(r"(--[\w-]+)", message) if message.startswith("unrecognized arguments") else []
-        known = sorted({option for parser in self._all_parsers() for option in parser._option_string_actions})
-        for option in unknown:
+        known = sorted({option for parser in self._parsers_in_use() for option in parser._option_string_actions})
+        for option in re.findall(r"--[\w-]+", message) if message.startswith("unrecognized arguments") else ():
             close = difflib.get_close_matches(option, known, n=1)
             if close:
                 message += f" (did you mean {close[0]}?)"
         super().error(message)
 
-    def _all_parsers(self) -> list[argparse.ArgumentParser]:
+    def _parsers_in_use(self) -> list[argparse.ArgumentParser]:
+        """This parser and that of the command on the command line."""
         parsers: list[argparse.ArgumentParser] = [self]
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                parsers.extend(action.choices.values())
+                parsers.extend(parser for name, parser in action.choices.items() if name in self.arguments)
         return parsers
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        self.arguments = sys.argv[1:] if args is None else list(args)
+        return super().parse_args(args, namespace)
 
 
 def official_spelling(args: list[str]) -> list[str]:
@@ -75,15 +80,23 @@ def num_list(text: str) -> list[int]:
     return result
 
 
-def finite_float(text: str) -> float:
-    """A finite number."""
+def psi(text: str) -> float:
+    """A truncation psi: a number that leaves W in a range where networks work."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"expected a finite number, got {text!r}")
+    if not abs(value) <= 100:
+        raise argparse.ArgumentTypeError(f"expected a number from -100 to 100, got {text!r}")
     return value
+
+
+def image_format(text: str) -> str:
+    """'png', 'jpg' or 'webp', in any case; 'jpeg' is 'jpg'."""
+    name = {"jpeg": "jpg"}.get(text.lower(), text.lower())
+    if name not in ("png", "jpg", "webp"):
+        raise argparse.ArgumentTypeError(f"expected png, jpg or webp, got {text!r}")
+    return name
 
 
 def natural(text: str) -> int:
@@ -106,10 +119,25 @@ def grid_size(text: str) -> "tuple[int, int] | str":
     """'8x4': columns and rows; 'auto'."""
     if text == "auto":
         return text
-    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
+    match = re.fullmatch(r"(\d{1,4})[xX](\d{1,4})", text)
     if match is None or "0" in match.groups():
-        raise argparse.ArgumentTypeError(f"expected COLUMNSxROWS such as 8x4, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected COLUMNSxROWS such as 8x4, up to 9999 each, got {text!r}")
     return int(match.group(1)), int(match.group(2))
+
+
+def check_result_dir(path: str) -> str:
+    """The folder --result-dir, `~` expanded. Raises UserError unless folders can be made in it."""
+    path = os.path.expanduser(path)
+    if not path:
+        raise UserError("--result-dir is empty, expected a folder")
+    existing = os.path.abspath(path)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise UserError(f"--result-dir={path}: {existing} is a file, expected a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"--result-dir={path}: {existing} is not writable")
+    return path
 
 
 def add_result_dir(parser: argparse.ArgumentParser) -> None:

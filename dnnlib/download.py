@@ -27,6 +27,7 @@ _FORMER_HOSTS = {
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2/": "http://d36zk2xti64re0.cloudfront.net/stylegan2/",
     "https://nvlabs-fi-cdn.nvidia.com/stylegan/": "http://d36zk2xti64re0.cloudfront.net/stylegan1/",
 }
+_CONNECT_ATTEMPTS = 4  # without a sign of the server
 _CHUNK = 1 << 18
 _TIMEOUT = (15, 60)  # seconds to connect, and between bytes
 _PASSING = (
@@ -126,8 +127,8 @@ def _fetch(
     backoff: float,
 ) -> str:
     part = cache / f"{key}.part"
-    reason = "no attempt was made"
-    for attempt in range(max(1, num_attempts)):
+    reason, attempt, attempts = "", 0, max(1, num_attempts)
+    while attempt < attempts:
         try:
             with requests.Session() as session:
                 name = _download(session, url, part, verbose, size)
@@ -138,7 +139,10 @@ def _fetch(
             return os.fspath(target)
         except (_Retry, *_PASSING) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            if attempt + 1 < num_attempts:
+            if isinstance(error, requests.ConnectionError) and not part.exists():
+                reason = f"no connection to {urlparse(url).netloc}"
+                attempts = min(attempts, _CONNECT_ATTEMPTS)
+            if attempt + 1 < attempts:
                 wait = min(backoff * 2**attempt, 60)
                 wait = max(wait, min(getattr(error, "wait", None) or 0, 300))
                 if verbose:
@@ -146,10 +150,11 @@ def _fetch(
                         f"Download of {_name_of(url)} failed ({reason}); trying again in {wait:.0f}s", file=sys.stderr
                     )
                 time.sleep(wait)
+            attempt += 1
         except requests.RequestException as error:
             raise DownloadError(f"{_name_of(url)}: {url} cannot be downloaded: {error}") from None
     raise DownloadError(
-        f"{_name_of(url)}: {url} could not be downloaded in {num_attempts} attempts: {reason}. Try again later (the "
+        f"{_name_of(url)}: {url} could not be downloaded in {attempt} attempts: {reason}. Try again later (the "
         f"download goes on where it stopped), or save the file by hand as {cache / f'{key}_{_name_of(url)}'}."
     )
 

@@ -17,6 +17,9 @@ def exits_on_user_error() -> Iterator[None]:
         yield
     except UserError as error:
         _exit(str(error))
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:  # unwritable folders, full disks
         place = f"{os.fspath(error.filename)}: " if isinstance(error.filename, (str, os.PathLike)) else ""
         _exit(place + (error.strerror or str(error)))

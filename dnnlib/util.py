@@ -4,9 +4,11 @@ import ctypes
 import fnmatch
 import importlib
 import inspect
+import io
 import os
 import shutil
 import sys
+import tempfile
 from types import ModuleType, TracebackType
 from typing import Any, BinaryIO
 from urllib.parse import urlparse
@@ -312,7 +314,7 @@ def open_url(
 
     Args:
         url: http, https or file URL.
-        cache_dir: folder to keep the file in; None is `download.default_cache_dir()`.
+        cache_dir: folder to keep the file in; None does not keep it.
         num_attempts: tries before giving up.
         verbose: show progress.
         fetch_kwargs: see `download.fetch`, which also lists what is raised.
@@ -321,5 +323,8 @@ def open_url(
         return open(urlparse(url).path, "rb")
     if not is_url(url):
         raise ValueError(f"not a URL: {url!r}")
-    path = fetch(url, cache_dir=cache_dir, num_attempts=num_attempts, verbose=verbose, **fetch_kwargs)
-    return open(path, "rb")
+    fetch_kwargs.update(num_attempts=num_attempts, verbose=verbose)
+    if cache_dir is not None:
+        return open(fetch(url, cache_dir=cache_dir, **fetch_kwargs), "rb")
+    with tempfile.TemporaryDirectory() as folder, open(fetch(url, cache_dir=folder, **fetch_kwargs), "rb") as file:
+        return io.BytesIO(file.read())

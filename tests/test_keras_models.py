@@ -75,6 +75,15 @@ def test_saved_model(model, inputs, tmp_path):
     golden.close(loaded.serve(*map(tf.constant, inputs)), expected, 1e-5)
 
 
+def test_inputs_as_a_list_or_dict(model, inputs):
+    expected = model(*inputs).numpy()
+    golden.close(model(inputs), expected, 1e-6)
+    golden.close(model(dict(zip(model.io_inputs, inputs, strict=True))), expected, 1e-6)
+    golden.close(model.predict(inputs, verbose=0), expected, 1e-5)
+    with pytest.raises(ValueError, match="unknown inputs"):
+        model({"z": inputs[0]})
+
+
 def test_variables_know_their_official_names(model):
     for name, variable in model.named_variables().items():
         path = getattr(variable, "path", variable.name.split(":")[0])

@@ -34,8 +34,10 @@ def test_fields(G):
     assert G.static_kwargs == G_KWARGS and isinstance(G.static_kwargs, EasyDict)
     assert all(isinstance(var, tf.Variable) for var in G.vars.values())
     assert G.find_var("G_synthesis/noise0") is G.components.synthesis.vars["noise0"]
-    with pytest.raises(KeyError, match="no variable 'nix'"):
-        G.find_var("nix")
+    with pytest.raises(
+        KeyError, match="no variable 'G_synthesis/4x4/const' .did you mean 'G_synthesis/4x4/Const/const'"
+    ):
+        G.find_var("G_synthesis/4x4/const")
 
 
 def test_run_in_minibatches(G):
@@ -82,6 +84,27 @@ def test_arguments_of_one_call(G):
         G.run(Z, LABELS, resolution=16)
 
 
+def test_compiled_functions_are_told_apart_by_content(G):
+    def add(images, value):
+        return images + tf.reduce_sum(value)
+
+    images = G.run(Z, LABELS, **FIXED)
+    for total in (0.0, 7.0):
+        value = np.zeros(5000, np.float32)
+        value[2500] = total
+        shifted = G.run(Z, LABELS, output_transform={"func": add, "value": value}, **FIXED)
+        golden.close(shifted, images + total, 1e-5)
+
+
+def test_arguments_of_other_networks_are_ignored(G):
+    """As officially: losses hand `is_training` to all networks, arguments of a generator go to all its parts."""
+    D = Network("D", func_name="training.networks_stylegan2.D_stylegan2", mbstd_group_size=1, **KWARGS)
+    images = golden.rnd(1, 5, 3, 8, 8)
+    golden.close(D.get_output_for(images, LABELS, is_training=True), D.run(images, LABELS, minibatch_size=5), 1e-5)
+    golden.close(G.components.mapping.run(Z, LABELS, truncation_psi=0.5), G.components.mapping.run(Z, LABELS), 1e-6)
+    assert not G.components.mapping._variants and not D._variants
+
+
 def test_wrong_inputs(G):
     for args, message in (
         ((), "expected inputs latents_in, labels_in"),
@@ -89,9 +112,14 @@ def test_wrong_inputs(G):
         ((Z, LABELS[:3]), "labels_in has 3 items"),
         ((Z[:0], None), "no items"),
         ((Z, np.zeros([5, 3])), "labels must have shape"),
+        ((np.zeros([5, 12]), LABELS), r"latents must have shape .N, 6."),
+        ((np.zeros([6]), None), r"latents must have shape .N, 6."),
+        ((np.zeros([]), None), "first axis"),
     ):
         with pytest.raises(ValueError, match=message):
             G.run(*args)
+    with pytest.raises(ValueError, match="minibatch_size must be 1 or more"):
+        G.run(Z, LABELS, minibatch_size=-1)
     with pytest.raises(ValueError, match="num_gpus=9: this machine has"):
         G.run(Z, LABELS, num_gpus=9)
 

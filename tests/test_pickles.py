@@ -12,6 +12,7 @@ import pytest
 
 import pretrained_networks
 from dnnlib.tflib import Network, convert_images_to_uint8, network_files, network_state
+from training import misc
 
 CASES = golden.index("pickles", "index.json")
 AVAILABLE = [name for name, case in CASES.items() if (golden.GOLDENS / "pickles" / case["pkl"]).exists()]
@@ -153,6 +154,26 @@ def test_plain_pickle_load_works(tiny_pickle):
     golden.close(mapping.run(z, None), G.components.mapping.run(z, None), 1e-6)
     with open(pkl_path(AVAILABLE[0]), "rb") as file:
         assert len(pickle.load(file, encoding="latin1")) == 3
+
+
+@pytest.mark.parametrize("func", ["G_style", "D_basic", "G_mapping", "G_synthesis"])
+def test_new_networks_of_config_a(func, tmp_path):
+    sizes = {**TINY, "latent_size": 8, "dlatent_size": 8} if func[0] == "G" else TINY
+    net = Network(func, func_name="training.networks_stylegan." + func, **sizes)
+    for again in (
+        pickle.loads(pickle.dumps(net)),
+        copy.deepcopy(net),
+        copy.copy(net),
+        saved(net, tmp_path / "net.pkl"),
+    ):
+        assert type(again.model) is type(net.model)
+        for name in net.vars:
+            np.testing.assert_array_equal(again.get_var(name), net.get_var(name))
+
+
+def saved(net, path):
+    misc.save_pkl(net, path)
+    return misc.load_pkl(path)
 
 
 def test_single_network_and_versions(tiny_pickle, tmp_path):

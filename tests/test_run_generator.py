@@ -129,7 +129,7 @@ def test_batches_grid_and_formats(tmp_path, nets):
     assert picture.mode == "L" and picture.format == "JPEG"
     (tmp_path / "d").mkdir()
     args = ("style-mixing-example", f"--network={nets / 'rgba.pkl'}", "--row-seeds=1", "--col-seeds=2")
-    result = run(tmp_path / "d", *args, "--col-styles=0-2", "--format=webp", "--minibatch-size=1")
+    result = run(tmp_path / "d", *args, "--format=WEBP", "--minibatch-size=1")
     assert result.returncode == 0, result.stderr
     assert PIL.Image.open(only_run(tmp_path / "d") / "grid.webp").mode == "RGBA"
 
@@ -183,7 +183,11 @@ def hostile(folder):
         (("--network={nets}/cond.pkl", "--seeds=1", "--class-idx=4"), "expected 0 to 3"),
         (("--network={nets}/gray.pkl", "--seeds=1", "--truncation-cutoff=7"), "expected 0 to 6"),
         (("--network={nets}/gray.pkl", "--seeds=1-5", "--grid=2x2"), "has 4 places, there are 5 images"),
-        (("--network={nets}/gray.pkl", "--seeds=1", "--result-dir=empty.pkl"), "empty.pkl"),
+        (("--network={nets}/gray.pkl", "--seeds=1", "--result-dir=empty.pkl"), "--result-dir=empty.pkl: "),
+        (("--network={nets}/gray.pkl", "--seeds=1", "--result-dir=empty.pkl/x"), "is a file, expected a folder"),
+        (("--network={nets}/gray.pkl", "--seeds=1", "--result-dir="), "--result-dir is empty"),
+        (("--network=", "--seeds=1"), "the name of the network is empty"),
+        (("--network=ftp://x/y.pkl", "--seeds=1"), "expected a path, an http or https URL"),
     ],
 )
 def test_user_errors(tmp_path, nets, args, message):
@@ -214,11 +218,13 @@ def test_all_problems_at_once(tmp_path, nets):
         (("--seeds=4294967296",), "expected 0 to 4294967295"),
         (("--seeds=0-9999999",), "more than 1000000"),
         (("--seeds=-1",), "not a number or a range"),
-        (("--seeds=1", "--truncation-psi=nan"), "finite number"),
-        (("--seeds=1", "--truncation-psi=x"), "finite number"),
+        (("--seeds=1", "--truncation-psi=nan"), "from -100 to 100"),
+        (("--seeds=1", "--truncation-psi=x"), "from -100 to 100"),
         (("--seeds=1", "--minibatch-size=0"), "integer of 1 or more"),
         (("--seeds=1", "--grid=0x3"), "COLUMNSxROWS"),
-        (("--seeds=1", "--format=gif"), "invalid choice"),
+        (("--seeds=1", "--format=gif"), "expected png, jpg or webp"),
+        (("--seeds=1", "--truncation-psi=1e30"), "from -100 to 100"),
+        (("--seeds=1", "--row-seeds=1"), "unrecognized arguments: --row-seeds=1"),
         (("--seeds=1", "--truncation-pis=1"), "did you mean --truncation-psi?"),
     ],
 )

@@ -10,7 +10,7 @@ from dnnlib.tflib.tfutil import lerp
 from .layers import Dense, normalize_2nd_moment
 from .network_model import (
     AS_BUILT,
-    GRAPH_ARGUMENTS,
+    COMMON_ARGUMENTS,
     NetworkModel,
     as_built,
     check_common,
@@ -42,7 +42,7 @@ class Generator(NetworkModel):
     ):
         super().__init__(name)
         reject_unknown_kwargs(type(self), kwargs)
-        kwargs = {key: value for key, value in kwargs.items() if key not in GRAPH_ARGUMENTS}
+        kwargs = {key: value for key, value in kwargs.items() if key not in COMMON_ARGUMENTS}
         self.options = options
         self.add_variable("lod", [], trainable=False)
         self.add_variable("dlatent_avg", [kwargs.get("dlatent_size", 512)], trainable=False)
@@ -54,6 +54,11 @@ class Generator(NetworkModel):
     @property
     def components(self) -> dict[str, NetworkModel]:
         return {"synthesis": self.G_synthesis, "mapping": self.G_mapping}
+
+    @classmethod
+    def effective_kwargs(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        reject_unknown_kwargs(cls, kwargs)
+        return {key: value for key, value in kwargs.items() if key not in COMMON_ARGUMENTS}
 
     def call(
         self,
@@ -200,6 +205,7 @@ class Mapping(NetworkModel):
         """Checks the arguments, sets inputs and outputs, and creates the layers. dense_kwargs: of each `Dense`."""
         check_common(self.name, dense_kwargs["act"], dtype, latent_size=latent_size, label_size=label_size)
         check_sizes(self.name, dlatent_size=dlatent_size, mapping_layers=mapping_layers, mapping_fmaps=mapping_fmaps)
+        self.latent_size = latent_size
         self.label_size = label_size
         self.dlatent_broadcast = dlatent_broadcast
         self.normalize_latents = normalize_latents
@@ -220,6 +226,8 @@ class Mapping(NetworkModel):
     def call(self, latents_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:
         """Z `[N, latent_size]` (and labels `[N, label_size]`, None: zeros) to W."""
         x = tf.cast(latents_in, self.activation_dtype)
+        if x.shape.rank != 2 or not x.shape.is_compatible_with(self.io_inputs["latents_in"]):
+            raise ValueError(f"{self.name}: latents must have shape [N, {self.latent_size}], got {x.shape}")
         labels = prepare_labels(self.name, labels_in, self.label_size, tf.shape(x)[0], x.dtype)
         if labels is not None:
             x = self.LabelConcat(x, labels)

@@ -12,8 +12,9 @@ import tensorflow as tf
 from dnnlib.tflib.ops.fused_bias_act import activation_funcs
 from dnnlib.tflib.scope import KERAS_3, Scoped
 
-# Arguments of the official build functions that describe TensorFlow 1 graphs. They have no meaning here.
-GRAPH_ARGUMENTS = {"is_template_graph", "force_clean_graph", "components"}
+# Arguments that every official network takes and most ignore: official losses hand `is_training` to the discriminator,
+# the others describe TensorFlow 1 graphs.
+COMMON_ARGUMENTS = {"is_training", "is_validation", "is_template_graph", "force_clean_graph", "components"}
 
 
 # The default of call-time arguments: the value that the network was built with. A string, because Keras stores it.
@@ -48,18 +49,39 @@ class NetworkModel(Scoped, tf.keras.Model):
         self.io_inputs = {name: tuple(shape) for name, shape in inputs.items()}
         self.io_outputs = {name: tuple(shape) for name, shape in outputs.items()}
 
+    def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
+        """Runs the network on its inputs, or on a list or a dict of them, as Keras hands them over."""
+        if len(inputs) == 1 and isinstance(inputs[0], dict):
+            unknown = set(inputs[0]) - set(self.io_inputs)
+            if unknown:
+                raise ValueError(f"{self.name}: unknown inputs {sorted(unknown)}, expected {list(self.io_inputs)}")
+            inputs = tuple(inputs[0].get(name) for name in self.io_inputs)
+        elif len(inputs) == 1 and isinstance(inputs[0], (list, tuple)) and all(hasattr(x, "shape") for x in inputs[0]):
+            inputs = tuple(inputs[0])
+        return super().__call__(*inputs, **kwargs)
+
     def export(self, filepath: str, *args: Any, **kwargs: Any) -> None:
-        """Writes a SavedModel, as `keras.Model.export` does, with the official inputs unless told otherwise."""
+        """Writes a SavedModel, as `keras.Model.export` does, with the official inputs unless told otherwise.
+
+        `serve(latents)` or `serve(images)`; with labels as the second input where the network was built for them.
+        """
+        shapes = {name: shape for name, shape in self.io_inputs.items() if shape[-1] != 0}
         if KERAS_3:
-            specs = [tf.keras.InputSpec(shape=shape, dtype="float32") for shape in self.io_inputs.values()]
+            specs = [tf.keras.InputSpec(shape=shape, dtype="float32") for shape in shapes.values()]
             kwargs.setdefault("input_signature", specs)
             super().export(filepath, *args, **kwargs)
             return
         archive = tf.keras.export.ExportArchive()  # Keras 2 exports the first input only
         archive.track(self)
-        specs = [tf.TensorSpec(shape, tf.float32, name) for name, shape in self.io_inputs.items()]
+        specs = [tf.TensorSpec(shape, tf.float32, name) for name, shape in shapes.items()]
         archive.add_endpoint("serve", self.__call__, input_signature=specs)
         archive.write_out(filepath)
+
+    @classmethod
+    def effective_kwargs(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Those of some arguments that this network is built with. Raises TypeError for names that none knows."""
+        reject_unknown_kwargs(cls, kwargs)
+        return {key: value for key, value in kwargs.items() if key in known_kwargs(cls)}
 
     @property
     def components(self) -> dict[str, "NetworkModel"]:
@@ -75,7 +97,7 @@ def reject_unknown_kwargs(cls: type[NetworkModel], kwargs: Iterable[str]) -> Non
     """
     known = {name for relative in _families[cls.family] for name in known_kwargs(relative)}
     messages = []
-    for name in sorted(set(kwargs) - known - GRAPH_ARGUMENTS):
+    for name in sorted(set(kwargs) - known - COMMON_ARGUMENTS):
         close = difflib.get_close_matches(name, known, n=1)
         messages.append(f"unknown argument {name!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
     if messages:
@@ -90,14 +112,19 @@ def known_kwargs(cls: type[NetworkModel]) -> set[str]:
 
 def resolution_log2_of(owner: str, resolution: int) -> int:
     """The binary logarithm of a resolution. Raises ValueError unless it is a power of two of 4 or more."""
-    log2 = round(math.log2(resolution)) if isinstance(resolution, int) and resolution > 0 else 0
+    log2 = round(math.log2(resolution)) if isinstance(resolution, (int, np.integer)) and resolution > 0 else 0
     if log2 < 2 or 2**log2 != resolution:
         raise ValueError(f"{owner}: resolution must be a power of two of 4 or more, got {resolution!r}")
     return log2
 
 
 def feature_maps(fmap_base: float, fmap_decay: float, fmap_min: int, fmap_max: int) -> Callable[[int], int]:
-    """The number of feature maps at a stage (the binary logarithm of the resolution, less one)."""
+    """The number of feature maps at a stage (the binary logarithm of the resolution, less one).
+
+    Raises ValueError for arguments that leave no feature maps.
+    """
+    if not (fmap_base > 0 and 1 <= fmap_min <= fmap_max):
+        raise ValueError(f"no feature maps with fmap_base={fmap_base}, fmap_min={fmap_min}, fmap_max={fmap_max}")
     return lambda stage: int(np.clip(int(fmap_base / (2.0 ** (stage * fmap_decay))), fmap_min, fmap_max))
 
 
@@ -118,7 +145,7 @@ def check_sizes(owner: str, **sizes: int) -> None:
     """Raises ValueError unless all are integers of 1 or more; `label_size` may be 0."""
     for name, value in sizes.items():
         least = 0 if name in ("label_size", "mapping_layers") else 1
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise ValueError(f"{owner}: {name} must be an integer of {least} or more, got {value!r}")
 
 

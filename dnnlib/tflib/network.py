@@ -5,6 +5,7 @@ official scripts use: `run`, `get_output_for`, `components`, `vars`, `clone`, pi
 the Keras model itself.
 """
 
+import difflib
 import functools
 import inspect
 from collections import OrderedDict
@@ -18,7 +19,7 @@ import tensorflow as tf
 from dnnlib import util
 
 from . import network_report, network_state
-from .network_run import NetworkRunner
+from .network_run import NetworkRunner, frozen
 from .scope import KERAS_3, GivenVariables, ShapesOnly, check_variables, variables_from
 from .tfutil import lerp
 
@@ -81,7 +82,7 @@ class Network:
         self.output_names, self.output_shapes = list(model.io_outputs), [list(s) for s in model.io_outputs.values()]
         self.input_shape, self.output_shape = self.input_shapes[0], self.output_shapes[0]
         self.num_inputs, self.num_outputs = len(self.input_shapes), len(self.output_shapes)
-        self._variants: dict[str, Any] = {}
+        self._variants: dict[Any, Any] = {}
         self._runner = NetworkRunner(self)
         self.components = util.EasyDict()
         for key, component in model.components.items():
@@ -124,13 +125,13 @@ class Network:
         parameters = inspect.signature(type(self.model).call).parameters.values()
         of_call = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
         call_kwargs = {key: value for key, value in kwargs.items() if key in of_call}
-        return call_kwargs, {key: value for key, value in kwargs.items() if key not in of_call}
+        return call_kwargs, self.model.effective_kwargs({k: v for k, v in kwargs.items() if k not in of_call})
 
     def _variant(self, build_kwargs: dict[str, Any]) -> Any:
         """The model with other arguments but the same variables."""
         if not build_kwargs:
             return self.model
-        key = repr(sorted(build_kwargs.items()))
+        key = frozen(build_kwargs)
         if key not in self._variants:
             kwargs = {**self._build_kwargs, **build_kwargs}
             variables = self.model.named_variables()
@@ -146,7 +147,9 @@ class Network:
         if not isinstance(var_or_local_name, str):
             return var_or_local_name
         if var_or_local_name not in self.vars:
-            raise KeyError(f"{self.name} has no variable {var_or_local_name!r}")
+            close = difflib.get_close_matches(var_or_local_name, self.vars, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise KeyError(f"{self.name} has no variable {var_or_local_name!r}{hint}")
         return self.vars[var_or_local_name]
 
     def get_var(self, var_or_local_name: Any) -> np.ndarray:
@@ -297,12 +300,12 @@ def _build(
         return model_class(name=name, **kwargs)
 
 
-_known_shapes: dict[tuple[Any, str], dict[str, tuple[int, ...]]] = {}
+_known_shapes: dict[Any, dict[str, tuple[int, ...]]] = {}
 
 
 def _shapes(model_class: Any, kwargs: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Shapes of all variables of a network, without creating any."""
-    key = model_class, repr(sorted(kwargs.items()))
+    key = model_class, frozen(kwargs)
     if key not in _known_shapes:
         source = ShapesOnly()
         with variables_from(source):

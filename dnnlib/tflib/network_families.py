@@ -1,5 +1,6 @@
 """Which network a pickled build function is: StyleGAN, StyleGAN2 or StyleGAN2-ADA, and with which arguments."""
 
+import importlib
 import inspect
 from dataclasses import dataclass
 from typing import Any
@@ -163,8 +164,8 @@ STYLEGAN2_ADA = StyleGAN2ADAFamily(
 )
 
 
-def identify(func_name: str, defaults: SourceDefaults) -> Family:
-    """The family of a build function, by its name and the functions that its source declares.
+def identify(func_name: str, defaults: SourceDefaults, imported_modules: set[str]) -> Family:
+    """The family of a build function, by its name and what its source declares or imports.
 
     Raises UnsupportedNetworkError for functions of other projects.
     """
@@ -172,6 +173,9 @@ def identify(func_name: str, defaults: SourceDefaults) -> Family:
         return STYLEGAN2_ADA
     if func_name == "G_synthesis":
         return STYLEGAN
+    for family in (STYLEGAN, STYLEGAN2):
+        if family.module in imported_modules and func_name in family.functions:
+            return family
     if func_name == "G_mapping":
         return STYLEGAN if "G_style" in defaults or "use_wscale" in defaults.get("G_mapping", {}) else STYLEGAN2
     for family in (STYLEGAN2, STYLEGAN):
@@ -182,12 +186,12 @@ def identify(func_name: str, defaults: SourceDefaults) -> Family:
     raise UnsupportedNetworkError(f"this version cannot build {func_name!r:.80}{reason}; it knows {', '.join(known)}")
 
 
-def official_module(class_name: str, module: str) -> str:
+def official_module(model_class: type) -> str:
     """The official module that holds a network class, which may be defined in a module of its own here."""
     for family in (STYLEGAN2, STYLEGAN):
-        if getattr(util.get_obj_by_name(f"{family.module}.{class_name}"), "__module__", None) == module:
+        if getattr(importlib.import_module(family.module), model_class.__name__, None) is model_class:
             return family.module
-    return module
+    return model_class.__module__
 
 
 def _own_arguments(class_name: str) -> dict[str, Any]:

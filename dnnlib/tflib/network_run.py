@@ -48,13 +48,17 @@ class NetworkRunner:
         arrays = [None if array is None else np.asarray(array) for array in in_arrays]
         if not 1 <= len(arrays) <= net.num_inputs or arrays[0] is None:
             raise ValueError(f"{net.name}.run: expected inputs {', '.join(net.input_names)}, got {len(arrays)}")
+        if any(array is not None and array.ndim == 0 for array in arrays):
+            raise ValueError(f"{net.name}.run: inputs must be arrays with a first axis N")
         num_items = len(arrays[0])
         for name, array in zip(net.input_names, arrays, strict=False):
             if array is not None and len(array) != num_items:
                 raise ValueError(f"{net.name}.run: {name} has {len(array)} items, {net.input_names[0]} has {num_items}")
         if num_items == 0:
             raise ValueError(f"{net.name}.run: no items")
-        minibatch_size = minibatch_size or num_items
+        minibatch_size = num_items if minibatch_size is None else minibatch_size
+        if minibatch_size < 1:
+            raise ValueError(f"{net.name}.run: minibatch_size must be 1 or more, got {minibatch_size}")
         _check_gpus(num_gpus, min(minibatch_size, num_items))
 
         fixed, fed = _split_fed(dynamic_kwargs, net)
@@ -76,7 +80,7 @@ class NetworkRunner:
     def _function(
         self, kwargs: dict, input_transform: dict | None, output_transform: dict | None, num_gpus: int
     ) -> Any:
-        key = repr((sorted(kwargs.items()), _key(input_transform), _key(output_transform), num_gpus))
+        key = frozen((kwargs, input_transform, output_transform, num_gpus))
         if key not in self.functions:
             self.functions[key] = tf.function(
                 lambda batch, fed: self._outputs(batch, {**kwargs, **fed}, input_transform, output_transform, num_gpus),
@@ -103,7 +107,7 @@ def _split_fed(kwargs: dict[str, Any], net: "Network") -> tuple[dict[str, Any], 
     of_call, _ = net._split_kwargs(kwargs)
     fed = {}
     for key, value in of_call.items():
-        if isinstance(value, float) and value not in (0.0, 1.0):
+        if isinstance(value, (float, np.floating)) and value not in (0.0, 1.0):
             fed[key] = tf.constant(value, tf.float32)
         elif isinstance(value, (np.ndarray, list)):
             fed[key] = tf.nest.map_structure(tf.constant, value)
@@ -122,8 +126,28 @@ def _transform(transform: dict[str, Any] | None, tensors: list) -> list:
     return list(result) if isinstance(result, (list, tuple)) else [result]
 
 
-def _key(transform: dict[str, Any] | None) -> Any:
-    return None if transform is None else sorted((key, repr(value)) for key, value in transform.items())
+def frozen(value: Any) -> Any:
+    """A hashable stand-in for arguments, equal where they are: containers and arrays by content, others as they are."""
+    if isinstance(value, dict):
+        return "dict", *((key, frozen(value[key])) for key in sorted(value))
+    if isinstance(value, (list, tuple)):
+        return "list", *map(frozen, value)
+    if isinstance(value, np.ndarray):
+        return "array", value.shape, value.dtype.str, value.tobytes()
+    return (type(value), value) if isinstance(value, (bool, int, float, str, type(None))) else _ById(value)
+
+
+class _ById:
+    """An object that is equal to itself only, and stays alive as long as its key."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ById) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
 
 
 def _check_gpus(num_gpus: int, minibatch_size: int) -> None:

@@ -83,6 +83,8 @@ def _component_state(component: Any) -> NetworkState:
     pending = getattr(component, "__dict__", {}).get("_pending")
     if pending is not None:  # plain pickle.load makes networks of components first
         return pending[0]
+    if hasattr(component, "own_vars"):  # a network that is in use: copy.copy hands it over as it is
+        return from_dict(component.__getstate__())
     raise NetworkStateError(f"a component of a network must be a network, got {type(component).__name__}")
 
 
@@ -155,7 +157,7 @@ def plan(state: NetworkState) -> BuildPlan:
     """
     try:
         defaults = source_defaults(state.source)
-        family = network_families.identify(state.func_name, defaults)
+        family = network_families.identify(state.func_name, defaults, _imported_modules(state.source))
         class_name, static_kwargs, build_kwargs = family.arguments(state.func_name, state.static_kwargs, defaults)
         values = dict(state.variables)
         for key, component in state.components.items():
@@ -176,14 +178,8 @@ def source_defaults(source: str) -> dict[str, dict[str, Any]]:
 
     Defaults that are no literals are left out. A source that does not parse gives nothing.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # old sources use escapes that are deprecated
-            tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
     functions: dict[str, dict[str, Any]] = {}
-    for node in tree.body:
+    for node in _parse(source):
         if isinstance(node, ast.FunctionDef):
             positional = [*node.args.posonlyargs, *node.args.args]
             pairs = list(zip(positional[len(positional) - len(node.args.defaults) :], node.args.defaults, strict=True))
@@ -194,6 +190,21 @@ def source_defaults(source: str) -> dict[str, dict[str, Any]]:
                 arg.arg: _literal(value) for arg, value in pairs if _literal(value) is not _NO_LITERAL
             }
     return functions
+
+
+def _imported_modules(source: str) -> set[str]:
+    """Modules that a source text imports names from."""
+    return {node.module for node in _parse(source) if isinstance(node, ast.ImportFrom) and node.module}
+
+
+def _parse(source: str) -> list[ast.stmt]:
+    """The top-level statements of a source text; none if it does not parse."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # old sources use escapes that are deprecated
+            return ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
 
 
 _NO_LITERAL = object()
@@ -226,8 +237,7 @@ def to_dict(net: "Network") -> dict[str, Any]:
     else:
         model_class = type(net.model)
         func_name = model_class.__name__
-        module = network_families.official_module(func_name, model_class.__module__)
-        source = _IMPORT_SOURCE.format(module=module)
+        source = _IMPORT_SOURCE.format(module=network_families.official_module(model_class))
     return {
         "version": STATE_VERSION,
         "name": net.name,
