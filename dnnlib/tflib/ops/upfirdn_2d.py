@@ -183,7 +183,7 @@ def upsample_conv_2d(
     check_impl(impl)
     _check_factor(factor)
     x, w = tf.convert_to_tensor(x), tf.convert_to_tensor(w)
-    size = _check_weight(w, "upsample_conv_2d")
+    size = _check_weight(x, w, data_format, "upsample_conv_2d")
     k = _setup_kernel([1] * factor if k is None else k) * (gain * factor**2)
     p = (k.shape[0] - factor) - (size - 1)
     x = _to_nhwc(x, data_format)
@@ -208,7 +208,7 @@ def conv_downsample_2d(
     check_impl(impl)
     _check_factor(factor)
     x, w = tf.convert_to_tensor(x), tf.convert_to_tensor(w)
-    size = _check_weight(w, "conv_downsample_2d")
+    size = _check_weight(x, w, data_format, "conv_downsample_2d")
     k = _setup_kernel([1] * factor if k is None else k) * gain
     p = (k.shape[0] - factor) + (size - 1)
     pads = ((p + 1) // 2, p // 2)
@@ -238,9 +238,11 @@ def _check_factor(factor: int) -> None:
         raise ValueError(f"resampling factor must be an integer of 1 or more, got {factor!r}")
 
 
-def _check_weight(w: tf.Tensor, op: str) -> int:
+def _check_weight(x: tf.Tensor, w: tf.Tensor, data_format: str, op: str) -> int:
     if w.shape.rank != 4 or w.shape[0] != w.shape[1]:
         raise ValueError(f"{op}: w must be [conv, conv, inC, outC] with a square kernel, got {w.shape}")
+    if x.shape.rank == 4 and x.shape[data_format.find("C")] != w.shape[2]:
+        raise ValueError(f"{op}: w of shape {w.shape} does not fit x of shape {x.shape} ({data_format})")
     return w.shape[0]
 
 
@@ -254,8 +256,8 @@ def _simple_upfirdn(
 def _to_nhwc(x: tf.Tensor, data_format: str) -> tf.Tensor:
     if data_format not in ("NCHW", "NHWC"):
         raise ValueError(f"data_format must be 'NCHW' or 'NHWC', got {data_format!r}")
-    if x.shape.rank != 4:
-        raise ValueError(f"expected images with 4 axes ({data_format}), got shape {x.shape}")
+    if x.shape.rank != 4 or None in x.shape[1:]:
+        raise ValueError(f"expected images {list(data_format)}, all but N static, got shape {x.shape}")
     return tf.transpose(x, [0, 2, 3, 1]) if data_format == "NCHW" else x  # [N, H, W, C]
 
 
