@@ -3,6 +3,7 @@
 import difflib
 import os
 from typing import Any
+from urllib.parse import unquote
 
 import dnnlib
 from dnnlib.download import default_cache_dir
@@ -46,7 +47,9 @@ def locate(path_or_gdrive_path: str) -> str:
         return path_or_url
     if "://" in path_or_url and not path_or_url.startswith("file://"):
         raise UserError(f"{path_or_url}: expected a path, an http or https URL, or a gdrive: name")
-    path = os.path.expanduser(path_or_url.removeprefix("file://"))
+    if path_or_url.startswith("file://"):
+        path_or_url = unquote(path_or_url.removeprefix("file://").removeprefix("localhost"))
+    path = os.path.expanduser(path_or_url)
     if not path:
         raise UserError("the name of the network is empty; expected a path, a URL, or a gdrive: name")
     if os.path.isdir(path):

@@ -49,6 +49,8 @@ def generate_images(
     generator = _load_generator(
         network_pkl, cache_dir, offline, truncation_psi, truncation_cutoff, class_idx, image_format
     )
+    if size:
+        generation.check_sheet(size[0] * generator.resolution, size[1] * generator.resolution, image_format)
     progress = command_line.Progress(len(seeds), "images")
     kept = {}
     for begin in range(0, len(seeds), minibatch_size):
@@ -89,6 +91,8 @@ def style_mixing_example(
         network_pkl, cache_dir, offline, truncation_psi, truncation_cutoff, class_idx, image_format, col_styles or ()
     )
     col_styles = list(range(min(7, generator.num_layers))) if col_styles is None else col_styles
+    columns, rows = len(col_seeds) + 1, len(row_seeds) + 1
+    generation.check_sheet(columns * generator.resolution, rows * generator.resolution, image_format)
     print("Generating W vectors...")
     all_seeds = list(dict.fromkeys([*row_seeds, *col_seeds]))
     w_dict = generator.dlatents_from_seeds(all_seeds)
@@ -123,7 +127,7 @@ def style_mixing_example(
             if row or col:
                 key = (row_seed if row else col_seed, col_seed if col else row_seed)
                 cells[row, col] = image_dict[key]
-    sheet = generation.paste_grid(cells, columns=len(col_seeds) + 1, rows=len(row_seeds) + 1)
+    sheet = generation.paste_grid(cells, columns, rows)
     generation.save_image(sheet, dnnlib.make_run_dir_path(f"grid.{image_format}"))
     progress.finish()
 
@@ -232,6 +236,8 @@ def main() -> None:
     if command is None:
         print("Error: missing subcommand.  Re-run with --help for usage.")
         sys.exit(1)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
     submit_config = dnnlib.SubmitConfig()
     submit_config.run_dir_root = kwargs.pop("result_dir")
     submit_config.run_desc = command

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -14,17 +14,13 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     Raises OSError with the final name for an unwritable folder or a full disk; nothing is left behind then.
     """
     path = os.fspath(path)
-    folder = os.path.dirname(path) or "."
+    name = f".{os.path.basename(path)[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    temporary = os.path.join(os.path.dirname(path), name)
     try:
-        handle, temporary = tempfile.mkstemp(prefix="." + os.path.basename(path)[:100] + ".", suffix=".tmp", dir=folder)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -32,9 +28,3 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename in (None, temporary):
             raise OSError(error.errno, error.strerror, path) from None
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -25,6 +25,10 @@ def exits_on_user_error() -> Iterator[None]:
         _exit(place + (error.strerror or str(error)))
     except MemoryError:
         _exit("out of memory; use a smaller --minibatch-size")
+    except Exception as error:
+        if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's, which is not imported here
+            raise
+        _exit("out of memory; use a smaller --minibatch-size")
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import io
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -44,7 +45,8 @@ class Logger:
     """
 
     def __init__(self, file_name: str | None = None, file_mode: str = "w", should_flush: bool = True):
-        self.file = open(file_name, file_mode, encoding="utf-8") if file_name is not None else None  # noqa: SIM115
+        options = {"encoding": "utf-8", "errors": "backslashreplace"}
+        self.file = open(file_name, file_mode, **options) if file_name is not None else None  # noqa: SIM115
         self.should_flush = should_flush
         self.stdout, self.stderr = sys.stdout, sys.stderr
         sys.stdout = self
@@ -200,6 +202,7 @@ def get_dtype_and_ctype(type_obj: Any) -> tuple[np.dtype, Any]:
 
 def get_module_from_obj_name(obj_name: str) -> tuple[ModuleType, str]:
     """Imports the module of a dotted name; returns it and the name inside. Raises ImportError if there is none."""
+    obj_name = re.sub(r"^np\.", "numpy.", re.sub(r"^tf\.", "tensorflow.", obj_name))  # official shorthands
     parts = obj_name.split(".")
     for split in range(len(parts) - 1, 0, -1):
         module_name, local_name = ".".join(parts[:split]), ".".join(parts[split:])
@@ -297,7 +300,10 @@ def is_url(obj: Any, allow_file_urls: bool = False) -> bool:
     """Whether an object is a string with a URL."""
     if not isinstance(obj, str):
         return False
-    parts = urlparse(obj)
+    try:
+        parts = urlparse(obj)
+    except ValueError:
+        return False
     if allow_file_urls and parts.scheme == "file":
         return True
     return parts.scheme in ("http", "https") and bool(parts.netloc)

@@ -12,7 +12,7 @@ from dnnlib.tflib.scope import Scoped
 from .discriminator import Discriminator
 from .growing import STRUCTURES, DiscriminatorSteps, grow_discriminator, resolve_structure
 from .layers import Conv2D, Dense, minibatch_stddev_layer
-from .network_model import check_choice, check_sizes, feature_maps, reject_unknown_kwargs
+from .network_model import check_choice, check_kernel, check_sizes, feature_maps, reject_unknown_kwargs
 from .synthesis_stylegan2 import ARCHITECTURES
 
 
@@ -136,6 +136,7 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
         self.setup(num_channels, resolution, label_size, nonlinearity, dtype)
         check_choice(name, "architecture", architecture, ARCHITECTURES)
         check_sizes(name, mbstd_num_features=mbstd_num_features)
+        check_kernel(name, resample_kernel)
         self.architecture = architecture
         self.resample_kernel = resample_kernel
         nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
@@ -212,6 +213,7 @@ class D_stylegan(Discriminator, family="stylegan2-growing-discriminator"):
         self.setup(num_channels, resolution, label_size, nonlinearity, dtype)
         check_choice(name, "structure", structure, STRUCTURES)
         check_sizes(name, mbstd_num_features=mbstd_num_features)
+        check_kernel(name, resample_kernel)
         self.structure = structure
         nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
 

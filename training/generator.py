@@ -14,6 +14,7 @@ from .network_model import (
     NetworkModel,
     as_built,
     check_common,
+    check_numbers,
     check_sizes,
     prepare_labels,
     reject_unknown_kwargs,
@@ -43,11 +44,13 @@ class Generator(NetworkModel):
         super().__init__(name)
         reject_unknown_kwargs(type(self), kwargs)
         kwargs = {key: value for key, value in kwargs.items() if key not in COMMON_ARGUMENTS}
+        flags = {"is_training", "is_validation", "return_dlatents"}
+        check_numbers(name, **{key: value for key, value in options.items() if key not in flags})
         self.options = options
         self.add_variable("lod", [], trainable=False)
         self.add_variable("dlatent_avg", [kwargs.get("dlatent_size", 512)], trainable=False)
         synthesis = self.add_child(synthesis_class, "G_synthesis", **kwargs)
-        mapping_kwargs = {"dlatent_broadcast": synthesis.num_layers, **kwargs}
+        mapping_kwargs = {"dlatent_broadcast": synthesis.io_inputs["dlatents_in"][1], **kwargs}
         mapping = self.add_child(mapping_class, "G_mapping", **mapping_kwargs)
         self.set_io(mapping.io_inputs, synthesis.io_outputs)
 
@@ -204,6 +207,9 @@ class Mapping(NetworkModel):
     ) -> None:
         """Checks the arguments, sets inputs and outputs, and creates the layers. dense_kwargs: of each `Dense`."""
         check_common(self.name, dense_kwargs["act"], dtype, latent_size=latent_size, label_size=label_size)
+        check_numbers(self.name, mapping_lrmul=dense_kwargs["lrmul"])
+        if dlatent_broadcast is not None:
+            check_sizes(self.name, dlatent_broadcast=dlatent_broadcast)
         check_sizes(self.name, dlatent_size=dlatent_size, mapping_layers=mapping_layers, mapping_fmaps=mapping_fmaps)
         self.latent_size = latent_size
         self.label_size = label_size

@@ -54,6 +54,7 @@ def grow_generator(
     structure: str, x: tf.Tensor, lod: tf.Tensor, resolution_log2: int, steps: GeneratorSteps
 ) -> tf.Tensor:
     """The image of a generator. x: feature maps of 4x4. lod: scalar."""
+    lod = tf.cast(lod, x.dtype)
     if structure == "fixed":
         for res in range(3, resolution_log2 + 1):
             x = steps.block(x, res)
@@ -95,6 +96,7 @@ def grow_discriminator(
     structure: str, images: tf.Tensor, lod: tf.Tensor, resolution_log2: int, steps: DiscriminatorSteps
 ) -> tf.Tensor:
     """The output of the last block (res 2) of a discriminator. images: full resolution. lod: scalar."""
+    lod = tf.cast(lod, images.dtype)
     if structure == "fixed":
         x = steps.fromrgb(images, resolution_log2)
         for res in range(resolution_log2, 2, -1):

@@ -14,7 +14,8 @@ from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
 from dnnlib.tflib import Network, convert_images_to_uint8
 
-FORMATS = ("png", "jpg", "webp")
+_MAX_SIDE = {"jpg": 65500, "webp": 16383, "png": 1 << 20}  # pixels
+_MAX_PIXELS = 1 << 29
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -47,6 +48,7 @@ class ImageGenerator:
         self.net = net
         self.synthesis = net.components.synthesis
         self.latent_size = net.input_shape[1]
+        self.resolution = net.output_shape[2]
         self.num_layers = self.synthesis.input_shape[1]
         self.label_size = net.input_shapes[1][1]
         self.truncation_psi = truncation_psi
@@ -95,7 +97,8 @@ class ImageGenerator:
         return self._render(np.concatenate(latents).astype(np.float32), noise, self.labels(len(seeds))).numpy()
 
     def _render_seeds(self, latents: tf.Tensor, noise: list[tf.Tensor], labels: tf.Tensor | None) -> tf.Tensor:
-        kwargs: dict[str, Any] = {"truncation_psi": self.truncation_psi}
+        kwargs: dict[str, Any] = {"is_training": False, "is_validation": False, "return_dlatents": False}
+        kwargs["truncation_psi"] = self.truncation_psi
         if self.truncation_cutoff is not None:
             kwargs["truncation_cutoff"] = self.truncation_cutoff
         images = self.net.model(latents, labels, noise=noise, **kwargs)
@@ -151,6 +154,13 @@ def paste_grid(images: dict[tuple[int, int], np.ndarray], columns: int, rows: in
     for (row, column), image in images.items():
         sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = image
     return to_pil(sheet)
+
+
+def check_sheet(width: int, height: int, image_format: str) -> None:
+    """Raises UserError for a sheet that its format or the memory cannot hold."""
+    if max(width, height) > _MAX_SIDE[image_format] or width * height > _MAX_PIXELS:
+        most = f"up to {_MAX_SIDE[image_format]} pixels a side and {_MAX_PIXELS >> 20} million pixels"
+        raise UserError(f"a grid of {width}x{height} pixels is too large: {image_format} holds {most}")
 
 
 def grid_size(num: int, size: tuple[int, int] | None = None) -> tuple[int, int]:

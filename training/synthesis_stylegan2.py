@@ -20,6 +20,7 @@ from .network_model import (
     as_built,
     check_choice,
     check_common,
+    check_kernel,
     feature_maps,
     reject_unknown_kwargs,
     resolution_log2_of,
@@ -96,6 +97,7 @@ class _SynthesisNetwork(Synthesis):
 
     def _setup(self, other_kwargs: dict[str, Any], resample_kernel: Any, fused_modconv: bool, **sizes: Any) -> None:
         reject_unknown_kwargs(type(self), other_kwargs)
+        check_kernel(self.name, resample_kernel)
         check_common(
             self.name,
             sizes["nonlinearity"],

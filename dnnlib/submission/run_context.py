@@ -5,13 +5,23 @@ import os
 import pprint
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 
 class RunContext:
     """Opened when a run starts: prints go to log.txt, too; run.txt tells start and end; _finished.txt tells success."""
 
+    _current: ClassVar["RunContext | None"] = None
+
+    @staticmethod
+    def get() -> "RunContext":
+        """The run in progress. Raises RuntimeError if there is none."""
+        if RunContext._current is None:
+            raise RuntimeError("no run is in progress: start it with dnnlib.submit_run")
+        return RunContext._current
+
     def __init__(self, submit_config: Any, config_module: Any = None):
+        RunContext._current = self
         self.submit_config = submit_config
         self.should_stop_flag = False
         self.has_closed = False
@@ -57,6 +67,7 @@ class RunContext:
             self.run_txt_data["stop_time"] = datetime.datetime.now().isoformat(sep=" ")
             self._write_run_txt()
             self.has_closed = True
+            RunContext._current = None
 
     def _write_run_txt(self) -> None:
         with open(os.path.join(self.submit_config.run_dir, "run.txt"), "w", encoding="utf-8") as file:

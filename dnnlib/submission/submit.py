@@ -143,7 +143,7 @@ def _create_run_dir(submit_config: SubmitConfig) -> str:
         try:
             os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
-            if time.time() - _mtime(claim) > 60:  # left by a process that died
+            if time.time() - _mtime(claim) > 5:  # left by a process that died
                 _remove(claim)
             time.sleep(0.01)
             continue
@@ -194,7 +194,7 @@ def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwarg
     target.finalize_submit_config(submit_config, host_run_dir)
     try:
         _write_files(submit_config, host_run_dir)
-    except OSError:
+    except BaseException:
         shutil.rmtree(host_run_dir, ignore_errors=True)
         raise
     return target.submit(submit_config, host_run_dir)
@@ -204,7 +204,7 @@ def _write_files(submit_config: SubmitConfig, run_dir: str) -> None:
     text = io.StringIO()
     pprint.pprint(dict(submit_config), stream=text, indent=4, width=200, compact=False)
     with atomic_write(os.path.join(run_dir, "submit_config.txt")) as file:
-        file.write(text.getvalue().encode())
+        file.write(text.getvalue().encode(errors="backslashreplace"))
     with atomic_write(os.path.join(run_dir, "submit_config.pkl")) as file:
         pickle.dump(submit_config, file)
 

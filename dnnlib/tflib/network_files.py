@@ -40,6 +40,8 @@ def read(file: BinaryIO, name: str) -> Any:
             nets.append(Network.from_state(network_state.from_dict(item.state)))
         except (network_state.NetworkStateError, VariableMismatchError, TypeError, ValueError) as error:
             problems.append(str(error))
+        except (ArithmeticError, MemoryError) as error:  # arguments of absurd size
+            problems.append(f"its arguments are impossible ({type(error).__name__}: {error})")
     if problems:
         raise NetworkFileError(f"{name}: " + "\n".join(problems))
     return type(content)(nets) if isinstance(content, (tuple, list)) else nets[0]

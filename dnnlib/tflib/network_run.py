@@ -89,6 +89,12 @@ class NetworkRunner:
         return self.functions[key]
 
     def _outputs(self, batch: list, kwargs: dict, input_transform: Any, output_transform: Any, num_gpus: int) -> list:
+        if input_transform is not None:  # it sees what the official networks are fed: zeros for missing labels
+            missing = self.net.input_shapes[len(batch) :]
+            shapes = [*self.net.input_shapes[: len(batch)], *missing]
+            batch = [*batch, *[None] * len(missing)]
+            num = tf.shape(batch[0])[0]
+            batch = [tf.zeros([num, *shape[1:]]) if x is None else x for x, shape in zip(batch, shapes, strict=True)]
         inputs = _transform(input_transform, batch)
         if num_gpus == 1:
             outputs = self.net.get_output_for(*inputs, return_as_list=True, **kwargs)

@@ -5,6 +5,7 @@ function's name and signature (read as syntax, not run), the static arguments an
 """
 
 import ast
+import re
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,8 @@ def from_dict(raw: Any) -> NetworkState:
 
 def _component_state(component: Any) -> NetworkState:
     if isinstance(component, PickledNetwork):
+        if component.state.get("components"):
+            raise NetworkStateError("components of a network cannot have components themselves")
         return from_dict(component.state)
     pending = getattr(component, "__dict__", {}).get("_pending")
     if pending is not None:  # plain pickle.load makes networks of components first
@@ -89,7 +92,7 @@ def _component_state(component: Any) -> NetworkState:
 
 
 def _checked_name(name: Any) -> str:
-    if not isinstance(name, str) or not name or not all(c.isalnum() or c in "_-." for c in name) or len(name) > 200:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.-]{0,199}", name):
         raise NetworkStateError(f"{name!r:.80} is not a name of a network")
     return name
 
@@ -97,7 +100,13 @@ def _checked_name(name: Any) -> str:
 def _checked_kwargs(kwargs: dict) -> dict[str, Any]:
     """Arguments are numbers, strings, None, and lists or dicts of them."""
 
+    count = 0
+
     def checked(value: Any, depth: int) -> Any:
+        nonlocal count
+        count += 1
+        if count > 10_000:
+            raise NetworkStateError("the arguments of the network have too many items")
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
         if isinstance(value, np.generic):
@@ -245,7 +254,7 @@ def to_dict(net: "Network") -> dict[str, Any]:
         "components": dict(net.components),
         "build_module_src": source,
         "build_func_name": func_name,
-        "variables": [(name, np.asarray(var.numpy())) for name, var in net.own_vars.items()],
+        "variables": [(name, var.numpy()) for name, var in net.own_vars.items()],
     }
 
 
@@ -255,4 +264,4 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value

@@ -168,7 +168,7 @@ class Scoped(tf.keras.layers.Layer):
             super().__setattr__(name, value)
 
     def __init__(self, name: str):
-        super().__init__(name=name, autocast=False)
+        super().__init__(name=name, dtype="float32", autocast=False)  # types are arguments of networks
         self._member_names: tuple[str, ...] = ()
         self._scope_path = "/".join(_path.get())
         self.built = True

@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -84,18 +84,18 @@ def lerp(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
 
 def lerp_clip(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
     """Linear interpolation with t clipped to [0, 1]."""
-    return a + (b - a) * tf.clip_by_value(t, 0.0, 1.0)
+    return a + (b - a) * tf.clip_by_value(t, 0, 1)
 
 
 def run(fetches: Any, *_args: Any, **_kwargs: Any) -> Any:
     """Values of tensors and variables as NumPy arrays, in the nesting given. Functions (update ops) are called."""
-    return tf.nest.map_structure(_evaluate, fetches)
-
-
-def _evaluate(x: Any) -> Any:
-    if callable(x) and not is_tf_expression(x):
-        return run(x())
-    return x.numpy() if is_tf_expression(x) else x
+    if isinstance(fetches, dict):  # its keys may be variables, which tf.nest would sort
+        return type(fetches)((key, run(value)) for key, value in fetches.items())
+    if isinstance(fetches, (list, tuple)):
+        return type(fetches)(run(value) for value in fetches)
+    if is_tf_expression(fetches):
+        return fetches.numpy()
+    return run(fetches()) if callable(fetches) else fetches
 
 
 def set_vars(var_to_value_dict: dict[Any, Any] | Iterable[tuple[Any, Any]]) -> None:
@@ -134,6 +134,7 @@ def convert_images_to_uint8(
     images = tf.cast(images, tf.float32)
     if shrink > 1:
         n, c, h, w = images.shape
+        images = images[:, :, : h // shrink * shrink, : w // shrink * shrink]
         images = tf.reshape(images, [-1 if n is None else n, c, h // shrink, shrink, w // shrink, shrink])
         images = tf.reduce_mean(images, axis=[3, 5])  # [N, C, H / shrink, W / shrink]
     if nchw_to_nhwc:
@@ -141,6 +142,3 @@ def convert_images_to_uint8(
     scale = 255 / (drange[1] - drange[0])
     images = images * scale + (0.5 - drange[0] * scale)
     return tf.saturate_cast(images, tf.uint8)
-
-
-UpdateOp = Callable[[], None]

@@ -37,7 +37,7 @@ def upfirdn_2d(
     """Upsamples by inserting zeros, pads, filters, and keeps every downx-th / downy-th sample.
 
     Args:
-        x: images `[majorDim, inH, inW, minorDim]`, any float type; inH and inW must be static.
+        x: images `[majorDim, inH, inW, minorDim]`, any float type; all but majorDim must be static.
         k: filter `[firH, firW]`, a constant. It is convolved (not correlated) with the image.
         upx, upy: upsampling factors: each sample is followed by up - 1 zeros.
         downx, downy: downsampling factors.
@@ -53,8 +53,8 @@ def upfirdn_2d(
     check_impl(impl)
     x = tf.convert_to_tensor(x)
     k = np.asarray(k, dtype=np.float64)
-    if x.shape.rank != 4 or x.shape[1] is None or x.shape[2] is None:
-        raise ValueError(f"upfirdn_2d: x must be [majorDim, inH, inW, minorDim] with static sizes, got {x.shape}")
+    if x.shape.rank != 4 or None in x.shape[1:]:
+        raise ValueError(f"upfirdn_2d: x must be [majorDim, inH, inW, minorDim], the last three static, got {x.shape}")
     if k.ndim != 2 or k.size == 0:
         raise ValueError(f"upfirdn_2d: k must be a filter [firH, firW], got shape {k.shape}")
     if min(upx, upy, downx, downy) < 1:
@@ -96,10 +96,12 @@ def _upfirdn_forward(x: tf.Tensor, k: np.ndarray, up: _Pair, down: _Pair, pads: 
         x = tf.pad(x, [[0, 0], [0, 0], [0, up[0] - 1], [0, 0], [0, up[1] - 1], [0, 0]])
         x = tf.reshape(x, [-1, height * up[0], width * up[1], channels])  # [N, H * upy, W * upx, C]
     crop = [(max(-p0, 0), max(-p1, 0)) for p0, p1 in pads]
-    if any(c != (0, 0) for c in crop):
-        (y0, y1), (x0, x1) = crop
-        x = x[:, y0 : x.shape[1] - y1, x0 : x.shape[2] - x1, :]
     (y0, y1), (x0, x1) = [(max(p0, 0), max(p1, 0)) for p0, p1 in pads]
+    if any(c != (0, 0) for c in crop):
+        x = tf.pad(x, [[0, 0], [y0, y1], [x0, x1], [0, 0]])  # first: what is cropped may be padding
+        y0 = y1 = x0 = x1 = 0
+        (top, bottom), (left, right) = crop
+        x = x[:, top : x.shape[1] - bottom, left : x.shape[2] - right, :]
     if k.size == 1 and not (y0 or y1 or x0 or x1):
         x = x * tf.constant(k[0, 0], x.dtype)
         return x[:, :: down[0], :: down[1], :] if down != (1, 1) else x
