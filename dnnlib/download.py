@@ -86,7 +86,7 @@ def fetch(
     """
     cache = Path(cache_dir if cache_dir is not None else default_cache_dir()).expanduser()
     cached = find_cached(url, cache)
-    if cached is not None:
+    if cached is not None and _problem(cached, size, sha256) is None:
         return cached
     name = _name_of(url)
     key = _md5(url)
@@ -99,7 +99,9 @@ def fetch(
         cache.mkdir(parents=True, exist_ok=True)
         with _lock(cache / f"{key}.lock"):
             cached = find_cached(url, cache)  # another process may have been faster
-            return cached or _fetch(url, cache, key, num_attempts, verbose, size, sha256, backoff)
+            if cached is not None and _problem(cached, size, sha256) is None:
+                return cached
+            return _fetch(url, cache, key, num_attempts, verbose, size, sha256, backoff)
     except DownloadError:
         raise
     except OSError as error:
@@ -151,7 +153,7 @@ def _fetch(
                     )
                 time.sleep(wait)
             attempt += 1
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to something that is no URL
             raise DownloadError(f"{_name_of(url)}: {url} cannot be downloaded: {error}") from None
     raise DownloadError(
         f"{_name_of(url)}: {url} could not be downloaded in {attempt} attempts: {reason}. Try again later (the "
@@ -180,7 +182,9 @@ def _download(session: requests.Session, url: str, part: Path, verbose: bool, si
         elif response.headers.get("Content-Range") != f"bytes {have}-{note['total'] - 1}/{note['total']}":
             _forget(part)
             raise _Retry("the server has another file than before")
-        total = int(response.headers["Content-Length"]) + have if "Content-Length" in response.headers else None
+        length = response.headers.get("Content-Length", "")
+        encoded = response.headers.get("Content-Encoding", "identity") != "identity"  # then the length is not ours
+        total = int(length) + have if length.isdigit() and not encoded else None
         if size is not None and total is not None and total != size:
             raise DownloadError(f"{_name_of(url)}: {url} has {total} bytes, expected {size}: this is another file")
         name = _response_name(response, url)
@@ -246,6 +250,8 @@ def _get(session: requests.Session, url: str, headers: dict[str, str]) -> reques
             shown = f" titled {html.unescape(title.group(1)).strip()[:80]!r}" if title else ""
             raise DownloadError(f"{_name_of(url)}: {url} answered with a web page{shown} instead of the file")
         response = session.get(confirmed, headers=headers, stream=True, timeout=_TIMEOUT)
+    if response.status_code == 200 and _is_page(response):
+        raise DownloadError(f"{_name_of(url)}: {url} asks for confirmation again and again")
     return response
 
 
@@ -286,20 +292,30 @@ def _check_status(response: requests.Response, url: str, part: Path) -> None:
 
 def _check_content(part: Path, url: str, name: str, size: int | None, sha256: str | None) -> None:
     """Refuses wrong bytes and deletes them."""
-    done = part.stat().st_size
-    problem = None
-    if done == 0:
-        problem = "the file is empty"
-    elif size is not None and done != size:
-        problem = f"{done} bytes, expected {size}"
-    elif sha256 is not None:
-        with open(part, "rb") as file:
-            found = _digest(file)
-        if found != sha256:
-            problem = f"sha256 is {found}, expected {sha256}"
+    with open(part, "rb") as file:
+        head = file.read(200).lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        _forget(part)
+        raise DownloadError(f"{name}: {url} answered with a web page instead of the file")
+    problem = _problem(part, size, sha256)
     if problem is not None:
         _forget(part)
         raise _Retry(f"damaged download of {name}: {problem}")
+
+
+def _problem(path: str | os.PathLike, size: int | None, sha256: str | None) -> str | None:
+    """What is wrong with a file, None if nothing is."""
+    done = os.path.getsize(path)
+    if done == 0:
+        return "the file is empty"
+    if size is not None and done != size:
+        return f"{done} bytes, expected {size}"
+    if sha256 is not None:
+        with open(path, "rb") as file:
+            found = _digest(file)
+        if found != sha256.lower():
+            return f"sha256 is {found}, expected {sha256}"
+    return None
 
 
 def _digest(file: BinaryIO) -> str:
@@ -351,10 +367,22 @@ def _lock(path: Path) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                path.unlink()
+    while True:
+        with open(path, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_file(path, file):  # removed by the process that had it before
+                continue
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            return
+
+
+def _is_file(path: Path, file: Any) -> bool:
+    """Whether an open file is the one that a path names now."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except OSError:
+        return False

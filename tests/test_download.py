@@ -1,5 +1,6 @@
 """Downloads from a real HTTP server that misbehaves in every way that servers do."""
 
+import gzip
 import hashlib
 import http.server
 import socket
@@ -142,6 +143,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.page("Warning", Set_Cookie="download_warning_1=xyz")
 
+    def serve_drive_endless(self):
+        self.page("Warning", '<a href="/drive_endless?confirm=t">Download anyway</a>')
+
+    def serve_disguised(self):
+        self.answer(PAGE.format(title="Sign in", body="").encode(), Content_Type="application/octet-stream")
+
+    def serve_zipped(self):
+        self.answer(gzip.compress(CONTENT), Content_Encoding="gzip")
+
+    def serve_nonsense(self):
+        self.answer(b"", 302, Location="http://[::1")
+
     def serve_redirect(self):
         self.answer(b"", 302, Location="/good.pkl")
 
@@ -183,6 +196,7 @@ def left_over(tmp_path):
             "reset.pkl",
             "chunked.pkl",
             "redirect.pkl",
+            "zipped.pkl",
         ),
         *("drive_link?id=1", "drive_form?id=1", "drive_cookie?id=1"),
     ],
@@ -232,6 +246,9 @@ def test_broken_download_goes_on_in_another_call(get, server, tmp_path):
         ("empty.pkl", "the file is empty"),
         ("page.pkl", "answered with a web page titled 'Sign in'"),
         ("quota.pkl", "Google Drive quota exceeded"),
+        ("drive_endless", "again and again"),
+        ("disguised.pkl", "answered with a web page"),
+        ("nonsense.pkl", "cannot be downloaded"),
     ],
 )
 def test_fails_with_a_reason(get, path, message, tmp_path):
@@ -247,7 +264,13 @@ def test_size_and_hash(get, tmp_path):
     with pytest.raises(DownloadError, match=f"sha256 is {good}, expected {'0' * 64}"):
         get("good.pkl", sha256="0" * 64)
     assert left_over(tmp_path) == []
-    get("good.pkl", size=len(CONTENT), sha256=good)
+    path = get("good.pkl", size=len(CONTENT), sha256=good.upper())
+    with open(path, "r+b") as file:
+        file.write(b"damage")
+    assert get("good.pkl") == path
+    get("good.pkl", sha256=good)  # a cached file is checked, too, and replaced
+    with open(path, "rb") as file:
+        assert file.read() == CONTENT
 
 
 def test_no_server(tmp_path):

@@ -75,6 +75,17 @@ def test_saved_model(model, inputs, tmp_path):
     golden.close(loaded.serve(*map(tf.constant, inputs)), expected, 1e-5)
 
 
+def test_saved_model_without_a_signature(model, inputs, tmp_path):
+    expected = model(*inputs).numpy()
+    tf.saved_model.save(model, str(tmp_path / "saved"))
+    loaded = tf.saved_model.load(str(tmp_path / "saved"))
+    serve = loaded.signatures["serving_default"]
+    names = serve.structured_input_signature[1]
+    by_size = {shape[1:]: x for shape, x in zip(model.io_inputs.values(), inputs, strict=True)}
+    (output,) = serve(**{name: tf.constant(by_size[tuple(spec.shape[1:])]) for name, spec in names.items()}).values()
+    golden.close(output, expected, 1e-5)
+
+
 def test_inputs_as_a_list_or_dict(model, inputs):
     expected = model(*inputs).numpy()
     golden.close(model(inputs), expected, 1e-6)

@@ -150,6 +150,32 @@ def test_structures_agree():
                 golden.close(net.run(dlatents, structure="fixed"), recursive, 1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_other_types(dtype):
+    """Every kind of network runs in other float types, close to float32."""
+    kwargs = {"resolution": 16, "num_channels": 3, "fmap_base": 64, "fmap_max": 8}
+    for func in (
+        *("networks_stylegan2.G_synthesis_stylegan2", "networks_stylegan2.G_synthesis_stylegan_revised"),
+        *("networks_stylegan.G_synthesis", "networks_stylegan2.D_stylegan2", "networks_stylegan2.D_stylegan"),
+        "networks_stylegan.D_basic",
+    ):
+        net = Network("N", func_name="training." + func, **kwargs)
+        golden.set_variables(net.vars, func, lod=0.5)
+        x = golden.rnd(1, 4, *net.input_shape[1:])
+        fixed = {"randomize_noise": False} if "G_" in func else {}
+        for structure in ("linear", "recursive") if "lod" in net.vars else (None,):
+            options = {**fixed, "structure": structure} if structure else fixed
+            result = net.get_output_for(x, dtype=dtype, **options)
+            assert result.dtype == dtype
+            golden.close(tf.cast(result, tf.float32), net.get_output_for(x, **options).numpy(), 0.1)
+
+
+def test_without_styles():
+    kwargs = {"resolution": 8, "num_channels": 1, "fmap_base": 16, "fmap_max": 4, "use_styles": False}
+    net = Network("G", func_name="training.networks_stylegan.G_style", **kwargs)
+    assert net.run(golden.rnd(1, 2, 512), None).shape == (2, 1, 8, 8)
+
+
 def test_random_noise_differs_between_calls():
     net = Network(
         "G", func_name="training.networks_stylegan2.G_main", resolution=8, fmap_max=8, latent_size=8, dlatent_size=8

@@ -46,9 +46,9 @@ def test_activation_table():
 def test_upfirdn_against_numpy():
     """Random arguments against the definition, written as plainly as possible."""
     state = np.random.RandomState(0)
-    for _ in range(30):
+    for _ in range(60):
         up, down = state.randint(1, 4, size=2), state.randint(1, 4, size=2)
-        pads = state.randint(-2, 4, size=4)
+        pads = state.randint(-9, 9, size=4)
         x, k = state.randn(2, 7, 6, 3), state.randn(*state.randint(1, 5, size=2))
         expected = plain_upfirdn(x, k, up, down, pads)
         if expected is None:
@@ -62,6 +62,8 @@ def test_upfirdn_against_numpy():
 
 def plain_upfirdn(x, k, up, down, pads):
     n, h, w, c = x.shape
+    if h * up[0] + pads[0] + pads[1] < k.shape[0] or w * up[1] + pads[2] + pads[3] < k.shape[1]:
+        return None
     stuffed = np.zeros([n, h * up[0], w * up[1], c])
     stuffed[:, :: up[0], :: up[1]] = x
     stuffed = np.pad(stuffed, [(0, 0), (max(pads[0], 0), max(pads[1], 0)), (max(pads[2], 0), max(pads[3], 0)), (0, 0)])

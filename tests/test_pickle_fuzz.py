@@ -3,6 +3,7 @@
 import io
 import pickle
 import pickletools
+import resource
 
 import numpy as np
 import pytest
@@ -128,9 +129,12 @@ def test_memory_bombs():
     for data in (
         b"\x80\x04\x8e" + (1 << 45).to_bytes(8, "little") + b"abc.",
         b"\x80\x04B\xff\xff\xff\x7fabc.",
+        b"\x80\x04Nr" + (1 << 28).to_bytes(4, "little") + b".",
         pickle.dumps(np.zeros(2, np.float32), protocol=2).replace(b"K\x02\x85", b"J\xff\xff\xff\x7f\x85"),
     ):
-        assert read_anything(data) is None
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        read_anything(data)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB
 
 
 def test_shared_towers_take_linear_time():

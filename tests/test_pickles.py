@@ -1,5 +1,6 @@
 """Network pickles: official files in, our files out, and nothing executed in between."""
 
+import concurrent.futures
 import copy
 import io
 import pickle
@@ -337,6 +338,17 @@ def test_all_mismatches_are_listed_at_once():
         ({"build_func_name": "os.system"}, "cannot build 'os.system'"),
         ({"build_func_name": "D_main", "static_kwargs": {"conv_clamp": 256}}, "StyleGAN2-ADA networks with conv_clamp"),
         ({"name": "a/b c"}, "not a name"),
+        ({"name": "_Gs"}, "not a name"),
+        ({"static_kwargs": {**TINY_G, "fmap_base": float("inf")}}, "finite number"),
+        ({"static_kwargs": {**TINY_G, "fmap_decay": -1e308}}, "no feature maps"),
+        ({"static_kwargs": {**TINY_G, "resolution": 2**2000}}, "power of two"),
+        ({"static_kwargs": {**TINY_G, "mapping_lrmul": 0}}, "mapping_lrmul must be"),
+        ({"static_kwargs": {**TINY_G, "mapping_layers": 10**6}}, "1000 or less"),
+        ({"static_kwargs": {**TINY_G, "resample_kernel": [1, -1]}}, "resample_kernel must be"),
+        ({"static_kwargs": {**TINY_G, "resample_kernel": "abc"}}, "resample_kernel must be"),
+        ({"static_kwargs": {**TINY_G, "truncation_cutoff": "x"}}, "truncation_cutoff must be"),
+        ({"static_kwargs": {**TINY_G, "dlatent_broadcast": "x"}}, "dlatent_broadcast must be"),
+        ({"static_kwargs": {"x": [[[1] * 100] * 100] * 100}}, "too many items"),
         ({"variables": [("lod", "x")]}, "not an array"),
         ({"variables": [("lod", np.float32(0)), ("lod", np.float32(0))]}, "twice"),
         ({"variables": None}, "must be a list"),
@@ -346,6 +358,27 @@ def test_states_that_cannot_be_built(changes, message):
     state = {**raw_state(tiny_networks()[0].__getstate__()), "components": {}, **changes}
     with pytest.raises((ValueError, TypeError), match=message):
         Network.from_state(network_state.from_dict(state))
+
+
+def test_clones_with_other_arguments(tmp_path):
+    """They are written as what they are, components included; new variables get initial values."""
+    G = Network("G", func_name="training.networks_stylegan2.G_main", randomize_noise=True, **TINY_G)
+    loaded = saved(G, tmp_path / "1.pkl")
+    still = saved(loaded.clone("Gs", randomize_noise=False), tmp_path / "2.pkl")
+    z = golden.rnd(1, 2, 8)
+    np.testing.assert_array_equal(still.run(z, None), still.run(z, None))
+    assert still.components.synthesis.static_kwargs.randomize_noise is False
+    resnet = loaded.clone("Gs", architecture="resnet")
+    np.testing.assert_array_equal(resnet.get_var("dlatent_avg"), loaded.get_var("dlatent_avg"))
+    assert "G_synthesis/8x8/Skip/weight" in saved(resnet, tmp_path / "3.pkl").vars
+
+
+def test_networks_are_built_once_by_several_threads(tmp_path):
+    net = saved(tiny_networks()[0], tmp_path / "net.pkl")
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda _: net.model, range(8)))
+    assert len(set(map(id, models))) == 1
+    assert not hasattr(net, "nix")
 
 
 def test_writer_refuses_other_objects():

@@ -49,6 +49,15 @@ class NetworkModel(Scoped, tf.keras.Model):
         self.io_inputs = {name: tuple(shape) for name, shape in inputs.items()}
         self.io_outputs = {name: tuple(shape) for name, shape in outputs.items()}
 
+    @property
+    def _default_save_signature(self) -> Any:
+        """The signature that `tf.saved_model.save` gives a model of Keras 3 that is saved without one."""
+        specs = [tf.TensorSpec(shape, tf.float32, name) for name, shape in self._exported_inputs().items()]
+        return tf.function(lambda *inputs: self(*inputs), input_signature=specs, autograph=False)
+
+    def _exported_inputs(self) -> dict[str, tuple[int | None, ...]]:
+        return {name: shape for name, shape in self.io_inputs.items() if shape[-1] != 0}  # no labels, no input
+
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         """Runs the network on its inputs, or on a list or a dict of them, as Keras hands them over."""
         if len(inputs) == 1 and isinstance(inputs[0], dict):
@@ -65,7 +74,7 @@ class NetworkModel(Scoped, tf.keras.Model):
 
         `serve(latents)` or `serve(images)`; with labels as the second input where the network was built for them.
         """
-        shapes = {name: shape for name, shape in self.io_inputs.items() if shape[-1] != 0}
+        shapes = self._exported_inputs()
         if KERAS_3:
             specs = [tf.keras.InputSpec(shape=shape, dtype="float32") for shape in shapes.values()]
             kwargs.setdefault("input_signature", specs)

@@ -8,6 +8,7 @@ the Keras model itself.
 import difflib
 import functools
 import inspect
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,7 @@ import tensorflow as tf
 
 from dnnlib import util
 
-from . import network_report, network_state
+from . import network_families, network_report, network_state
 from .network_run import NetworkRunner, frozen
 from .scope import KERAS_3, GivenVariables, ShapesOnly, check_variables, variables_from
 from .tfutil import lerp
@@ -190,12 +191,20 @@ class Network:
 
     def clone(self, name: str | None = None, **new_static_kwargs: Any) -> "Network":
         """A network of its own with the same values; `new_static_kwargs` change or add arguments."""
-        values = {key: np.asarray(var.numpy()) for key, var in self.vars.items()}
-        build_kwargs = {**self._build_kwargs, **new_static_kwargs}
-        origin = f"clone of {self.name}"
-        model = _build(type(self.model), name or self.name, build_kwargs, values, origin, all_used=False)
+        model_class, build_kwargs = type(self.model), {**self._build_kwargs, **new_static_kwargs}
+        if new_static_kwargs:
+            with variables_from(None):
+                model = model_class(name=name or self.name, **build_kwargs)
+            _copy(self.vars, _tf_variables(model.named_variables()))
+        else:
+            values = {key: np.asarray(var.numpy()) for key, var in self.vars.items()}
+            with variables_from(GivenVariables(values)):
+                model = model_class(name=name or self.name, **build_kwargs)
+        pickled = self.pickled_state
+        if pickled is not None:
+            pickled = pickled.with_kwargs(new_static_kwargs, network_families.own_arguments(model_class))
         net = object.__new__(Network)
-        net._set(model, {**self.static_kwargs, **new_static_kwargs}, build_kwargs, self.pickled_state)
+        net._set(model, {**self.static_kwargs, **new_static_kwargs}, build_kwargs, pickled)
         return net
 
     def convert(self, new_func_name: Any, new_name: str | None = None, **new_static_kwargs: Any) -> "Network":
@@ -266,19 +275,35 @@ class Network:
         check_variables(f"network {state.name!r}", _shapes(model_class, plan.build_kwargs), plan.values)
         self.name = state.name
         self._pending = state, plan
+        if tf.distribute.has_strategy():  # variables belong to the strategy that is active now
+            self._build_pending()
+
+    def _build_pending(self) -> None:
+        """Builds the model of a network that was only read. Safe in several threads, and when interrupted."""
+        with _build_lock:
+            pending = self.__dict__.get("_pending")
+            if pending is None:
+                return
+            state, plan = pending
+            with variables_from(GivenVariables(plan.values)):
+                model = _model_class(plan.class_name)(name=self.name, **plan.build_kwargs)
+            self._set(model, plan.static_kwargs, plan.build_kwargs, state if plan.keep_source else None)
+            del self._pending
 
     def __getattr__(self, name: str) -> Any:
-        pending = self.__dict__.pop("_pending", None)
-        if pending is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        state, plan = pending
-        with variables_from(GivenVariables(plan.values)):
-            model = _model_class(plan.class_name)(name=state.name, **plan.build_kwargs)
-        self._set(model, plan.static_kwargs, plan.build_kwargs, state if plan.keep_source else None)
-        return getattr(self, name)
+        if name.startswith("__"):  # of Python's protocols, which do not concern the model
+            raise AttributeError(name)
+        self._build_pending()
+        try:
+            return self.__dict__[name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
 
     def __repr__(self) -> str:
         return f"<Network {self.name}: {type(self.model).__name__}, {len(self.vars)} variables>"
+
+
+_build_lock = threading.RLock()
 
 
 def _model_class(func_name: Any) -> Any:

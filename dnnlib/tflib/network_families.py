@@ -42,7 +42,7 @@ class Family:
         if func_name not in self.functions:
             raise UnsupportedNetworkError(f"the {self.title} code has no network of this name")
         class_name = f"{self.module}.{self.functions[func_name]}"
-        known = _own_arguments(class_name)
+        known = own_arguments(util.get_obj_by_name(class_name))
         declared = defaults.get(func_name, {})
         changed = {key: value for key, value in declared.items() if key in known and not _same(value, known[key])}
         return class_name, dict(static_kwargs), {**changed, **static_kwargs}
@@ -194,8 +194,9 @@ def official_module(model_class: type) -> str:
     return model_class.__module__
 
 
-def _own_arguments(class_name: str) -> dict[str, Any]:
-    parameters = inspect.signature(util.get_obj_by_name(class_name).__init__).parameters.values()
+def own_arguments(model_class: type) -> dict[str, Any]:
+    """The arguments that a network class declares itself, with their defaults."""
+    parameters = inspect.signature(model_class.__init__).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in _NOT_OPTIONS}
 
 

@@ -7,7 +7,8 @@ function's name and signature (read as syntax, not run), the static arguments an
 import ast
 import re
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,12 @@ class NetworkState:
     variables: dict[str, Any]
     components: dict[str, "NetworkState"] = field(default_factory=dict)
     version: int = STATE_VERSION
+
+    def with_kwargs(self, kwargs: dict[str, Any], own: Collection[str]) -> "NetworkState":
+        """The state with other arguments. Those that are not its `own` go to the components, too."""
+        handed_down = {key: value for key, value in kwargs.items() if key not in own}
+        components = {key: component.with_kwargs(handed_down, ()) for key, component in self.components.items()}
+        return replace(self, static_kwargs={**self.static_kwargs, **kwargs}, components=components)
 
 
 # ----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ need (`ALLOWED`), and even that is replaced by stand-ins which check their argum
 become NumPy arrays of plain numbers. Everything else is refused by module and name.
 """
 
-import io
+import mmap
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
@@ -34,15 +34,13 @@ def load(file: BinaryIO, name: str) -> Any:
         DamagedPickleError: truncated, altered, or not a pickle at all.
     """
     try:
-        if not file.seekable():
-            file = io.BytesIO(file.read())
-        head = file.read(512)
-        file.seek(0)
+        content = _Content(file)
     except OSError as error:
         raise DamagedPickleError(f"{name}: cannot be read: {error.strerror or error}") from None
-    _check_kind(head, name)
+    _check_kind(bytes(content.buffer[:512]), name)
     try:
-        return _finish(_Unpickler(file, encoding="latin1").load(), {}, 0)
+        loaded = _Unpickler(content, encoding="latin1").load()
+        return _Finisher(len(content.buffer)).finish(loaded)
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{name}: {error}") from None
     except Exception as error:  # the content is hostile until proven otherwise: any exception means damage
@@ -67,6 +65,33 @@ def _check_kind(head: bytes, name: str) -> None:
         raise DamagedPickleError(f"{name}: this is a zip file (a PyTorch checkpoint?), expected a network pickle")
     if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")):
         raise DamagedPickleError(f"{name}: this file is compressed; unpack it first")
+
+
+class _Content:
+    """A file in memory, mapped if possible. Large pieces are given as views: the data of arrays is copied only once."""
+
+    def __init__(self, file: BinaryIO):
+        try:
+            self.buffer = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except (OSError, ValueError):  # no file on disk, or an empty one
+            self.buffer = memoryview(file.read())
+        self.position = 0
+
+    def read(self, size: int) -> Any:
+        begin, self.position = self.position, self.position + size
+        if size < 0 or self.position > len(self.buffer):
+            raise EOFError("the file ends early")
+        piece = self.buffer[begin : self.position]
+        return piece if size > 4096 else bytes(piece)
+
+    def readinto(self, target: Any) -> int:
+        target[:] = self.read(len(target))
+        return len(target)
+
+    def readline(self) -> bytes:
+        line = bytes(self.buffer[self.position : self.position + 4096]).split(b"\n", 1)[0] + b"\n"
+        self.position += len(line)
+        return line
 
 
 # ----------------------------------------------------------------------------
@@ -145,12 +170,6 @@ def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     return _array(shape, dtype, data, order == "F")
 
 
-def _encode(text: Any, encoding: Any) -> bytes:
-    if not isinstance(text, str) or encoding != "latin1":
-        raise ValueError("unexpected encoding")
-    return text.encode("latin1")
-
-
 def _empty_bytes(*args: Any) -> bytes:
     if args:
         raise ValueError("bytes of something")
@@ -213,7 +232,7 @@ ALLOWED: dict[str, dict[str, Any]] = {
     "numpy._core.multiarray": _MULTIARRAY,
     "numpy.core.numeric": _NUMERIC,
     "numpy._core.numeric": _NUMERIC,
-    "_codecs": {"encode": _Call(_encode)},
+    "_codecs": {"encode": None},  # a method of the unpickler, which counts
     "copy_reg": {"_reconstructor": _Call(_reconstructor)},
     "copyreg": {"_reconstructor": _Call(_reconstructor)},
     "__builtin__": {"object": _Name(), "bytes": _Call(_empty_bytes)},
@@ -222,10 +241,20 @@ ALLOWED: dict[str, dict[str, Any]] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """Python's unpickler in Python: unlike the one in C, it takes views of the file, and no file of a few bytes can
+    make it reserve gigabytes.
+    """
+
+    def __init__(self, content: _Content, encoding: str):
+        super().__init__(content, encoding=encoding)
+        self._encode_left = len(content.buffer)
+
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) == ("network", "Network"):
             raise UnsafePickleError("a network of the Theano version of ProGAN, which this version cannot build")
+        if (module_name, global_name) == ("_codecs", "encode"):
+            return _Call(self._encode)
         try:
             return ALLOWED[module_name][global_name]
         except KeyError:
@@ -237,35 +266,61 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         raise UnsafePickleError("refused: the pickle refers to objects outside of it")
 
+    def _encode(self, text: Any, encoding: Any) -> bytes:
+        """How protocols 0 to 2 write bytes. All of them together cannot be larger than the file."""
+        if not isinstance(text, str) or encoding != "latin1":
+            raise ValueError("unexpected encoding")
+        self._encode_left -= len(text)
+        if self._encode_left < 0:
+            raise ValueError("the contents are larger than the file")
+        return text.encode("latin1")
+
 
 _MAX_DEPTH = 50
 _MAX_OBJECTS = 1_000_000
 
 
-def _finish(value: Any, done: dict[int, Any], depth: int) -> Any:
-    """Replaces array stand-ins by arrays, everywhere. Shared parts are visited once; cycles and towers are refused."""
-    if isinstance(value, _Array):
-        return value.value
-    if value is None or isinstance(value, (bool, int, float, str, bytes, np.ndarray, np.generic)):
-        return value
-    if id(value) in done:
-        if done[id(value)] is _UNFINISHED:
-            raise ValueError("an object contains itself")
-        return done[id(value)]
-    if depth > _MAX_DEPTH or len(done) > _MAX_OBJECTS:
-        raise ValueError("objects are nested too deeply")
-    done[id(value)] = _UNFINISHED
-    if isinstance(value, PickledNetwork):
-        value.state = _finish(value.state, done, depth + 1)
-        result = value
-    elif isinstance(value, dict):
-        result = {_key(key): _finish(item, done, depth + 1) for key, item in value.items()}
-    elif isinstance(value, (list, tuple)):
-        result = type(value)(_finish(item, done, depth + 1) for item in value)
-    else:
+class _Finisher:
+    """Replaces array stand-ins by arrays of their own memory, everywhere.
+
+    Shared parts are visited once; cycles, towers, and arrays that together are larger than the file are refused.
+    """
+
+    def __init__(self, file_size: int):
+        self.done: dict[int, Any] = {}
+        self.kept: list[Any] = []  # keeps objects alive whose ids are noted
+        self.bytes_left = file_size + 1024
+
+    def finish(self, value: Any, depth: int = 0) -> Any:
+        """The finished object for a loaded one."""
+        if value is None or isinstance(value, (bool, int, float, str, bytes, np.generic)):
+            return value
+        if id(value) in self.done:
+            if self.done[id(value)] is _UNFINISHED:
+                raise ValueError("an object contains itself")
+            return self.done[id(value)]
+        if depth > _MAX_DEPTH or len(self.done) > _MAX_OBJECTS:
+            raise ValueError("objects are nested too deeply")
+        self.kept.append(value)
+        self.done[id(value)] = _UNFINISHED
+        self.done[id(value)] = result = self._finish(value, depth + 1)
+        return result
+
+    def _finish(self, value: Any, depth: int) -> Any:
+        if isinstance(value, (_Array, np.ndarray)):
+            array = value.value if isinstance(value, _Array) else value
+            self.bytes_left -= array.nbytes
+            if self.bytes_left < 0:
+                raise ValueError("the arrays are larger than the file")
+            return array.copy(order="K")
+        if isinstance(value, PickledNetwork):
+            value.state = self.finish(value.state, depth)
+            return value
+        if isinstance(value, dict):
+            return {_key(key): self.finish(item, depth) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(self.finish(item, depth) for item in value)
         raise ValueError(f"objects of type {type(value).__name__.strip('_')} do not belong here")
-    done[id(value)] = result
-    return result
 
 
 _UNFINISHED = object()
