@@ -121,10 +121,14 @@ class Network:
         """The outputs for NumPy arrays, as NumPy arrays, computed in minibatches. See `network_run`."""
         return self._runner.run(*in_arrays, **kwargs)
 
+    def call_arguments(self) -> set[str]:
+        """Names of the arguments that each call of the model takes, besides its inputs."""
+        parameters = inspect.signature(type(self.model).call).parameters.values()
+        return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+
     def _split_kwargs(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Divides arguments into those of the call and those that need a model built with them."""
-        parameters = inspect.signature(type(self.model).call).parameters.values()
-        of_call = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+        of_call = self.call_arguments()
         call_kwargs = {key: value for key, value in kwargs.items() if key in of_call}
         return call_kwargs, self.model.effective_kwargs({k: v for k, v in kwargs.items() if k not in of_call})
 

@@ -27,7 +27,7 @@ def list_layers(net: "Network") -> list[Layer]:
 def _trace(net: "Network") -> dict[str, list[int | None]]:
     """Output shapes (channels first) of all steps, by tracing the network once with an open minibatch size."""
     specs = [tf.TensorSpec(shape, tf.float32) for shape in net.input_shapes]
-    kwargs = {"randomize_noise": False} if "randomize_noise" in net._split_kwargs({"randomize_noise": 0})[0] else {}
+    kwargs = {"randomize_noise": False} if "randomize_noise" in net.call_arguments() else {}
     with recorded_rows() as rows:
         tf.function(lambda *inputs: net.model(*inputs, **kwargs), autograph=False).get_concrete_function(*specs)
     prefix = net.model._scope_path
