@@ -52,9 +52,7 @@ class Network:
         """
         model_class = _model_class(func_name)
         name = model_class.__name__ if name is None else name
-        with variables_from(None):
-            model = model_class(name=name, **static_kwargs)
-        self._set(model, static_kwargs, static_kwargs)
+        self._set(_build(model_class, name, static_kwargs), static_kwargs, static_kwargs)
 
     def _set(
         self,
@@ -140,8 +138,9 @@ class Network:
         if key not in self._variants:
             kwargs = {**self._build_kwargs, **build_kwargs}
             variables = self.model.named_variables()
-            origin = f"{self.name} with {build_kwargs}"
-            self._variants[key] = _build(type(self.model), self.name, kwargs, variables, origin, all_used=False)
+            shapes = _shapes(type(self.model), kwargs)
+            check_variables(f"{self.name} with {build_kwargs}", shapes, variables, all_used=False)
+            self._variants[key] = _build(type(self.model), self.name, kwargs, GivenVariables(variables))
         return self._variants[key]
 
     # ------------------------------------------------------------------------
@@ -180,15 +179,19 @@ class Network:
 
     def reset_vars(self) -> None:
         """Draws new initial values for all variables."""
-        _copy(Network(self.name, func_name=type(self.model), **self._build_kwargs).vars, self.vars)
+        _copy(self._initial_values(), self.vars)
 
     def reset_own_vars(self) -> None:
         """Draws new initial values for the variables outside of the components."""
-        _copy(Network(self.name, func_name=type(self.model), **self._build_kwargs).vars, self.own_vars)
+        _copy(self._initial_values(), self.own_vars)
 
     def reset_trainables(self) -> None:
         """Draws new initial values for what is trained."""
-        _copy(Network(self.name, func_name=type(self.model), **self._build_kwargs).vars, self.trainables)
+        _copy(self._initial_values(), self.trainables)
+
+    def _initial_values(self) -> dict[str, Any]:
+        """The variables of a new network like this one."""
+        return _build(type(self.model), self.name, self._build_kwargs).named_variables()
 
     # ------------------------------------------------------------------------
     # Other networks from this one.
@@ -197,13 +200,11 @@ class Network:
         """A network of its own with the same values; `new_static_kwargs` change or add arguments."""
         model_class, build_kwargs = type(self.model), {**self._build_kwargs, **new_static_kwargs}
         if new_static_kwargs:
-            with variables_from(None):
-                model = model_class(name=name or self.name, **build_kwargs)
+            model = _build(model_class, name or self.name, build_kwargs)
             _copy(self.vars, _tf_variables(model.named_variables()))
         else:
             values = {key: np.asarray(var.numpy()) for key, var in self.vars.items()}
-            with variables_from(GivenVariables(values)):
-                model = model_class(name=name or self.name, **build_kwargs)
+            model = _build(model_class, name or self.name, build_kwargs, GivenVariables(values))
         pickled = self.pickled_state
         if pickled is not None:
             pickled = pickled.with_kwargs(new_static_kwargs, network_families.own_arguments(model_class))
@@ -289,8 +290,8 @@ class Network:
             if pending is None:
                 return
             state, plan = pending
-            with variables_from(GivenVariables(plan.values)):
-                model = _model_class(plan.class_name)(name=self.name, **plan.build_kwargs)
+            model_class = _model_class(plan.class_name)
+            model = _build(model_class, self.name, plan.build_kwargs, GivenVariables(plan.values))
             self._set(model, plan.static_kwargs, plan.build_kwargs, state if plan.keep_source else None)
             del self._pending
 
@@ -321,11 +322,10 @@ def _model_class(func_name: Any) -> Any:
 
 
 def _build(
-    model_class: Any, name: str, kwargs: dict[str, Any], values: dict[str, Any], origin: str, all_used: bool
+    model_class: Any, name: str, kwargs: dict[str, Any], source: GivenVariables | ShapesOnly | None = None
 ) -> Any:
-    """A model with given variables, after comparing them. Raises VariableMismatchError."""
-    check_variables(origin, _shapes(model_class, kwargs), values, all_used)
-    with variables_from(GivenVariables(values)):
+    """A model, with variables from a source; None: with initial values."""
+    with variables_from(source):
         return model_class(name=name, **kwargs)
 
 
@@ -337,8 +337,7 @@ def _shapes(model_class: Any, kwargs: dict[str, Any]) -> dict[str, tuple[int, ..
     key = model_class, frozen(kwargs)
     if key not in _known_shapes:
         source = ShapesOnly()
-        with variables_from(source):
-            model_class(name="shapes", **kwargs)
+        _build(model_class, "shapes", kwargs, source)
         _known_shapes[key] = source.shapes
     return _known_shapes[key]
 

@@ -1,5 +1,6 @@
 """Running a network on NumPy arrays: minibatches, compiled functions, several GPUs."""
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,11 +91,9 @@ class NetworkRunner:
 
     def _outputs(self, batch: list, kwargs: dict, input_transform: Any, output_transform: Any, num_gpus: int) -> list:
         if input_transform is not None:  # it sees what the official networks are fed: zeros for missing labels
-            missing = self.net.input_shapes[len(batch) :]
-            shapes = [*self.net.input_shapes[: len(batch)], *missing]
-            batch = [*batch, *[None] * len(missing)]
             num = tf.shape(batch[0])[0]
-            batch = [tf.zeros([num, *shape[1:]]) if x is None else x for x, shape in zip(batch, shapes, strict=True)]
+            pairs = itertools.zip_longest(batch, self.net.input_shapes)
+            batch = [tf.zeros([num, *shape[1:]]) if x is None else x for x, shape in pairs]
         inputs = _transform(input_transform, batch)
         if num_gpus == 1:
             outputs = self.net.get_output_for(*inputs, return_as_list=True, **kwargs)
@@ -110,9 +109,9 @@ class NetworkRunner:
 
 def _split_fed(kwargs: dict[str, Any], net: "Network") -> tuple[dict[str, Any], dict[str, Any]]:
     """Divides arguments into those compiled in and those fed, so that another psi needs no new compilation."""
-    of_call, _ = net._split_kwargs(kwargs)
     fed = {}
-    for key, value in of_call.items():
+    for key in kwargs.keys() & net.call_arguments():
+        value = kwargs[key]
         if isinstance(value, (float, np.floating)) and value not in (0.0, 1.0):
             fed[key] = tf.constant(value, tf.float32)
         elif isinstance(value, (np.ndarray, list)):
