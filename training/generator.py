@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from dnnlib.tflib import random_stream
 from dnnlib.tflib.scope import Scoped, random_normal
 from dnnlib.tflib.tfutil import lerp
 
@@ -130,13 +131,13 @@ class Generator(NetworkModel):
         """Style mixing regularization (StyleGAN, section 3.1): layers from a random one on take a second latent."""
         if prob is None or (not tf.is_tensor(prob) and prob <= 0):
             return dlatents
-        dlatents2 = self.G_mapping(tf.random.normal(tf.shape(latents), dtype=latents.dtype), labels)
+        dlatents2 = self.G_mapping(random_stream.normal(tf.shape(latents), latents.dtype), labels)
         num_layers = dlatents.shape[1]
         layer_idx = tf.range(num_layers)[tf.newaxis, :, tf.newaxis]  # [1, layers, 1]
         cur_layers = num_layers - tf.cast(tf.convert_to_tensor(self.lod), tf.int32) * 2
         mixing_cutoff = tf.cond(
-            tf.random.uniform([], 0.0, 1.0) < prob,
-            lambda: tf.random.uniform([], 1, cur_layers, dtype=tf.int32),
+            random_stream.uniform([]) < prob,
+            lambda: random_stream.uniform([], 1, cur_layers, tf.int32),
             lambda: cur_layers,
         )
         return tf.where(layer_idx < mixing_cutoff, dlatents, dlatents2)
@@ -177,7 +178,7 @@ class Synthesis(NetworkModel):
                 return tf.convert_to_tensor(noise[idx])
             variable = getattr(self, f"noise{idx}")
             if randomize_noise:
-                return tf.random.normal([minibatch, *variable.shape[1:]])
+                return random_stream.normal([minibatch, *variable.shape[1:]])
             return tf.convert_to_tensor(variable)
 
         return noise_of

@@ -1,0 +1,85 @@
+"""Random numbers of networks and losses, from TensorFlow's global generator or from a stream that can be repeated.
+
+Training draws everything from streams keyed by seed, iteration and purpose: there is no generator whose state a resumed
+run would have to restore, and the numbers do not depend on how the work is divided between devices.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+
+class Stream(Protocol):
+    """A source of random numbers."""
+
+    def normal(self, shape: Any, dtype: Any) -> tf.Tensor:
+        """Normal numbers of mean 0 and standard deviation 1."""
+
+    def uniform(self, shape: Any, minval: Any, maxval: Any, dtype: Any) -> tf.Tensor:
+        """Uniform numbers from `minval` to `maxval`, which is excluded."""
+
+
+class GlobalStream:
+    """TensorFlow's global generator, which `tflib.init_tf` seeds."""
+
+    def normal(self, shape: Any, dtype: Any) -> tf.Tensor:
+        return tf.random.normal(shape, dtype=dtype)
+
+    def uniform(self, shape: Any, minval: Any, maxval: Any, dtype: Any) -> tf.Tensor:
+        return tf.random.uniform(shape, minval, maxval, dtype=dtype)
+
+
+class StatelessStream:
+    """Numbers that depend on a seed and on how many draws came before, and on nothing else.
+
+    seed: two integers, an array or a tensor; `seed_of` makes them.
+    """
+
+    def __init__(self, seed: Any):
+        self.seed = tf.cast(seed, tf.int64)
+        self.draws = 0
+
+    def _next_seed(self) -> tf.Tensor:
+        self.draws += 1
+        return self.seed + tf.constant([0, self.draws], tf.int64)
+
+    def normal(self, shape: Any, dtype: Any) -> tf.Tensor:
+        # The algorithm is fixed: 'auto' gives other numbers under XLA and on TPUs.
+        return tf.random.stateless_normal(shape, self._next_seed(), dtype=dtype, alg="philox")
+
+    def uniform(self, shape: Any, minval: Any, maxval: Any, dtype: Any) -> tf.Tensor:
+        return tf.random.stateless_uniform(shape, self._next_seed(), minval, maxval, dtype=dtype, alg="philox")
+
+
+_stream: contextvars.ContextVar[Stream | None] = contextvars.ContextVar("random_stream", default=None)
+_global = GlobalStream()
+
+
+@contextlib.contextmanager
+def using(stream: Stream) -> Iterator[Stream]:
+    """Inside, `normal` and `uniform` draw from this stream."""
+    token = _stream.set(stream)
+    try:
+        yield stream
+    finally:
+        _stream.reset(token)
+
+
+def normal(shape: Any, dtype: Any = tf.float32) -> tf.Tensor:
+    """Normal numbers of mean 0 and standard deviation 1 from the stream in use."""
+    return (_stream.get() or _global).normal(shape, dtype)
+
+
+def uniform(shape: Any, minval: Any = 0, maxval: Any = 1, dtype: Any = tf.float32) -> tf.Tensor:
+    """Uniform numbers in [minval, maxval) from the stream in use."""
+    return (_stream.get() or _global).uniform(shape, minval, maxval, dtype)
+
+
+def seed_of(*key: int) -> np.ndarray:
+    """The seed, int64 `[2]`, of the stream with a key of integers of 0 or more, such as (seed, iteration, purpose)."""
+    words: Sequence[int] = np.random.SeedSequence(key).generate_state(2)
+    return np.asarray(words, np.int64)
