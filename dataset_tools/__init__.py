@@ -1,0 +1,1 @@
+"""What `dataset_tool.py` does: one module per kind of source."""

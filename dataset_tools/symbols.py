@@ -1,0 +1,184 @@
+"""`create_symbols`: a small labelled data set that needs no download, symbols of a font in random colours.
+
+Only integer arithmetic and NumPy's legacy generator are used after FreeType has drawn a glyph, so the same arguments
+give the same bytes on any machine with the same font and Pillow.
+"""
+
+import colorsys
+import math
+import os
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+from dnnlib.errors import UserError
+from training.dataset_export import TFRecordExporter, check_target
+
+FAMILIES = {
+    "stars": "★☆✦✧✪✯✶✸✹",
+    "arrows": "←↑→↓↖↗↘↙➔➤",
+    "suits": "♠♣♦♤♧♢",
+    "hearts": "♥♡❤❥❣",
+    "chess": "♔♕♖♗♘♙♚♛♜♝♞♟",
+    "weather": "☀☁☂☼☽☾❄⚡",
+    "music": "♩♪♫♬♭♮♯",
+    "letters": "ABDEFGHKMNPQRSTZ",
+    "digits": "0123456789",
+    "shapes": "■▲●◆▼◉◐⬢⬟▶◀",
+}
+
+_OVERSAMPLING = 4  # symbols are drawn at 4x and box-filtered down
+_MIN_CONTRAST = 90  # least difference in luminance between symbol and background, of 255
+_FIXED = 1 << 16
+
+
+def create_symbols(
+    tfrecord_dir: str,
+    resolution: int = 64,
+    num_images: int = 7000,
+    random_seed: int = 123,
+    font: str | None = None,
+    force: bool = False,
+) -> None:
+    """Writes RGB images of one large symbol each, labelled by family.
+
+    Args:
+        tfrecord_dir: folder to create.
+        resolution: width and height in pixels, a power of two from 8 to 1024.
+        num_images: number of images.
+        random_seed: chooses the symbols, colours and positions.
+        font: a TrueType file; None is the DejaVu Sans of matplotlib.
+        force: replace a data set that is there.
+
+    Raises:
+        UserError: for a target or a font that cannot be used.
+    """
+    check_target(tfrecord_dir, force)
+    painter = SymbolPainter(resolution, random_seed, font)
+    print(f'Drawing symbols of "{painter.font_path}"')
+    for idx, (family, glyphs) in enumerate(FAMILIES.items()):
+        print(f"  label {idx}: {family:<8s} {glyphs}")
+    with TFRecordExporter(tfrecord_dir, num_images, force=force) as exporter:
+        families = np.zeros(num_images, np.int64)
+        for idx in range(num_images):
+            image, families[idx] = painter.draw()
+            exporter.add_image(image)
+        exporter.add_labels(np.eye(len(FAMILIES), dtype=np.float32)[families])
+
+
+class SymbolPainter:
+    """Draws one random symbol after the other.
+
+    Raises UserError for a resolution or a font that cannot be used, with the symbols that the font does not have.
+    """
+
+    def __init__(self, resolution: int, random_seed: int, font: str | None = None):
+        if resolution & (resolution - 1) or not 8 <= resolution <= 1024:
+            raise UserError(f"--resolution={resolution}: expected a power of two from 8 to 1024")
+        self.resolution = resolution
+        self.font_path = default_font() if font is None else font
+        self._canvas = resolution * _OVERSAMPLING
+        self._random = np.random.RandomState(random_seed)
+        self._check_font()
+        self._glyphs = [[self._draw_glyph(glyph) for glyph in glyphs] for glyphs in FAMILIES.values()]
+
+    def draw(self) -> tuple[np.ndarray, int]:
+        """The next image, uint8 `[3, H, W]`, and the index of its family."""
+        family = self._random.randint(len(self._glyphs))
+        glyph = self._glyphs[family][self._random.randint(len(self._glyphs[family]))]
+        symbol_color, background_color = self._colors()
+        coverage = self._place(glyph)[:, :, np.newaxis]  # [H, W, 1]
+        background = self._background(background_color)  # [H, W, 3]
+        full = 255 * _OVERSAMPLING**2
+        image = (coverage * symbol_color + (full - coverage) * background + full // 2) // full
+        return np.ascontiguousarray(image.astype(np.uint8).transpose(2, 0, 1)), family
+
+    # ------------------------------------------------------------------------
+
+    def _font(self, size: int) -> PIL.ImageFont.FreeTypeFont:
+        try:
+            return PIL.ImageFont.truetype(self.font_path, size, layout_engine=PIL.ImageFont.Layout.BASIC)
+        except OSError as error:
+            raise UserError(f"--font={self.font_path}: cannot be read as a font ({error})") from None
+
+    def _check_font(self) -> None:
+        font = self._font(48)
+        absent = bytes(font.getmask(chr(0x10FFFF)))
+        missing = [glyph for glyphs in FAMILIES.values() for glyph in glyphs if bytes(font.getmask(glyph)) == absent]
+        if missing:
+            raise UserError(
+                f"--font={self.font_path}: has no symbols {''.join(missing)}; DejaVu Sans, the default, has all of them"
+            )
+
+    def _draw_glyph(self, glyph: str) -> PIL.Image.Image:
+        """The glyph in white on black, its longer side about as long as the canvas."""
+        left, top, right, bottom = self._font(self._canvas).getbbox(glyph)
+        font = self._font(max(self._canvas * self._canvas // max(right - left, bottom - top), 1))
+        left, top, right, bottom = font.getbbox(glyph)
+        picture = PIL.Image.new("L", (int(right - left) + 2, int(bottom - top) + 2))
+        PIL.ImageDraw.Draw(picture).text((1 - left, 1 - top), glyph, fill=255, font=font)
+        return picture.crop(picture.getbbox())
+
+    def _place(self, glyph: PIL.Image.Image) -> np.ndarray:
+        """The glyph at a random size, angle and position: coverage `[H, W]`, 0 to 255 * oversampling ** 2."""
+        angle = math.radians(self._random.randint(-150, 151) / 10)
+        size = self._random.randint(620, 861) / 1000  # of the picture
+        margin = min(0.5 - size / 2, 0.08)
+        shift_x, shift_y = (self._random.randint(-1000, 1001) / 1000 * margin for _ in range(2))
+        cos, sin = math.cos(angle), math.sin(angle)
+        width = glyph.width * cos + glyph.height * abs(sin)
+        height = glyph.width * abs(sin) + glyph.height * cos
+        scale = max(width, height) / (size * self._canvas)  # pixels of the glyph per pixel of the canvas
+        a, b = round(cos * scale * _FIXED) / _FIXED, round(sin * scale * _FIXED) / _FIXED
+        x, y = (0.5 + shift_x) * self._canvas, (0.5 + shift_y) * self._canvas
+        c = round((glyph.width / 2 - a * x - b * y) * 16) / 16
+        f = round((glyph.height / 2 + b * x - a * y) * 16) / 16
+        # Without a filter Pillow computes in fixed-point numbers.
+        canvas = glyph.transform(
+            (self._canvas, self._canvas),
+            PIL.Image.Transform.AFFINE,
+            (a, b, c, -b, a, f),
+            resample=PIL.Image.Resampling.NEAREST,
+        )
+        shape = (self.resolution, _OVERSAMPLING, self.resolution, _OVERSAMPLING)
+        return np.asarray(canvas).reshape(shape).sum(axis=(1, 3), dtype=np.int64)
+
+    def _colors(self) -> tuple[np.ndarray, np.ndarray]:
+        """A saturated colour of the symbol and one of the background that contrasts with it, `[3]` each, 0 to 255."""
+        symbol = self._color(saturation=(75, 100), value=(65, 100))
+        while True:
+            background = self._color(saturation=(5, 60), value=(5, 100))
+            if abs(_luminance(symbol) - _luminance(background)) >= _MIN_CONTRAST:
+                return symbol, background
+
+    def _color(self, saturation: tuple[int, int], value: tuple[int, int]) -> np.ndarray:
+        hsv = (
+            self._random.randint(360) / 360,
+            self._random.randint(saturation[0], saturation[1] + 1) / 100,
+            self._random.randint(value[0], value[1] + 1) / 100,
+        )
+        return np.asarray([round(channel * 255) for channel in colorsys.hsv_to_rgb(*hsv)], np.int64)
+
+    def _background(self, color: np.ndarray) -> np.ndarray:
+        """`[H, W, 3]`: plain, or graded by up to 25 levels up and down in a random direction."""
+        if self._random.randint(2) == 0:
+            return np.broadcast_to(color, (self.resolution, self.resolution, 3))
+        steps = self._random.randint(-25, 26, size=3)
+        along_x, along_y = self._random.randint(-4, 5, size=2)
+        ramp = 2 * np.arange(self.resolution) - (self.resolution - 1)
+        slope = along_x * ramp[np.newaxis, :] + along_y * ramp[:, np.newaxis]  # [H, W], within 8 * resolution
+        graded = color + slope[:, :, np.newaxis] * steps // (8 * self.resolution)
+        return graded.clip(0, 255)
+
+
+def default_font() -> str:
+    """The DejaVu Sans that matplotlib ships."""
+    import matplotlib
+
+    return os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+
+
+def _luminance(color: np.ndarray) -> int:
+    return int(color @ np.asarray([299, 587, 114])) // 1000

@@ -1,0 +1,323 @@
+"""Writes multi-resolution tfrecords, the official data set format.
+
+A data set NAME is a folder `NAME` with one file per resolution, `NAME-rNN.tfrecords` (NN = log2 of the resolution, from
+the full one down to 02), and optionally `NAME-rxx.labels` (a NumPy file). Each record is a `tf.train.Example` with the
+features `shape` (C, H, W) and `data` (uint8 in that order).
+"""
+
+import contextlib
+import fcntl
+import glob
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from dnnlib.errors import UserError
+from dnnlib.util import format_time
+
+_RECORD_OVERHEAD = 60  # bytes of framing and of the Example, roughly
+_PROGRESS_SECONDS = 0.2
+
+
+class TFRecordExporter:
+    """Writes a data set into a temporary folder beside `tfrecord_dir`, which takes its name when all is written.
+
+    A context manager: leaving the block by an exception removes what was written. After a kill -9 a hidden folder is
+    left, `.NAME.*.tmp`, which the next run into the same place removes.
+
+    Args:
+        tfrecord_dir: the folder to create. Its last part names the files.
+        expected_images: number of images that will be added.
+        print_progress: print how far it is.
+        force: replace a data set that is there.
+
+    Raises:
+        UserError: for a place that cannot be written or is taken.
+    """
+
+    def __init__(self, tfrecord_dir: str, expected_images: int, print_progress: bool = True, force: bool = False):
+        self.tfrecord_dir = check_target(tfrecord_dir, force)
+        self.expected_images = expected_images
+        self.print_progress = print_progress
+        self.force = force
+        self.cur_images = 0
+        self.shape: tuple[int, int, int] | None = None
+        self._labels: np.ndarray | None = None
+        self._writers: list[Any] = []
+        self._temporary: str | None = None
+        self._lock: int | None = None
+        self._started = self._reported = 0.0
+        if expected_images < 1:
+            raise UserError("there are no images to write")
+        if print_progress:
+            print(f'Creating dataset "{tfrecord_dir}"')
+
+    def choose_shuffled_order(self) -> np.ndarray:
+        """The official order of shuffled images: indices `[expected_images]`. Images and labels are added in it."""
+        order = np.arange(self.expected_images)
+        np.random.RandomState(123).shuffle(order)
+        return order
+
+    def add_image(self, img: np.ndarray) -> None:
+        """Appends an image, uint8 `[C, H, W]`, C being 1 or 3, H = W a power of two. Raises UserError if it is not."""
+        if self.shape is None:
+            self._begin(img)
+        if img.shape != self.shape or img.dtype != np.uint8:
+            raise UserError(
+                f"image {self.cur_images}: expected uint8 {_by(self.shape)} like the first, "
+                f"got {img.dtype} {_by(img.shape)}"
+            )
+        self._report()
+        level = img.astype(np.float32)
+        for lod, writer in enumerate(self._writers):
+            if lod:
+                level = (level[:, 0::2, 0::2] + level[:, 0::2, 1::2] + level[:, 1::2, 0::2] + level[:, 1::2, 1::2]) / 4
+            with self._write_errors():
+                writer.write(_example(np.rint(level).clip(0, 255).astype(np.uint8)))
+        self.cur_images += 1
+
+    def add_labels(self, labels: np.ndarray) -> None:
+        """Gives all images their labels, `[N, label_size]` or `[N]`, in the order in which the images were added."""
+        if self.print_progress:
+            print(f"{'Saving labels...':<40s}\r", end="", flush=True)
+        if labels.shape[:1] != (self.cur_images,):
+            raise UserError(f"expected labels of {self.cur_images} images, got an array of shape {_by(labels.shape)}")
+        self._labels = labels.astype(np.float32)
+
+    def close(self) -> None:
+        """Finishes the files and gives the folder its name. Raises UserError if images are missing."""
+        if self.cur_images != self.expected_images:
+            self.abort()
+            raise UserError(f"{self.tfrecord_dir}: expected {self.expected_images} images, got {self.cur_images}")
+        if self.print_progress:
+            print(f"{'Flushing data...':<40s}\r", end="", flush=True)
+        try:
+            with self._write_errors():
+                self._finish_files()
+            self._publish()
+        except BaseException:
+            self.abort()
+            raise
+        self._unlock()
+        if self.print_progress:
+            print(f"{'':<40s}\r", end="")
+            print(f"Added {self.cur_images} images.")
+
+    def abort(self) -> None:
+        """Removes what was written."""
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            with contextlib.suppress(Exception):
+                writer.close()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+        self._unlock()
+
+    def __enter__(self) -> "TFRecordExporter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            if self.print_progress and self.cur_images:
+                print()
+            self.abort()
+
+    # ------------------------------------------------------------------------
+
+    def _begin(self, img: np.ndarray) -> None:
+        problem = shape_problem(img.shape)
+        if problem:
+            raise UserError(f"images of {_by(img.shape)}: {problem}")
+        self.shape = img.shape
+        check_room(self.tfrecord_dir, img.shape, self.expected_images, self.print_progress)
+        remove_leftovers(self.tfrecord_dir)
+        parent, name = os.path.split(self.tfrecord_dir)
+        os.makedirs(parent, exist_ok=True)
+        self._temporary = os.path.join(parent, f".{name}.{secrets.token_hex(4)}.tmp")
+        os.mkdir(self._temporary)
+        self._lock = os.open(self._temporary, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # a file system without locks: leftovers stay
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+        from dnnlib.command_line import import_tensorflow_quietly
+
+        import_tensorflow_quietly()
+        import tensorflow as tf
+
+        with self._write_errors():
+            for level in range(int(np.log2(img.shape[1])), 1, -1):
+                path = os.path.join(self._temporary, f"{name}-r{level:02d}.tfrecords")
+                self._writers.append(tf.io.TFRecordWriter(path))
+        self._started = time.time()
+
+    def _report(self) -> None:
+        now = time.time()
+        if not self.print_progress or now - self._reported < _PROGRESS_SECONDS:
+            return
+        self._reported = now
+        text = f"{self.cur_images} / {self.expected_images}"
+        if self.cur_images:
+            left = (now - self._started) / self.cur_images * (self.expected_images - self.cur_images)
+            text = f"{text + ', ' + format_time(left) + ' left':<40s}"
+        print(f"{text}\r", end="", flush=True)
+
+    def _finish_files(self) -> None:
+        while self._writers:
+            self._writers.pop().close()
+        if self._labels is not None:
+            name = os.path.basename(self.tfrecord_dir)
+            with open(os.path.join(self._temporary, f"{name}-rxx.labels"), "wb") as file:
+                np.save(file, self._labels)
+        for entry in os.scandir(self._temporary):
+            with open(entry.path, "rb") as file:
+                os.fsync(file.fileno())
+
+    def _publish(self) -> None:
+        check_target(self.tfrecord_dir, self.force)  # again: others may have written meanwhile
+        old = None
+        if os.path.isdir(self.tfrecord_dir) and os.listdir(self.tfrecord_dir):
+            parent, name = os.path.split(self.tfrecord_dir)
+            old = os.path.join(parent, f".{name}.{secrets.token_hex(4)}.tmp")
+            os.rename(self.tfrecord_dir, old)
+        os.rename(self._temporary, self.tfrecord_dir)
+        self._temporary = None
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @contextlib.contextmanager
+    def _write_errors(self) -> Iterator[None]:
+        """TensorFlow's errors of writing, said plainly."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, UserError) or not isinstance(error, OSError) and not hasattr(error, "error_code"):
+                raise
+            message = getattr(error, "message", None) or str(error)
+            free = shutil.disk_usage(self._temporary).free
+            raise UserError(
+                f"{self.tfrecord_dir}: writing failed after {self.cur_images} images: {message.rsplit('; ')[-1]} "
+                f"({format_size(free)} free on the disk). Nothing was kept."
+            ) from None
+
+
+# ----------------------------------------------------------------------------
+# Checks before writing.
+
+
+def shape_problem(shape: tuple[int, ...]) -> str | None:
+    """What keeps images of the shape `[C, H, W]` out of tfrecords; None if nothing does."""
+    channels, height, width = shape if len(shape) == 3 else (0, 0, 0)
+    if channels not in (1, 3):
+        return "expected 1 channel (grayscale) or 3 (RGB)"
+    if height != width:
+        return "the width and the height are not the same"
+    if height < 4 or height & (height - 1):
+        return "the resolution is not a power of two of 4 or more"
+    return None
+
+
+def check_target(tfrecord_dir: str, force: bool = False) -> str:
+    """The absolute path of a folder that can be created. Raises UserError if it is taken or not writable."""
+    path = os.path.abspath(os.path.expanduser(tfrecord_dir))
+    if not tfrecord_dir or not os.path.basename(path):
+        raise UserError(f"the data set's folder {tfrecord_dir!r} has no name")
+    existing = path
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise UserError(f"{tfrecord_dir}: {existing} is a file, expected a folder")
+    if existing == path:
+        entries = sorted(os.listdir(path))
+        foreign = [entry for entry in entries if not _belongs_to_dataset(entry)]
+        if entries and not force:
+            raise UserError(f"{tfrecord_dir} exists and is not empty; --force replaces a data set, or choose another")
+        if foreign:
+            raise UserError(
+                f"{tfrecord_dir}: --force replaces data sets only, and this folder holds other files: "
+                + ", ".join(foreign[:5])
+            )
+        if os.path.islink(path) or os.path.ismount(path):
+            raise UserError(f"{tfrecord_dir}: is a link or a mount point; name a folder inside it")
+        existing = os.path.dirname(path)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"{tfrecord_dir}: {existing} is not writable")
+    return path
+
+
+def _belongs_to_dataset(name: str) -> bool:
+    return ".tfrecords" in name or name.endswith(".labels")
+
+
+def check_room(tfrecord_dir: str, shape: tuple[int, ...], num_images: int, verbose: bool = True) -> int:
+    """Size in bytes of a data set to be written, which it prints. Raises UserError if the disk has less room."""
+    channels, size, _ = shape
+    total = 0
+    while size >= 4:
+        total += num_images * (channels * size * size + _RECORD_OVERHEAD)
+        size //= 2
+    existing = tfrecord_dir
+    while not os.path.isdir(existing):
+        existing = os.path.dirname(existing)
+    free = shutil.disk_usage(existing).free
+    if verbose:
+        print(f"Writing {num_images} images of {_by(shape)}: {format_size(total)}, {format_size(free)} free.")
+    if total > free:
+        raise UserError(f"{tfrecord_dir}: needs {format_size(total)}, only {format_size(free)} are free on the disk")
+    return total
+
+
+def remove_leftovers(tfrecord_dir: str) -> None:
+    """Removes the temporary folders of runs into the same place that were killed."""
+    parent, name = os.path.split(tfrecord_dir)
+    for path in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}.????????.tmp")):
+        with contextlib.suppress(OSError):
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its writer lives
+                print(f"Removing what an interrupted run left: {path}", file=sys.stderr)
+                shutil.rmtree(path)
+            finally:
+                os.close(folder)
+
+
+# ----------------------------------------------------------------------------
+
+
+def _example(img: np.ndarray) -> bytes:
+    """A record: uint8 `[C, H, W]` as a tf.train.Example, its features sorted by name."""
+    import tensorflow as tf
+
+    feature = {
+        "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=img.shape)),
+        "data": tf.train.Feature(bytes_list=tf.train.BytesList(value=[img.tobytes()])),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
+
+
+def format_size(num_bytes: float) -> str:
+    """'12.3 GB'."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} TB"
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "no dimensions"
