@@ -1,0 +1,72 @@
+"""Labels of data sets: the `.labels` file (a NumPy array), cut to the columns that are asked for."""
+
+import glob
+import os
+
+import numpy as np
+
+from dnnlib.errors import UserError
+
+_MAX_CLASSES = 1 << 20
+_MAX_BYTES = 16 << 30  # of a label array in memory
+
+
+def find_label_file(folder: str, label_file: str | None) -> str | None:
+    """The label file of a data set: the given one (a path, or a name in `folder`), else the first `*.labels` there.
+
+    Raises UserError if the given one does not exist.
+    """
+    if label_file is None:
+        found = sorted(glob.glob(os.path.join(glob.escape(folder), "*.labels")))
+        return found[0] if found else None
+    for path in (label_file, os.path.join(folder, label_file)):
+        if os.path.isfile(path):
+            return path
+    raise UserError(f"label_file={label_file}: there is no such file, in {folder} neither")
+
+
+def read_label_file(path: str, count: int) -> np.ndarray:
+    """Labels, float32 [count, label_size], of a label file; classes [count] become one-hot. Raises UserError."""
+    try:
+        labels = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a huge size in the header does no harm
+    except Exception as error:
+        raise UserError(f"{path}: is not a NumPy array of labels ({error})") from None
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "biuf" or labels.ndim not in (1, 2):
+        raise UserError(f"{path}: expected an array of numbers, [images, label_size] or classes [images]")
+    if len(labels) != count:
+        raise UserError(f"{path}: {len(labels)} labels, but the data set has {count} images")
+    if labels.ndim == 1:
+        return one_hot(path, np.asarray(labels))
+    if labels.size * 4 > _MAX_BYTES:
+        raise UserError(f"{path}: {labels.shape[1]} columns of {count} labels do not fit into memory")
+    result = labels.astype(np.float32)
+    if not np.isfinite(result).all():
+        raise UserError(f"{path}: has labels that are not finite")
+    return result
+
+
+def one_hot(path: str, classes: np.ndarray) -> np.ndarray:
+    """One-hot labels, float32 [N, classes], of class numbers [N]. Raises UserError if they are none."""
+    integers = classes.astype(np.int64) if np.isfinite(classes).all() else np.full(len(classes), -1)
+    if (integers != classes).any() or integers.min(initial=0) < 0 or integers.max(initial=0) >= _MAX_CLASSES:
+        raise UserError(f"{path}: expected class numbers from 0, got {classes.min()} to {classes.max()}")
+    size = int(integers.max(initial=0)) + 1
+    if size * len(integers) * 4 > _MAX_BYTES:
+        raise UserError(f"{path}: {size} classes for {len(integers)} images do not fit into memory")
+    result = np.zeros([len(integers), size], np.float32)
+    result[np.arange(len(integers)), integers] = 1
+    return result
+
+
+def cut_labels(labels: np.ndarray | None, count: int, max_label_size: int | str) -> np.ndarray:
+    """The first `count` labels with the columns asked for: 0, 'full', or at most so many.
+
+    Raises UserError if some are asked for and there are none.
+    """
+    if max_label_size != "full" and (isinstance(max_label_size, str) or max_label_size < 0):
+        raise UserError(f"max_label_size={max_label_size!r}, expected 0, a number of columns, or 'full'")
+    if max_label_size == 0:
+        return np.zeros([count, 0], np.float32)
+    if labels is None:
+        return np.zeros([count, 0], np.float32)
+    return labels[:count] if max_label_size == "full" else labels[:count, :max_label_size]

@@ -1,0 +1,153 @@
+"""Where images of a data set come from. Every kind of storage is a subclass of `ImageSource` that reads by position."""
+
+import os
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+
+from dnnlib.errors import UserError
+
+from .tfrecord_reader import TFRecordFile
+
+
+class ImageSource:
+    """Images that can be read in any order, by several threads.
+
+    A subclass opens `path` in its constructor, sets the attributes, raises UserError naming everything that is wrong,
+    and implements `read_stored`. Levels are log2 of resolutions: 10 is 1024x1024.
+
+    Attributes:
+        path: file or folder.
+        count: number of images.
+        channels: 1 or 3.
+        levels: levels that are stored, descending; the first is the full resolution.
+        labels: labels that are stored with the images, float32 [count, label_size], or None.
+    """
+
+    kind: ClassVar[str]
+    path: str
+    count: int
+    channels: int
+    levels: list[int]
+    labels: np.ndarray | None = None
+
+    def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
+        """Images, uint8 [N, C, 2**level, 2**level], at one of `levels`."""
+        raise NotImplementedError
+
+    def verify_images(self, progress: Callable[[int], None]) -> None:
+        """Reads everything, telling `progress` how many more images are done. Raises UserError."""
+        raise NotImplementedError
+
+    def num_stored(self) -> int:
+        """Number of images of all levels together."""
+        return self.count * len(self.levels)
+
+    def close(self) -> None:
+        """Closes files."""
+
+    def read(self, indices: np.ndarray, level: int) -> np.ndarray:
+        """Images, uint8 [N, C, 2**level, 2**level], at any level up to the first of `levels`."""
+        stored = min(stored for stored in self.levels if stored >= level)
+        return box_mean(self.read_stored(indices, stored), stored - level)
+
+
+def box_mean(images: np.ndarray, times: int) -> np.ndarray:
+    """Images, uint8 [..., H, W], with height and width halved so many times, as in lower levels of tfrecords.
+
+    Like there, the means of 2x2 pixels are rounded once, at the end, halves to even.
+    """
+    if times == 0:
+        return images
+    result = np.empty([*images.shape[:-2], images.shape[-2] >> times, images.shape[-1] >> times], np.uint8)
+    for index in np.ndindex(*images.shape[:-2]):  # planes one by one: they fit into the cache
+        plane = images[index].astype(np.float32)
+        for _ in range(times):
+            rows = plane[0::2] + plane[1::2]
+            plane = (rows[:, 0::2] + rows[:, 1::2]) * np.float32(0.25)
+        result[index] = np.rint(plane)  # exact sums: 2**24 is more than 255 * 4**8
+    return result
+
+
+def level_of(resolution: int) -> int | None:
+    """log2 of a resolution; None unless it is a power of two from 4 to 2**16."""
+    level = int(resolution).bit_length() - 1
+    return level if 2 <= level <= 16 and resolution == 1 << level else None
+
+
+def problems_error(path: str, problems: list[str]) -> UserError:
+    """One error for all problems of a data set."""
+    return UserError(f"the data set {path} cannot be used:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+class TFRecordSource(ImageSource):
+    """A folder of tfrecords, one file per level, as `dataset_tool.py` writes them."""
+
+    kind = "tfrecords"
+
+    def __init__(self, path: str):
+        self.path = path
+        self.files: dict[int, TFRecordFile] = {}
+        try:
+            problems = self._open()
+            if problems:
+                raise problems_error(path, problems)
+        except BaseException:
+            self.close()
+            raise
+        self.levels = sorted(self.files, reverse=True)
+        full = self.files[self.levels[0]]
+        self.count, self.channels = full.count, full.shape[0]
+        missing = [1 << level for level in range(self.levels[0], 1, -1) if level not in self.files]
+        if missing:
+            print(f"{path} lacks tfrecords of the resolutions {missing}; they are averaged from the next higher one.")
+
+    def _open(self) -> list[str]:
+        problems = []
+        opened: list[TFRecordFile] = []
+        for name in sorted(name for name in os.listdir(self.path) if name.endswith(".tfrecords")):
+            try:
+                opened.append(TFRecordFile(os.path.join(self.path, name)))
+            except UserError as error:
+                problems += str(error).split("\n")
+        for file in opened:
+            level = level_of(file.shape[1])
+            if file.shape[1] != file.shape[2] or level is None:
+                problems.append(
+                    f"{file.path}: images of {list(file.shape)}, expected [C, N, N], N a power of two from 4"
+                )
+            elif level in self.files:
+                other = os.path.basename(self.files[level].path)
+                problems.append(f"{file.path}: has the same resolution {file.shape[1]} as {other}")
+            else:
+                self.files[level] = file
+        if self.files:
+            full = self.files[max(self.files)]
+            for file in self.files.values():
+                for what, value, expected in (
+                    ("images", file.count, full.count),
+                    ("channels", file.shape[0], full.shape[0]),
+                ):
+                    if value != expected:
+                        problems.append(
+                            f"{file.path}: {value} {what}, but {os.path.basename(full.path)} has {expected}"
+                        )
+        return problems
+
+    def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
+        return self.files[level].read(indices)
+
+    def verify_images(self, progress: Callable[[int], None]) -> None:
+        problems = []
+        for level in self.levels:
+            try:
+                self.files[level].verify(progress)
+            except UserError as error:
+                problems += str(error).split("\n")
+        if problems:
+            raise problems_error(self.path, problems)
+
+    def close(self) -> None:
+        for file in self.files.values():
+            file.close()

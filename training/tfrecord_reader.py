@@ -1,0 +1,282 @@
+"""Reads images from tfrecords by position: an index of records, made once and kept beside the file, and `pread`.
+
+Files are not mapped into memory: a file that is cut short during training is then an error with a message instead of a
+signal that ends the process, and opening 200 GB takes no more memory than its index.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from dnnlib.atomic import atomic_write
+from dnnlib.errors import UserError
+
+from .crc32c import crc32c_rows, mask
+from .tfrecord_parser import FOOTER, HEADER, DamagedError, Record, pread, read_length, read_record
+
+MAX_CHECKED_AT_OPENING = 256 << 20  # bytes; of larger files only a sample of the data is checked when they are opened
+_SAMPLE = 18  # records
+_MAX_PROBLEMS = 10  # told per file
+_BLOCK = 16 << 20  # bytes read at once to check them
+_CHUNK = 1 << 14  # records indexed at once
+_WINDOW = 128  # bytes; around the pixels of a record are about 60
+_MAX_LAYOUTS = 8
+_VERSION = 1  # of the file of the index
+
+# ----------------------------------------------------------------------------
+# The index: where the pixels of every record are.
+
+
+class RecordIndex(NamedTuple):
+    """Places of all records of a file, in bytes."""
+
+    shape: tuple[int, int, int]  # [C, H, W], of all records
+    count: int
+    stride: int  # from record to record if all have one length, else 0
+    starts: np.ndarray  # of records, int64 [count] if stride is 0, else empty
+    offsets: np.ndarray  # of the pixels in their record, uint32 [count]
+
+    def data_positions(self, indices: np.ndarray) -> np.ndarray:
+        """Where pixels start in the file, int64 like `indices`."""
+        return (indices * self.stride if self.stride else self.starts[indices]) + self.offsets[indices]
+
+
+def build_index(fd: int, size: int) -> RecordIndex:
+    """Finds all records of a file of `size` bytes. Raises DamagedError with one line per problem."""
+    if size == 0:
+        raise DamagedError("is empty")
+    return _index_by_stride(fd, size) or _index_by_walking(fd, size)
+
+
+class _Layout(NamedTuple):
+    """What records are made of besides their pixels: bytes before, framing included, and after, without checksum."""
+
+    head: bytes
+    tail: bytes
+
+
+def _index_by_stride(fd: int, size: int) -> RecordIndex | None:
+    """The index of a file in which all records have one length; None for other or damaged files.
+
+    Protobuf leaves the order of the two features open, and files of the official tool have both, record by record. So
+    there are a few layouts, and all bytes of a record that are not pixels or their checksum must be those of one.
+    """
+    try:
+        first = read_record(fd, 0, size)
+    except DamagedError:
+        return None
+    stride = first.end
+    if size % stride:
+        return None
+    count = size // stride
+    window = min(stride, _WINDOW)  # bytes looked at, at both ends of a record
+    offsets = np.empty(count, np.uint32)
+    layouts: list[_Layout] = []
+    for begin in range(0, count, _CHUNK):
+        numbers = range(begin, min(begin + _CHUNK, count))
+        ends = b"".join(_ends(fd, number * stride, stride, window) for number in numbers)
+        if len(ends) != len(numbers) * 2 * window:
+            return None
+        ends = np.frombuffer(ends, np.uint8).reshape(-1, 2 * window)
+        known = np.zeros(len(numbers), bool)
+        for layout in layouts:
+            known |= _place(layout, ends, offsets[begin : begin + _CHUNK])
+        while not known.all():
+            layout = _layout_of(fd, (begin + int(np.argmin(known))) * stride, size, first, window)
+            if layout is None or len(layouts) == _MAX_LAYOUTS:
+                return None
+            layouts.append(layout)
+            known |= _place(layout, ends, offsets[begin : begin + _CHUNK])
+    return RecordIndex(first.shape, count, stride, np.zeros(0, np.int64), offsets)
+
+
+def _ends(fd: int, start: int, stride: int, window: int) -> bytes:
+    if stride <= 16 * _WINDOW:  # one read instead of two
+        record = os.pread(fd, stride, start)
+        return record[:window] + record[-window:]
+    return os.pread(fd, window, start) + os.pread(fd, window, start + stride - window)
+
+
+def _layout_of(fd: int, start: int, size: int, first: Record, window: int) -> _Layout | None:
+    try:
+        record = read_record(fd, start, size)
+    except DamagedError:
+        return None
+    head, tail = record.data - start, record.end - record.data_end
+    if (record.length, record.shape) != (first.length, first.shape) or head > window or tail > window:
+        return None
+    return _Layout(pread(fd, head, start), pread(fd, tail, record.data_end)[:-FOOTER])
+
+
+def _place(layout: _Layout, ends: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Which records have a layout, bool [N], judged by their ends, uint8 [N, 2 * window]. Writes their offsets."""
+    head, tail = np.frombuffer(layout.head, np.uint8), np.frombuffer(layout.tail, np.uint8)
+    last = ends.shape[1] - FOOTER
+    found = (ends[:, : len(head)] == head).all(axis=1) & (ends[:, last - len(tail) : last] == tail).all(axis=1)
+    offsets[found] = len(head)
+    return found
+
+
+def _index_by_walking(fd: int, size: int) -> RecordIndex:
+    """Parses the records one by one: for files whose records differ in length, or are damaged."""
+    starts, offsets, problems = [], [], []
+    first: Record | None = None
+    position = 0
+    while position < size and len(problems) < _MAX_PROBLEMS:
+        length = None
+        try:
+            length = read_length(fd, position, size)
+            record = read_record(fd, position, size)
+            first = first or record
+            if record.shape != first.shape:
+                raise DamagedError(f"has the shape {list(record.shape)}, the first one {list(first.shape)}")
+            offsets.append(record.data - record.start)
+        except DamagedError as error:
+            problems.append(f"record {len(starts)} (at byte {position}) {error}")
+            if length is None:
+                break  # where the next one starts is not known
+        starts.append(position)
+        position += HEADER + length + FOOTER
+    if problems:
+        raise DamagedError("\n".join(problems))
+    return RecordIndex(first.shape, len(starts), 0, np.array(starts, np.int64), np.array(offsets, np.uint32))
+
+
+# ----------------------------------------------------------------------------
+# The index kept beside the file.
+
+
+def _index_path(path: str) -> str:
+    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.index")
+
+
+def _load_index(path: str, size: int, mtime_ns: int) -> tuple[RecordIndex, str] | None:
+    """The index kept for a file of this size and time, and how its data was checked; None if there is none."""
+    try:
+        with open(_index_path(path), "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            facts = [int(fact) for fact in arrays["facts"]]
+            version, index_size, index_mtime_ns, count, stride, *shape = facts
+            starts, offsets, checked = arrays["starts"], arrays["offsets"], str(arrays["checked"])
+    except Exception:  # of any kind: a file that is missing or damaged is written anew
+        return None
+    if (version, index_size, index_mtime_ns) != (_VERSION, size, mtime_ns) or len(shape) != 3 or min(count, *shape) < 1:
+        return None
+    if starts.shape != (0 if stride else count,) or offsets.shape != (count,):
+        return None
+    return RecordIndex(tuple(shape), count, stride, starts.astype(np.int64), offsets.astype(np.uint32)), checked
+
+
+def _save_index(path: str, size: int, mtime_ns: int, index: RecordIndex, checked: str) -> None:
+    """Keeps the index. A folder that cannot be written is passed over: the index is made again next time."""
+    facts = [_VERSION, size, mtime_ns, index.count, index.stride, *index.shape]
+    with contextlib.suppress(OSError), atomic_write(_index_path(path)) as file:
+        np.savez(file, facts=np.array(facts, np.int64), starts=index.starts, offsets=index.offsets, checked=checked)
+
+
+# ----------------------------------------------------------------------------
+# A file.
+
+
+class TFRecordFile:
+    """The images of one tfrecord file. Reading is thread-safe.
+
+    Attributes: path, shape `(C, H, W)`, count.
+
+    Raises UserError, with one line per problem, for a file that is damaged.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        self.fd = -1
+        try:
+            with self._user_errors():
+                self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+                status = os.fstat(self.fd)
+                self._size, self._mtime_ns = status.st_size, status.st_mtime_ns
+                kept = _load_index(path, self._size, self._mtime_ns)
+                self.index = kept[0] if kept else build_index(self.fd, self._size)
+                self.shape, self.count = self.index.shape, self.index.count
+                if not kept:
+                    self._check_at_opening()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+    def __del__(self):
+        self.close()
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """The images, uint8 [N, C, H, W], of the records `indices`, integers [N].
+
+        Raises UserError if the file has changed since it was opened.
+        """
+        images = np.empty([len(indices), *self.shape], np.uint8)
+        rows = images.reshape(len(indices), -1)  # [N, C*H*W]
+        positions = self.index.data_positions(np.asarray(indices, np.int64)).tolist()
+        fd, size = self.fd, rows.shape[1]
+        for row, position in zip(rows, positions, strict=True):
+            if os.preadv(fd, (row,), position) != size:
+                with self._user_errors():
+                    row[:] = np.frombuffer(pread(fd, size, position), np.uint8)
+        return images
+
+    def verify(self, progress: Callable[[int], None] | None = None) -> None:
+        """Checks the data of all records. Raises UserError.
+
+        progress: is called with the number of further records that are done.
+        """
+        with self._user_errors():
+            self._check_data(np.arange(self.count), progress)
+        _save_index(self.path, self._size, self._mtime_ns, self.index, "all")
+
+    def _check_at_opening(self) -> None:
+        everything = self._size <= MAX_CHECKED_AT_OPENING
+        sample = np.arange(self.count) if everything else np.linspace(0, self.count - 1, _SAMPLE).astype(np.int64)
+        self._check_data(np.unique(sample))
+        _save_index(self.path, self._size, self._mtime_ns, self.index, "all" if everything else "some")
+
+    def _check_data(self, which: np.ndarray, progress: Callable[[int], None] | None = None) -> None:
+        """Compares the data of records, ascending, with their checksums. Raises DamagedError."""
+        problems = []
+        for first, count, start, size in self._runs(which):
+            block = np.frombuffer(pread(self.fd, count * size, start), np.uint8).reshape(count, size)
+            stored = np.ascontiguousarray(block[:, -FOOTER:]).view("<u4")[:, 0]
+            wrong = np.flatnonzero(mask(crc32c_rows(block[:, HEADER:-FOOTER])) != stored)
+            problems += [f"record {first + i} has a wrong checksum of its data" for i in wrong]
+            if progress is not None:
+                progress(count)
+        if problems:
+            more = len(problems) - _MAX_PROBLEMS
+            raise DamagedError("\n".join(problems[:_MAX_PROBLEMS] + [f"... {more} more of these"] * (more > 0)))
+
+    def _runs(self, which: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
+        """Neighbours among records, read at once: (first, how many, start in bytes, size of each with framing)."""
+        if not self.index.stride:
+            for record in which.tolist():
+                start = int(self.index.starts[record])
+                yield record, 1, start, HEADER + read_length(self.fd, start, self._size) + FOOTER
+            return
+        stride = self.index.stride
+        most = max(1, _BLOCK // stride)
+        for run in np.split(which, np.flatnonzero(np.diff(which) != 1) + 1):
+            for begin in range(0, len(run), most):
+                part = run[begin : begin + most]
+                yield int(part[0]), len(part), int(part[0]) * stride, stride
+
+    @contextlib.contextmanager
+    def _user_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except DamagedError as error:
+            raise UserError("\n".join(f"{self.path}: {line}" for line in str(error).split("\n"))) from None
+        except OSError as error:
+            raise UserError(f"{self.path}: {error.strerror}") from None
