@@ -6,7 +6,6 @@ features `shape` (C, H, W) and `data` (uint8 in that order).
 """
 
 import contextlib
-import fcntl
 import glob
 import os
 import secrets
@@ -15,14 +14,16 @@ import sys
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.util import format_time
 
+from .tfrecord_writer import TFRecordFileWriter
+
 _RECORD_OVERHEAD = 60  # bytes of framing and of the Example, roughly
+_CHUNK = 4 << 20  # bytes of images written at once
 _PROGRESS_SECONDS = 0.2
 
 
@@ -50,7 +51,8 @@ class TFRecordExporter:
         self.cur_images = 0
         self.shape: tuple[int, int, int] | None = None
         self._labels: np.ndarray | None = None
-        self._writers: list[Any] = []
+        self._writers: list[TFRecordFileWriter] = []  # from the full resolution down
+        self._waiting: list[np.ndarray] = []  # images to be written at once
         self._temporary: str | None = None
         self._lock: int | None = None
         self._started = self._reported = 0.0
@@ -75,13 +77,10 @@ class TFRecordExporter:
                 f"got {img.dtype} {_by(img.shape)}"
             )
         self._report()
-        level = img.astype(np.float32)
-        for lod, writer in enumerate(self._writers):
-            if lod:
-                level = (level[:, 0::2, 0::2] + level[:, 0::2, 1::2] + level[:, 1::2, 0::2] + level[:, 1::2, 1::2]) / 4
-            with self._write_errors():
-                writer.write(_example(np.rint(level).clip(0, 255).astype(np.uint8)))
+        self._waiting.append(img)
         self.cur_images += 1
+        if len(self._waiting) * img.size >= _CHUNK:
+            self._write_waiting()
 
     def add_labels(self, labels: np.ndarray) -> None:
         """Gives all images their labels, `[N, label_size]` or `[N]`, in the order in which the images were added."""
@@ -93,32 +92,30 @@ class TFRecordExporter:
 
     def close(self) -> None:
         """Finishes the files and gives the folder its name. Raises UserError if images are missing."""
-        if self.cur_images != self.expected_images:
-            self.abort()
-            raise UserError(f"{self.tfrecord_dir}: expected {self.expected_images} images, got {self.cur_images}")
-        if self.print_progress:
-            print(f"{'Flushing data...':<40s}\r", end="", flush=True)
         try:
-            with self._write_errors():
-                self._finish_files()
+            if self.cur_images != self.expected_images:
+                raise UserError(f"{self.tfrecord_dir}: expected {self.expected_images} images, got {self.cur_images}")
+            if self.print_progress:
+                print(f"{'Flushing data...':<40s}\r", end="", flush=True)
+            self._finish_files()
             self._publish()
-        except BaseException:
+        finally:
             self.abort()
-            raise
-        self._unlock()
         if self.print_progress:
             print(f"{'':<40s}\r", end="")
             print(f"Added {self.cur_images} images.")
 
     def abort(self) -> None:
-        """Removes what was written."""
-        writers, self._writers = self._writers, []
-        for writer in writers:
-            with contextlib.suppress(Exception):
-                writer.close()
+        """Removes what was written, unless it has its name by now."""
+        for writer in self._writers:
+            with contextlib.suppress(OSError):
+                writer.close(sync=False)
+        self._writers, self._waiting = [], []
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
-        self._unlock()
+        if self._lock is not None:
+            os.close(self._lock)
+        self._temporary = self._lock = None
 
     def __enter__(self) -> "TFRecordExporter":
         return self
@@ -146,20 +143,24 @@ class TFRecordExporter:
         os.makedirs(parent, exist_ok=True)
         self._temporary = os.path.join(parent, f".{name}.{secrets.token_hex(4)}.tmp")
         os.mkdir(self._temporary)
-        self._lock = os.open(self._temporary, os.O_RDONLY)
-        with contextlib.suppress(OSError):  # a file system without locks: leftovers stay
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-        from dnnlib.command_line import import_tensorflow_quietly
-
-        import_tensorflow_quietly()
-        import tensorflow as tf
-
+        self._lock = _lock_folder(self._temporary)
         with self._write_errors():
-            for level in range(int(np.log2(img.shape[1])), 1, -1):
+            for level in range(img.shape[1].bit_length() - 1, 1, -1):
                 path = os.path.join(self._temporary, f"{name}-r{level:02d}.tfrecords")
-                self._writers.append(tf.io.TFRecordWriter(path))
+                self._writers.append(TFRecordFileWriter(path, (img.shape[0], 1 << level, 1 << level)))
         self._started = time.time()
+
+    def _write_waiting(self) -> None:
+        if not self._waiting:
+            return
+        level = np.stack(self._waiting).astype(np.float32)  # [N, C, H, W]
+        self._waiting = []
+        for lod, writer in enumerate(self._writers):
+            if lod:
+                rows = level[:, :, 0::2] + level[:, :, 1::2]
+                level = (rows[:, :, :, 0::2] + rows[:, :, :, 1::2]) / 4
+            with self._write_errors():
+                writer.write(np.rint(level).clip(0, 255).astype(np.uint8))
 
     def _report(self) -> None:
         now = time.time()
@@ -173,46 +174,36 @@ class TFRecordExporter:
         print(f"{text}\r", end="", flush=True)
 
     def _finish_files(self) -> None:
-        while self._writers:
-            self._writers.pop().close()
-        if self._labels is not None:
-            name = os.path.basename(self.tfrecord_dir)
-            with open(os.path.join(self._temporary, f"{name}-rxx.labels"), "wb") as file:
-                np.save(file, self._labels)
-        for entry in os.scandir(self._temporary):
-            with open(entry.path, "rb") as file:
-                os.fsync(file.fileno())
+        self._write_waiting()
+        with self._write_errors():
+            while self._writers:
+                self._writers.pop().close()
+            if self._labels is not None:
+                name = os.path.basename(self.tfrecord_dir)
+                with open(os.path.join(self._temporary, f"{name}-rxx.labels"), "wb") as file:
+                    np.save(file, self._labels)
+                    file.flush()
+                    os.fsync(file.fileno())
 
     def _publish(self) -> None:
         check_target(self.tfrecord_dir, self.force)  # again: others may have written meanwhile
         old = None
-        if os.path.isdir(self.tfrecord_dir) and os.listdir(self.tfrecord_dir):
-            parent, name = os.path.split(self.tfrecord_dir)
-            old = os.path.join(parent, f".{name}.{secrets.token_hex(4)}.tmp")
+        if os.path.isdir(self.tfrecord_dir):
+            old = f"{self._temporary.removesuffix('.tmp')}.old"
             os.rename(self.tfrecord_dir, old)
         os.rename(self._temporary, self.tfrecord_dir)
         self._temporary = None
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
 
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
     @contextlib.contextmanager
     def _write_errors(self) -> Iterator[None]:
-        """TensorFlow's errors of writing, said plainly."""
         try:
             yield
-        except Exception as error:
-            if isinstance(error, UserError) or not isinstance(error, OSError) and not hasattr(error, "error_code"):
-                raise
-            message = getattr(error, "message", None) or str(error)
-            free = shutil.disk_usage(self._temporary).free
+        except OSError as error:
+            free = format_size(shutil.disk_usage(self._temporary).free)
             raise UserError(
-                f"{self.tfrecord_dir}: writing failed after {self.cur_images} images: {message.rsplit('; ')[-1]} "
-                f"({format_size(free)} free on the disk). Nothing was kept."
+                f"{self.tfrecord_dir}: writing failed: {error.strerror} ({free} free on the disk). Nothing was kept."
             ) from None
 
 
@@ -286,28 +277,30 @@ def remove_leftovers(tfrecord_dir: str) -> None:
     """Removes the temporary folders of runs into the same place that were killed."""
     parent, name = os.path.split(tfrecord_dir)
     for path in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}.????????.tmp")):
-        with contextlib.suppress(OSError):
-            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its writer lives
-                print(f"Removing what an interrupted run left: {path}", file=sys.stderr)
-                shutil.rmtree(path)
-            finally:
-                os.close(folder)
+        lock = _lock_folder(path)
+        if lock is not None:  # its writer lives no more
+            print(f"Removing what an interrupted run left: {path}", file=sys.stderr)
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock_folder(path: str) -> int | None:
+    """A descriptor that locks a folder as long as it is open; None if another process has it or there are no locks."""
+    try:
+        import fcntl
+
+        descriptor = os.open(path, os.O_RDONLY)
+    except (ImportError, OSError):  # Windows
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 # ----------------------------------------------------------------------------
-
-
-def _example(img: np.ndarray) -> bytes:
-    """A record: uint8 `[C, H, W]` as a tf.train.Example, its features sorted by name."""
-    import tensorflow as tf
-
-    feature = {
-        "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=img.shape)),
-        "data": tf.train.Feature(bytes_list=tf.train.BytesList(value=[img.tobytes()])),
-    }
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
 
 
 def format_size(num_bytes: float) -> str:
