@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from dnnlib.tflib import random_stream
+from dnnlib.tflib import random_stream, replicas
 from dnnlib.tflib.scope import Scoped, random_normal
 from dnnlib.tflib.tfutil import lerp
 
@@ -124,8 +124,11 @@ class Generator(NetworkModel):
     def _update_average(self, dlatents: tf.Tensor, beta: Any) -> None:
         if beta is None or (not tf.is_tensor(beta) and beta == 1):
             return
+        average = tf.convert_to_tensor(self.dlatent_avg)
         batch_avg = tf.reduce_mean(tf.cast(dlatents[:, 0], tf.float32), axis=0)  # [dlatent_size]
-        self.dlatent_avg.assign(lerp(batch_avg, tf.convert_to_tensor(self.dlatent_avg), beta))
+        for of_replica in replicas.gather(batch_avg):  # one after the other, as one device does it in rounds
+            average = lerp(of_replica, average, beta)
+        self.dlatent_avg.assign(average)
 
     def _mix_styles(self, dlatents: tf.Tensor, latents: tf.Tensor, labels: Any, prob: Any) -> tf.Tensor:
         """Style mixing regularization (StyleGAN, section 3.1): layers from a random one on take a second latent."""

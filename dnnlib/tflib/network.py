@@ -227,12 +227,17 @@ class Network:
         tensors or variables.
         """
 
+        def move(variable: Any, new: Any, name: str) -> None:
+            weight = beta if name in self.trainables else beta_nontrainable
+            old, new = tf.convert_to_tensor(variable), tf.convert_to_tensor(new)
+            variable.assign(lerp(new, old, tf.cast(weight, old.dtype)))
+
         def update() -> None:
+            # On each device with its own copies, where there are several.
+            devices = tf.distribute.get_strategy().extended
             for name, variable in self.vars.items():
                 if name in src_net.vars:
-                    old, new = tf.convert_to_tensor(variable), tf.convert_to_tensor(src_net.vars[name])
-                    weight = beta if name in self.trainables else beta_nontrainable
-                    variable.assign(lerp(new, old, tf.cast(weight, old.dtype)))
+                    devices.update(variable, functools.partial(move, name=name), args=(src_net.vars[name],))
 
         return update
 

@@ -68,7 +68,13 @@ class GivenVariables:
         value = self.values[path]
         if not isinstance(value, (np.ndarray, np.generic)):
             return value
-        return layer.add_weight(name=name, shape=shape, initializer=_constant(value), trainable=trainable)
+        return layer.add_weight(
+            name=name,
+            shape=shape,
+            initializer=_constant(value),
+            trainable=trainable,
+            aggregation=_aggregation(trainable),
+        )
 
 
 class ShapesOnly:
@@ -106,6 +112,13 @@ def check_variables(
         problems += [f"{path}: not part of the network" for path in given if path not in shapes]
     if problems:
         raise VariableMismatchError(f"{origin}: variables do not fit the network:\n  " + "\n  ".join(problems))
+
+
+def _aggregation(trainable: bool) -> Any:
+    """How replicas of `tf.distribute` assign: running averages and `lod` get the same value from all of them."""
+    if trainable:
+        return "none" if KERAS_3 else tf.VariableAggregation.NONE
+    return "only_first_replica" if KERAS_3 else tf.VariableAggregation.ONLY_FIRST_REPLICA
 
 
 def _constant(value: np.ndarray) -> Callable[..., tf.Tensor]:
@@ -195,7 +208,13 @@ class Scoped(tf.keras.layers.Layer):
         source = _source.get()
         with contextlib.nullcontext() if KERAS_3 else _keras_scope(self.name):
             if source is None:
-                variable = self.add_weight(name=name, shape=shape, initializer=initializer, trainable=trainable)
+                variable = self.add_weight(
+                    name=name,
+                    shape=shape,
+                    initializer=initializer,
+                    trainable=trainable,
+                    aggregation=_aggregation(trainable),
+                )
             else:
                 variable = source.provide(self, path, name, shape, trainable)
         return self._add_member(name, variable)

@@ -1,0 +1,95 @@
+"""Averages of whatever the code wants to report, between one report and the next.
+
+`autosummary("Loss/scores/real", scores)` anywhere in a computation counts the numbers in, and returns them unchanged.
+Outside of graphs they are added up at once. Inside a `tf.function` the caller opens `collected()` and returns what it
+gathered, and gives the results to `add`: a graph has no place for side effects that a resumed run could repeat.
+"""
+
+import contextlib
+import contextvars
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+_collector: contextvars.ContextVar[dict[str, tf.Tensor] | None] = contextvars.ContextVar("collector", default=None)
+_moments: "OrderedDict[str, Any]" = OrderedDict()  # name -> [count, sum, sum of squares]
+
+
+def autosummary(name: str, value: Any, passthru: Any = None, condition: Any = True) -> Any:
+    """Counts all finite elements of `value` into the average reported as `name`.
+
+    Args:
+        name: tag, such as 'Loss/scores/real'.
+        value: tensor, array or number.
+        passthru: what to return in place of `value`.
+        condition: count only where true.
+    """
+    x = tf.stop_gradient(tf.reshape(tf.cast(value, tf.float32), [-1]))
+    usable = tf.logical_and(tf.math.is_finite(x), condition)
+    x = tf.where(usable, x, 0.0)
+    moments = tf.stack([tf.reduce_sum(tf.cast(usable, tf.float32)), tf.reduce_sum(x), tf.reduce_sum(x * x)])  # [3]
+    collector = _collector.get()
+    if collector is not None:
+        collector[name] = collector[name] + moments if name in collector else moments
+    elif tf.executing_eagerly():
+        add({name: moments})
+    else:
+        tf.numpy_function(lambda values: add({name: values}), [moments], [])
+    return value if passthru is None else passthru
+
+
+@contextlib.contextmanager
+def collected() -> Iterator[dict[str, tf.Tensor]]:
+    """Inside, `autosummary` adds to the dict that this context gives: name -> moments `[3]`."""
+    collector: dict[str, tf.Tensor] = {}
+    token = _collector.set(collector)
+    try:
+        yield collector
+    finally:
+        _collector.reset(token)
+
+
+def add(moments: Mapping[str, Any]) -> None:
+    """Counts in what `collected` gathered, tensors or arrays: count, sum, sum of squares."""
+    for name, value in moments.items():
+        value = tf.cast(value, tf.float64)
+        _moments[name] = _moments[name] + value if name in _moments else value
+
+
+def moments() -> dict[str, np.ndarray]:
+    """What has been counted since the last report, float64 `[3]` each: for a training state."""
+    return {name: np.asarray(value) for name, value in _moments.items()}
+
+
+def restore(values: Mapping[str, np.ndarray]) -> None:
+    """Goes back to what `moments` returned."""
+    _moments.clear()
+    add(values)
+
+
+def averages() -> dict[str, float]:
+    """The averages since the last report, of everything that has been counted."""
+    return {name: float(total / count) for name, (count, total, _squares) in moments().items() if count > 0}
+
+
+def save_summaries(file_writer: Any, global_step: int | None = None) -> dict[str, float]:
+    """Writes all averages as scalars to a TensorBoard event file, starts over, and returns them.
+
+    file_writer: a `tensorboard.summary.writer.event_file_writer.EventFileWriter`, or None.
+    """
+    result = averages()
+    _moments.clear()
+    if file_writer is not None and result:
+        import time
+
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+
+        values = [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in result.items()]
+        event = event_pb2.Event(wall_time=time.time(), summary=summary_pb2.Summary(value=values))
+        event.step = int(global_step or 0)
+        file_writer.add_event(event)
+        file_writer.flush()
+    return result

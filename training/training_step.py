@@ -1,0 +1,316 @@
+"""One iteration of training: the losses' gradients, lazily evaluated regularizers, and the moving average.
+
+The same code runs on one device and on many. A minibatch is cut into pieces that one device computes at once; the
+pieces are numbered, and replicas take them in turn, round by round. Random numbers belong to the piece and what is
+averaged over pieces (W, path lengths) takes them in order, so that the division does not change the result.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib import util
+from dnnlib.tflib import Network, autosummary, random_stream, replicas
+from dnnlib.tflib.optimizer import Optimizer
+
+from . import loss as losses
+from .real_images import process_reals
+
+PHASES = ("TrainG", "RegG", "TrainD", "RegD")
+
+
+@dataclass
+class Piece:
+    """What one device computes at once.
+
+    seed: of its random numbers; reals_seed: of the mirroring of its real images; reals, labels: only for
+    discriminators, uint8 `[N, C, H, W]` and float32 `[N, L]`.
+    """
+
+    seed: np.ndarray
+    reals_seed: np.ndarray
+    reals: Any
+    labels: Any
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A loss or a regularizer, and whom it trains."""
+
+    name: str
+    net: Network
+    optimizer: Optimizer
+    compute: Callable[..., tf.Tensor | None]  # (piece's stream, reals, labels, size) -> value per sample
+
+
+class TrainingStep:
+    """The computations of training. Create it inside the strategy's scope.
+
+    Args:
+        G, D, Gs: the networks.
+        training_set: gives random labels and the range of its images.
+        G_loss_args, D_loss_args: `func_name` and arguments of the losses.
+        G_opt_args, D_opt_args: `beta1`, `beta2`, `epsilon`.
+        lazy_regularization: evaluate regularizers on their own, every `G_reg_interval` and `D_reg_interval` iterations.
+        mirror_augment, drange_net: see `process_reals`.
+        growing: whether the level of detail changes.
+        make_stream: random numbers for a seed.
+    """
+
+    def __init__(
+        self,
+        G: Network,
+        D: Network,
+        Gs: Network,
+        training_set: Any,
+        *,
+        G_loss_args: dict[str, Any],
+        D_loss_args: dict[str, Any],
+        G_opt_args: dict[str, Any],
+        D_opt_args: dict[str, Any],
+        lazy_regularization: bool = True,
+        G_reg_interval: int = 4,
+        D_reg_interval: int = 16,
+        mirror_augment: bool = False,
+        drange_net: tuple[float, float] = (-1, 1),
+        growing: bool = False,
+        make_stream: Callable[[Any], random_stream.Stream] = random_stream.StatelessStream,
+    ):
+        self.G, self.D, self.Gs = G, D, Gs
+        self.training_set = training_set
+        self.lazy = lazy_regularization
+        self.intervals = {"RegG": G_reg_interval, "RegD": D_reg_interval}
+        self.mirror_augment = mirror_augment
+        self.drange_net = drange_net
+        self.growing = growing
+        self.make_stream = make_stream
+        self.strategy = tf.distribute.get_strategy()
+        self.num_replicas = self.strategy.num_replicas_in_sync
+        self.lod = tf.Variable(0.0, trainable=False, name="lod", aggregation=_FIRST)
+        self.pl_mean = tf.Variable(0.0, trainable=False, name="pl_mean", aggregation=_FIRST)
+        self.Gs_beta = tf.Variable(0.0, trainable=False, name="Gs_beta", aggregation=_FIRST)
+        self.lrate_ratios = {"G": 1.0, "D": 1.0}
+        self.optimizers = {
+            "G": self._optimizer("G", G, dict(G_opt_args), G_reg_interval),
+            "D": self._optimizer("D", D, dict(D_opt_args), D_reg_interval),
+        }
+        self.phases = {}
+        for name in PHASES if lazy_regularization else ("TrainG", "TrainD"):
+            net, args = (G, G_loss_args) if name.endswith("G") else (D, D_loss_args)
+            compute = functools.partial(self._value, name, dict(args))
+            self.phases[name] = Phase(name, net, self.optimizers[name[-1]], compute)
+        self._sums: dict[str, list[tf.Variable]] = {}  # of gradients, over the rounds of an iteration
+        self._functions: dict[Any, Callable] = {}
+        self._average = Gs.setup_as_moving_average_of(G, beta=self.Gs_beta)
+
+    def _optimizer(self, name: str, net: Network, kwargs: dict[str, Any], interval: int) -> Optimizer:
+        if self.lazy:  # so that n + 1 updates have the effect of n without a regularizer of their own (section 3.1)
+            ratio = interval / (interval + 1)
+            self.lrate_ratios[name] = ratio
+            kwargs |= {beta: kwargs[beta] ** ratio for beta in ("beta1", "beta2") if beta in kwargs}
+        return Optimizer(f"Train{name}", net.trainables, **kwargs)
+
+    def variables(self) -> dict[str, Any]:
+        """Everything that must survive a restart, by name."""
+        result = {"pl_mean": self.pl_mean}
+        for label, net in (("G", self.G), ("D", self.D), ("Gs", self.Gs)):
+            result |= {f"{label}/{key}": var for key, var in net.vars.items()}
+        for label, optimizer in self.optimizers.items():
+            result |= {f"{label}_opt/{key}": var for key, var in optimizer.variables().items()}
+        return result
+
+    def reset_optimizers(self) -> None:
+        """Forgets the moments of both optimizers."""
+        for optimizer in self.optimizers.values():
+            optimizer.reset_optimizer_state()
+
+    def set_lod(self, lod: float) -> None:
+        """Sets the level of detail of the networks being trained."""
+        self.lod.assign(lod)
+        for net in (self.G, self.D):
+            for name, variable in net.vars.items():
+                if name.split("/")[-1] == "lod":
+                    variable.assign(lod)
+
+    def due(self, iteration: int) -> list[str]:
+        """The phases of an iteration, in order."""
+        return [name for name in self.phases if iteration % self.intervals.get(name, 1) == 0]
+
+    def update_average(self, beta: float) -> None:
+        """Moves Gs towards G; `beta` is the weight of its old values."""
+        self.Gs_beta.assign(beta)
+        self._function("average", lambda: self._average)()
+
+    # ------------------------------------------------------------------------
+    # A phase.
+
+    def run(self, name: str, pieces: Sequence[Piece], learning_rate: float) -> "PhaseResult | None":
+        """Computes one phase of an iteration and updates its network.
+
+        pieces: those of this worker's replicas, round by round. None is returned if the loss has no regularizer.
+        """
+        phase = self.phases.get(name)
+        if phase is None:
+            return None
+        lrate = tf.constant(learning_rate * self.lrate_ratios[name[-1]], tf.float32)
+        local = max(self.num_replicas // _num_workers(), 1)
+        rounds = [self._distribute(pieces[i : i + local]) for i in range(0, len(pieces), local)]
+        if len(rounds) == 1:
+            step = self._function((name, 1), lambda: functools.partial(self._gradients_and_update, phase))
+            stats, finite = step(*rounds[0], lrate)
+        else:
+            self._make_sums(name[-1], phase.optimizer)
+            add = self._function((name, "add"), lambda: functools.partial(self._add_gradients, phase, len(rounds)))
+            stats = None
+            for args in rounds:
+                of_round = add(*args)
+                stats = of_round if stats is None else {key: stats[key] + of_round[key] for key in stats}
+            finite = self._function((name, "update"), lambda: functools.partial(self._update, phase))(lrate)
+        if name not in self.phases:  # found out while the function was traced
+            return None
+        return PhaseResult(name, float(lrate), {key: self._local(value) for key, value in stats.items()}, finite)
+
+    def _value(self, name: str, args: dict, stream: Any, reals: Any, labels: Any, size: int) -> tf.Tensor | None:
+        """The loss, the regularizer times its interval, or the sum of both: one number per sample."""
+        func = util.get_obj_by_name(args["func_name"])
+        kwargs = {key: value for key, value in args.items() if key != "func_name"}
+        known = inspect.signature(func).parameters
+        which = "G" if name.endswith("G") else "D"
+        kwargs |= {"G": self.G, "D": self.D, "opt": self.optimizers[which], "training_set": self.training_set}
+        if "pl_mean" in known:
+            kwargs["pl_mean"] = self.pl_mean
+        parts = "both" if not self.lazy else "reg" if name.startswith("Reg") else "loss"
+        if "parts" in known:  # functions with the official signature compute both
+            kwargs["parts"] = parts
+        if which == "D":
+            kwargs |= {"reals": reals, "labels": labels}
+        with random_stream.using(stream):
+            loss, reg = func(minibatch_size=size, **kwargs)
+        if parts == "reg":
+            return None if reg is None else tf.reshape(reg, [-1]) * self.intervals[name]
+        loss = tf.reshape(loss, [-1])  # [N]
+        return loss if parts == "loss" or reg is None else loss + tf.reshape(reg, [-1])
+
+    def _gradients(
+        self, phase: Phase, rounds: int, seeds: Any, reals_seeds: Any, reals: Any, labels: Any
+    ) -> tuple[list[tf.Tensor] | None, dict[str, tf.Tensor]]:
+        """This replica's share of the gradients, and its statistics."""
+        size = reals.shape[0]
+        reals = self._process(reals_seeds, reals) if phase.name.endswith("D") else None
+        variables = list(phase.optimizer.trainables.values())
+        with autosummary.collected() as stats, tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            value = phase.compute(self.make_stream(seeds), reals, labels, size)
+            if value is None:
+                return None, {}
+            mean = tf.reduce_mean(value) * (1 / (self.num_replicas * rounds))
+        gradients = tape.gradient(mean, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        summed = replicas.sum_over(list(stats.values()))
+        return gradients, dict(zip(stats, summed, strict=True))
+
+    def _process(self, seeds: Any, reals: tf.Tensor) -> tf.Tensor:
+        lod = tf.convert_to_tensor(self.lod) if self.growing else 0
+        with random_stream.using(self.make_stream(seeds)):
+            drange_data = self.training_set.dynamic_range
+            reals, _ = process_reals(reals, None, lod, self.mirror_augment, drange_data, self.drange_net)
+        return tf.ensure_shape(reals, [None, *self.D.input_shape[1:]])
+
+    def _gradients_and_update(self, phase: Phase, seeds: Any, reals_seeds: Any, reals: Any, labels: Any, lrate: Any):
+        def of_replica(seeds: Any, reals_seeds: Any, reals: Any, labels: Any):
+            gradients, stats = self._gradients(phase, 1, seeds, reals_seeds, reals, labels)
+            if gradients is None:
+                self.phases.pop(phase.name, None)
+                return {}, tf.constant(True)
+            return stats, phase.optimizer.apply(gradients, lrate)
+
+        return self._run(of_replica, seeds, reals_seeds, reals, labels)
+
+    def _add_gradients(self, phase: Phase, rounds: int, seeds: Any, reals_seeds: Any, reals: Any, labels: Any):
+        def of_replica(seeds: Any, reals_seeds: Any, reals: Any, labels: Any):
+            gradients, stats = self._gradients(phase, rounds, seeds, reals_seeds, reals, labels)
+            if gradients is None:
+                self.phases.pop(phase.name, None)
+                return {}
+            for total, gradient in zip(self._sums[phase.name[-1]], gradients, strict=True):
+                tf.raw_ops.AssignAddVariableOp(resource=total.handle, value=gradient)
+            return stats
+
+        return self._run(of_replica, seeds, reals_seeds, reals, labels)
+
+    def _update(self, phase: Phase, lrate: Any):
+        def of_replica():
+            totals = self._sums[phase.name[-1]]
+            gradients = [tf.raw_ops.ReadVariableOp(resource=total.handle, dtype=tf.float32) for total in totals]
+            if phase.name not in self.phases:
+                return tf.constant(True)
+            finite = phase.optimizer.apply(gradients, lrate)
+            with tf.control_dependencies([finite]):
+                for total, gradient in zip(totals, gradients, strict=True):
+                    tf.raw_ops.AssignVariableOp(resource=total.handle, value=tf.zeros_like(gradient))
+            return finite
+
+        return self._run(of_replica)
+
+    # ------------------------------------------------------------------------
+    # Devices.
+
+    def _run(self, of_replica: Callable, *args: Any) -> Any:
+        return of_replica(*args) if self.num_replicas == 1 else self.strategy.run(of_replica, args)
+
+    def _function(self, key: Any, make: Callable[[], Callable]) -> Callable:
+        if key not in self._functions:
+            self._functions[key] = tf.function(make(), autograph=False)
+        return self._functions[key]
+
+    def _distribute(self, pieces: Sequence[Piece]) -> tuple[Any, Any, Any, Any]:
+        """One piece for each replica of this worker."""
+        fields = [(piece.seed, piece.reals_seed, piece.reals, piece.labels) for piece in pieces]
+        if self.num_replicas == 1:
+            return tuple(map(tf.convert_to_tensor, fields[0]))
+        counter = iter(fields)
+        values = [next(counter) for _ in range(len(fields))]
+        local = len(values)
+        return tuple(
+            self.strategy.experimental_distribute_values_from_function(
+                lambda ctx, k=k: tf.convert_to_tensor(values[ctx.replica_id_in_sync_group % local][k])
+            )
+            for k in range(4)
+        )
+
+    def _local(self, value: Any) -> tf.Tensor:
+        return self.strategy.experimental_local_results(value)[0]
+
+    def _make_sums(self, which: str, optimizer: Optimizer) -> None:
+        if which not in self._sums:
+            with self.strategy.scope():
+                self._sums[which] = [
+                    tf.Variable(tf.zeros(var.shape), trainable=False) for var in optimizer.trainables.values()
+                ]
+
+
+@dataclass
+class PhaseResult:
+    """What a phase tells: the learning rate, statistics for `autosummary.add`, and whether the update was made."""
+
+    name: str
+    learning_rate: float
+    stats: dict[str, tf.Tensor]
+    finite: Any
+
+
+_FIRST = tf.VariableAggregation.ONLY_FIRST_REPLICA
+
+
+def _num_workers() -> int:
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    spec = resolver.cluster_spec().as_dict() if resolver is not None else {}
+    return max(sum(len(spec.get(job, ())) for job in ("chief", "worker")), 1)
+
+
+__all__ = ["PHASES", "Phase", "PhaseResult", "Piece", "TrainingStep", "losses"]
