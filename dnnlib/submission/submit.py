@@ -1,7 +1,7 @@
 """Submitting a function as a run with a numbered folder of its own, as the official scripts do.
 
 A run folder holds log.txt (everything printed), run.txt (start and end), submit_config.txt and .pkl (what was run with
-which arguments), and in the end _finished.txt.
+which arguments), and in the end _finished.txt. `resume_run` goes on in such a folder.
 """
 
 import contextlib
@@ -15,8 +15,14 @@ import pprint
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from enum import Enum
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from .. import util
 from ..atomic import atomic_write
@@ -200,6 +206,37 @@ def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwarg
     return target.submit(submit_config, host_run_dir)
 
 
+def resume_run(run_dir: str, run_func_name: str, num_gpus: int = 1, **run_func_kwargs: Any) -> Any:
+    """Runs a function in the folder of an earlier run: log.txt is continued, _finished.txt removed until it ends.
+
+    Args:
+        run_dir: the folder. Nothing in it is unpickled; number and description are read off its name.
+        run_func_name: dotted name of the function.
+        num_gpus: as in `SubmitConfig`.
+        run_func_kwargs: arguments of the function.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        UserError: there is no such folder, or a run is in progress in it.
+    """
+    if not os.path.isdir(run_dir):
+        raise UserError(f"{run_dir}: no such run folder")
+    submit_config = SubmitConfig()
+    submit_config.run_dir_root, submit_config.run_name = os.path.split(os.path.abspath(run_dir))
+    match = re.fullmatch(r"(\d+)-(.*)", submit_config.run_name)
+    submit_config.run_id, submit_config.run_desc = (int(match[1]), match[2]) if match else (0, submit_config.run_name)
+    submit_config.num_gpus = num_gpus
+    submit_config.user_name = get_user_name()
+    submit_config.task_name = f"{submit_config.user_name}-{submit_config.run_name}"
+    submit_config.run_func_name = run_func_name
+    submit_config.run_func_kwargs = run_func_kwargs
+    submit_config.run_dir = run_dir
+    print(f"Local submit - goes on in run_dir: {run_dir}")
+    return run_wrapper(submit_config, resumes=True)
+
+
 def _write_files(submit_config: SubmitConfig, run_dir: str) -> None:
     text = io.StringIO()
     pprint.pprint(dict(submit_config), stream=text, indent=4, width=200, compact=False)
@@ -209,14 +246,41 @@ def _write_files(submit_config: SubmitConfig, run_dir: str) -> None:
         pickle.dump(submit_config, file)
 
 
-def run_wrapper(submit_config: SubmitConfig) -> Any:
+def run_wrapper(submit_config: SubmitConfig, resumes: bool = False) -> Any:
     """Runs the function of a run, with its log file and start and end times.
 
-    A run that ends by a user's mistake before it has any results leaves no folder.
+    A run that ends by a user's mistake before it has any results leaves no folder. One that resumes adds to log.txt.
     """
+    log = os.path.join(submit_config.run_dir, "log.txt")
+    with _only_run_in(log):
+        finished = os.path.join(submit_config.run_dir, "_finished.txt")
+        _remove(finished)
+        result = _run(submit_config, util.Logger(file_name=log, file_mode="a", should_flush=True), resumes)
+        with open(finished, "w", encoding="utf-8"):
+            pass
+    return result
+
+
+@contextlib.contextmanager
+def _only_run_in(log: str) -> Iterator[None]:
+    """Locks the log file, so that nobody goes on with a run that is in progress. The lock ends with the process."""
+    file = os.open(log, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{os.path.dirname(log)}: a run is in progress in this folder") from None
+            except OSError:  # file systems without locks
+                pass
+        yield
+    finally:
+        os.close(file)
+
+
+def _run(submit_config: SubmitConfig, logger: util.Logger, resumes: bool) -> Any:
     import dnnlib
 
-    logger = util.Logger(file_name=os.path.join(submit_config.run_dir, "log.txt"), file_mode="w", should_flush=True)
     dnnlib.submit_config = submit_config
     failed_without_results = False
     try:
@@ -227,13 +291,12 @@ def run_wrapper(submit_config: SubmitConfig) -> Any:
         with context:
             result = util.call_func_by_name(func_name=name, **submit_config.run_func_kwargs)
         print(f"dnnlib: Finished {name}() in {util.format_time(time.time() - start_time)}.")
-        with open(os.path.join(submit_config.run_dir, "_finished.txt"), "w", encoding="utf-8"):
-            pass
         return result
     except BaseException as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         logger.write_to_file(f"dnnlib: {submit_config.run_func_name}() failed: {reason}\n")
-        failed_without_results = isinstance(error, (UserError, OSError)) and _holds_no_results(submit_config.run_dir)
+        expected = isinstance(error, (UserError, OSError))
+        failed_without_results = expected and not resumes and _holds_no_results(submit_config.run_dir)
         raise
     finally:
         dnnlib.submit_config = None

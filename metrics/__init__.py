@@ -1,0 +1,1 @@
+"""Metrics of networks, computed at snapshots of a training."""

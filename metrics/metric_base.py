@@ -1,0 +1,236 @@
+"""What all metrics have in common, and groups of metrics that run at the snapshots of a training.
+
+A metric is a subclass of `MetricBase` whose `_evaluate` calls `_report_result`. Its module is imported when a group
+that has it is made; one that is missing, or fails, is reported and leaves the others alone.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import dnnlib
+from dnnlib.errors import UserError
+from dnnlib.util import EasyDict, call_func_by_name, format_time
+from training.options_files import load_training_options
+
+_NAME_WIDTH = 29  # of a network's name in result lines
+_PROGRESS_SECONDS = 15.0
+
+
+class Result(NamedTuple):
+    """One number of a metric."""
+
+    value: float
+    suffix: str  # what follows the metric's name, e.g. '_precision'
+    fmt: str  # for the result line, e.g. '%-10.4f'
+
+
+class MetricBase:
+    """A metric of a network pickle. Subclasses implement `_evaluate`."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self._reset()
+
+    def close(self) -> None:
+        """Forgets the network, the data set and the results."""
+        self._reset()
+
+    def _reset(
+        self,
+        network_pkl: str | None = None,
+        run_dir: str | None = None,
+        data_dir: str | None = None,
+        dataset_args: Mapping[str, Any] | None = None,
+        mirror_augment: bool | None = None,
+    ) -> None:
+        self._network_pkl = network_pkl
+        self._data_dir = data_dir
+        self._dataset_args = EasyDict(dataset_args or {})
+        self._mirror_augment = bool(mirror_augment)
+        self._dataset_obj: Any = None
+        self._results: list[Result] = []
+        self._eval_time = 0.0
+        self._last_progress = time.time()
+        if run_dir is not None and (dataset_args is None or mirror_augment is None):
+            options = load_training_options(run_dir)[1]
+            self._data_dir = options.data_dir if data_dir is None else data_dir
+            if dataset_args is None:
+                self._dataset_args = EasyDict(options.dataset_args)
+            if mirror_augment is None:
+                self._mirror_augment = bool(options.get("mirror_augment"))
+        if self._dataset_args:
+            self._dataset_args.shuffle_mb = 0  # metrics see the images in their order
+
+    def run(
+        self,
+        network_pkl: str | None,
+        run_dir: str | None = None,
+        data_dir: str | None = None,
+        dataset_args: Mapping[str, Any] | None = None,
+        mirror_augment: bool | None = None,
+        num_gpus: int = 1,
+        tf_config: Mapping[str, Any] | None = None,
+        log_results: bool = True,
+        Gs_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Computes the metric.
+
+        Args:
+            network_pkl: path, URL or official name; None for a metric of the data set alone.
+            run_dir: folder of the training: the data set is that of its training_options.json, unless given here;
+                results are added to `metric-<name>.txt` in it.
+            data_dir: root folder of data sets.
+            dataset_args: arguments of `training.dataset.load_dataset`.
+            mirror_augment: whether the training mirrors its images.
+            num_gpus: devices to use.
+            tf_config: accepted for official callers; there are no sessions.
+            log_results: print the result line, and add it to the file in run_dir.
+            Gs_kwargs: arguments of the generator. None: `is_validation=True`, which truncates nothing.
+
+        Raises:
+            UserError: the network or the data set cannot be read. Metrics raise other things, too.
+        """
+        self._reset(network_pkl, run_dir, data_dir, dataset_args, mirror_augment)
+        start = time.time()
+        Gs = None
+        if network_pkl is not None:
+            from training import misc
+
+            networks = misc.load_pkl(network_pkl)
+            Gs = networks[-1] if isinstance(networks, (tuple, list)) else networks
+        self._evaluate(Gs, Gs_kwargs=dict(Gs_kwargs or {"is_validation": True}), num_gpus=num_gpus)
+        self._eval_time = time.time() - start
+        if log_results:
+            line = self.get_result_str().strip()
+            print(line)
+            if run_dir is not None:
+                with open(os.path.join(run_dir, f"metric-{self.name}.txt"), "a", encoding="utf-8") as file:
+                    file.write(line + "\n")
+
+    def get_result_str(self) -> str:
+        """The result line: the network's name, the time that it took, names and values."""
+        name = "None" if self._network_pkl is None else os.path.splitext(os.path.basename(self._network_pkl))[0]
+        if len(name) > _NAME_WIDTH:
+            name = "..." + name[3 - _NAME_WIDTH :]
+        line = f"{name:<30} time {format_time(self._eval_time):<12}"
+        return line + "".join(f" {self.name}{suffix} {fmt % value}" for value, suffix, fmt in self._results)
+
+    def get_results(self) -> dict[str, float]:
+        """The values by name: {'pr50k3_precision': ..., 'pr50k3_recall': ...}."""
+        return {self.name + result.suffix: result.value for result in self._results}
+
+    def update_autosummaries(self) -> None:
+        """Hands the values to TensorBoard, as `Metrics/<name>`."""
+        from dnnlib.tflib.autosummary import autosummary
+
+        for name, value in self.get_results().items():
+            autosummary(f"Metrics/{name}", value)
+
+    # ----------------------------------------------------------------------------
+    # For subclasses.
+
+    def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
+        """Computes the metric of a generator (None: without network) and calls `_report_result`."""
+        raise NotImplementedError
+
+    def _report_result(self, value: float, suffix: str = "", fmt: str = "%-10.4f") -> None:
+        """Adds a number to the results."""
+        self._results.append(Result(float(value), suffix, fmt))
+
+    def _report_progress(self, done: int, total: int, status: str = "") -> None:
+        """Says on stderr how far the metric is, now and then."""
+        now = time.time()
+        if now - self._last_progress >= _PROGRESS_SECONDS:
+            self._last_progress = now
+            print(f"{self.name}: {done}/{total} {status}".rstrip(), file=sys.stderr)
+            if dnnlib.RunContext._current is not None:
+                dnnlib.RunContext.get().update()
+
+    def _get_dataset_obj(self) -> Any:
+        """The data set, opened at first use."""
+        if self._dataset_obj is None:
+            from training import dataset
+
+            self._dataset_obj = dataset.load_dataset(data_dir=self._data_dir, **self._dataset_args)
+        return self._dataset_obj
+
+    def _iterate_reals(self, minibatch_size: int) -> Iterator[np.ndarray]:
+        """Images of the data set in their order, again and again: uint8 [N, C, H, W]."""
+        dataset = self._get_dataset_obj()
+        while True:
+            images, _labels = dataset.get_minibatch_np(minibatch_size)
+            if self._mirror_augment:
+                mirrored = np.random.rand(len(images)) < 0.5
+                images = np.where(mirrored[:, np.newaxis, np.newaxis, np.newaxis], images[..., ::-1], images)
+            yield images
+
+
+class MetricGroup:
+    """Several metrics that run one after the other. What goes wrong in one of them is reported and does not raise.
+
+    Args:
+        metric_kwarg_list: one dict per metric: `func_name`, `name`, and its arguments.
+
+    Attributes:
+        metrics: those that can run in this version.
+        failed: why metrics cannot run, or failed in the last run, by name.
+    """
+
+    def __init__(self, metric_kwarg_list: Iterable[Mapping[str, Any]]):
+        self.metrics: list[MetricBase] = []
+        self.failed: dict[str, str] = {}
+        for kwargs in metric_kwarg_list:
+            try:
+                self.metrics.append(call_func_by_name(**kwargs))
+            except Exception as error:
+                self.failed[str(kwargs.get("name"))] = _reason(error)
+        self._cannot_run = dict(self.failed)
+        if self._cannot_run:
+            reasons = ", ".join(f"{name} ({reason})" for name, reason in self._cannot_run.items())
+            print(f"Metrics that cannot run in this version: {reasons}")
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """Runs every metric. Arguments as of `MetricBase.run`."""
+        self.failed = {}
+        for metric in self.metrics:
+            try:
+                metric.run(*args, **kwargs)
+            except Exception as error:
+                metric.close()  # no results rather than some
+                self.failed[metric.name] = _reason(error)
+        self.failed |= self._cannot_run
+        for name, reason in self.failed.items():
+            print(f"metric {name} failed: {reason}")
+
+    def get_result_str(self) -> str:
+        """The result lines of the metrics that ran, joined."""
+        return " ".join(metric.get_result_str() for metric in self.metrics if metric.name not in self.failed)
+
+    def get_results(self) -> dict[str, float]:
+        """The values of all metrics by name."""
+        return {name: value for metric in self.metrics for name, value in metric.get_results().items()}
+
+    def update_autosummaries(self) -> None:
+        """Hands all values to TensorBoard."""
+        for metric in self.metrics:
+            metric.update_autosummaries()
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a message, with the kind of error unless it is a user's."""
+    text = (str(error).strip().splitlines() or [""])[0][:200]
+    if isinstance(error, UserError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class DummyMetric(MetricBase):
+    """Always 0: for tests, and for measuring what metrics cost besides themselves."""
+
+    def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
+        self._report_result(0.0)

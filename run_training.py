@@ -1,0 +1,186 @@
+"""Trains a network: makes a run folder with snapshots, pictures and logs, or goes on with one.
+
+Examples:
+
+  # The paper's FFHQ network
+  python run_training.py --num-gpus=8 --data-dir=~/datasets --config=config-f --dataset=ffhq --mirror-augment=true
+
+  # Your own images, small, on a CPU
+  python run_training.py --dataset=my-images.zip --config=config-f --fmap-base=2048 --minibatch=16
+
+  # Go on with the newest run
+  python run_training.py --resume=latest
+"""
+
+import argparse
+import math
+import re
+import sys
+from typing import Any, NoReturn
+
+from dnnlib import command_line
+from dnnlib.errors import UserError, exits_on_user_error
+from training import options_files, resume_options, training_options
+from training.option_names import ARGUMENTS, no_such
+from training.training_options import Run
+
+# ----------------------------------------------------------------------------
+# Kinds of arguments.
+
+
+def _bool(text: str) -> bool:
+    if text.lower() in ("yes", "true", "t", "y", "1"):
+        return True
+    if text.lower() in ("no", "false", "f", "n", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"Boolean value expected. Give true or false, not {text!r}")
+
+
+def _above_zero(text: str) -> int | float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return int(value) if value == int(value) else value
+
+
+def _seed(text: str) -> int:
+    if not re.fullmatch(r"\d{1,10}", text) or int(text) > command_line.MAX_SEED:
+        raise argparse.ArgumentTypeError(f"expected an integer from 0 to {command_line.MAX_SEED}, got {text!r}")
+    return int(text)
+
+
+def _metrics(text: str) -> list[str]:
+    return [] if text.lower() == "none" else [name.strip() for name in text.split(",") if name.strip()]
+
+
+# ----------------------------------------------------------------------------
+# The command line.
+
+
+class _Parser(command_line.ArgumentParser):
+    """Names the options file in errors of values that come from one."""
+
+    reading = ""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(message + self.reading)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        description=__doc__.split("\n", 1)[0],
+        epilog=__doc__.split("\n", 1)[1],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,  # which options are given matters
+    )
+    count, boolean = {"type": command_line.positive}, {"type": _bool, "nargs": "?", "const": True, "metavar": "BOOL"}
+
+    add = parser.add_argument_group("what to train").add_argument
+    add("--dataset", help="name of a data set in --data-dir, or path of one: tfrecords, images, zip, lmdb")
+    add("--data-dir", help="root folder of data sets (default: datasets)", metavar="DIR")
+    add("--config", help="config-a to config-f, or config-e-G{orig,resnet,skip}-D{orig,resnet,skip}", metavar="CONFIG")
+    add("--total-kimg", type=_above_zero, help="length in thousands of images (default: 25000)", metavar="KIMG")
+    add("--mirror-augment", **boolean, help="mirror images at random (default: false)")
+    add("--cond", **boolean, help="train with the labels of the data set (default: false)")
+    add("--resolution", **count, help="train at a lower resolution than the data set's", metavar="N")
+    add("--gamma", type=_above_zero, help="weight of R1 regularization (default: 10; config-e: 100)")
+    add("--seed", type=_seed, help="of all random numbers (default: 1000)")
+
+    add = parser.add_argument_group("size and speed").add_argument
+    add("--num-gpus", **count, help="GPUs to use; where there is none, 1 is the CPU (default: 1)", metavar="N")
+    add("--minibatch", **count, help="images per step (default: 32; config-a to -d: up to 256)", metavar="N")
+    add("--minibatch-gpu", **count, help="images on a GPU at once (default: 4; config-a to -d: up to 32)", metavar="N")
+    add("--fmap-base", **count, help="feature maps, for all layers (default: 8192; config-f: 16384)", metavar="N")
+    add("--fmap-max", **count, help="feature maps of a layer at most (default: 512)", metavar="N")
+    add("--logical-cpus", **count, help="rehearse --num-gpus on so many parts of the CPU", metavar="N")
+
+    add = parser.add_argument_group("results").add_argument
+    add("--result-dir", help="root folder of run folders (default: results)", metavar="DIR")
+    add("--metrics", type=_metrics, help="names with commas between, or none (default: fid50k)", metavar="LIST")
+    add("--snap", **count, help="ticks between network snapshots (default: 10)", metavar="TICKS")
+    add("--image-snap", **count, help="ticks between image snapshots (default: 10)", metavar="TICKS")
+    add("--keep-snapshots", **count, help="newest network snapshots to keep (default: all)", metavar="N")
+
+    add = parser.add_argument_group("starting").add_argument
+    add("--resume", help="latest or a run folder: go on with it; a network pickle: start from its weights")
+    add("--options", help="YAML file with any of these options, or arguments of training_loop", metavar="FILE")
+    add("--dry-run", action="store_true", help="print the options as JSON and stop")
+    return parser
+
+
+def _read_options(parser: _Parser, path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The flags and the arguments of `training_loop` in an options file."""
+    known = {option[2:] for option in parser._option_string_actions} - {"help", "options", "dry-run"}
+    flags, settings, problems = [], {}, []
+    for key, value in options_files.read_yaml(path).items():
+        if (name := key.replace("_", "-")) in known:
+            flags.append(f"--{name}={_as_argument(value)}")
+        elif key in ARGUMENTS:
+            settings[key] = value
+        else:
+            problems.append(f"{path}: {no_such('option', key, known | ARGUMENTS)}")
+    if problems:
+        raise UserError("\n".join(problems))
+    parser.reading = f" (in {path})"
+    try:
+        return vars(parser.parse_args(flags)), settings
+    finally:
+        parser.reading = ""
+
+
+def _as_argument(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)
+
+
+def parse(args: list[str]) -> tuple[Run, bool]:
+    """The training that a command line asks for, and whether it only asks to see the options.
+
+    Raises:
+        UserError: all problems of its options, one per line.
+        SystemExit: usage, as of argparse.
+    """
+    parser = _parser()
+    flags = vars(parser.parse_args(command_line.official_spelling(args)))
+    settings: dict[str, Any] = {}
+    if "options" in flags:
+        from_file, settings = _read_options(parser, flags.pop("options"))
+        flags = {**from_file, **flags}
+    dry_run = flags.pop("dry_run", False)
+    if resume_options.continues(flags):
+        return resume_options.old_run(flags, settings), dry_run
+    missing = [f"--{name}" for name in ("dataset", "config") if name not in flags]
+    if missing:
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
+    return training_options.new_run(flags, settings), dry_run
+
+
+def main() -> None:
+    """Parses the command line and submits the run."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
+    try:
+        run, dry_run = parse(sys.argv[1:])
+    except UserError as error:
+        for problem in str(error).splitlines():
+            print(f"Error: {problem}")  # on stdout, as officially
+        sys.exit(1)
+    if dry_run:
+        print(run.to_json())
+        return
+    with exits_on_user_error():
+        training_options.check_dataset(run)
+        command_line.import_tensorflow_quietly()
+        import tensorflow as tf
+
+        gpus = len(tf.config.list_physical_devices("GPU"))
+        training_options.check_devices(run.submit_config.num_gpus, gpus, run.kwargs.get("logical_cpus"))
+        run.start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Files with options: YAML files of users, and `training_options.json` of run folders."""
+
+import json
+import os
+import re
+from typing import Any
+
+import yaml
+
+from dnnlib.atomic import atomic_write
+from dnnlib.errors import UserError
+from dnnlib.util import EasyDict
+
+TRAINING_OPTIONS = "training_options.json"
+RUN_FUNCTION = "training.training_loop.training_loop"
+
+# ----------------------------------------------------------------------------
+# YAML.
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML where 1e-8 is a number, and a key that comes twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} comes twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """The options in a YAML file. Raises UserError with the line of what is wrong."""
+    try:
+        with open(os.path.expanduser(path), encoding="utf-8") as file:
+            content = yaml.load(file, _Loader)  # a SafeLoader
+    except OSError as error:
+        raise UserError(f"--options={path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"--options={path}{place}: {getattr(error, 'problem', None) or error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UserError(f"--options={path}: expected lines such as `gamma: 10`, got a {type(content).__name__}")
+    return content
+
+
+# ----------------------------------------------------------------------------
+# JSON.
+
+
+def to_json(options: Any) -> str:
+    """Options as indented JSON. Ranges become {"__range__": [start, stop, step]}."""
+    return json.dumps(options, indent=2, default=_encode)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, range):
+        return {"__range__": [value.start, value.stop, value.step]}
+    if hasattr(value, "tolist"):  # numbers and arrays of NumPy
+        return value.tolist()
+    raise TypeError(f"{value!r} cannot be stored as JSON")
+
+
+def save_training_options(run_dir: str, num_gpus: int, kwargs: dict[str, Any]) -> None:
+    """Writes `training_options.json`: all arguments of `training_loop`, the number of GPUs, the function's name."""
+    options = {"run_func_name": RUN_FUNCTION, "num_gpus": num_gpus, **kwargs}
+    with atomic_write(os.path.join(run_dir, TRAINING_OPTIONS)) as file:
+        file.write(to_json(options).encode() + b"\n")
+
+
+def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
+    """The number of GPUs and the arguments of `training_loop` that a run was started with.
+
+    Functions that are named in the file must be those of this project: a file of others runs nothing else.
+
+    Raises:
+        UserError: no such file, or not what `save_training_options` writes.
+    """
+    path = os.path.join(run_dir, TRAINING_OPTIONS)
+    try:
+        with open(path, encoding="utf-8") as file:
+            options = json.load(file, object_hook=_decode)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+    if not isinstance(options, dict) or options.pop("run_func_name", None) != RUN_FUNCTION:
+        raise UserError(f"{path}: not the options of a training")
+    num_gpus = options.pop("num_gpus", None)
+    problems = [] if isinstance(num_gpus, int) and num_gpus > 0 else [f"num_gpus is {num_gpus!r}"]
+    for name in ("G_args", "D_args", "dataset_args", "sched_args", "tf_config"):
+        if not isinstance(options.get(name), dict):
+            problems.append(f"{name} is {options.get(name)!r}, expected names and values")
+    for place, name in ((options, "data_dir"), (options.get("dataset_args"), "tfrecord_dir")):
+        if isinstance(place, dict) and not isinstance(place.get(name), str):
+            problems.append(f"{name} is {place.get(name)!r}, expected a folder")
+    problems += _foreign_functions(options)
+    if problems:
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+    for name, table in options["sched_args"].items():
+        if name.endswith("_dict") and isinstance(table, dict):
+            options["sched_args"][name] = {int(k) if k.isdecimal() else k: v for k, v in table.items()}
+    return num_gpus, options
+
+
+def _decode(items: dict[str, Any]) -> Any:
+    if set(items) == {"__range__"}:
+        return range(*items["__range__"])
+    return EasyDict(items)
+
+
+def _foreign_functions(value: Any, name: str = "") -> list[str]:
+    if isinstance(value, list):
+        return [problem for item in value for problem in _foreign_functions(item, name)]
+    if not isinstance(value, dict):
+        if name.endswith(".func_name") and not re.fullmatch(r"(training|metrics)\.\w+\.\w+", str(value)):
+            return [f"{name.lstrip('.')} is {value!r}, expected a function of training or metrics"]
+        return []
+    return [problem for key, item in value.items() for problem in _foreign_functions(item, f"{name}.{key}")]

@@ -1,0 +1,276 @@
+"""From the flags of `run_training.py` to the arguments of `training_loop`, with all checks that need no TensorFlow.
+
+Every flag, and every entry of an options file, is a nested dict of settings that is merged into the arguments that the
+configuration gives. So a flag that is not given leaves no trace, and a run that goes on can tell what would change.
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import dnnlib
+import pretrained_networks
+from dnnlib import command_line
+from dnnlib.errors import UserError
+from dnnlib.util import EasyDict
+from metrics.metric_defaults import metric_defaults
+
+from .option_names import did_you_mean, merge, unknown_names
+from .options_files import RUN_FUNCTION, to_json
+from .training_configs import CONFIGS, config_kwargs
+
+DEFAULTS = {"result_dir": "results", "data_dir": "datasets", "num_gpus": 1, "metrics": ["fid50k"]}
+"""Values of flags that are not given. Others have theirs in the configuration or in `training_loop`."""
+
+SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "total_kimg": lambda value: {"total_kimg": value},
+    "gamma": lambda value: {"D_loss_args": {"gamma": value}},
+    "mirror_augment": lambda value: {"mirror_augment": value},
+    "metrics": lambda names: {"metric_arg_list": [metric_defaults[name] for name in names if name in metric_defaults]},
+    "seed": lambda value: {"seed": value, "tf_config": {"rnd.np_random_seed": value}},
+    "cond": lambda value: {"dataset_args": {"max_label_size": "full" if value else 0}},
+    "minibatch": lambda value: {"sched_args": {"minibatch_size_base": value, "minibatch_size_dict": {}}},
+    "minibatch_gpu": lambda value: {"sched_args": {"minibatch_gpu_base": value, "minibatch_gpu_dict": {}}},
+    "fmap_base": lambda value: {"G_args": {"fmap_base": value}, "D_args": {"fmap_base": value}},
+    "fmap_max": lambda value: {"G_args": {"fmap_max": value}, "D_args": {"fmap_max": value}},
+    "resolution": lambda value: {"dataset_args": {"resolution": value}},
+    "snap": lambda value: {"network_snapshot_ticks": value},
+    "image_snap": lambda value: {"image_snapshot_ticks": value},
+    "keep_snapshots": lambda value: {"keep_snapshots": value},
+    "logical_cpus": lambda value: {"logical_cpus": value},
+    "resume": lambda pkl: {"resume_pkl": pkl},
+}
+"""What each flag changes in the arguments of `training_loop`."""
+
+
+@dataclasses.dataclass
+class Run:
+    """A training that is ready to start: in a new run folder, or in `run_dir`, where an earlier one goes on."""
+
+    submit_config: dnnlib.SubmitConfig
+    kwargs: EasyDict  # arguments of `training_loop`
+    run_dir: str | None = None
+
+    def to_json(self) -> str:
+        """The resolved options."""
+        new = {"result_dir": self.submit_config.run_dir_root, "run_desc": self.submit_config.run_desc}
+        where = {"run_dir": self.run_dir} if self.run_dir else new
+        return to_json({"run_func_name": RUN_FUNCTION, **where, "num_gpus": self.submit_config.num_gpus, **self.kwargs})
+
+    def start(self) -> Any:
+        """Trains; returns when the training is over."""
+        if self.run_dir is None:
+            return dnnlib.submit_run(self.submit_config, RUN_FUNCTION, **self.kwargs)
+        return dnnlib.submission.submit.resume_run(
+            self.run_dir, RUN_FUNCTION, num_gpus=self.submit_config.num_gpus, **self.kwargs
+        )
+
+
+def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Run:
+    """A run in a new folder.
+
+    Args:
+        flags: the flags that are given, by name with underscores; `dataset` and `config` must be.
+        settings: arguments of `training_loop` from an options file, nested. Flags win.
+
+    Raises:
+        UserError: every problem, one per line.
+    """
+    settings = settings or {}
+    given = {**DEFAULTS, **flags}
+    data_dir = os.path.expanduser(given["data_dir"])
+    dataset, data_desc = find_dataset(given["dataset"], data_dir)
+    problems = []
+    if not os.path.isabs(dataset) and not os.path.isdir(data_dir):
+        problems.append(
+            "dataset root directory does not exist. "
+            f"Give the folder of your data sets by --data-dir (now {data_dir}), or the path of one by --dataset"
+        )
+    if given["config"] not in CONFIGS:
+        close = did_you_mean(given["config"], CONFIGS)
+        problems.append(f"--config value must be one of:  {', '.join(CONFIGS)}; got {given['config']!r}{close}")
+    unknown = unknown_names(settings)
+    problems += [*unknown_metrics(given["metrics"]), *unknown]
+    result_dir = given["result_dir"]
+    try:
+        result_dir = command_line.check_result_dir(result_dir)
+        if "resume" in given:
+            given["resume"] = pretrained_networks.locate(given["resume"])
+    except UserError as error:
+        problems.append(str(error))
+
+    kwargs = EasyDict()
+    if given["config"] in CONFIGS:
+        kwargs.update(_common_kwargs(data_dir, dataset), **config_kwargs(given["config"]))
+        apply(kwargs, given, {} if unknown else settings)
+        if "resume" in given:
+            kwargs.setdefault("resume_kimg", 0)
+        problems += check_consistency(kwargs, given["num_gpus"])
+    if problems:
+        raise UserError("\n".join(problems))
+
+    submit_config = dnnlib.SubmitConfig()
+    submit_config.num_gpus = given["num_gpus"]
+    submit_config.local.do_not_copy_source_files = True
+    submit_config.run_dir_root = result_dir
+    submit_config.run_desc = f"stylegan2-{data_desc}-{given['num_gpus']}gpu-{given['config']}"
+    return Run(submit_config, kwargs)
+
+
+def _common_kwargs(data_dir: str, dataset: str) -> EasyDict:
+    return EasyDict(
+        data_dir=data_dir,
+        total_kimg=25000,
+        mirror_augment=False,
+        image_snapshot_ticks=10,
+        network_snapshot_ticks=10,
+        dataset_args=EasyDict(tfrecord_dir=dataset),
+        grid_args=EasyDict(size="8k", layout="random"),
+        tf_config={"rnd.np_random_seed": 1000},
+    )
+
+
+def apply(kwargs: EasyDict, flags: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Merges settings, then flags, into arguments of `training_loop`."""
+    merge(kwargs, settings)
+    for name in flags.keys() & SETTINGS.keys():
+        merge(kwargs, SETTINGS[name](flags[name]))
+
+
+# ----------------------------------------------------------------------------
+# Data sets.
+
+
+def find_dataset(dataset: str, data_dir: str) -> tuple[str, str]:
+    """What --dataset names: a data set in --data-dir, as officially, or else a path of any kind of data set.
+
+    Returns:
+        `tfrecord_dir` (as given, or an absolute path), and the name for the run folder.
+    """
+    path = os.path.expanduser(dataset)
+    if not os.path.exists(os.path.join(data_dir, dataset)) and os.path.exists(path):
+        dataset = os.path.abspath(path)
+    elif path != dataset:
+        dataset = path
+    desc = os.path.basename(os.path.normpath(dataset))
+    root, extension = os.path.splitext(desc)
+    return dataset, root if extension.lower() in (".zip", ".lmdb") else desc
+
+
+def check_dataset(run: Run) -> None:
+    """Raises UserError if the data set of a run does not exist, with the nearest that does."""
+    data_dir, dataset = run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir
+    path = os.path.join(data_dir, dataset)
+    if os.path.exists(path):
+        return
+    folder = os.path.dirname(os.path.normpath(path))
+    there = sorted(name for name in os.listdir(folder) if name[0] != ".") if os.path.isdir(folder) else []
+    close = did_you_mean(os.path.basename(os.path.normpath(path)), there)
+    have = f"; {folder} has {', '.join(there[:10])}{', ...' if len(there) > 10 else ''}" if there and not close else ""
+    raise UserError(f"--dataset={dataset}: there is no {path}{close}{have}")
+
+
+# ----------------------------------------------------------------------------
+# Checks.
+
+
+def unknown_metrics(names: Iterable[str]) -> list[str]:
+    """Problems of names of metrics."""
+    return [
+        f"unknown metric {name!r}{did_you_mean(name, metric_defaults)}. There are: {', '.join(metric_defaults)}, none"
+        for name in names
+        if name not in metric_defaults
+    ]
+
+
+def check_consistency(kwargs: EasyDict, num_gpus: int) -> list[str]:
+    """Problems of arguments that do not fit together."""
+    problems = []
+    resolution = kwargs.dataset_args.get("resolution")
+    if resolution is not None and resolution != (nearest := _power_of_two(resolution)):
+        problems.append(f"--resolution={resolution}: expected a power of two from 4 on, such as {nearest}")
+    logical_cpus = kwargs.get("logical_cpus")
+    if logical_cpus is not None and num_gpus > logical_cpus:
+        problems.append(
+            f"--num-gpus={num_gpus} is more than --logical-cpus={logical_cpus}; --logical-cpus={num_gpus} would do"
+        )
+    problems += _check_minibatches(kwargs, num_gpus)
+    return problems
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _power_of_two(value: Any) -> int:
+    """The nearest one from 4 on."""
+    return 2 ** max(2, round(math.log2(value))) if _is_count(value) else 64
+
+
+def _check_minibatches(kwargs: EasyDict, num_gpus: int) -> list[str]:
+    """Minibatches are made of rounds of `minibatch_gpu` images on each GPU, at every resolution."""
+    sched = kwargs.sched_args
+    sizes, parts = sched.get("minibatch_size_dict", {}), sched.get("minibatch_gpu_dict", {})
+    default_size, default_part = sched.get("minibatch_size_base", 32), sched.get("minibatch_gpu_base", 4)
+    bad = [value for value in (default_size, default_part, *sizes.values(), *parts.values()) if not _is_count(value)]
+    if bad:
+        return [f"a minibatch of {bad[0]!r}: expected an integer of 1 or more"]
+
+    problems = []
+    pairs = {None: (default_size, default_part)}
+    pairs |= {res: (sizes.get(res, default_size), parts.get(res, default_part)) for res in sorted({*sizes, *parts})}
+    wrong = {res: pair for res, pair in pairs.items() if pair[0] % (pair[1] * num_gpus)}
+    if wrong:
+        res, (size, part) = next(iter(wrong.items()))
+        where = f" at {res}x{res}" if res else ""
+        works = _minibatches_that_work(pairs.values(), default_size, default_part, num_gpus, _group_size(kwargs))
+        problems.append(
+            f"the minibatch of {size}{where} (--minibatch) is not a multiple of {part * num_gpus}: "
+            f"{part} images on each GPU (--minibatch-gpu) times --num-gpus={num_gpus}. What works: {works}"
+        )
+    group = _group_size(kwargs)
+    for part in sorted({part for _, part in pairs.values()}):
+        if part > group and part % group:
+            near = [n for n in (part - part % group, part + group - part % group) if n]
+            problems.append(
+                f"--minibatch-gpu={part}: the discriminator compares images in groups of {group}, so expected a "
+                f"multiple of {group}, such as {' or '.join(map(str, near))}, or at most {group}"
+            )
+    return problems
+
+
+def _group_size(kwargs: EasyDict) -> int:
+    group = kwargs.D_args.get("mbstd_group_size", 4)
+    return group if _is_count(group) else 1
+
+
+def _minibatches_that_work(pairs: Iterable[tuple[int, int]], size: int, part: int, num_gpus: int, group: int) -> str:
+    """The nearest values of either flag alone, in words."""
+    step = math.lcm(*(part for _, part in pairs)) * num_gpus
+    options = [f"--minibatch={n}" for n in (size - size % step, size + step - size % step) if n and size % step]
+    whole = math.gcd(*(size for size, _ in pairs))
+    if whole % num_gpus == 0:
+        share = whole // num_gpus
+        fits = [n for n in range(1, min(share, 4096) + 1) if share % n == 0 and (n <= group or n % group == 0)]
+        options += [f"--minibatch-gpu={n}" for n in sorted(fits, key=lambda n: abs(n - part))[:2]]
+    return ", ".join(options)
+
+
+def check_devices(num_gpus: int, gpus_found: int, logical_cpus: int | None = None) -> None:
+    """Raises UserError unless there are devices for a training.
+
+    Args:
+        num_gpus: what --num-gpus asks for.
+        gpus_found: how many GPUs TensorFlow sees. Without any, one device is the CPU.
+        logical_cpus: parts of the CPU that play GPUs, for rehearsals (--logical-cpus).
+    """
+    if logical_cpus is not None or num_gpus <= max(gpus_found, 1):
+        return
+    found = f"{gpus_found} GPU{'s' if gpus_found > 1 else ''}" if gpus_found else "no GPU"
+    instead = f"--num-gpus={gpus_found}" if gpus_found else "--num-gpus=1, which trains on the CPU,"
+    raise UserError(
+        f"--num-gpus={num_gpus}: TensorFlow finds {found} on this machine. Use {instead} "
+        f"or --logical-cpus={num_gpus} to rehearse on parts of the CPU"
+    )
