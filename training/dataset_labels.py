@@ -59,14 +59,9 @@ def one_hot(path: str, classes: np.ndarray) -> np.ndarray:
 
 
 def cut_labels(labels: np.ndarray | None, count: int, max_label_size: int | str) -> np.ndarray:
-    """The first `count` labels with the columns asked for: 0, 'full', or at most so many.
-
-    Raises UserError if some are asked for and there are none.
-    """
+    """The first `count` labels, with the columns asked for: 0, 'full', or at most so many."""
     if max_label_size != "full" and (isinstance(max_label_size, str) or max_label_size < 0):
         raise UserError(f"max_label_size={max_label_size!r}, expected 0, a number of columns, or 'full'")
-    if max_label_size == 0:
-        return np.zeros([count, 0], np.float32)
-    if labels is None:
+    if labels is None or max_label_size == 0:
         return np.zeros([count, 0], np.float32)
     return labels[:count] if max_label_size == "full" else labels[:count, :max_label_size]

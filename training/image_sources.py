@@ -48,9 +48,13 @@ class ImageSource:
         """Closes files."""
 
     def read(self, indices: np.ndarray, level: int) -> np.ndarray:
-        """Images, uint8 [N, C, 2**level, 2**level], at any level up to the first of `levels`."""
-        stored = min(stored for stored in self.levels if stored >= level)
-        return box_mean(self.read_stored(indices, stored), stored - level)
+        """Images, uint8 [N, C, 2**level, 2**level], at any level up to the first of `levels`.
+
+        Levels that are not stored are averaged from the first: from one in between they would be rounded twice.
+        """
+        if level in self.levels:
+            return self.read_stored(indices, level)
+        return box_mean(self.read_stored(indices, self.levels[0]), self.levels[0] - level)
 
 
 def box_mean(images: np.ndarray, times: int) -> np.ndarray:
@@ -101,7 +105,7 @@ class TFRecordSource(ImageSource):
         self.count, self.channels = full.count, full.shape[0]
         missing = [1 << level for level in range(self.levels[0], 1, -1) if level not in self.files]
         if missing:
-            print(f"{path} lacks tfrecords of the resolutions {missing}; they are averaged from the next higher one.")
+            print(f"{path} lacks tfrecords of the resolutions {missing}; they are averaged from {1 << self.levels[0]}.")
 
     def _open(self) -> list[str]:
         problems = []

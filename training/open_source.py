@@ -2,10 +2,15 @@
 
 import difflib
 import os
+import zipfile
 
 from dnnlib.errors import UserError
 
+from .encoded_images import FolderSource, LmdbSource, ZipSource, is_image_name, list_files
 from .image_sources import ImageSource, TFRecordSource
+
+_LOOKED_FOR = "tfrecords (*.tfrecords), images (PNG, JPEG, WebP, BMP, TIFF), LMDB (data.mdb), or a zip file of images"
+_MAX_NAMES = 10
 
 
 def open_source(path: str, num_threads: int = 2) -> ImageSource:
@@ -13,17 +18,42 @@ def open_source(path: str, num_threads: int = 2) -> ImageSource:
 
     num_threads: threads that decode images.
     """
-    if not os.path.exists(path):
-        raise UserError(_missing(path))
+    try:
+        kind = kind_of(path)
+        if kind is None:
+            raise UserError(_explain(path))
+        return TFRecordSource(path) if kind is TFRecordSource else kind(path, num_threads)
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: {error.strerror}") from None
+
+
+def kind_of(path: str) -> type[ImageSource] | None:
+    """The class that reads a path, judged by what is there; None if nothing is."""
     if os.path.isdir(path):
         names = os.listdir(path)
         if any(name.endswith(".tfrecords") for name in names):
-            return TFRecordSource(path)
-    raise UserError(f"{path}: found no data set")
+            return TFRecordSource
+        if "data.mdb" in names:
+            return LmdbSource
+        return FolderSource if any(is_image_name(name) for name in list_files(path)) else None
+    return ZipSource if os.path.isfile(path) and zipfile.is_zipfile(path) else None
 
 
-def _missing(path: str) -> str:
-    parent = os.path.abspath(path)
-    while not os.path.isdir(parent):
-        parent = os.path.dirname(parent)
-    return f"there is no data set {path}; " + str(difflib.get_close_matches(path, os.listdir(parent)))
+def _explain(path: str) -> str:
+    """Why a path is no data set, and what would be."""
+    lines = [f"{path}: there is no data set; looked for a folder of {_LOOKED_FOR}"]
+    if path.endswith(".tfrecords") and os.path.isfile(path):
+        lines.append(f"(a file of one resolution; give its folder, {os.path.dirname(path) or '.'})")
+    elif os.path.isfile(path):
+        lines.append("(it is a file, but no zip file)")
+    folder = path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path))
+    while not os.path.isdir(folder):
+        lines.append(f"(there is no folder {folder})")
+        folder = os.path.dirname(folder)
+    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    close = difflib.get_close_matches(os.path.basename(path), names, n=3)
+    if close:
+        lines.append(f"Did you mean {' or '.join(close)}?")
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    lines.append(f"In {folder} there are: {', '.join(names[:_MAX_NAMES])}{more}" if names else f"{folder} is empty")
+    return "\n".join(lines)
