@@ -137,7 +137,7 @@ class TFRecordExporter:
         if problem:
             raise UserError(f"images of {_by(img.shape)}: {problem}")
         self.shape = img.shape
-        check_room(self.tfrecord_dir, img.shape, self.expected_images, self.print_progress)
+        check_room(self.tfrecord_dir, img.shape, self.expected_images)
         remove_leftovers(self.tfrecord_dir)
         parent, name = os.path.split(self.tfrecord_dir)
         os.makedirs(parent, exist_ok=True)
@@ -255,22 +255,20 @@ def _belongs_to_dataset(name: str) -> bool:
     return ".tfrecords" in name or name.endswith(".labels")
 
 
-def check_room(tfrecord_dir: str, shape: tuple[int, ...], num_images: int, verbose: bool = True) -> int:
-    """Size in bytes of a data set to be written, which it prints. Raises UserError if the disk has less room."""
+def check_room(tfrecord_dir: str, shape: tuple[int, ...], num_images: int) -> None:
+    """Prints how large a data set will be. Raises UserError if the disk has less room."""
     channels, size, _ = shape
     total = 0
     while size >= 4:
         total += num_images * (channels * size * size + _RECORD_OVERHEAD)
         size //= 2
-    existing = tfrecord_dir
+    existing = os.path.abspath(tfrecord_dir)
     while not os.path.isdir(existing):
         existing = os.path.dirname(existing)
     free = shutil.disk_usage(existing).free
-    if verbose:
-        print(f"Writing {num_images} images of {_by(shape)}: {format_size(total)}, {format_size(free)} free.")
+    print(f"Writing {num_images} images of {_by(shape)}: {format_size(total)}, {format_size(free)} free.")
     if total > free:
         raise UserError(f"{tfrecord_dir}: needs {format_size(total)}, only {format_size(free)} are free on the disk")
-    return total
 
 
 def remove_leftovers(tfrecord_dir: str) -> None:

@@ -1,8 +1,28 @@
-"""Reading and writing of network pickles under their official names."""
+"""Helpers of training under their official names: network pickles, image grids, mirroring."""
 
 from typing import Any
 
+import numpy as np
+import PIL.Image
+
 from dnnlib.tflib import network_files
+
+from .image_generation import save_image, to_pil
+from .real_images import adjust_dynamic_range
+
+__all__ = [
+    "adjust_dynamic_range",
+    "apply_mirror_augment",
+    "convert_to_pil_image",
+    "create_image_grid",
+    "load_pkl",
+    "save_image_grid",
+    "save_pkl",
+    "setup_snapshot_image_grid",
+]
+
+# ----------------------------------------------------------------------------
+# Network pickles.
 
 
 def load_pkl(file_or_url: str) -> Any:
@@ -15,3 +35,112 @@ def load_pkl(file_or_url: str) -> Any:
 def save_pkl(obj: Any, filename: str) -> None:
     """Writes a network, or a tuple of networks, in the official format. The file appears whole or not at all."""
     network_files.save_pkl(obj, filename)
+
+
+# ----------------------------------------------------------------------------
+# Image grids.
+
+
+def create_image_grid(images: np.ndarray, grid_size: tuple[int, int] | None = None) -> np.ndarray:
+    """Puts images side by side, row by row.
+
+    Args:
+        images: `[N, H, W]` or `[N, C, H, W]`.
+        grid_size: columns and rows; None: about square.
+
+    Returns:
+        `[H * rows, W * columns]` or `[C, H * rows, W * columns]`; places without an image are 0.
+    """
+    if images.ndim not in (3, 4):
+        raise ValueError(f"expected images [N, H, W] or [N, C, H, W], got shape {images.shape}")
+    num, height, width = images.shape[0], images.shape[-2], images.shape[-1]
+    if grid_size is not None:
+        columns, rows = grid_size
+    else:
+        columns = max(int(np.ceil(np.sqrt(num))), 1)
+        rows = max((num - 1) // columns + 1, 1)
+    grid = np.zeros([*images.shape[1:-2], rows * height, columns * width], images.dtype)
+    for index in range(num):
+        x, y = index % columns * width, index // columns * height
+        grid[..., y : y + height, x : x + width] = images[index]
+    return grid
+
+
+def convert_to_pil_image(image: np.ndarray, drange: tuple[float, float] = (0, 1)) -> PIL.Image.Image:
+    """An image `[H, W]` or `[C, H, W]` (1, 3 or 4 channels) with values in `drange` as a picture."""
+    image = image[np.newaxis] if image.ndim == 2 else image
+    if image.ndim != 3 or image.shape[0] not in (1, 3, 4):
+        raise ValueError(f"expected an image [H, W] or [C, H, W] of 1, 3 or 4 channels, got shape {image.shape}")
+    image = np.rint(adjust_dynamic_range(image, drange, (0, 255))).clip(0, 255).astype(np.uint8)
+    return to_pil(np.ascontiguousarray(image.transpose(1, 2, 0)))  # [H, W, C]
+
+
+def save_image_grid(
+    images: np.ndarray, filename: str, drange: tuple[float, float] = (0, 1), grid_size: tuple[int, int] | None = None
+) -> None:
+    """Saves images `[N, C, H, W]` with values in `drange` as one picture."""
+    save_image(convert_to_pil_image(create_image_grid(images, grid_size), drange), filename)
+
+
+def apply_mirror_augment(minibatch: np.ndarray) -> np.ndarray:
+    """Flips half of the images `[N, C, H, W]`, at random (`np.random`), left to right. Returns a copy."""
+    mask = np.random.rand(minibatch.shape[0]) < 0.5
+    minibatch = np.array(minibatch)
+    minibatch[mask] = minibatch[mask, :, :, ::-1]
+    return minibatch
+
+
+_SCREENS = {"1080p": (1920, 1080), "4k": (3840, 2160), "8k": (7680, 4320)}
+_MAX_DRAWS = 100_000  # in search of rare classes, whose places may stay black
+_SMALLEST_GRID = {"1080p": (3, 2), "4k": (7, 4), "8k": (7, 4)}
+
+
+def setup_snapshot_image_grid(
+    training_set: Any, size: str = "1080p", layout: str = "random"
+) -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
+    """Chooses real images for the grids that training saves.
+
+    Args:
+        training_set: the data set.
+        size: '1080p', '4k' or '8k': as many images as fill such a screen; anything else: one.
+        layout: 'random'; 'row_per_class' or 'col_per_class'; 'class4x4': blocks of 4x4 per class.
+
+    Returns:
+        (columns, rows), images `[columns * rows, C, H, W]`, labels `[columns * rows, L]`.
+    """
+    columns = rows = 1
+    if size in _SCREENS:
+        least, screen = _SMALLEST_GRID[size], _SCREENS[size]
+        columns = int(np.clip(screen[0] // training_set.shape[2], least[0], 32))
+        rows = int(np.clip(screen[1] // training_set.shape[1], least[1], 32))
+    reals = np.zeros([columns * rows, *training_set.shape], training_set.dtype)
+    labels = np.zeros([columns * rows, training_set.label_size], training_set.label_dtype)
+    if layout == "random" or not training_set.label_size:
+        reals[:], labels[:] = training_set.get_minibatch_np(columns * rows)
+        return (columns, rows), reals, labels
+
+    blocks = {"row_per_class": (columns, 1), "col_per_class": (1, rows), "class4x4": (4, 4)}
+    if layout not in blocks:
+        raise ValueError(f"layout must be 'random' or one of {', '.join(blocks)}, got {layout!r}")
+    block_w, block_h = blocks[layout]
+    block_columns, block_rows = (columns - 1) // block_w + 1, (rows - 1) // block_h + 1
+    indices: list[list[int]] = [[] for _ in range(block_columns * block_rows)]
+    chosen: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    for draw in range(_MAX_DRAWS):
+        real, label = training_set.get_minibatch_np(1)
+        class_idx = int(np.argmax(label[0])) if training_set.label_size > 1 else 0
+        # Blocks of the classes in turn: 0, 1, 2, 0, 1, 2, ...
+        for block in range(class_idx, len(indices), training_set.label_size):
+            if len(indices[block]) < block_w * block_h:
+                indices[block].append(draw)
+                chosen[draw] = real[0], label[0]
+                break
+        if all(len(block) >= block_w * block_h for block in indices):
+            break
+    for number, block in enumerate(indices):
+        for place, draw in enumerate(block):
+            x = number % block_columns * block_w + place % block_w
+            y = number // block_columns * block_h + place // block_w
+            if x < columns and y < rows:
+                reals[x + y * columns], labels[x + y * columns] = chosen[draw]
+    return (columns, rows), reals, labels

@@ -66,9 +66,10 @@ def no_such(kind: str, name: Any, known: Any) -> str:
 
 
 def did_you_mean(name: Any, known: Any) -> str:
-    """' (did you mean config-f?)', or nothing if no name is near."""
-    close = difflib.get_close_matches(str(name), sorted(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    """' (did you mean config-f?)', or nothing if no name is near. Case does not matter."""
+    by_lower = {other.lower(): other for other in sorted(known)}
+    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
+    return f" (did you mean {by_lower[close[0]]}?)" if close else ""
 
 
 def merge(kwargs: dict[str, Any], settings: dict[str, Any]) -> None:

@@ -104,11 +104,14 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
 
     problems = [*training_options.unknown_metrics(flags.get("metrics", ())), *unknown_names(settings)]
     problems += _changed_dataset(kwargs, flags) + _changed_config(run_dir, flags)
+    started = dict(kwargs)
+    if started.get("seed") is None:
+        started["seed"] = kwargs.tf_config.get("rnd.np_random_seed")
     for name in sorted(flags.keys() - _MAY_CHANGE - _HANDLED_APART):
-        for _, old, new in list(differences(kwargs, SETTINGS[name](flags[name])))[-1:]:
+        for _, old, new in list(differences(started, SETTINGS[name](flags[name])))[:1]:
             problems.append(_cannot_change(f"--{name.replace('_', '-')}", old, new))
     fixed = {key: value for key, value in settings.items() if key not in _MAY_CHANGE_ARGUMENTS}
-    problems += [_cannot_change(name, old, new) for name, old, new in differences(kwargs, fixed)]
+    problems += [_cannot_change(name, old, new) for name, old, new in differences(started, fixed)]
     if problems:
         raise UserError("\n".join(problems))
 

@@ -32,7 +32,7 @@ def pread(fd: int, size: int, position: int) -> bytes:
     while len(data) < size:
         more = os.pread(fd, size - len(data), position + len(data))
         if not more:
-            raise DamagedError(f"ends at byte {position + len(data)}, in the middle of a record")
+            raise DamagedError(f"ends before byte {position + size}, in the middle of a record")
         data += more
     return data
 

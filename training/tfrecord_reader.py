@@ -6,6 +6,7 @@ signal that ends the process, and opening 200 GB takes no more memory than its i
 
 import contextlib
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
 
-from .crc32c import crc32c_rows, mask
+from .crc32c import crc32c, crc32c_rows, mask
 from .tfrecord_parser import FOOTER, HEADER, DamagedError, Record, pread, read_length, read_record
 
 MAX_CHECKED_AT_OPENING = 256 << 20  # bytes; of larger files only a sample of the data is checked when they are opened
@@ -24,6 +25,7 @@ _BLOCK = 16 << 20  # bytes read at once to check them
 _CHUNK = 1 << 14  # records indexed at once
 _WINDOW = 128  # bytes; around the pixels of a record are about 60
 _MAX_LAYOUTS = 8
+_WRONG_CHECKSUM = "has a wrong checksum of its data"
 _VERSION = 1  # of the file of the index
 
 # ----------------------------------------------------------------------------
@@ -120,6 +122,14 @@ def _place(layout: _Layout, ends: np.ndarray, offsets: np.ndarray) -> np.ndarray
     return found
 
 
+def _is_intact(fd: int, start: int, length: int) -> bool:
+    """Whether the checksum of the data of a record is right, or too much to look at."""
+    if length > _BLOCK:
+        return True
+    data = pread(fd, length + FOOTER, start + HEADER)
+    return data[length:] == mask(crc32c(data[:length])).astype("<u4").tobytes()
+
+
 def _index_by_walking(fd: int, size: int) -> RecordIndex:
     """Parses the records one by one: for files whose records differ in length, or are damaged."""
     starts, offsets, problems = [], [], []
@@ -135,7 +145,9 @@ def _index_by_walking(fd: int, size: int) -> RecordIndex:
                 raise DamagedError(f"has the shape {list(record.shape)}, the first one {list(first.shape)}")
             offsets.append(record.data - record.start)
         except DamagedError as error:
-            problems.append(f"record {len(starts)} (at byte {position}) {error}")
+            intact = length is None or _is_intact(fd, position, length)
+            what = error if intact else _WRONG_CHECKSUM
+            problems.append(f"record {len(starts)} (at byte {position}) {what}")
             if length is None:
                 break  # where the next one starts is not known
         starts.append(position)
@@ -190,10 +202,11 @@ class TFRecordFile:
 
     def __init__(self, path: str):
         self.path = path
-        self.fd = -1
+        with self._user_errors():
+            self.fd = os.open(path, os.O_RDONLY)
+        self._close = weakref.finalize(self, os.close, self.fd)
         try:
             with self._user_errors():
-                self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
                 status = os.fstat(self.fd)
                 self._size, self._mtime_ns = status.st_size, status.st_mtime_ns
                 kept = _load_index(path, self._size, self._mtime_ns)
@@ -207,12 +220,8 @@ class TFRecordFile:
 
     def close(self) -> None:
         """Closes the file."""
-        if self.fd >= 0:
-            os.close(self.fd)
+        self._close()
         self.fd = -1
-
-    def __del__(self):
-        self.close()
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """The images, uint8 [N, C, H, W], of the records `indices`, integers [N].
@@ -251,7 +260,7 @@ class TFRecordFile:
             block = np.frombuffer(pread(self.fd, count * size, start), np.uint8).reshape(count, size)
             stored = np.ascontiguousarray(block[:, -FOOTER:]).view("<u4")[:, 0]
             wrong = np.flatnonzero(mask(crc32c_rows(block[:, HEADER:-FOOTER])) != stored)
-            problems += [f"record {first + i} has a wrong checksum of its data" for i in wrong]
+            problems += [f"record {first + i} {_WRONG_CHECKSUM}" for i in wrong]
             if progress is not None:
                 progress(count)
         if problems:

@@ -21,8 +21,8 @@ from .option_names import did_you_mean, merge, unknown_names
 from .options_files import RUN_FUNCTION, to_json
 from .training_configs import CONFIGS, config_kwargs
 
-DEFAULTS = {"result_dir": "results", "data_dir": "datasets", "num_gpus": 1, "metrics": ["fid50k"]}
-"""Values of flags that are not given. Others have theirs in the configuration or in `training_loop`."""
+DEFAULTS = {"result_dir": "results", "data_dir": "datasets", "num_gpus": 1}
+"""Values of flags that are not given. Others have theirs among the arguments of `training_loop`."""
 
 SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "total_kimg": lambda value: {"total_kimg": value},
@@ -92,14 +92,13 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
         close = did_you_mean(given["config"], CONFIGS)
         problems.append(f"--config value must be one of:  {', '.join(CONFIGS)}; got {given['config']!r}{close}")
     unknown = unknown_names(settings)
-    problems += [*unknown_metrics(given["metrics"]), *unknown]
-    result_dir = given["result_dir"]
-    try:
-        result_dir = command_line.check_result_dir(result_dir)
-        if "resume" in given:
-            given["resume"] = pretrained_networks.locate(given["resume"])
-    except UserError as error:
-        problems.append(str(error))
+    problems += [*unknown_metrics(given.get("metrics", ())), *unknown]
+    for name, check in (("result_dir", command_line.check_result_dir), ("resume", pretrained_networks.locate)):
+        try:
+            if name in given:
+                given[name] = check(given[name])
+        except UserError as error:
+            problems.append(str(error))
 
     kwargs = EasyDict()
     if given["config"] in CONFIGS:
@@ -114,7 +113,7 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     submit_config = dnnlib.SubmitConfig()
     submit_config.num_gpus = given["num_gpus"]
     submit_config.local.do_not_copy_source_files = True
-    submit_config.run_dir_root = result_dir
+    submit_config.run_dir_root = given["result_dir"]
     submit_config.run_desc = f"stylegan2-{data_desc}-{given['num_gpus']}gpu-{given['config']}"
     return Run(submit_config, kwargs)
 
@@ -128,6 +127,7 @@ def _common_kwargs(data_dir: str, dataset: str) -> EasyDict:
         network_snapshot_ticks=10,
         dataset_args=EasyDict(tfrecord_dir=dataset),
         grid_args=EasyDict(size="8k", layout="random"),
+        metric_arg_list=[metric_defaults.fid50k],
         tf_config={"rnd.np_random_seed": 1000},
     )
 
@@ -135,8 +135,9 @@ def _common_kwargs(data_dir: str, dataset: str) -> EasyDict:
 def apply(kwargs: EasyDict, flags: dict[str, Any], settings: dict[str, Any]) -> None:
     """Merges settings, then flags, into arguments of `training_loop`."""
     merge(kwargs, settings)
-    for name in flags.keys() & SETTINGS.keys():
-        merge(kwargs, SETTINGS[name](flags[name]))
+    for name, setting in SETTINGS.items():
+        if name in flags:
+            merge(kwargs, setting(flags[name]))
 
 
 # ----------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from . import random_stream
+
 KERAS_3 = hasattr(tf.keras, "name_scope")
 
 _path: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("official_scope", default=())
@@ -42,7 +44,7 @@ def ones(shape: tuple[int, ...], dtype: Any = None, **_kwargs: Any) -> tf.Tensor
 
 def random_normal(stddev: float = 1.0) -> Callable[..., tf.Tensor]:
     """Normal numbers of mean 0, drawn from TensorFlow's global generator (`tflib.init_tf` seeds it)."""
-    return lambda shape, dtype=None, **_kwargs: tf.random.normal(shape, stddev=stddev, dtype=dtype or tf.float32)
+    return lambda shape, dtype=None, **_kwargs: random_stream.normal(shape, dtype or tf.float32) * stddev
 
 
 # ----------------------------------------------------------------------------

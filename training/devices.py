@@ -1,0 +1,106 @@
+"""Which devices train: one, several of this machine, or those of several machines.
+
+`TF_CONFIG`, TensorFlow's description of a cluster, makes this process one of several workers. Without it the GPUs of
+this machine are used, or its CPU; `logical_cpus` splits the CPU into several devices, to rehearse several GPUs.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from dnnlib.errors import UserError
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What trains.
+
+    strategy: of `tf.distribute`; description: for people; num_replicas: of all workers; local_replicas: of this one;
+    worker: number of this worker. Worker 0 writes all files.
+    """
+
+    strategy: Any
+    description: str
+    num_replicas: int
+    local_replicas: int
+    worker: int
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes files."""
+        return self.worker == 0
+
+
+def find_devices(num_gpus: int = 1, logical_cpus: int | None = None) -> Devices:
+    """Chooses devices and the strategy for them.
+
+    Must come before anything else uses TensorFlow if `logical_cpus` is given, or `TF_CONFIG` is set.
+
+    Raises:
+        UserError: not so many devices, or a damaged TF_CONFIG.
+    """
+    if logical_cpus and logical_cpus > 1:
+        _split_cpu(logical_cpus)
+    if os.environ.get("TF_CONFIG"):
+        return _multi_worker(num_gpus)
+    names = _device_names(num_gpus, logical_cpus)
+    kind = "GPU" if "GPU" in names[0] else "CPU"
+    if len(names) == 1:
+        return Devices(tf.distribute.get_strategy(), f"1 {kind}", 1, 1, 0)
+    strategy = tf.distribute.MirroredStrategy(names)
+    kind = f"{len(names)} {kind}s" if kind == "GPU" else f"{len(names)} logical CPUs"
+    return Devices(strategy, kind, len(names), len(names), 0)
+
+
+def _device_names(num_gpus: int, logical_cpus: int | None) -> list[str]:
+    gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
+    if gpus and not logical_cpus:
+        if num_gpus > len(gpus):
+            raise UserError(f"--num-gpus={num_gpus}: TensorFlow sees {len(gpus)} GPUs on this machine")
+        return gpus[:num_gpus]
+    cpus = [device.name for device in tf.config.list_logical_devices("CPU")]
+    if num_gpus > len(cpus):
+        raise UserError(
+            f"--num-gpus={num_gpus}: TensorFlow sees no GPU on this machine; "
+            f"leave the option out to train on the CPU, or rehearse with --logical-cpus={num_gpus}"
+        )
+    return cpus[:num_gpus]
+
+
+def _split_cpu(number: int) -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    try:
+        current = tf.config.get_logical_device_configuration(cpu)
+        if current is None or len(current) < number:
+            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * number)
+    except RuntimeError as error:
+        raise UserError(f"--logical-cpus={number}: too late, TensorFlow is in use already") from error
+
+
+def _multi_worker(num_gpus: int) -> Devices:
+    try:
+        config = json.loads(os.environ["TF_CONFIG"])
+        workers, index = config["cluster"]["worker"], int(config["task"]["index"])
+        if config["task"]["type"] != "worker" or not 0 <= index < len(workers):
+            raise KeyError("task")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            'TF_CONFIG: expected {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}, '
+            f"got {os.environ['TF_CONFIG'][:200]!r}"
+        ) from error
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    replicas = strategy.num_replicas_in_sync
+    local = replicas // len(workers)
+    if local < num_gpus:
+        raise UserError(f"--num-gpus={num_gpus}: this worker has {local} device(s)")
+    return Devices(strategy, f"{len(workers)} workers with {local} device(s) each", replicas, local, index)
+
+
+def peak_gpu_memory() -> float:
+    """Largest memory that TensorFlow has used on a GPU so far, GB; 0 without GPUs."""
+    gpus = tf.config.list_logical_devices("GPU")
+    peaks = [tf.config.experimental.get_memory_info(gpu.name.split("device:")[-1])["peak"] for gpu in gpus]
+    return max(peaks, default=0) / 2**30

@@ -1,0 +1,56 @@
+"""Real images for the iterations of training, read ahead in a thread."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+
+class RealsReader:
+    """Reads minibatches of a data set by their position in its shuffled stream.
+
+    Args:
+        training_set: a `training.dataset.Dataset`.
+        seed: of the order.
+        worker, local_replicas, num_replicas: this worker reads the pieces of its own replicas only.
+    """
+
+    def __init__(self, training_set: Any, seed: int, worker: int = 0, local_replicas: int = 1, num_replicas: int = 1):
+        self.training_set = training_set
+        self.seed = seed
+        self.first = worker * local_replicas
+        self.local_replicas = local_replicas
+        self.num_replicas = num_replicas
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="reals")
+        self._ahead: tuple[tuple, Future] | None = None
+
+    def pieces(self, position: int, minibatch_size: int, minibatch_gpu: int, lod: int) -> list[tuple[int, Any, Any]]:
+        """The pieces of the minibatch at a position: (number, images uint8 `[minibatch_gpu, C, H, W]`, labels).
+
+        What an unchanged next request will ask for is read in the meantime.
+        """
+        request = position, minibatch_size, minibatch_gpu, lod
+        if self._ahead is not None and self._ahead[0] == request:
+            result = self._ahead[1].result()
+        else:
+            result = self._read(*request)
+        following = position + minibatch_size, minibatch_size, minibatch_gpu, lod
+        self._ahead = following, self._pool.submit(self._read, *following)
+        return result
+
+    def numbers(self, minibatch_size: int, minibatch_gpu: int) -> list[int]:
+        """The numbers of this worker's pieces of a minibatch, round by round."""
+        per_round = minibatch_gpu * self.num_replicas
+        rounds = range(minibatch_size // per_round)
+        return [r * self.num_replicas + self.first + i for r in rounds for i in range(self.local_replicas)]
+
+    def _read(self, position: int, minibatch_size: int, minibatch_gpu: int, lod: int) -> list[tuple[int, Any, Any]]:
+        numbers = self.numbers(minibatch_size, minibatch_gpu)
+        order = self.training_set.order(self.seed, position, minibatch_size).reshape(-1, minibatch_gpu)
+        images, labels = self.training_set.read(order[numbers].reshape(-1), lod)
+        images = np.split(images, len(numbers))
+        return list(zip(numbers, images, np.split(labels, len(numbers)), strict=True))
+
+    def close(self) -> None:
+        """Stops reading ahead."""
+        self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,87 @@
+"""What training leaves in the run folder now and then: image grids and network pickles."""
+
+import glob
+import os
+import shutil
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.errors import UserError
+from dnnlib.tflib import Network, random_stream
+
+from . import misc
+
+_SPARE_BYTES = 64 << 20
+
+
+class ImageGrid:
+    """A grid of generated images for the same latents, labels and noise every time, beside the real ones.
+
+    Args:
+        training_set: real images and labels for the grid.
+        latent_size: of the generator.
+        drange_net: range of generated images.
+        seed: of the noise.
+        size, layout: see `misc.setup_snapshot_image_grid`.
+    """
+
+    def __init__(
+        self,
+        training_set: Any,
+        latent_size: int,
+        drange_net: tuple[float, float],
+        seed: int = 0,
+        size: str = "1080p",
+        layout: str = "random",
+    ):
+        self.grid_size, self.reals, self.labels = misc.setup_snapshot_image_grid(training_set, size, layout)
+        self.latents = np.random.randn(np.prod(self.grid_size), latent_size)  # where the official code draws them
+        self.drange_data, self.drange_net = training_set.dynamic_range, drange_net
+        self.seed = random_stream.seed_of(seed)
+        self._render: Any = None
+
+    def save_reals(self, path: str) -> None:
+        """Saves the real images."""
+        misc.save_image_grid(self.reals, path, self.drange_data, self.grid_size)
+
+    def save_fakes(self, Gs: Network, path: str, minibatch_size: int) -> None:
+        """Saves what the generator makes of the latents."""
+        if self._render is None:
+
+            def render(latents: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+                with random_stream.using(random_stream.StatelessStream(seed)):
+                    return Gs.get_output_for(latents, labels, is_validation=True)
+
+            self._render = tf.function(render, autograph=False, reduce_retracing=True)
+        images = []
+        for begin in range(0, len(self.latents), minibatch_size):
+            part = slice(begin, begin + minibatch_size)
+            latents = tf.constant(self.latents[part], tf.float32)
+            labels = tf.constant(self.labels[part], tf.float32)
+            seed = self.seed + np.array([begin, 0])
+            images.append(self._render(latents, labels, tf.constant(seed)).numpy())
+        misc.save_image_grid(np.concatenate(images), path, self.drange_net, self.grid_size)
+
+
+def save_networks(networks: tuple[Network, ...], path: str) -> None:
+    """Writes a pickle of networks."""
+    misc.save_pkl(networks, path)
+
+
+def remove_old(run_dir: str, keep: int) -> None:
+    """Removes all network snapshots but the newest `keep`."""
+    paths = sorted(glob.glob(os.path.join(glob.escape(run_dir), "network-snapshot-*.pkl")))
+    for path in paths[: max(len(paths) - keep, 0)]:
+        os.unlink(path)
+
+
+def check_room(run_dir: str, needed: int) -> None:
+    """Raises UserError unless the disk has room for so many bytes."""
+    free = shutil.disk_usage(run_dir).free
+    if free < needed + _SPARE_BYTES:
+        raise UserError(
+            f"{run_dir}: a snapshot needs {needed / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left; "
+            "make room, or keep fewer snapshots with --keep-snapshots"
+        )

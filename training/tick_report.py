@@ -1,0 +1,112 @@
+"""What people read while a network trains: the tick line, a live line on terminals, stats.jsonl, TensorBoard."""
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from dnnlib.tflib.autosummary import autosummary, save_summaries
+from dnnlib.util import format_time
+
+_LIVE_SECONDS = 1.0
+
+
+class TickReport:
+    """Writes reports into a run folder.
+
+    Args:
+        run_dir: where; None: nowhere (workers other than the first).
+        total_nimg: real images after which training ends.
+        total_sec: seconds of training before this process.
+    """
+
+    def __init__(self, run_dir: str | None, total_nimg: float, total_sec: float = 0.0):
+        self.run_dir = run_dir
+        self.total_nimg = total_nimg
+        self.earlier_sec = total_sec
+        self.start = self.last_tick_end = time.time()
+        self.maintenance_sec = 0.0
+        self.sec_per_kimg: float | None = None  # of the last tick; for the ETA
+        self._live_at = 0.0
+        self._live_width = 0
+        self._events: Any = None
+        if run_dir is not None:
+            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+            self._events = EventFileWriter(run_dir)
+            self._events.flush()
+
+    @property
+    def total_sec(self) -> float:
+        """Seconds of training so far, those of earlier processes included."""
+        return self.earlier_sec + time.time() - self.start
+
+    def eta(self, cur_nimg: int) -> str:
+        """How long it will take, by the speed of the last tick."""
+        if self.sec_per_kimg is None:
+            return "?"
+        return format_time(max(self.total_nimg - cur_nimg, 0) / 1000 * self.sec_per_kimg)
+
+    def live(self, cur_nimg: int, tick_start_nimg: int, tick_kimg: float) -> None:
+        """Shows on a terminal, in place, how far the tick is."""
+        now = time.time()
+        terminal = sys.__stderr__
+        if self.run_dir is None or terminal is None or not terminal.isatty() or now - self._live_at < _LIVE_SECONDS:
+            return
+        self._live_at = now
+        rate = (cur_nimg - tick_start_nimg) / max(now - self.last_tick_end, 1e-6)
+        done = (cur_nimg - tick_start_nimg) / (tick_kimg * 1000)
+        text = f"kimg {cur_nimg / 1000:.2f}/{self.total_nimg / 1000:g}  tick {done:4.0%}  {rate:.1f} img/s"
+        text += f"  eta {self.eta(cur_nimg)}"
+        self._live_width = max(self._live_width, len(text))
+        terminal.write("\r" + text.ljust(self._live_width))
+        terminal.flush()
+
+    def clear_live(self) -> None:
+        """Removes the live line, before something is printed."""
+        if self._live_width:
+            sys.__stderr__.write("\r" + " " * self._live_width + "\r")
+            sys.__stderr__.flush()
+            self._live_width = 0
+
+    def tick(self, cur_tick: int, cur_nimg: int, tick_nimg: int, sched: Any, peak_gpu_mem_gb: float) -> None:
+        """Prints the line of a tick in which `tick_nimg` images were shown."""
+        self.clear_live()
+        tick_sec = time.time() - self.last_tick_end
+        tick_kimg = tick_nimg / 1000
+        total_sec = self.total_sec
+        self.sec_per_kimg = tick_sec / max(tick_kimg, 1e-9)
+        print(
+            f"tick {autosummary('Progress/tick', cur_tick):<5d} "
+            f"kimg {autosummary('Progress/kimg', cur_nimg / 1000.0):<8.1f} "
+            f"lod {autosummary('Progress/lod', sched.lod):<5.2f} "
+            f"minibatch {autosummary('Progress/minibatch', sched.minibatch_size):<4d} "
+            f"time {format_time(autosummary('Timing/total_sec', total_sec)):<12s} "
+            f"sec/tick {autosummary('Timing/sec_per_tick', tick_sec):<7.1f} "
+            f"sec/kimg {autosummary('Timing/sec_per_kimg', self.sec_per_kimg):<7.2f} "
+            f"maintenance {autosummary('Timing/maintenance_sec', self.maintenance_sec):<6.1f} "
+            f"gpumem {autosummary('Resources/peak_gpu_mem_gb', peak_gpu_mem_gb):<4.1f} "
+            f"eta {self.eta(cur_nimg)}",
+            flush=True,
+        )
+        autosummary("Timing/total_hours", total_sec / 3600)
+        autosummary("Timing/total_days", total_sec / 86400)
+        self._tick_sec = tick_sec
+
+    def finish_tick(self, cur_nimg: int) -> None:
+        """Writes all averages to TensorBoard and stats.jsonl, after whatever else the tick had to do."""
+        values = save_summaries(self._events, cur_nimg)
+        if self.run_dir is not None:
+            record = {"cur_nimg": cur_nimg, "timestamp": time.time(), **values}
+            with open(os.path.join(self.run_dir, "stats.jsonl"), "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        now = time.time()
+        self.maintenance_sec = now - self.last_tick_end - self._tick_sec
+        self.last_tick_end = now
+
+    def close(self) -> None:
+        """Closes the event file."""
+        self.clear_live()
+        if self._events is not None:
+            self._events.close()

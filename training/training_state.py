@@ -1,0 +1,120 @@
+"""Everything a training needs to continue exactly: one file, `training-state.npz`, in the run folder.
+
+Arrays by name, without pickled objects: the variables of networks and optimizers, the averages being counted, and
+`meta`, a JSON text with the counters and with how long each log file was. The file is replaced whole or not at all, so
+that a training killed at any moment continues from the last one that was complete.
+"""
+
+import glob
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.atomic import atomic_write
+from dnnlib.errors import UserError
+from dnnlib.tflib import autosummary
+
+FILE_NAME = "training-state.npz"
+VERSION = 1
+_LOGS = ("log.txt", "stats.jsonl", "metric-*.txt", "metric-*.jsonl", "events.out.tfevents.*")
+
+
+def path_in(run_dir: str) -> str:
+    """The path of the state of a run."""
+    return os.path.join(run_dir, FILE_NAME)
+
+
+def save(run_dir: str, variables: Mapping[str, Any], counters: Mapping[str, Any]) -> None:
+    """Writes the state. Log files must have been flushed.
+
+    Args:
+        run_dir: the run folder.
+        variables: everything with a value, by name.
+        counters: numbers and strings.
+    """
+    arrays = {f"variables/{name}": np.asarray(variable.numpy()) for name, variable in variables.items()}
+    arrays |= {f"autosummary/{name}": value for name, value in autosummary.moments().items()}
+    logs = {os.path.basename(path): os.path.getsize(path) for path in _log_files(run_dir)}
+    meta = json.dumps({"version": VERSION, "counters": dict(counters), "logs": logs})
+    with atomic_write(path_in(run_dir)) as file:
+        np.savez(file, meta=np.array(meta), **arrays)
+
+
+def size_of(variables: Mapping[str, Any]) -> int:
+    """Bytes that the state will take, about."""
+    return sum(int(np.prod(variable.shape)) * 4 + 1000 for variable in variables.values())
+
+
+def load(run_dir: str) -> "SavedState":
+    """Reads the state of a run. Raises UserError if there is none, or it is damaged."""
+    path = path_in(run_dir)
+    if not os.path.exists(path):
+        raise UserError(f"{path} does not exist: the run cannot be continued")
+    try:
+        with np.load(path, allow_pickle=False) as npz:
+            arrays = {name: npz[name] for name in npz.files}
+        meta = json.loads(str(arrays.pop("meta")))
+        version = meta["version"]
+        if version != VERSION:
+            raise UserError(f"{path}: format version {version}, this version reads {VERSION}")
+        return SavedState(path, meta["counters"], meta["logs"], arrays)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+
+
+class SavedState:
+    """What `load` read. `counters` are those given to `save`."""
+
+    def __init__(self, path: str, counters: dict[str, Any], logs: dict[str, int], arrays: dict[str, np.ndarray]):
+        self.path = path
+        self.counters = counters
+        self._logs = logs
+        self._arrays = arrays
+
+    def _group(self, prefix: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(prefix): value for name, value in self._arrays.items() if name.startswith(prefix)}
+
+    def restore(self, variables: Mapping[str, Any]) -> None:
+        """Gives all variables, and the averages being counted, their values.
+
+        Raises UserError with everything that does not fit.
+        """
+        saved = self._group("variables/")
+        problems = [f"{name}: missing" for name in variables if name not in saved]
+        problems += [f"{name}: not part of this training" for name in saved if name not in variables]
+        problems += [
+            f"{name}: has shape {list(saved[name].shape)}, expected {list(variable.shape)}"
+            for name, variable in variables.items()
+            if name in saved and tuple(saved[name].shape) != tuple(variable.shape)
+        ]
+        if problems:
+            raise UserError(f"{self.path} does not fit the options of the run:\n  " + "\n  ".join(problems[:50]))
+        for name, variable in variables.items():
+            variable.assign(tf.cast(saved[name], variable.dtype))
+        autosummary.restore(
+            {
+                name.removeprefix("autosummary/"): v
+                for name, v in self._arrays.items()
+                if name.startswith("autosummary/")
+            }
+        )
+
+    def cut_logs(self, run_dir: str) -> None:
+        """Cuts log files back to where they were, so that they continue as if nothing had happened."""
+        for path in _log_files(run_dir):
+            length = self._logs.get(os.path.basename(path))
+            if length is None:
+                os.unlink(path)
+            elif os.path.getsize(path) > length:
+                os.truncate(path, length)
+
+
+def _log_files(run_dir: str) -> list[str]:
+    folder = glob.escape(run_dir)
+    return sorted(path for pattern in _LOGS for path in glob.glob(str(Path(folder) / pattern)))
