@@ -6,7 +6,7 @@ Examples:
   python run_training.py --num-gpus=8 --data-dir=~/datasets --config=config-f --dataset=ffhq --mirror-augment=true
 
   # Your own images, small, on a CPU
-  python run_training.py --dataset=my-images.zip --config=config-f --fmap-base=2048 --minibatch=16
+  python run_training.py --dataset=my-images.zip --config=config-f --fmap-base=2048
 
   # Go on with the newest run
   python run_training.py --resume=latest

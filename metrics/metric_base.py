@@ -222,9 +222,9 @@ class MetricGroup:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of a message, with the kind of error unless it is a user's."""
+    """The first line of a message, with the kind of error unless that is clear."""
     text = (str(error).strip().splitlines() or [""])[0][:200]
-    if isinstance(error, UserError) and text:
+    if isinstance(error, (UserError, ImportError)) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

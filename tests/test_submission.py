@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import re
 import sys
 import time
 
@@ -68,6 +69,56 @@ def test_failed_runs(tmp_path):
     assert "_finished.txt" not in os.listdir(run_dir)
     assert "failed: the flag is wrong" in (run_dir / "log.txt").read_text()
     assert (sys.stdout, sys.stderr) == (out, err)
+
+
+def go_on(text, resume_run_dir):
+    config = dnnlib.submit_config
+    assert "_finished.txt" not in os.listdir(config.run_dir)
+    assert (config.run_dir, config.num_gpus, config.run_func_kwargs["text"]) == (resume_run_dir, 2, text)
+    os.truncate(os.path.join(config.run_dir, "log.txt"), 6)
+    print(text)
+    if text == "wrong":
+        raise UserError("the flag is wrong")
+    if text == "again":
+        dnnlib.submission.submit.resume_run(resume_run_dir, "test_submission.go_on")
+    return config
+
+
+def test_runs_that_go_on(tmp_path):
+    dnnlib.submit_run(config(tmp_path), "test_submission.work", number=3)
+    run_dir = str(tmp_path / "00000-desc")
+    before = (tmp_path / "00000-desc" / "submit_config.txt").read_text()
+
+    def resume(text):
+        resume_run = dnnlib.submission.submit.resume_run
+        return resume_run(run_dir, "test_submission.go_on", num_gpus=2, text=text, resume_run_dir=run_dir)
+
+    used = resume("hello")
+    assert (used.run_id, used.run_desc, used.run_name) == (0, "desc", "00000-desc")
+    assert (used.run_dir_root, used.run_func_name) == (str(tmp_path), "test_submission.go_on")
+    log = (tmp_path / "00000-desc" / "log.txt").read_text()
+    assert re.fullmatch(r"dnnlibhello\ndnnlib: Finished test_submission.go_on\(\) in \d+s.\n", log)
+    assert "_finished.txt" in os.listdir(run_dir)
+    assert (tmp_path / "00000-desc" / "submit_config.txt").read_text() == before
+
+    with pytest.raises(UserError, match="the flag is wrong"):
+        resume("wrong")
+    with pytest.raises(UserError, match="00000-desc: a run is in progress in this folder"):
+        resume("again")
+    assert {"result.txt", "log.txt"} < set(os.listdir(run_dir)) and "_finished.txt" not in os.listdir(run_dir)
+    assert dnnlib.submit_config is None
+    with pytest.raises(UserError, match="no such run folder"):
+        dnnlib.submission.submit.resume_run(str(tmp_path / "none"), "test_submission.go_on")
+
+    for name in ("result.txt", "submit_config.txt", "submit_config.pkl"):  # what looks like a run without results
+        os.unlink(os.path.join(run_dir, name))
+    renamed = tmp_path / "renamed"
+    os.rename(run_dir, renamed)
+    run_dir = str(renamed)
+    with pytest.raises(UserError, match="the flag is wrong"):
+        resume("wrong")
+    assert (renamed / "log.txt").exists()
+    assert resume("hello").run_desc == "renamed"
 
 
 def _submit_some(root, number):

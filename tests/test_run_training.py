@@ -1,0 +1,578 @@
+"""The command line of `run_training.py`: official cases, options of ours, messages, options files, runs that go on."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import golden
+import pytest
+import yaml
+
+import dnnlib
+import run_training
+from dnnlib import EasyDict
+from dnnlib.errors import UserError
+from metrics.metric_defaults import metric_defaults
+from training import option_names, options_files, resume_options, training_options
+from training.training_configs import CONFIGS
+
+pytestmark = pytest.mark.one_stack
+
+ROOT = Path(__file__).parent.parent
+CASES = golden.index("config", "run_training_kwargs.json")
+REQUIRED = ("--dataset=cats", "--config=config-f")
+
+
+def plain(value):
+    """As the goldens write it."""
+    if isinstance(value, range):
+        return {"__range__": [value.start, value.stop, value.step]}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dnnlib.SubmitTarget):
+        return str(value)
+    return plain(vars(value)) if hasattr(value, "__dict__") else value
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with a data set `cats` and an image archive."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets" / "cats").mkdir(parents=True)
+    (tmp_path / "my.images.zip").write_bytes(b"")
+    return tmp_path
+
+
+def kwargs_of(*args):
+    run, _ = run_training.parse([*REQUIRED, *args])
+    return run.kwargs
+
+
+def changes(*args):
+    """What flags change in the arguments, as (name, old, new)."""
+    return sorted(option_names.differences(kwargs_of(), kwargs_of(*args)))
+
+
+def problems(*args):
+    with pytest.raises(UserError) as error:
+        run_training.parse(list(args))
+    return str(error.value).splitlines()
+
+
+def usage_error(capsys, *args):
+    with pytest.raises(SystemExit) as error:
+        run_training.parse([*REQUIRED, *args])
+    assert error.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1].partition(": error: ")[2]
+
+
+# ----------------------------------------------------------------------------
+# The official command line.
+
+
+@pytest.mark.parametrize("number", [i for i, case in enumerate(CASES["cases"]) if case["submit_run"]])
+def test_official_options(number):
+    case = CASES["cases"][number]
+    expected = dict(case["submit_run"])
+    run, dry_run = run_training.parse(case["argv"])
+    assert plain(run.submit_config) == expected.pop("submit_config")
+    assert expected.pop("run_func_name") == options_files.RUN_FUNCTION
+    assert plain(run.kwargs) == expected
+    assert run.run_dir is None and not dry_run
+
+
+@pytest.mark.parametrize("number", [i for i, case in enumerate(CASES["cases"]) if not case["submit_run"]])
+def test_official_errors(number, monkeypatch, capfd):
+    case = CASES["cases"][number]
+    monkeypatch.setattr(sys, "argv", ["run_training.py", *case["argv"]])
+    monkeypatch.setattr(run_training.Run, "start", lambda run: pytest.fail("started"))
+    with pytest.raises(SystemExit) as error:
+        run_training.main()
+    assert error.value.code == case["exit_code"]
+    out, err = capfd.readouterr()
+    assert out.startswith(case["stdout"].rstrip("\n"))
+    assert bool(out) == bool(case["stdout"])
+    last = err.strip().splitlines()[-1] if err else ""
+    assert last.startswith(case["stderr_last"]) and bool(last) == bool(case["stderr_last"])
+
+
+def test_official_tables():
+    assert list(CONFIGS) == CASES["valid_configs"]
+    assert plain(metric_defaults) == golden.index("config", "metric_defaults.json")
+
+
+def test_names_for_options_files_are_those_of_the_official_functions():
+    functions = golden.index("config", "default_kwargs.json")
+    loop = set(functions["training.training_loop.training_loop"])
+    elsewhere = {"total_kimg", "mirror_augment", "data_dir", "resume_pkl"}  # flags
+    assert loop - elsewhere == option_names.ARGUMENTS
+    inner = {*("latents_in", "labels_in", "dlatents_in", "images_in", "self", "kwargs", "_kwargs", "components")}
+    inner |= {"is_training", "is_validation", "is_template_graph", "force_clean_graph", "return_dlatents"}
+    inner |= {"num_channels", "resolution", "label_size", "dlatent_broadcast"}
+
+    def names(pattern):
+        return {key for name in functions if re.search(pattern, name) for key in functions[name]} - inner
+
+    assert names(r"networks.*\.G_") | {"func_name"} == option_names.NESTED["G_args"]
+    assert names(r"networks.*\.D_") | {"func_name"} == option_names.NESTED["D_args"]
+    arguments = {"G", "D", "opt", "training_set", "minibatch_size", "reals", "labels"}
+    for net in "GD":
+        assert names(rf"loss\.{net}_") - arguments | {"func_name"} == option_names.NESTED[f"{net}_loss_args"]
+    assert names("training_schedule") - {"cur_nimg", "training_set"} == option_names.NESTED["sched_args"]
+    dataset = set(functions["training.dataset.TFRecordDataset"]) - {"self", "tfrecord_dir"}
+    assert dataset == option_names.NESTED["dataset_args"]
+
+
+# ----------------------------------------------------------------------------
+# Flags of ours.
+
+
+def test_every_flag(folder):
+    lists = {"minibatch_size_dict": {}, "minibatch_gpu_dict": {}}
+    assert changes("--seed=7") == [("seed", None, 7), ("tf_config.rnd.np_random_seed", 1000, 7)]
+    assert changes("--cond") == [("dataset_args.max_label_size", None, "full")]
+    assert changes("--cond=no") == []
+    assert changes("--minibatch=64") == [("sched_args.minibatch_size_base", 32, 64)]
+    assert changes("--minibatch_gpu=8") == [("sched_args.minibatch_gpu_base", 4, 8)]
+    assert kwargs_of("--minibatch=8", "--minibatch-gpu=8", "--config=config-a").sched_args.items() >= lists.items()
+    assert changes("--fmap-base=1024") == [("D_args.fmap_base", None, 1024), ("G_args.fmap_base", None, 1024)]
+    assert changes("--fmap-max=64") == [("D_args.fmap_max", None, 64), ("G_args.fmap_max", None, 64)]
+    assert changes("--resolution=64") == [("dataset_args.resolution", None, 64)]
+    assert changes("--snap=2", "--image-snap=3") == [
+        *(("image_snapshot_ticks", 10, 3), ("network_snapshot_ticks", 10, 2)),
+    ]
+    assert changes("--keep-snapshots=5") == [("keep_snapshots", None, 5)]
+    assert changes("--logical-cpus=2", "--num-gpus=2") == [("logical_cpus", None, 2)]
+    assert changes("--mirror-augment") == [("mirror_augment", False, True)]
+    assert changes("--total-kimg=0.5", "--gamma=1e-1") == [("D_loss_args.gamma", 10, 0.1), ("total_kimg", 25000, 0.5)]
+    assert kwargs_of("--total-kimg=100").total_kimg == 100
+    assert kwargs_of("--metrics=ls, pr50k3,").metric_arg_list == [metric_defaults.ls, metric_defaults.pr50k3]
+    assert not {"seed", "keep_snapshots", "logical_cpus", "resume_pkl", "resume_kimg"} & kwargs_of().keys()
+
+
+def test_configs_do_not_share_their_tables(folder):
+    kwargs_of("--config=config-a").sched_args.G_lrate_dict[128] = 1
+    assert kwargs_of("--config=config-a").sched_args.G_lrate_dict[128] == 0.0015
+
+
+def test_start_from_a_pickle(folder):
+    (folder / "net.pkl").write_bytes(b"")
+    assert changes("--resume=net.pkl") == [("resume_pkl", None, "net.pkl")]
+    assert kwargs_of("--resume=net.pkl").resume_kimg == 0
+    ffhq = kwargs_of("--resume=gdrive:networks/stylegan2-ffhq-config-f.pkl").resume_pkl
+    assert ffhq.startswith("https://") and ffhq.endswith("stylegan2-ffhq-config-f.pkl")
+    assert problems(*REQUIRED, "--resume=nat.pkl") == ["nat.pkl: no such file (did you mean net.pkl?)"]
+    assert "did you mean" in problems(*REQUIRED, "--resume=gdrive:networks/stylegan2-ffhq.pkl")[0].lower()
+
+
+def test_data_sets(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+
+    def found(*args):
+        run, _ = run_training.parse(["--config=config-f", *args])
+        return run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir, run.submit_config.run_desc
+
+    assert found("--dataset=cats") == ("datasets", "cats", "stylegan2-cats-1gpu-config-f")
+    archive = str(folder / "my.images.zip")
+    expected = ("nowhere", archive, "stylegan2-my.images-1gpu-config-f")
+    for name in ("my.images.zip", archive, "~/my.images.zip", "./my.images.zip"):
+        assert found(f"--dataset={name}", "--data-dir=nowhere") == expected
+    assert found("--dataset=datasets/cats/")[1] == str(folder / "datasets" / "cats")
+    assert found("--dataset=cats", "--data-dir=~/datasets")[:2] == (str(folder / "datasets"), "cats")
+    (folder / "datasets" / "my.images.zip").write_bytes(b"")
+    assert found("--dataset=my.images.zip") == ("datasets", "my.images.zip", "stylegan2-my.images-1gpu-config-f")
+    run, _ = run_training.parse(["--dataset=cats", "--config=config-f", "--result-dir=~/out"])
+    assert run.submit_config.run_dir_root == str(folder / "out")
+
+    training_options.check_dataset(run)
+    messages = {
+        "cat": "--dataset=cat: there is no datasets/cat (did you mean cats?)",
+        "dogs": "--dataset=dogs: there is no datasets/dogs; datasets has cats, my.images.zip",
+        "/dev/none/dogs": "--dataset=/dev/none/dogs: there is no /dev/none/dogs",
+    }
+    for name, message in messages.items():
+        run, _ = run_training.parse([f"--dataset={name}", "--config=config-f"])
+        with pytest.raises(UserError, match=re.escape(message) + "$"):
+            training_options.check_dataset(run)
+
+
+def test_devices():
+    for num_gpus, gpus, logical_cpus in ((1, 0, None), (1, 1, None), (3, 4, None), (2, 0, 2), (2, 0, 3), (4, 2, 4)):
+        training_options.check_devices(num_gpus, gpus, logical_cpus)
+    with pytest.raises(UserError, match="finds no GPU on this machine. Use --num-gpus=1.*or --logical-cpus=2"):
+        training_options.check_devices(2, 0)
+    with pytest.raises(UserError, match="--num-gpus=3: TensorFlow finds 2 GPUs .* Use --num-gpus=2 or"):
+        training_options.check_devices(3, 2)
+
+
+# ----------------------------------------------------------------------------
+# Messages.
+
+
+def test_all_problems_at_once(folder):
+    (folder / "options.yaml").write_text("G_args: {mapping_layer: 4}\nsched_args: 5\n")
+    (folder / "file").write_text("")
+    found = problems(
+        *("--dataset=x", "--data-dir=nowhere", "--config=Config-F", "--metrics=fid5k,foo", "--options=options.yaml"),
+        *("--result-dir=file", "--resume=none.pkl"),
+    )
+    assert [line[:30] for line in found] == [
+        "dataset root directory does no",
+        "--config value must be one of:",
+        "unknown metric 'fid5k' (did yo",
+        "unknown metric 'foo'. There ar",
+        "no G_args option 'mapping_laye",
+        "sched_args: expected names and",
+        "--result-dir=file: " + str(folder)[:11],
+        "none.pkl: no such file",
+    ]
+    assert found[1].endswith("got 'Config-F' (did you mean config-f?)")
+    assert found[4].endswith("(did you mean mapping_layers?)")
+    found = problems(
+        *REQUIRED, "--resolution=60", "--minibatch=30", "--num-gpus=3", "--logical-cpus=2", "--minibatch-gpu=6"
+    )
+    assert [line[:24] for line in found] == [
+        *(
+            "--resolution=60: expecte",
+            "--num-gpus=3 is more tha",
+            "the minibatch of 30 (--m",
+            "--minibatch-gpu=6: the d",
+        ),
+    ]
+    assert "such as 64" in found[0]
+
+
+def test_wrong_values(folder, capsys):
+    messages = {
+        "--gamma=0": "argument --gamma: expected a number above 0, got '0'",
+        "--gamma=nan": "argument --gamma: expected a number above 0, got 'nan'",
+        "--total-kimg=-1": "argument --total-kimg: expected a number above 0, got '-1'",
+        "--seed=-3": "argument --seed: expected an integer from 0 to 4294967295, got '-3'",
+        "--seed=4294967296": "argument --seed: expected an integer from 0 to 4294967295, got '4294967296'",
+        "--cond=perhaps": "argument --cond: Boolean value expected. Give true or false, not 'perhaps'",
+        "--num-gpus=0": "argument --num-gpus: expected an integer of 1 or more, got '0'",
+        "--minibach=3": "unrecognized arguments: --minibach=3 (did you mean --minibatch?)",
+    }
+    for name in ("minibatch", "minibatch-gpu", "fmap-base", "fmap-max", "resolution", "snap", "image-snap"):
+        messages[f"--{name}=x"] = f"argument --{name}: expected an integer of 1 or more, got 'x'"
+    for name in ("keep-snapshots", "logical-cpus"):
+        messages[f"--{name}=1.5"] = f"argument --{name}: expected an integer of 1 or more, got '1.5'"
+    for argument, message in messages.items():
+        assert usage_error(capsys, argument) == message
+
+
+@pytest.mark.parametrize(
+    ("args", "works"),
+    [
+        (("--minibatch=6",), "--minibatch=4, --minibatch=8, --minibatch-gpu=3, --minibatch-gpu=2"),
+        (("--minibatch=2",), "--minibatch=4, --minibatch-gpu=2, --minibatch-gpu=1"),
+        (("--num-gpus=3",), "--minibatch=24, --minibatch=36"),
+        (("--num-gpus=16",), "--minibatch=64, --minibatch-gpu=2, --minibatch-gpu=1"),
+        (("--minibatch-gpu=64",), "--minibatch=64, --minibatch-gpu=32, --minibatch-gpu=16"),
+        (("--config=config-c", "--num-gpus=16"), "--minibatch=512, --minibatch-gpu=2, --minibatch-gpu=1"),
+        (("--config=config-a", "--minibatch=16"), "--minibatch=32, --minibatch-gpu=4, --minibatch-gpu=2"),
+    ],
+)
+def test_minibatches(folder, args, works):
+    (line,) = problems(*REQUIRED, *args)
+    assert re.match(r"the minibatch of \d+( at \d+x\d+)? \(--minibatch\) is not a multiple of \d+: ", line)
+    assert line.endswith(f"What works: {works}")
+    for option in works.split(", "):
+        run_training.parse([*REQUIRED, *args, option])
+
+
+def test_groups_of_the_discriminator(folder):
+    (line,) = problems(*REQUIRED, "--minibatch=12", "--minibatch-gpu=6")
+    assert line.startswith("--minibatch-gpu=6: the discriminator compares images in groups of 4")
+    (folder / "options.yaml").write_text("D_args: {mbstd_group_size: 3}")
+    assert kwargs_of("--minibatch=12", "--minibatch-gpu=6", "--options=options.yaml").D_args.mbstd_group_size == 3
+
+
+# ----------------------------------------------------------------------------
+# Options files.
+
+
+def write(folder, text):
+    (folder / "options.yaml").write_text(text)
+    return "--options=options.yaml"
+
+
+def test_options_file(folder):
+    option = write(
+        folder,
+        """
+        dataset: cats
+        config: config-a
+        total_kimg: 100
+        mirror-augment: true
+        metrics: [ls, fid50k]
+        fmap-base: 2048
+        G_args: {mapping_layers: 4, fmap_base: 99}
+        G_opt_args: {epsilon: 1e-7}
+        sched_args:
+          lod_training_kimg: 1.5
+          minibatch_size_dict: {8: 64}
+        tf_config: {any.thing: 3}
+        G_reg_interval: 8
+        """,
+    )
+    run, _ = run_training.parse([option, "--fmap_base=512", "--total-kimg=7"])
+    kwargs = run.kwargs
+    assert run.submit_config.run_desc == "stylegan2-cats-1gpu-config-a"
+    assert kwargs.total_kimg == 7 and kwargs.mirror_augment is True and kwargs.G_reg_interval == 8
+    assert [metric.name for metric in kwargs.metric_arg_list] == ["ls", "fid50k"]
+    assert kwargs.G_args == {"func_name": "training.networks_stylegan.G_style", "mapping_layers": 4, "fmap_base": 512}
+    assert kwargs.D_args.fmap_base == 512
+    assert kwargs.G_opt_args == {"beta1": 0.0, "beta2": 0.99, "epsilon": 1e-7}
+    assert kwargs.sched_args.minibatch_size_dict == {8: 64} and kwargs.sched_args.lod_training_kimg == 1.5
+    assert kwargs.sched_args.minibatch_gpu_dict == {8: 32, 16: 16, 32: 8, 64: 4}
+    assert kwargs.tf_config == {"rnd.np_random_seed": 1000, "any.thing": 3}
+    assert kwargs_of(write(folder, "metrics: null")).metric_arg_list == []
+    assert kwargs_of(write(folder, "")) == kwargs_of()
+    dummy = {"name": "dummy", "func_name": "metrics.metric_base.DummyMetric"}
+    assert kwargs_of(write(folder, f"metric_arg_list: [{dummy}]")).metric_arg_list == [dummy]
+
+
+@pytest.mark.parametrize(
+    ("text", "messages"),
+    [
+        ("gama: 3\nmini_batch: 8", ["options.yaml: no option 'gama' (did you mean gamma?)", "options.yaml: no option"]),
+        ("dry-run: true\noptions: x", ["options.yaml: no option 'dry-run'", "options.yaml: no option 'options'"]),
+        ("G_arg: {a: 1}", ["options.yaml: no option 'G_arg' (did you mean G_args?)"]),
+        ("D_loss_args: {Gamma: 1}", ["no D_loss_args option 'Gamma' (did you mean gamma?)"]),
+        ("sched_args: {minibatch_size_dict: 8}", ["sched_args.minibatch_size_dict: expected resolutions and numbers"]),
+        ("sched_args: {minibatch_size_dict: {x: 8}}", ["sched_args.minibatch_size_dict: expected resolutions"]),
+        ("sched_args: {minibatch_size_base: many}", ["a minibatch of 'many': expected an integer"]),
+        ("dataset_args: {resolution: big}", ["--resolution=big: expected a power of two"]),
+        ("dataset_args: {tfrecord_dir: x}", ["no dataset_args option 'tfrecord_dir'"]),
+        ("gamma: 1\ngamma: 2", ["--options=options.yaml, line 1: gamma comes twice"]),
+        ("a: [", ["--options=options.yaml, line 1: "]),
+        ("- a", ["--options=options.yaml: expected lines such as `gamma: 10`, got a list"]),
+        (
+            "a: !!python/object/apply:os.getcwd []",
+            ["--options=options.yaml, line 1: could not determine a constructor"],
+        ),
+        ("? [a]\n: 1", ["--options=options.yaml"]),
+    ],
+)
+def test_wrong_options_files(folder, text, messages):
+    found = problems(*REQUIRED, write(folder, text))
+    assert len(found) == len(messages)
+    for line, message in zip(found, messages, strict=True):
+        assert line.startswith(message)
+
+
+def test_options_files_name_themselves(folder, capsys):
+    assert usage_error(capsys, write(folder, "gamma: none")).endswith("got 'none' (in options.yaml)")
+    assert problems(*REQUIRED, "--options=none.yaml") == ["--options=none.yaml: No such file or directory"]
+    assert usage_error(capsys, write(folder, "gamma: 3"), "--gamma=x").endswith("got 'x'")
+
+
+def test_own_functions_have_own_arguments(folder):
+    text = "G_loss_args: {func_name: my_losses.G_loss, strength: 3}"
+    assert kwargs_of(write(folder, text)).G_loss_args == {"func_name": "my_losses.G_loss", "strength": 3}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_ready_files(folder, path):
+    comment = re.match(r"(#.*\n)+", path.read_text())[0]
+    command = re.search(r"python run_training.py (.*)", comment)[1].split()
+    assert f"--options=configs/{path.name}" in command and "Expected time" in comment
+    (folder / "configs").symlink_to(ROOT / "configs")
+    run, _ = run_training.parse(command)
+    assert json.loads(run.to_json())["run_desc"] == run.submit_config.run_desc
+    assert set(yaml.safe_load(path.read_text()))
+
+
+# ----------------------------------------------------------------------------
+# Runs that go on.
+
+
+def make_run(folder, number, *args, state=True):
+    """A run folder as `training_loop` leaves it."""
+    run, _ = run_training.parse([*REQUIRED, *args])
+    run_dir = folder / "results" / f"{number:05d}-{run.submit_config.run_desc}"
+    run_dir.mkdir(parents=True)
+    options_files.save_training_options(str(run_dir), run.submit_config.num_gpus, run.kwargs)
+    if state:
+        (run_dir / "training-state.npz").write_bytes(b"")
+    return f"results/{run_dir.name}"
+
+
+def test_going_on(folder):
+    run_dir = make_run(folder, 3, "--config=config-a", "--gamma=5", "--seed=7", "--metrics=ls,pr50k3", "--cond")
+    started = kwargs_of("--config=config-a", "--gamma=5", "--seed=7", "--metrics=ls,pr50k3", "--cond")
+    for args in (f"--resume={run_dir}",), (f"--resume={folder / run_dir}/",), (f"--resume={Path(run_dir).name}",):
+        run, _ = run_training.parse([*args])
+        assert run.kwargs == {**started, "resume_run_dir": run.run_dir}
+        assert os.path.samefile(run.run_dir, run_dir) and run.submit_config.num_gpus == 1
+    assert isinstance(run.kwargs.sched_args, EasyDict)
+    assert run.kwargs.sched_args.minibatch_gpu_dict == {8: 32, 16: 16, 32: 8, 64: 4}
+    assert run.kwargs.metric_arg_list[0].attrib_indices == range(40)
+    assert json.loads(run.to_json())["run_dir"] == run.run_dir
+
+
+def test_what_may_change_on_the_way(folder):
+    run_dir = make_run(folder, 0)
+    may = ("--total-kimg=99", "--metrics=none", "--snap=1", "--image-snap=2", "--keep-snapshots=3", "--num-gpus=2")
+    option = write(folder, "image_snapshot_ticks: 7\ngamma: 10")
+    run, _ = run_training.parse([f"--resume={run_dir}", *may, "--logical-cpus=2", "--result-dir=other", option])
+    new = {"total_kimg": 99, "metric_arg_list": [], "network_snapshot_ticks": 1, "image_snapshot_ticks": 2}
+    new |= {"keep_snapshots": 3, "logical_cpus": 2, "resume_run_dir": run_dir}
+    assert {key: value for key, value in run.kwargs.items() if kwargs_of().get(key) != value} == new
+    assert run.submit_config.num_gpus == 2
+    run, _ = run_training.parse([f"--resume={run_dir}", option])
+    assert run.kwargs.image_snapshot_ticks == 7
+
+    same = ("--dataset=cats", "--config=config-f", "--gamma=10", "--mirror-augment=no", "--seed=1000", "--cond=no")
+    same += ("--data-dir=./datasets", "--dataset=datasets/cats", "--minibatch=32", "--minibatch-gpu=4")
+    run_training.parse([f"--resume={run_dir}", *same])
+
+
+def test_what_may_not_change(folder):
+    (folder / "datasets" / "dogs").mkdir()
+    run_dir = make_run(folder, 0)
+    other = (
+        "--gamma=5",
+        "--mirror-augment",
+        "--seed=1",
+        "--cond",
+        "--minibatch=8",
+        "--minibatch-gpu=8",
+        "--fmap-max=9",
+    )
+    other += ("--fmap-base=7", "--resolution=64", "--dataset=dogs", "--config=config-e")
+    other += (write(folder, "G_args: {mapping_layers: 2}\nG_reg_interval: 2"), "--metrics=foo")
+    found = problems(f"--resume={run_dir}", *other)
+    assert [line.partition(":")[0] for line in found] == [
+        *("unknown metric 'foo'. There are", "--dataset", "--config", "--cond", "--fmap-base", "--fmap-max", "--gamma"),
+        *("--minibatch", "--minibatch-gpu", "--mirror-augment", "--resolution", "--seed"),
+        *("G_args.mapping_layers", "G_reg_interval"),
+    ]
+    assert "--gamma: cannot change from 10 to 5 in a run that goes on" in found[6]
+    assert "cannot change from config-f to config-e" in found[2]
+    assert "from datasets/cats to datasets/dogs" in found[1]
+    assert "--seed: cannot change from 1000 to 1 " in found[11]
+    (line,) = problems(f"--resume={run_dir}", "--num-gpus=3")
+    assert "What works" in line
+
+
+def test_a_data_set_that_moved(folder):
+    run_dir = make_run(folder, 0)
+    (folder / "new").mkdir()
+    (folder / "datasets" / "cats").rename(folder / "new" / "cats")
+    run, _ = run_training.parse([f"--resume={run_dir}", "--data-dir=new"])
+    assert run.kwargs.data_dir == "new"
+    training_options.check_dataset(run)
+    run, _ = run_training.parse([f"--resume={run_dir}"])
+    with pytest.raises(UserError, match="there is no datasets/cats"):
+        training_options.check_dataset(run)
+
+
+def test_the_latest_run(folder):
+    assert "no training in results" in problems("--resume=latest")[0]
+    assert (
+        "no training with --dataset=cats with --config=config-f in results" in problems(*REQUIRED, "--resume=latest")[0]
+    )
+    first = make_run(folder, 2)
+    second = make_run(folder, 10, "--config=config-e", "--num-gpus=2")
+    (folder / "results" / "00011-generate-images").mkdir()
+    assert run_training.parse(["--resume=latest"])[0].run_dir == second
+    assert run_training.parse(["--resume=latest", *REQUIRED])[0].run_dir == first
+    assert run_training.parse(["--resume=latest", "--dataset=cats"])[0].run_dir == second
+    assert run_training.parse(["--resume=latest", "--config=config-e"])[0].run_dir == second
+    (line,) = problems("--resume=latest", "--dataset=cats", "--config=config-a")
+    assert line.endswith(f"there are: {Path(first).name}, {Path(second).name}")
+    assert "in elsewhere" in problems("--resume=latest", "--result-dir=elsewhere")[0]
+
+
+def test_folders_that_cannot_go_on(folder):
+    run_dir = make_run(folder, 0, state=False)
+    assert problems(f"--resume={run_dir}") == [f"{run_dir}: cannot go on, training-state.npz missing"]
+    (folder / run_dir / "network-snapshot-000012.pkl").write_bytes(b"")
+    advice = f"; --resume={run_dir}/network-snapshot-000012.pkl starts from its weights"
+    assert problems(f"--resume={run_dir}")[0].endswith(advice)
+    assert problems("--resume=datasets")[0].startswith("datasets: cannot go on, training_options.json and")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"run_func_name": "os.system"}, "not the options of a training"),
+        ({"num_gpus": "2"}, "num_gpus is '2'"),
+        ({"G_args": 3}, "G_args is 3, expected names and values"),
+        ({"dataset_args": {}}, "tfrecord_dir is None, expected a folder"),
+        ({"D_args": {"func_name": "os.system"}}, "D_args.func_name is 'os.system', expected a function of training"),
+        ({"metric_arg_list": [{"func_name": "training.misc.os.system"}]}, "metric_arg_list.func_name is"),
+        ({"G_args": {"a": {"__range__": "x"}}}, "damaged"),
+    ],
+)
+def test_options_of_others(folder, change, message):
+    run_dir = make_run(folder, 0)
+    path = folder / run_dir / "training_options.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    found = problems(f"--resume={run_dir}")
+    assert len(found) == 1 and found[0].startswith(f"{run_dir}/training_options.json: ") and message in found[0]
+    path.write_text("{")
+    assert "damaged" in problems(f"--resume={run_dir}")[0]
+
+
+def test_names_of_state_files():
+    assert resume_options.STATE == "training-state.npz"
+
+
+# ----------------------------------------------------------------------------
+# The script.
+
+
+def script(folder, *args, **env):
+    command = [sys.executable, ROOT / "run_training.py", *args]
+    env = {"PATH": "", "COLUMNS": "100", **env}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=env, timeout=100, check=False)
+
+
+def test_help_is_in_docs(folder):
+    result = script(folder, "--help")
+    assert result.returncode == 0
+    documented = (ROOT / "docs" / "run_training-help.txt").read_text()
+    assert " ".join(result.stdout.split()) == " ".join(documented.split())
+
+
+def test_dry_run(folder):
+    (folder / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
+    result = script(folder, *REQUIRED, "--dry_run", "--seed=3", "--metrics=ls", PYTHONPATH=str(folder))
+    assert result.returncode == 0, result.stderr
+    options = json.loads(result.stdout)
+    assert options.pop("run_func_name") == options_files.RUN_FUNCTION
+    assert options.pop("run_desc") == "stylegan2-cats-1gpu-config-f" and options.pop("result_dir") == "results"
+    assert options.pop("num_gpus") == 1
+    assert options == plain(kwargs_of("--seed=3", "--metrics=ls"))
+    assert not (folder / "results").exists()
+
+
+def test_messages_of_the_script(folder):
+    result = script(folder, "--dataset=cats", "--config=config-x", "--metrics=foo")
+    assert result.returncode == 1 and result.stderr == ""
+    assert [line[:12] for line in result.stdout.splitlines()] == ["Error: --con", "Error: unkno"]
+    result = script(folder, "--dataset=cat", "--config=config-f")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "Error: --dataset=cat: there is no datasets/cat (did you mean cats?)\n"
+
+
+def test_start(folder, monkeypatch):
+    called = []
+    monkeypatch.setattr(dnnlib, "submit_run", lambda config, name, **kwargs: called.append((config, name, kwargs)))
+    monkeypatch.setattr(
+        dnnlib.submission.submit, "resume_run", lambda folder, name, **kwargs: called.append((folder, name, kwargs))
+    )
+    run, _ = run_training.parse([*REQUIRED])
+    run.start()
+    assert called.pop() == (run.submit_config, options_files.RUN_FUNCTION, run.kwargs)
+    run, _ = run_training.parse([f"--resume={make_run(folder, 0)}"])
+    run.start()
+    assert called.pop() == (run.run_dir, options_files.RUN_FUNCTION, {**run.kwargs, "num_gpus": 1})
