@@ -280,6 +280,12 @@ class LmdbSource(EncodedSource):
                     f"its first keys are {keys}"
                 )
             self.count, self.levels = int(length), levels
+            entries = self._env.stat()["entries"]
+            if self.count * len(levels) >= entries:
+                raise UserError(
+                    f"{self.path}: is incomplete: {entries} entries, expected {self.count} images "
+                    f"at {', '.join(str(1 << level) for level in levels)} and their number"
+                )
             missing = [
                 f"{self.name(index, level)}: is missing"
                 for level in levels

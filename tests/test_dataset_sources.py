@@ -1,0 +1,219 @@
+"""Data sets in image folders, zip files and LMDB folders."""
+
+import io
+import zipfile
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from dnnlib.errors import UserError
+from training import dataset
+from training.image_sources import box_mean
+
+pytestmark = pytest.mark.one_stack
+
+
+def images(count=5, size=16, channels=3, seed=0):
+    """Random images, uint8 [N, C, H, W]."""
+    return np.random.RandomState(seed).randint(0, 256, [count, channels, size, size]).astype(np.uint8)
+
+
+def pil(image):
+    """An image [C, H, W] for Pillow."""
+    return PIL.Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+
+
+def save_folder(folder, names, data):
+    for name, image in zip(names, data, strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pil(image).save(folder / name)
+    return folder
+
+
+def zip_of(folder, path):
+    with zipfile.ZipFile(path, "w") as file:
+        for image in sorted(folder.rglob("*.*")):
+            file.write(image, str(image.relative_to(folder)))
+    return path
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_images_of_folder_and_zip(tmp_path, kind, channels):
+    data = images(6, channels=channels)
+    path = save_folder(tmp_path / "set", [f"{i}.png" for i in range(6)], data)
+    (path / ".hidden.png").write_bytes(b"junk")
+    (path / "notes.txt").write_bytes(b"junk")
+    if kind == "zip":
+        path = zip_of(path, tmp_path / "set.zip")
+    opened = dataset.TFRecordDataset(str(path), max_label_size="full")
+    assert (opened.kind, opened.shape, opened.label_size) == (kind, [channels, 16, 16], 0)
+    np.testing.assert_array_equal(opened.read([5, 0, 3])[0], data[[5, 0, 3]])
+    np.testing.assert_array_equal(opened.read([5, 0], lod=2)[0], box_mean(data[[5, 0]], 2))
+    assert dataset.TFRecordDataset(str(path), resolution=8).shape == [channels, 8, 8]
+    opened.verify(verbose=False)
+    opened.close()
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_class_folders(tmp_path, kind):
+    names = ["top/10/a.png", "top/10/deeper/b.png", "top/9/c.png", "top/11/d.png"]
+    data = images(4)
+    path = save_folder(tmp_path / "set", names, data)
+    path = zip_of(path, tmp_path / "set.zip") if kind == "zip" else path
+    opened = dataset.TFRecordDataset(str(path), max_label_size="full", num_threads=1)
+    np.testing.assert_array_equal(opened.read(range(4))[1].argmax(axis=1), [1, 1, 2, 0])  # order of names; 9 < 10
+    np.testing.assert_array_equal(opened.read([2])[0][0], data[3])
+    assert dataset.TFRecordDataset(str(path)).stored_label_size == 3
+    assert dataset.TFRecordDataset(str(path)).label_size == 0
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_dataset_json(tmp_path, kind):
+    folder = save_folder(tmp_path / "set", ["0/a.png", "0/b.png", "1/c.png"], images(3))
+
+    def read(text):
+        (folder / "dataset.json").write_text(text)
+        path = zip_of(folder, tmp_path / "set.zip") if kind == "zip" else folder
+        return dataset.TFRecordDataset(str(path), max_label_size="full")._np_labels
+
+    classes = '{"labels": [["1/c.png", 1], ["0/a.png", 2], ["0/b.png", 0]]}'
+    np.testing.assert_array_equal(read(classes), [[0, 0, 1], [1, 0, 0], [0, 1, 0]])
+    vectors = '{"labels": [["1/c.png", [1, 2]], ["0/a.png", [3, 4]], ["0/b.png", [5, 6]]]}'
+    np.testing.assert_array_equal(read(vectors), [[3, 4], [5, 6], [1, 2]])
+    assert read('{"labels": null}').shape == (3, 0)
+    for text, message in (
+        ('{"labels": [["0/a.png", 1]]}', "2 of 3 images have no label, such as 0/b.png, 1/c.png"),
+        (classes.replace("]]}", '], ["x", 0]]}'), "1 images that are not there"),
+        (classes.replace("0]]", "[0]]]"), "class numbers, or lists"),
+        (classes.replace("0]]", '"0"]]'), "class numbers, or lists"),
+        (classes.replace("0]]", "1e999]]"), "class numbers, or lists"),
+        (classes.replace("0]]", "-1]]"), "expected class numbers"),
+        ("[]", "expected"),
+        ('{"labels": 3}', "expected"),
+        ("{", "expected"),
+        ("[" * 100000, "expected"),
+    ):
+        with pytest.raises(UserError, match=f"dataset.json: .*{message}"):
+            read(text)
+
+
+def make_lmdb(path, data, levels=(4,), image_format="png"):
+    lmdb = pytest.importorskip("lmdb")
+    with lmdb.open(str(path), map_size=1 << 24) as env, env.begin(write=True) as transaction:
+        for level in levels:
+            for number, image in enumerate(box_mean(data, 4 - level)):
+                buffer = io.BytesIO()
+                pil(image).save(buffer, image_format)
+                transaction.put(f"{1 << level}-{str(number).zfill(5)}".encode(), buffer.getvalue())
+        transaction.put(b"length", str(len(data)).encode())
+    return path
+
+
+def test_lmdb(tmp_path):
+    data = images(6)
+    opened = dataset.TFRecordDataset(str(make_lmdb(tmp_path / "set", data, levels=(4, 3))))
+    assert (opened.kind, opened.shape, opened.num_images) == ("lmdb", [3, 16, 16], 6)
+    assert opened._source.levels == [4, 3]
+    for lod in range(3):
+        np.testing.assert_array_equal(opened.read([4, 1], lod)[0], box_mean(data[[4, 1]], lod))
+    opened.verify(verbose=False)
+    opened.close()
+    jpeg = dataset.TFRecordDataset(str(make_lmdb(tmp_path / "jpeg", data, image_format="jpeg")))
+    assert jpeg.read([0])[0].shape == (1, 3, 16, 16)
+
+
+def test_damaged_lmdb(tmp_path):
+    lmdb = pytest.importorskip("lmdb")
+    path = make_lmdb(tmp_path / "set", images(6))
+    with lmdb.open(str(path), map_size=1 << 24) as env, env.begin(write=True) as transaction:
+        transaction.delete(b"16-00002")
+        transaction.delete(b"16-00004")
+    with pytest.raises(UserError, match="is incomplete: 5 entries, expected 6 images at 16 and"):
+        dataset.TFRecordDataset(str(path))
+    with lmdb.open(str(path), map_size=1 << 24) as env, env.begin(write=True) as transaction:
+        transaction.put(b"one", b"")
+        transaction.put(b"other", b"")
+    with pytest.raises(UserError, match=r"16-00002: is missing\n.*16-00004: is missing"):
+        dataset.TFRecordDataset(str(path))
+    with lmdb.open(str(path), map_size=1 << 24) as env, env.begin(write=True) as transaction:
+        transaction.put(b"length", b"many")
+    with pytest.raises(UserError, match="its first keys are"):
+        dataset.TFRecordDataset(str(path))
+    content = (path / "data.mdb").read_bytes()
+    (path / "data.mdb").write_bytes(content[:-4096])
+    with pytest.raises(UserError, match="is cut off"):
+        dataset.TFRecordDataset(str(path))
+    (path / "data.mdb").write_bytes(b"junk" * 4096)
+    with pytest.raises(UserError, match="cannot be read as LMDB"):
+        dataset.TFRecordDataset(str(path))
+
+
+def test_lmdb_without_the_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
+    (tmp_path / "data.mdb").write_bytes(b"")
+    with pytest.raises(UserError, match="pip install lmdb"):
+        dataset.TFRecordDataset(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_images_that_do_not_fit_are_listed(tmp_path, kind):
+    folder = save_folder(tmp_path / "set", [f"ok{i}.png" for i in range(30)], images(30))
+    pil(images(1, size=32)[0]).save(folder / "large.png")
+    pil(images(1, channels=1)[0]).save(folder / "gray.png")
+    PIL.Image.new("RGBA", (16, 16)).save(folder / "alpha.png")
+    PIL.Image.new("P", (16, 16)).save(folder / "palette.png")
+    PIL.Image.new("I;16", (16, 16)).save(folder / "deep.png")
+    (folder / "junk.jpg").write_bytes(b"junk")
+    (folder / "empty.png").write_bytes(b"")
+    path = zip_of(folder, tmp_path / "set.zip") if kind == "zip" else folder
+    with pytest.raises(UserError) as error:
+        dataset.TFRecordDataset(str(path))
+    for text in (
+        "large.png: 32x32 RGB, most are 16x16 RGB",
+        "gray.png: 16x16 L, most are 16x16 RGB",
+        "alpha.png: 16x16 RGBA, expected RGB",
+        "palette.png: 16x16 P",
+        "deep.png: 16x16 I;16",
+        "junk.jpg: cannot be read",
+        "empty.png: cannot be read",
+        "create_from_images",
+    ):
+        assert text in str(error.value)
+    assert "ok" not in str(error.value)
+    save_folder(folder, [f"more{i}.png" for i in range(28)], images(28, size=8))
+    with pytest.raises(UserError, match=r"\.\.\. and 15 more"):
+        dataset.TFRecordDataset(str(folder))
+
+
+@pytest.mark.parametrize("size", [(16, 8), (12, 12), (2, 2)])
+def test_images_of_odd_sizes(tmp_path, size):
+    for number in range(3):
+        PIL.Image.new("RGB", size).save(tmp_path / f"{number}.png")
+    with pytest.raises(UserError, match=f"images are {size[0]}x{size[1]} RGB, expected square with a power of two"):
+        dataset.TFRecordDataset(str(tmp_path))
+
+
+def test_image_cut_off(tmp_path):
+    folder = save_folder(tmp_path / "set", ["a.png", "b.png"], images(2))
+    content = (folder / "b.png").read_bytes()
+    (folder / "b.png").write_bytes(content[:300])
+    opened = dataset.TFRecordDataset(str(folder))  # headers are all right
+    opened.read([0])
+    with pytest.raises(UserError, match=r"b\.png: cannot be read"):
+        opened.read([0, 1])
+    with pytest.raises(UserError, match=r"b\.png: cannot be read"):
+        opened.verify(verbose=False)
+
+
+def test_damaged_zip(tmp_path):
+    path = zip_of(save_folder(tmp_path / "set", ["a.png", "b.png"], images(2)), tmp_path / "set.zip")
+    content = bytearray(path.read_bytes())
+    for position in range(0, len(content), 7):
+        damaged = bytes([*content[:position], content[position] ^ 0x55, *content[position + 1 :]])
+        (tmp_path / "damaged.zip").write_bytes(damaged)
+        try:
+            dataset.TFRecordDataset(str(tmp_path / "damaged.zip")).verify(verbose=False)
+        except UserError as error:
+            assert "damaged.zip" in str(error)
