@@ -2,8 +2,14 @@
 
 Examples:
 
+  # Your own images: a folder or zip file; sub-folders become classes
+  python dataset_tool.py create-from-images ~/datasets/cats ~/photos/cats --crop=center --resolution=256
+
   # Coloured symbols, to try everything without a download
-  python dataset_tool.py create-symbols ~/datasets/symbols --resolution=64
+  python dataset_tool.py create-symbols ~/datasets/symbols
+
+  # What is in a data set, and is all of it whole?
+  python dataset_tool.py info ~/datasets/cats --verify
 """
 
 import argparse
@@ -14,6 +20,24 @@ from typing import Any
 from dnnlib import command_line
 from dnnlib.errors import exits_on_user_error
 
+# Sub-commands that only take a folder: name, function in `dataset_tools`, what it does, name and meaning of the folder.
+_FROM_FOLDER = (
+    ("create-mnist", "arrays.create_mnist", "MNIST", "MNIST_DIR", "folder of train-images-idx3-ubyte.gz"),
+    ("create-mnistrgb", "arrays.create_mnistrgb", "MNIST-RGB", "MNIST_DIR", "folder of train-images-idx3-ubyte.gz"),
+    ("create-cifar10", "arrays.create_cifar10", "CIFAR-10", "CIFAR10_DIR", "folder of data_batch_1 to data_batch_5"),
+    ("create-cifar100", "arrays.create_cifar100", "CIFAR-100", "CIFAR100_DIR", "folder of train"),
+    (
+        "create-svhn",
+        "arrays.create_svhn",
+        "SVHN",
+        "SVHN_DIR",
+        "folder of train_32x32.mat (or train_1.pkl to train_3.pkl)",
+    ),
+    ("create-lsun", "lsun.create_lsun", "a category of LSUN", "LMDB_DIR", "folder of data.mdb"),
+    ("create-lsun-wide", "lsun.create_lsun_wide", "LSUN in 4:3 with bars", "LMDB_DIR", "folder of data.mdb"),
+    ("create-celeba", "images.create_celeba", "CelebA", "CELEBA_DIR", "folder of img_align_celeba_png"),
+)
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_line.ArgumentParser(
@@ -22,43 +46,151 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subparsers = parser.add_subparsers(help="what to do", dest="command", metavar="COMMAND")
-
-    create = _command(subparsers, "create-symbols", "symbols.create_symbols", "draw a data set of coloured symbols")
-    create.add_argument("tfrecord_dir", help="new data set folder to create", metavar="TFRECORD_DIR")
-    create.add_argument(
-        "--resolution",
-        type=command_line.positive,
-        default=64,
-        help="width and height, a power of two (default: %(default)s)",
-        metavar="SIZE",
-    )
-    create.add_argument(
-        "--num-images",
-        type=command_line.positive,
-        default=7000,
-        help="number of images (default: %(default)s)",
-        metavar="N",
-    )
-    create.add_argument(
-        "--random-seed",
-        type=command_line.natural,
-        default=123,
-        help="chooses symbols, colours, positions (default: %(default)s)",
-        metavar="SEED",
-    )
-    create.add_argument("--font", help="TrueType file (default: DejaVu Sans of matplotlib)", metavar="FILE")
-    _add_force(create)
+    _add_looking(subparsers)
+    for name, function, what, folder, meaning in _FROM_FOLDER:
+        command = _add_creation(subparsers, name, function, f"create a data set from {what}")
+        command.add_argument(folder.lower(), help=meaning, metavar=folder)
+    _add_options_of_folders(subparsers.choices)
+    _add_images(subparsers)
+    command = _add_creation(subparsers, "create-from-hdf5", "arrays.create_from_hdf5", "create a data set from HDF5")
+    command.add_argument("hdf5_filename", help="HDF5 file of arrays data... [N, C, H, W]", metavar="HDF5_FILENAME")
+    _add_shuffle(command)
+    _add_symbols(subparsers)
     return parser
 
 
-def _command(subparsers: Any, name: str, function: str, description: str) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser(name, help=description, description=description[:1].upper() + description[1:] + ".")
+def _add_looking(subparsers: Any) -> None:
+    command = _add_command(subparsers, "display", "inspection.display", "show the images of a data set")
+    _add_tfrecord_dir(command, "TFRECORD_DIR", "data set")
+    command.add_argument("--sheet", help="write the first images as one picture instead (PNG)", metavar="FILE")
+
+    command = _add_command(subparsers, "extract", "inspection.extract", "write the images of a data set as PNG files")
+    _add_tfrecord_dir(command, "TFRECORD_DIR", "data set")
+    command.add_argument("output_dir", help="folder for img00000000.png and so on", metavar="OUTPUT_DIR")
+
+    command = _add_command(subparsers, "compare", "inspection.compare", "say which images of two data sets differ")
+    _add_tfrecord_dir(command, "TFRECORD_DIR_A", "data set")
+    _add_tfrecord_dir(command, "TFRECORD_DIR_B", "data set to compare it with")
+    command.add_argument(
+        "--ignore-labels",
+        type=int,
+        choices=(0, 1),
+        nargs="?",
+        const=1,
+        default=0,
+        help="1 to compare images only (default: %(default)s)",
+    )
+
+    command = _add_command(subparsers, "info", "inspection.info", "say what is in a data set: sizes, labels, files")
+    _add_tfrecord_dir(command, "TFRECORD_DIR", "data set")
+    command.add_argument("--verify", action="store_true", help="check the checksums of all images, not of a sample")
+
+
+def _add_options_of_folders(commands: dict[str, argparse.ArgumentParser]) -> None:
+    _add_count(commands["create-mnistrgb"], "--num-images", 1000000, "number of images")
+    _add_seed(commands["create-mnistrgb"], "chooses the digits")
+    _add_count(commands["create-lsun"], "--resolution", 256, "width and height, a power of two")
+    _add_count(commands["create-lsun-wide"], "--width", 512, "width and height with the bars, a power of two")
+    _add_count(commands["create-lsun-wide"], "--height", 384, "height of the pictures")
+    for name in ("create-lsun", "create-lsun-wide"):
+        _add_count(commands[name], "--max-images", None, "stop after so many images")
+    _add_count(commands["create-celeba"], "--cx", 89, "horizontal middle of the crop, in pixels")
+    _add_count(commands["create-celeba"], "--cy", 121, "vertical middle of the crop, in pixels")
+
+
+def _add_images(subparsers: Any) -> None:
+    command = _add_creation(
+        subparsers,
+        "create-from-images",
+        "images.create_from_images",
+        "create a data set from a folder or zip file of images",
+        "Sub-folders are classes and become labels. Images are RGB or grayscale and square, all of one size, a power "
+        "of two; options can make them so. All of them are checked before anything is written.",
+    )
+    command.add_argument("image_dir", help="folder or zip file of images", metavar="IMAGE_DIR")
+    _add_shuffle(command)
+    command.add_argument(
+        "--crop",
+        choices=("center", "none"),
+        default="none",
+        help="cut out the largest square in the middle (default: %(default)s)",
+    )
+    _add_count(command, "--resolution", None, "resize to this width and height")
+    command.add_argument(
+        "--resize",
+        choices=("box", "lanczos", "bicubic"),
+        help="filter of --resolution (default: lanczos)",
+    )
+    command.add_argument(
+        "--convert",
+        choices=("rgb", "gray", "none"),
+        default="none",
+        help="convert palettes, transparency, CMYK, 16 bits and mixed colours (default: %(default)s)",
+    )
+
+
+def _add_symbols(subparsers: Any) -> None:
+    command = _add_creation(
+        subparsers,
+        "create-symbols",
+        "symbols.create_symbols",
+        "draw a data set of coloured symbols",
+        "Symbols of a font in random colours, labelled by family. The same arguments give the same images.",
+    )
+    _add_count(command, "--resolution", 64, "width and height, a power of two from 8 to 1024")
+    _add_count(command, "--num-images", 7000, "number of images")
+    _add_seed(command, "chooses symbols, colours and places")
+    command.add_argument("--font", help="TrueType font (default: DejaVu Sans of matplotlib)", metavar="FILE")
+
+
+# ----------------------------------------------------------------------------
+
+
+def _add_command(
+    subparsers: Any, name: str, function: str, description: str, more: str = ""
+) -> command_line.ArgumentParser:
+    sentence = description[0].upper() + description[1:] + "."
+    parser = subparsers.add_parser(name, help=description, description=f"{sentence} {more}".strip())
     parser.set_defaults(function=function)
     return parser
 
 
-def _add_force(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="replace the data set TFRECORD_DIR if there is one")
+def _add_creation(
+    subparsers: Any, name: str, function: str, description: str, more: str = ""
+) -> command_line.ArgumentParser:
+    parser = _add_command(subparsers, name, function, description, more)
+    _add_tfrecord_dir(parser, "TFRECORD_DIR", "folder to create; its last part names the data set")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace the data set that is there, once the new one is complete (default: refuse)",
+    )
+    return parser
+
+
+def _add_tfrecord_dir(parser: argparse.ArgumentParser, name: str, meaning: str) -> None:
+    parser.add_argument(name.lower(), help=meaning, metavar=name)
+
+
+def _add_count(parser: argparse.ArgumentParser, name: str, default: int | None, meaning: str) -> None:
+    shown = "" if default is None else " (default: %(default)s)"
+    parser.add_argument(name, type=command_line.positive, default=default, help=meaning + shown, metavar="N")
+
+
+def _add_seed(parser: argparse.ArgumentParser, meaning: str) -> None:
+    parser.add_argument(
+        "--random-seed",
+        type=command_line.natural,
+        default=123,
+        help=f"{meaning} (default: %(default)s)",
+        metavar="SEED",
+    )
+
+
+def _add_shuffle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shuffle", type=int, choices=(0, 1), default=1, help="1 to shuffle the images (default: %(default)s)"
+    )
 
 
 def main() -> None:

@@ -1,0 +1,240 @@
+"""Data sets from files of arrays: MNIST, CIFAR, SVHN, HDF5."""
+
+import glob
+import gzip
+import os
+import pickle
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+
+from dnnlib.errors import UserError
+from training.dataset_export import TFRecordExporter, check_target, shape_problem
+
+# ----------------------------------------------------------------------------
+# The commands. Images are shuffled in the official way unless said otherwise, labels are one-hot.
+
+
+def create_mnist(tfrecord_dir: str, mnist_dir: str, force: bool = False) -> None:
+    """Writes the training images of MNIST, 28x28 in a frame of 2 pixels, with the digits as labels.
+
+    `mnist_dir` holds `train-images-idx3-ubyte.gz` and `train-labels-idx1-ubyte.gz`. Raises UserError.
+    """
+    check_target(tfrecord_dir, force)
+    print(f'Loading MNIST from "{mnist_dir}"')
+    images = _mnist_images(mnist_dir)
+    labels = _read_idx(mnist_dir, "train-labels-idx1-ubyte.gz", dimensions=1)
+    _export(tfrecord_dir, images, labels, force)
+
+
+def create_mnistrgb(
+    tfrecord_dir: str, mnist_dir: str, num_images: int = 1000000, random_seed: int = 123, force: bool = False
+) -> None:
+    """Writes `num_images` colour images whose three channels are random images of MNIST, without labels.
+
+    `mnist_dir` holds `train-images-idx3-ubyte.gz`. Raises UserError.
+    """
+    check_target(tfrecord_dir, force)
+    print(f'Loading MNIST from "{mnist_dir}"')
+    images = _mnist_images(mnist_dir)[:, 0]
+    random = np.random.RandomState(random_seed)
+    with TFRecordExporter(tfrecord_dir, num_images, force=force) as exporter:
+        for _ in range(num_images):
+            exporter.add_image(images[random.randint(len(images), size=3)])
+
+
+def create_cifar10(tfrecord_dir: str, cifar10_dir: str, force: bool = False) -> None:
+    """Writes the training images of CIFAR-10 with their classes.
+
+    `cifar10_dir` holds the Python version, `data_batch_1` to `data_batch_5`. Raises UserError.
+    """
+    check_target(tfrecord_dir, force)
+    print(f'Loading CIFAR-10 from "{cifar10_dir}"')
+    batches = [_read_cifar(cifar10_dir, f"data_batch_{batch}", "labels") for batch in range(1, 6)]
+    images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    _export(tfrecord_dir, images, labels, force)
+
+
+def create_cifar100(tfrecord_dir: str, cifar100_dir: str, force: bool = False) -> None:
+    """Writes the training images of CIFAR-100 with their fine classes.
+
+    `cifar100_dir` holds the Python version, `train`. Raises UserError.
+    """
+    check_target(tfrecord_dir, force)
+    print(f'Loading CIFAR-100 from "{cifar100_dir}"')
+    _export(tfrecord_dir, *_read_cifar(cifar100_dir, "train", "fine_labels"), force)
+
+
+def create_svhn(tfrecord_dir: str, svhn_dir: str, force: bool = False) -> None:
+    """Writes the training images of SVHN with the digits as labels.
+
+    `svhn_dir` holds `train_32x32.mat` as published, or `train_1.pkl` to `train_3.pkl` as the official tool takes them.
+    Raises UserError.
+    """
+    check_target(tfrecord_dir, force)
+    print(f'Loading SVHN from "{svhn_dir}"')
+    _export(tfrecord_dir, *_read_svhn(svhn_dir), force)
+
+
+def create_from_hdf5(tfrecord_dir: str, hdf5_filename: str, shuffle: int = 1, force: bool = False) -> None:
+    """Writes the largest data set of an HDF5 file whose name starts with `data`, uint8 [N, C, H, W].
+
+    Labels are taken from `NAME-labels.npy` beside `NAME.h5` if it is there. `shuffle`: 1 to shuffle, 0 not to.
+    Raises UserError.
+    """
+    check_target(tfrecord_dir, force)
+    try:
+        import h5py
+    except ImportError:
+        raise UserError("reading HDF5 needs the package h5py: pip install h5py") from None
+    print(f'Loading HDF5 archive from "{hdf5_filename}"')
+    path = _existing(os.path.expanduser(hdf5_filename))
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as HDF5 ({error})") from None
+    with file:
+        images = _largest_data(file, path, h5py.Dataset)
+        labels = _read_npy_labels(os.path.splitext(path)[0] + "-labels.npy", len(images))
+        with TFRecordExporter(tfrecord_dir, len(images), force=force) as exporter:
+            order = exporter.choose_shuffled_order() if shuffle else np.arange(len(images))
+            for idx in order:
+                try:
+                    img = images[idx]
+                except OSError as error:
+                    raise UserError(f"{path}: image {idx} cannot be read ({error})") from None
+                exporter.add_image(img)
+            if labels is not None:
+                exporter.add_labels(labels[order])
+
+
+def _export(tfrecord_dir: str, images: np.ndarray, classes: np.ndarray, force: bool) -> None:
+    """Writes images, uint8 [N, C, H, W], and their classes, [N], in the official order of shuffled images."""
+    onehot = np.zeros([len(classes), int(classes.max()) + 1], np.float32)
+    onehot[np.arange(len(classes)), classes] = 1
+    with TFRecordExporter(tfrecord_dir, len(images), force=force) as exporter:
+        order = exporter.choose_shuffled_order()
+        for idx in order:
+            exporter.add_image(images[idx])
+        exporter.add_labels(onehot[order])
+
+
+# ----------------------------------------------------------------------------
+# Readers.
+
+
+def _existing(path: str) -> str:
+    if not os.path.isfile(path):
+        folder = os.path.dirname(path) or "."
+        there = sorted(os.listdir(folder))[:8] if os.path.isdir(folder) else None
+        note = f"; there are: {', '.join(there) or 'no files'}" if there is not None else ", nor its folder"
+        raise UserError(f"{path}: no such file{note}")
+    return path
+
+
+def _read_idx(folder: str, name: str, dimensions: int) -> np.ndarray:
+    """An array of MNIST's format: bytes 0, 0, 8 (uint8), the number of dimensions, the dimensions, the values."""
+    path = _existing(os.path.join(os.path.expanduser(folder), name))
+    try:
+        with gzip.open(path, "rb") as file:
+            content = file.read(1 << 30)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+    start = 4 + 4 * dimensions
+    shape = struct.unpack(f">{dimensions}I", content[4:start]) if len(content) >= start else ()
+    if content[:4] != bytes([0, 0, 8, dimensions]) or int(np.prod(shape, dtype=object)) != len(content) - start:
+        raise UserError(f"{path}: damaged, or not a file of MNIST")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _mnist_images(folder: str) -> np.ndarray:
+    """Images of MNIST, uint8 [N, 1, 32, 32]."""
+    images = _read_idx(folder, "train-images-idx3-ubyte.gz", dimensions=3)
+    if images.shape[1:] != (28, 28) or not len(images):
+        raise UserError(f"{folder}/train-images-idx3-ubyte.gz: expected images of 28x28, got {list(images.shape)}")
+    return np.pad(images[:, np.newaxis], [(0, 0), (0, 0), (2, 2), (2, 2)])
+
+
+def _read_pickle(path: str) -> Any:
+    """Dicts, lists, strings and arrays of a pickle; anything else in it is refused and not executed."""
+    from dnnlib.command_line import import_tensorflow_quietly
+
+    import_tensorflow_quietly()
+    from dnnlib.tflib import pickle_reader
+
+    try:
+        with open(_existing(path), "rb") as file:
+            return pickle_reader.load(file, path)
+    except pickle_reader.UnsafePickleError:
+        raise UserError(f"{path}: refused: it holds more than arrays and lists. Nothing in it was executed.") from None
+    except pickle.UnpicklingError:
+        raise UserError(f"{path}: damaged, or not a pickle") from None
+
+
+def _read_cifar(folder: str, name: str, label_key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images, uint8 [N, 3, 32, 32], and classes, [N], of a file of the Python version of CIFAR."""
+    path = os.path.join(os.path.expanduser(folder), name)
+    content = _read_pickle(path)
+    try:
+        images, labels = np.asarray(content["data"]), content[label_key]
+        return _checked(images.reshape(-1, 3, 32, 32), np.asarray(labels), path)
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: expected the Python version of CIFAR, a dict with data and {label_key}") from None
+
+
+def _read_svhn(folder: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images, uint8 [N, 3, 32, 32], and digits, [N]."""
+    folder = os.path.expanduser(folder)
+    path = os.path.join(folder, "train_32x32.mat")
+    if not os.path.exists(path) and glob.glob(os.path.join(glob.escape(folder), "train_*.pkl")):
+        batches = []
+        for batch in range(1, 4):
+            path = os.path.join(folder, f"train_{batch}.pkl")
+            content = _read_pickle(path)
+            if not isinstance(content, (list, tuple)) or len(content) < 2:
+                raise UserError(f"{path}: expected images and labels")
+            batches.append(_checked(np.asarray(content[0]), np.asarray(content[1]), path))
+        images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        return images, labels
+
+    import scipy.io
+
+    try:
+        content = scipy.io.loadmat(_existing(path), variable_names=["X", "y"])
+        images, labels = content["X"].transpose(3, 2, 0, 1), content["y"][:, 0] % 10  # [H, W, C, N]; 10 stands for 0
+    except UserError:
+        raise
+    except Exception as error:  # of any kind: the file is damaged
+        raise UserError(f"{path}: damaged, or not a file of SVHN ({type(error).__name__}: {error})") from None
+    return _checked(images, labels, path)
+
+
+def _checked(images: np.ndarray, labels: np.ndarray, path: str) -> tuple[np.ndarray, np.ndarray]:
+    if images.dtype != np.uint8 or images.shape[1:] != (3, 32, 32) or not len(images):
+        raise UserError(f"{path}: expected uint8 images [N, 3, 32, 32], got {images.dtype} {list(images.shape)}")
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < 256:
+        raise UserError(f"{path}: expected {len(images)} class numbers, got {labels.dtype} {list(labels.shape)}")
+    return images, labels.astype(np.int64)
+
+
+def _largest_data(file: Any, path: str, dataset_type: type) -> Any:
+    found = [value for key, value in file.items() if key.startswith("data") and isinstance(value, dataset_type)]
+    found = [value for value in found if value.ndim == 4 and len(value)]
+    if not found:
+        raise UserError(f"{path}: expected data sets [N, C, H, W] named data..., found {', '.join(file) or 'nothing'}")
+    images = max(found, key=lambda value: value.shape[3])
+    problem = shape_problem(images.shape[1:]) or (None if images.dtype == np.uint8 else "expected uint8")
+    if problem:
+        raise UserError(f"{path}: {images.name} is {images.dtype} {list(images.shape)}: {problem}")
+    return images
+
+
+def _read_npy_labels(path: str, num_images: int) -> np.ndarray | None:
+    if not os.path.exists(path):
+        return None
+    from training.dataset_labels import read_label_file
+
+    read_label_file(path, num_images)  # for its checks
+    return np.load(path)

@@ -1,0 +1,106 @@
+"""Checks all images before anything is written, and says which do not fit and what would help."""
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dnnlib.errors import UserError
+from training.dataset_export import shape_problem
+
+from .image_rules import ImageFacts, ImageRules
+
+MAX_LISTED = 50
+_CHANNELS = {"L": 1, "RGB": 3}
+_MODE_NAMES = {
+    "1": "black and white",
+    "16-bit": "16 bits per channel",
+    "F": "floating point",
+    "I": "32-bit integers",
+    "L": "grayscale",
+    "LA": "grayscale with transparency",
+    "P": "palette",
+    "RGBA": "RGB with transparency",
+}
+
+
+class _Misfit(NamedTuple):
+    problem: str
+    help: str  # the option that would help, or what to do
+
+
+def check_images(names: Sequence[str], facts: Sequence[ImageFacts], rules: ImageRules) -> tuple[int, int, int]:
+    """The shape (C, H, W) that all images will have. Prints what will be done to them.
+
+    Raises:
+        UserError: naming the images that do not fit, and the options that would help.
+    """
+    good = [fact for fact in facts if not fact.problem]
+    modes = Counter(rules.mode(fact) for fact in good if rules.mode(fact) in _CHANNELS)
+    sizes = Counter(rules.size(fact) for fact in good if _size_problem(rules.size(fact)) is None)
+    mode = modes.most_common(1)[0][0] if modes else "RGB"
+    size = sizes.most_common(1)[0][0] if sizes else None
+    misfits = [_misfit(fact, rules, mode, size) for fact in facts]
+    if any(misfits):
+        raise UserError(_report(names, facts, misfits))
+    _announce(facts, rules)
+    return _CHANNELS[mode], size[1], size[0]
+
+
+def _size_problem(size: tuple[int, int]) -> str | None:
+    return shape_problem((1, size[1], size[0]))
+
+
+def _misfit(fact: ImageFacts, rules: ImageRules, mode: str, size: tuple[int, int] | None) -> _Misfit | None:
+    """What keeps an image out of a data set of the given mode and size; None if nothing does."""
+    if fact.problem:
+        return _Misfit(fact.problem, "removing what is not a whole image")
+    own_mode, own_size = rules.mode(fact), rules.size(fact)
+    if own_mode not in _CHANNELS:
+        return _Misfit("expected RGB or grayscale", _help_for_mode(own_mode))
+    if own_mode != mode:
+        return _Misfit(f"most images are {_MODE_NAMES.get(mode, mode)}", _help_for_mode(own_mode))
+    problem = _size_problem(own_size)
+    if problem:
+        return _Misfit(problem, "--crop=center" if own_size[0] != own_size[1] else "--resolution")
+    if own_size != size:
+        return _Misfit(f"most images are {size[0]}x{size[1]}", "--resolution")
+    return None
+
+
+def _help_for_mode(mode: str) -> str:
+    return "saving floating point images as 8 bits" if mode == "F" else "--convert=rgb or --convert=gray"
+
+
+def _report(names: Sequence[str], facts: Sequence[ImageFacts], misfits: Sequence[_Misfit | None]) -> str:
+    offenders = [offender for offender in zip(names, facts, misfits, strict=True) if offender[2] is not None]
+    lines = [f"{len(offenders)} of {len(facts)} images do not fit; nothing was written:"]
+    for name, fact, misfit in offenders[:MAX_LISTED]:
+        what = f"{fact.width}x{fact.height} {_MODE_NAMES.get(fact.mode, fact.mode)}: " if fact.mode else ""
+        lines.append(f"  {name}: {what}{misfit.problem}")
+    if len(offenders) > MAX_LISTED:
+        lines.append(f"  ... and {len(offenders) - MAX_LISTED} more")
+    helps = Counter(misfit.help for _, _, misfit in offenders)
+    if "--resolution" in helps:
+        side = int(statistics.median(min(fact.width, fact.height) for fact in facts if not fact.problem))
+        helps[f"--resolution={1 << max(side.bit_length() - 1, 2)}"] = helps.pop("--resolution")
+    listed = ", ".join(f"{text} ({count} images)" if count > 1 else text for text, count in helps.most_common())
+    return "\n".join([*lines, f"What would help: {listed}"])
+
+
+def _announce(facts: Sequence[ImageFacts], rules: ImageRules) -> None:
+    converted = Counter(fact.mode for fact in facts if rules.mode(fact) != fact.mode)
+    if converted:
+        listed = ", ".join(f"{count} {_MODE_NAMES.get(mode, mode)}" for mode, count in converted.most_common())
+        print(f"Converting to {rules.mode(facts[0])}: {listed}. Transparent parts become black.")
+    cropped = sum(fact.width != fact.height for fact in facts)
+    if cropped:
+        print(f"Cropping {cropped} images to the square in their middle.")
+    resized = [fact for fact in facts if rules.resolution not in (None, min(fact.width, fact.height))]
+    if resized:
+        larger = sum(min(fact.width, fact.height) < rules.resolution for fact in resized)
+        note = f"; {larger} of them are smaller than that and get blurred" if larger else ""
+        print(f"Resizing {len(resized)} images to {rules.resolution}x{rules.resolution} ({rules.resize}){note}.")
+    rotated = sum(fact.rotated for fact in facts)
+    if rotated:
+        print(f"{rotated} images ask viewers to turn them (EXIF orientation). They are taken as they are stored.")

@@ -1,0 +1,214 @@
+"""Looks into data sets: `display`, `extract`, `compare`, `info`."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import PIL.Image
+
+from dnnlib.atomic import atomic_write
+from dnnlib.command_line import Progress
+from training.dataset import TFRecordDataset
+from training.dataset_export import format_size
+from training.encoded_images import list_files
+
+_CHUNK = 16 << 20  # bytes of images read at once
+_MAX_DIFFERENCES = 100  # named by `compare`
+_MAX_CLASSES = 50  # listed by `info`
+_MAX_FILES = 20
+
+
+def _open(path: str, **kwargs: object) -> TFRecordDataset:
+    return TFRecordDataset(os.path.expanduser(path), max_label_size="full", shuffle_mb=0, repeat=False, **kwargs)
+
+
+def _images(dataset: TFRecordDataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All images, uint8 [N, C, H, W], and labels [N, label_size], some at a time."""
+    step = max(1, _CHUNK // int(np.prod(dataset.shape)))
+    for begin in range(0, dataset.num_images, step):
+        yield dataset.read(np.arange(begin, min(begin + step, dataset.num_images)))
+
+
+def extract(tfrecord_dir: str, output_dir: str) -> None:
+    """Writes all images of a data set as `img00000000.png` and so on into a folder. Raises UserError."""
+    print(f'Loading dataset "{tfrecord_dir}"')
+    dataset = _open(tfrecord_dir)
+    print(f'Extracting images to "{output_dir}"')
+    os.makedirs(os.path.expanduser(output_dir), exist_ok=True)
+    progress = Progress(dataset.num_images, "images")
+    idx = 0
+    for images, _ in _images(dataset):
+        for image in images:
+            with atomic_write(os.path.join(os.path.expanduser(output_dir), f"img{idx:08d}.png")) as file:
+                _to_pil(image).save(file, "PNG")
+            idx += 1
+            progress.update(1)
+    progress.finish()
+    print(f"Extracted {idx} images.")
+
+
+def compare(tfrecord_dir_a: str, tfrecord_dir_b: str, ignore_labels: int = 0) -> None:
+    """Says which images and labels of two data sets differ, one by one. Raises UserError."""
+    print(f'Loading dataset "{tfrecord_dir_a}"')
+    a = _open(tfrecord_dir_a)
+    print(f'Loading dataset "{tfrecord_dir_b}"')
+    b = _open(tfrecord_dir_b)
+    print("Comparing datasets")
+    count = min(a.num_images, b.num_images)
+    progress = Progress(count, "images")
+    same_images, same_labels = np.zeros(count, bool), np.zeros(count, bool)
+    step = max(1, _CHUNK // int(np.prod(a.shape)))
+    for begin in range(0, count, step):
+        indices = np.arange(begin, min(begin + step, count))
+        (images_a, labels_a), (images_b, labels_b) = a.read(indices), b.read(indices)
+        if images_a.shape == images_b.shape:
+            same_images[indices] = (images_a == images_b).all(axis=(1, 2, 3))
+        if labels_a.shape == labels_b.shape:
+            same_labels[indices] = (labels_a == labels_b).all(axis=1)
+        progress.update(len(indices))
+    progress.finish()
+    _print_differences("Image", same_images)
+    if not ignore_labels:
+        _print_differences("Label", same_labels)
+    if a.num_images != b.num_images:
+        print(f"Datasets contain different number of images: {a.num_images} and {b.num_images}")
+    print(f"Identical images: {same_images.sum()} / {count}")
+    if not ignore_labels:
+        print(f"Identical labels: {same_labels.sum()} / {count}")
+
+
+def _print_differences(what: str, same: np.ndarray) -> None:
+    different = np.flatnonzero(~same)
+    for idx in different[:_MAX_DIFFERENCES]:
+        print(f"{what} {idx} is different")
+    if len(different) > _MAX_DIFFERENCES:
+        print(f"... and {len(different) - _MAX_DIFFERENCES} more")
+
+
+# ----------------------------------------------------------------------------
+# info
+
+
+def info(tfrecord_dir: str, verify: bool = False) -> None:
+    """Prints what a data set consists of; with `verify`, checks every record. Raises UserError."""
+    dataset = _open(tfrecord_dir)
+    path = os.path.expanduser(tfrecord_dir)
+    print(f"{tfrecord_dir}: {dataset.kind}")
+    print(f"  images      {dataset.num_images}")
+    print(f"  resolution  {dataset.resolution}x{dataset.resolution}")
+    print(f"  channels    {dataset.shape[0]} ({'RGB' if dataset.shape[0] == 3 else 'grayscale'})")
+    _print_labels(dataset)
+    _print_files(path)
+    if verify:
+        dataset.verify()
+        print("  all images are whole")
+    else:
+        print("  headers and a sample of the images were checked; --verify checks all")
+
+
+def _print_labels(dataset: TFRecordDataset) -> None:
+    labels = dataset._np_labels  # [N, label_size]; official name
+    if not dataset.label_size:
+        print("  labels      none")
+        return
+    counts = (labels > 0).sum(axis=0)
+    if not np.isin(labels, (0, 1)).all() or (labels.sum(axis=1) != 1).any():
+        print(f"  labels      {dataset.label_size} columns from {labels.min():g} to {labels.max():g}, not one-hot")
+        return
+    print(f"  labels      {dataset.label_size} classes; images of each:")
+    for idx, count in enumerate(counts[:_MAX_CLASSES]):
+        print(f"    {idx:3d} {count:8d} {'#' * round(40 * count / counts.max())}")
+    if len(counts) > _MAX_CLASSES:
+        print(f"    ... and {len(counts) - _MAX_CLASSES} more classes of {counts.min()} to {counts.max()} images")
+
+
+def _print_files(path: str) -> None:
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    names = [name for name in list_files(path) if not name.startswith(".")] if os.path.isdir(path) else [path]
+    sizes = {name: os.path.getsize(os.path.join(folder, name)) for name in sorted(names)}
+    for name, size in list(sizes.items())[:_MAX_FILES]:
+        print(f"  {format_size(size):>10s}  {os.path.basename(name)}")
+    if len(sizes) > _MAX_FILES:
+        print(f"              ... and {len(sizes) - _MAX_FILES} more files")
+    print(f"  {format_size(sum(sizes.values())):>10s}  in all")
+
+
+# ----------------------------------------------------------------------------
+# display
+
+
+def display(tfrecord_dir: str, sheet: str | None = None) -> None:
+    """Shows the images one by one in a window; where there is no screen, writes the first ones as one picture.
+
+    sheet: path of that picture, which is then written in any case. Raises UserError.
+    """
+    print(f'Loading dataset "{tfrecord_dir}"')
+    dataset = _open(tfrecord_dir)
+    if sheet is None:
+        import matplotlib.pyplot as plt
+
+        if plt.figure().canvas.required_interactive_framework is not None:
+            Viewer(dataset)
+            return
+        name = os.path.basename(os.path.abspath(os.path.expanduser(tfrecord_dir)))
+        sheet = f"{name}-sheet.png"
+        print("There is no screen to open a window on.")
+    count = _save_sheet(dataset, os.path.expanduser(sheet))
+    print(f"Wrote the first {count} of {dataset.num_images} images to {os.path.abspath(os.path.expanduser(sheet))}")
+
+
+def _save_sheet(dataset: TFRecordDataset, path: str) -> int:
+    """Writes the first images, as many as fill a screen, as one PNG. Returns their number."""
+    size = dataset.resolution
+    columns = min(max(1920 // size, 3), 32, dataset.num_images)
+    rows = min(max(1080 // size, 2), 32, -(-dataset.num_images // columns))
+    count = min(columns * rows, dataset.num_images)
+    canvas = np.zeros([dataset.shape[0], rows * size, columns * size], np.uint8)
+    for idx in range(count):
+        row, column = divmod(idx, columns)
+        image = dataset.read(np.asarray([idx]))[0][0]
+        canvas[:, row * size : (row + 1) * size, column * size : (column + 1) * size] = image
+    with atomic_write(path) as file:
+        _to_pil(canvas).save(file, "PNG")
+    return count
+
+
+class Viewer:
+    """A matplotlib window: space bar, return and right arrow show the next image, left the last one, escape ends."""
+
+    def __init__(self, dataset: TFRecordDataset):
+        import matplotlib.pyplot as plt
+
+        self.dataset = dataset
+        self.idx = 0
+        self.figure = plt.gcf()
+        self.figure.canvas.mpl_connect("key_press_event", lambda event: self.on_key(event.key))
+        self.draw()
+        print("Space: next image; left: last image; escape: quit.")
+        plt.show()
+
+    def draw(self) -> None:
+        """Shows the current image."""
+        images, labels = self.dataset.read(np.asarray([self.idx]))
+        label = f", label {np.array2string(labels[0], threshold=20)}" if self.dataset.label_size else ""
+        self.figure.clear()
+        axes = self.figure.add_axes((0, 0, 1, 0.93))
+        axes.imshow(_to_pil(images[0]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_axis_off()
+        self.figure.suptitle(f"{self.idx} / {self.dataset.num_images}{label}", fontsize=9)
+        self.figure.canvas.draw_idle()
+
+    def on_key(self, key: str | None) -> None:
+        """What a key does."""
+        if key in ("escape", "q"):
+            import matplotlib.pyplot as plt
+
+            plt.close(self.figure)
+        elif key in (" ", "enter", "right", "left"):
+            self.idx = (self.idx + (-1 if key == "left" else 1)) % self.dataset.num_images
+            self.draw()
+
+
+def _to_pil(image: np.ndarray) -> PIL.Image.Image:
+    """A picture of uint8 [C, H, W]."""
+    return PIL.Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))

@@ -1,0 +1,149 @@
+"""Data sets from the LMDB folders of LSUN: `create_lsun` and `create_lsun_wide`."""
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+from dnnlib.errors import UserError
+from training.dataset_export import TFRecordExporter, check_target
+
+from .image_rules import to_chw
+from .parallel import parallel_map
+
+_MAX_NAMED = 10  # images that are skipped
+
+
+def create_lsun(
+    tfrecord_dir: str, lmdb_dir: str, resolution: int = 256, max_images: int | None = None, force: bool = False
+) -> None:
+    """Writes the squares in the middle of images of LSUN, resized, in the order of the keys.
+
+    Args:
+        tfrecord_dir: folder to create.
+        lmdb_dir: LMDB folder of one category; each value is an image file.
+        resolution: width and height, a power of two.
+        max_images: stop after so many images; None takes all.
+        force: replace a data set that is there.
+
+    Raises:
+        UserError: for a source or target that cannot be used. Images that cannot be read are named and skipped.
+    """
+    if resolution < 4 or resolution & (resolution - 1):
+        raise UserError(f"--resolution={resolution}: expected a power of two of 4 or more")
+
+    def square(img: PIL.Image.Image) -> np.ndarray:
+        side = min(img.size)
+        left, top = (img.width - side) // 2, (img.height - side) // 2
+        img = img.crop((left, top, left + side, top + side))
+        return to_chw(img.resize((resolution, resolution), PIL.Image.Resampling.LANCZOS))
+
+    _create(tfrecord_dir, lmdb_dir, square, max_images, force)
+
+
+def create_lsun_wide(
+    tfrecord_dir: str,
+    lmdb_dir: str,
+    width: int = 512,
+    height: int = 384,
+    max_images: int | None = None,
+    force: bool = False,
+) -> None:
+    """Writes wide images of LSUN, such as cars, as width x height pixels with black bars above and below.
+
+    Like the official tool, it skips images of less than `width` columns, or of less than `height` rows once they are
+    scaled to `width` columns; of larger ones it takes as many rows in the middle as that scaling would leave.
+
+    Args:
+        tfrecord_dir: folder to create.
+        lmdb_dir: LMDB folder of one category; each value is an image file.
+        width: width of the pictures, and width and height with the bars, a power of two.
+        height: height of the pictures, at most `width`.
+        max_images: stop after so many images; None takes all.
+        force: replace a data set that is there.
+
+    Raises:
+        UserError: for a source or target that cannot be used. Images that cannot be read are named and skipped.
+    """
+    if width < 4 or width & (width - 1):
+        raise UserError(f"--width={width}: expected a power of two of 4 or more")
+    if not 0 < height <= width:
+        raise UserError(f"--height={height}: expected 1 to {width}, the width")
+
+    def wide(img: PIL.Image.Image) -> np.ndarray | None:
+        rows = round(width * img.height / img.width)
+        if img.width < width or rows < height:
+            return None
+        img = img.crop((0, (img.height - rows) // 2, img.width, (img.height + rows) // 2))
+        canvas = np.zeros([3, width, width], np.uint8)
+        canvas[:, (width - height) // 2 : (width + height) // 2] = to_chw(
+            img.resize((width, height), PIL.Image.Resampling.LANCZOS)
+        )
+        return canvas
+
+    _create(tfrecord_dir, lmdb_dir, wide, max_images, force)
+
+
+def _create(
+    tfrecord_dir: str,
+    lmdb_dir: str,
+    transform: Callable[[PIL.Image.Image], np.ndarray | None],
+    max_images: int | None,
+    force: bool,
+) -> None:
+    """Writes what `transform` makes of the images, [3, H, W]; it gives None for images that are too small."""
+
+    def load(item: tuple[str, bytes]) -> np.ndarray | str:
+        key, content = item
+        try:
+            img = PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(content))).convert("RGB")
+        except Exception as error:  # of any kind: decoders meet hostile files
+            return f"{key}: cannot be read ({error})"
+        result = transform(img)
+        return f"{key}: {img.width}x{img.height} is too small" if result is None else result
+
+    check_target(tfrecord_dir, force)
+    print(f'Loading LSUN dataset from "{lmdb_dir}"')
+    with _open_lmdb(os.path.expanduser(lmdb_dir)) as (total, items):
+        with TFRecordExporter(tfrecord_dir, min(total, max_images or total), force=force) as exporter:
+            skipped = 0
+            for result in parallel_map(load, items):
+                if isinstance(result, str):
+                    skipped += 1
+                    if skipped <= _MAX_NAMED:
+                        print(f"Skipping {result}")
+                    continue
+                exporter.add_image(result)
+                if exporter.cur_images == exporter.expected_images:
+                    break
+            if not exporter.cur_images:
+                raise UserError(f"{lmdb_dir}: none of the {total} entries can be used")
+            exporter.expected_images = exporter.cur_images
+        if skipped:
+            print(f"Skipped {skipped} images that are damaged or too small.")
+
+
+@contextlib.contextmanager
+def _open_lmdb(path: str) -> Iterator[tuple[int, Iterator[tuple[str, bytes]]]]:
+    """Number of entries, and all keys and values in the order of the keys. Raises UserError."""
+    try:
+        import lmdb
+    except ImportError:
+        raise UserError("reading LSUN needs the package lmdb: pip install lmdb") from None
+    data = os.path.join(path, "data.mdb")
+    if not os.path.isfile(data):
+        raise UserError(f"{path}: expected an LMDB folder with data.mdb in it (LSUN's zip files hold one each)")
+    try:
+        with lmdb.open(path, readonly=True, lock=False, readahead=False) as env:
+            used = env.stat()["psize"] * (env.info()["last_pgno"] + 1)
+            if os.path.getsize(data) < used:  # it is mapped into memory: reading on would end the process
+                raise UserError(f"{data}: is cut off: {os.path.getsize(data)} bytes, expected {used}")
+            with env.begin() as transaction:
+                items = ((bytes(key).decode(errors="replace"), value) for key, value in transaction.cursor())
+                yield env.stat()["entries"], items
+    except lmdb.Error as error:
+        raise UserError(f"{path}: cannot be read as LMDB ({error})") from None
