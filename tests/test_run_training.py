@@ -16,7 +16,7 @@ import run_training
 from dnnlib import EasyDict
 from dnnlib.errors import UserError
 from metrics.metric_defaults import metric_defaults
-from training import option_names, options_files, resume_options, training_options
+from training import option_names, options_files, training_options
 from training.training_configs import CONFIGS
 
 pytestmark = pytest.mark.one_stack
@@ -232,6 +232,7 @@ def test_all_problems_at_once(folder):
         "none.pkl: no such file",
     ]
     assert found[1].endswith("got 'Config-F' (did you mean config-f?)")
+    assert problems("--dataset=", "--config=config-f") == ["--dataset is empty, expected a name or a path"]
     assert found[4].endswith("(did you mean mapping_layers?)")
     found = problems(
         *REQUIRED, "--resolution=60", "--minibatch=30", "--num-gpus=3", "--logical-cpus=2", "--minibatch-gpu=6"
@@ -334,6 +335,8 @@ def test_options_file(folder):
     assert kwargs.tf_config == {"rnd.np_random_seed": 1000, "any.thing": 3}
     assert kwargs_of(write(folder, "metrics: null")).metric_arg_list == []
     assert kwargs_of(write(folder, "")) == kwargs_of()
+    assert kwargs_of(write(folder, "network_snapshot_ticks: null")).network_snapshot_ticks is None
+    assert kwargs_of(write(folder, "drange_net: [-2, 2]")).drange_net == [-2, 2]
     dummy = {"name": "dummy", "func_name": "metrics.metric_base.DummyMetric"}
     assert kwargs_of(write(folder, f"metric_arg_list: [{dummy}]")).metric_arg_list == [dummy]
 
@@ -347,7 +350,23 @@ def test_options_file(folder):
         ("D_loss_args: {Gamma: 1}", ["no D_loss_args option 'Gamma' (did you mean gamma?)"]),
         ("sched_args: {minibatch_size_dict: 8}", ["sched_args.minibatch_size_dict: expected resolutions and numbers"]),
         ("sched_args: {minibatch_size_dict: {x: 8}}", ["sched_args.minibatch_size_dict: expected resolutions"]),
-        ("sched_args: {minibatch_size_base: many}", ["a minibatch of 'many': expected an integer"]),
+        (
+            "sched_args: {minibatch_size_base: many}",
+            ["sched_args.minibatch_size_base: expected a number of 0 or more,"],
+        ),
+        ("sched_args: {minibatch_size_base: 1.5}", ["a minibatch of 1.5: expected an integer of 1 or more"]),
+        (
+            "G_opt_args: {beta1: x}\nD_loss_args: {gamma: true}",
+            ["G_opt_args.beta1: expected a ", "D_loss_args.gamma: ex"],
+        ),
+        ("G_reg_interval: 0", ["G_reg_interval: expected an integer of 1 or more, got 0"]),
+        ("lazy_regularization: 1", ["lazy_regularization: expected true or false, got 1"]),
+        ("image_snapshot_ticks: often", ["image_snapshot_ticks: expected an integer of 1 or more, or null"]),
+        ("G_smoothing_kimg: .inf", ["G_smoothing_kimg: expected a number of 0 or more, got inf"]),
+        ("drange_net: [1, 0]", ["drange_net: expected two numbers such as [-1, 1]"]),
+        ("drange_net: [a, b]", ["drange_net: expected two numbers such as [-1, 1]"]),
+        ("tf_config: 3", ["tf_config: expected names and values, got 3"]),
+        ("metric_arg_list: [fid50k]", ["metric_arg_list: expected a list of {name: ..., func_name: ...}"]),
         ("dataset_args: {resolution: big}", ["--resolution=big: expected a power of two"]),
         ("dataset_args: {tfrecord_dir: x}", ["no dataset_args option 'tfrecord_dir'"]),
         ("gamma: 1\ngamma: 2", ["--options=options.yaml, line 1: gamma comes twice"]),
@@ -393,14 +412,12 @@ def test_ready_files(folder, path):
 # Runs that go on.
 
 
-def make_run(folder, number, *args, state=True):
+def make_run(folder, number, *args):
     """A run folder as `training_loop` leaves it."""
     run, _ = run_training.parse([*REQUIRED, *args])
     run_dir = folder / "results" / f"{number:05d}-{run.submit_config.run_desc}"
     run_dir.mkdir(parents=True)
     options_files.save_training_options(str(run_dir), run.submit_config.num_gpus, run.kwargs)
-    if state:
-        (run_dir / "training-state.npz").write_bytes(b"")
     return f"results/{run_dir.name}"
 
 
@@ -492,12 +509,13 @@ def test_the_latest_run(folder):
 
 
 def test_folders_that_cannot_go_on(folder):
-    run_dir = make_run(folder, 0, state=False)
-    assert problems(f"--resume={run_dir}") == [f"{run_dir}: cannot go on, training-state.npz missing"]
+    run_dir = make_run(folder, 0)
+    (folder / run_dir / "training_options.json").unlink()
+    assert problems(f"--resume={run_dir}") == [f"{run_dir}: cannot go on, training_options.json is missing"]
     (folder / run_dir / "network-snapshot-000012.pkl").write_bytes(b"")
     advice = f"; --resume={run_dir}/network-snapshot-000012.pkl starts from its weights"
     assert problems(f"--resume={run_dir}")[0].endswith(advice)
-    assert problems("--resume=datasets")[0].startswith("datasets: cannot go on, training_options.json and")
+    assert "no training in results" in problems("--resume=latest")[0]
 
 
 @pytest.mark.parametrize(
@@ -520,10 +538,6 @@ def test_options_of_others(folder, change, message):
     assert len(found) == 1 and found[0].startswith(f"{run_dir}/training_options.json: ") and message in found[0]
     path.write_text("{")
     assert "damaged" in problems(f"--resume={run_dir}")[0]
-
-
-def test_names_of_state_files():
-    assert resume_options.STATE == "training-state.npz"
 
 
 # ----------------------------------------------------------------------------
@@ -566,13 +580,28 @@ def test_messages_of_the_script(folder):
 
 def test_start(folder, monkeypatch):
     called = []
-    monkeypatch.setattr(dnnlib, "submit_run", lambda config, name, **kwargs: called.append((config, name, kwargs)))
-    monkeypatch.setattr(
-        dnnlib.submission.submit, "resume_run", lambda folder, name, **kwargs: called.append((folder, name, kwargs))
-    )
-    run, _ = run_training.parse([*REQUIRED])
-    run.start()
-    assert called.pop() == (run.submit_config, options_files.RUN_FUNCTION, run.kwargs)
-    run, _ = run_training.parse([f"--resume={make_run(folder, 0)}"])
-    run.start()
-    assert called.pop() == (run.run_dir, options_files.RUN_FUNCTION, {**run.kwargs, "num_gpus": 1})
+
+    def record(name):
+        return lambda *args, **kwargs: called.append((name, *args, kwargs))
+
+    submit, function = dnnlib.submission.submit, options_files.RUN_FUNCTION
+    monkeypatch.setattr(dnnlib, "submit_run", record("new"))
+    monkeypatch.setattr(submit, "resume_run", record("old"))
+    new, _ = run_training.parse([*REQUIRED])
+    new.start()
+    assert called.pop() == ("new", new.submit_config, function, new.kwargs)
+    old, _ = run_training.parse([f"--resume={make_run(folder, 0)}", "--num-gpus=2"])
+    old.start()
+    assert called.pop() == ("old", old.run_dir, function, 2, old.kwargs)
+
+    worker = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}})
+    for run in (new, old):
+        for config in (worker.replace("1}", "0}"), "{", "3"):
+            monkeypatch.setenv("TF_CONFIG", config)
+            run.start()
+            assert called.pop()[0] == ("new" if run is new else "old")
+        monkeypatch.setenv("TF_CONFIG", worker)
+        monkeypatch.setattr(dnnlib.util, "call_func_by_name", record("worker"))
+        run.start()
+        assert called.pop() == ("worker", {"func_name": function, **run.kwargs})
+    assert dnnlib.submit_config is None

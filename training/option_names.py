@@ -1,7 +1,7 @@
 """The arguments of `training_loop` by name, which options files may set, and how nested arguments are merged."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from dnnlib.util import EasyDict
@@ -31,33 +31,54 @@ NESTED: dict[str, set[str]] = {
 }
 """The arguments that are dicts, and the names in them."""
 
-PLAIN = {"G_smoothing_kimg", "minibatch_repeats", "lazy_regularization", "G_reg_interval", "D_reg_interval"}
-PLAIN |= {"reset_opt_for_new_lod", "drange_net", "image_snapshot_ticks", "network_snapshot_ticks", "save_tf_graph"}
-PLAIN |= {"save_weight_histograms", "resume_kimg", "resume_time", "resume_with_new_nets", "metric_arg_list"}
-PLAIN |= {"tf_config"}
-"""The other arguments. `tf_config` is a dict with any names."""
+PLAIN: dict[str, str] = {
+    "G_smoothing_kimg": "number",
+    "minibatch_repeats": "count",
+    "lazy_regularization": "switch",
+    "G_reg_interval": "count",
+    "D_reg_interval": "count",
+    "reset_opt_for_new_lod": "switch",
+    "drange_net": "range",
+    "image_snapshot_ticks": "ticks",
+    "network_snapshot_ticks": "ticks",
+    "save_tf_graph": "switch",
+    "save_weight_histograms": "switch",
+    "resume_kimg": "number",
+    "resume_time": "number",
+    "resume_with_new_nets": "switch",
+    "metric_arg_list": "metrics",
+    "tf_config": "names",
+}
+"""The other arguments, and what kind of value each has."""
+
+_NUMBERS = ("G_opt_args", "D_opt_args", "G_loss_args", "D_loss_args", "sched_args")  # dicts that hold numbers
+_NOT_NUMBERS = {"func_name", "lod_initial_resolution"}
 
 ARGUMENTS = {*NESTED, *PLAIN}
 """The arguments of `training_loop` that options files may set."""
 
 
-def unknown_names(settings: dict[str, Any]) -> list[str]:
-    """Problems of names in nested settings, with the nearest names that exist."""
+def problems_of(settings: dict[str, Any]) -> list[str]:
+    """What is wrong in nested settings: names that do not exist, with the nearest that do, and kinds of values."""
     problems = []
     for key, value in settings.items():
-        if key not in NESTED:
-            problems += [] if key in PLAIN else [no_such("option", key, ARGUMENTS)]
+        if key in PLAIN:
+            problems += _problem_of_value(key, PLAIN[key], value)
+        elif key not in NESTED:
+            problems.append(no_such("option", key, ARGUMENTS))
         elif not isinstance(value, dict):
-            problems.append(f"{key}: expected names and values, got {value!r}")
-        elif str(value.get("func_name", "training.")).startswith("training."):  # other functions have other arguments
+            problems += _problem_of_value(key, "names", value)
+        elif str(value.get("func_name", "training.")).startswith("training."):  # others have arguments of their own
             problems += [no_such(f"{key} option", name, NESTED[key]) for name in value if name not in NESTED[key]]
-    return problems + [
-        f"{key}.{name}: expected resolutions and numbers, got {value!r}"
-        for key, values in settings.items()
-        if isinstance(values, dict)
-        for name, value in values.items()
-        if _is_table(name) and not _maps_resolutions(value)
-    ]
+            for name in sorted(value.keys() & NESTED[key] - _NOT_NUMBERS) if key in _NUMBERS else ():
+                kind = "table" if _is_table(name) else "number"
+                problems += _problem_of_value(f"{key}.{name}", kind, value[name])
+    return problems
+
+
+def _problem_of_value(name: str, kind: str, value: Any) -> list[str]:
+    fits, expected = _KINDS[kind]
+    return [] if fits(value) else [f"{name}: expected {expected}, got {value!r}"]
 
 
 def no_such(kind: str, name: Any, known: Any) -> str:
@@ -95,7 +116,37 @@ def _is_table(name: Any) -> bool:
     return str(name).endswith("_dict")
 
 
-def _maps_resolutions(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(k, int) and isinstance(v, int | float) and not isinstance(v, bool) for k, v in value.items()
-    )
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_signed(value: Any) -> bool:
+    return isinstance(value, int | float) and _is_number(abs(value))
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_signed, value)) and value[0] < value[1]
+
+
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "number": (_is_number, "a number of 0 or more"),
+    "count": (_is_count, "an integer of 1 or more"),
+    "ticks": (lambda value: value is None or _is_count(value), "an integer of 1 or more, or null"),
+    "switch": (lambda value: isinstance(value, bool), "true or false"),
+    "names": (lambda value: isinstance(value, dict), "names and values"),
+    "table": (
+        lambda value: isinstance(value, dict) and all(map(_is_count, value)) and all(map(_is_number, value.values())),
+        "resolutions and numbers",
+    ),
+    "metrics": (
+        lambda value: (
+            isinstance(value, list) and all(isinstance(v, dict) and {"name", "func_name"} <= {*v} for v in value)
+        ),
+        "a list of {name: ..., func_name: ...}",
+    ),
+    "range": (_is_range, "two numbers such as [-1, 1]"),
+}

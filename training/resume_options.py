@@ -10,11 +10,9 @@ from dnnlib.errors import UserError
 from dnnlib.util import EasyDict
 
 from . import training_options
-from .option_names import differences, unknown_names
+from .option_names import differences, problems_of
 from .options_files import TRAINING_OPTIONS, load_training_options
 from .training_options import DEFAULTS, SETTINGS, Run
-
-STATE = "training-state.npz"  # what `training_loop` saves at snapshots
 
 _RUN_DESC = re.compile(r"(?P<id>\d+)-stylegan2-(?P<dataset>.+)-\d+gpu-(?P<config>config-.+)")
 _MAY_CHANGE = {"total_kimg", "metrics", "snap", "image_snap", "keep_snapshots", "logical_cpus"}
@@ -59,7 +57,7 @@ def latest_run(result_dir: str, dataset: str | None = None, config: str | None =
     runs = []
     for name in os.listdir(result_dir) if os.path.isdir(result_dir) else ():
         match = _RUN_DESC.fullmatch(name)
-        if match and os.path.isdir(os.path.join(result_dir, name)):
+        if match and _can_go_on(os.path.join(result_dir, name)):  # not one that stopped before it began
             runs.append((int(match["id"]), name, match))
     runs.sort(key=lambda run: run[:2])
     fitting = [name for _, name, m in runs if dataset in (None, m["dataset"]) and config in (None, m["config"])]
@@ -71,11 +69,14 @@ def latest_run(result_dir: str, dataset: str | None = None, config: str | None =
 
 
 def _check_folder(run_dir: str) -> None:
-    missing = [name for name in (TRAINING_OPTIONS, STATE) if not os.path.isfile(os.path.join(run_dir, name))]
-    if missing:
+    if not _can_go_on(run_dir):
         pickles = sorted(name for name in os.listdir(run_dir) if re.fullmatch(r"network-.*\.pkl", name))
         advice = f"; --resume={os.path.join(run_dir, pickles[-1])} starts from its weights" if pickles else ""
-        raise UserError(f"{run_dir}: cannot go on, {' and '.join(missing)} missing{advice}")
+        raise UserError(f"{run_dir}: cannot go on, {TRAINING_OPTIONS} is missing{advice}")
+
+
+def _can_go_on(run_dir: str) -> bool:
+    return os.path.isfile(os.path.join(run_dir, TRAINING_OPTIONS))
 
 
 # ----------------------------------------------------------------------------
@@ -102,7 +103,7 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     _check_folder(run_dir)
     num_gpus, kwargs = load_training_options(run_dir)
 
-    problems = [*training_options.unknown_metrics(flags.get("metrics", ())), *unknown_names(settings)]
+    problems = [*training_options.unknown_metrics(flags.get("metrics", ())), *problems_of(settings)]
     problems += _changed_dataset(kwargs, flags) + _changed_config(run_dir, flags)
     started = dict(kwargs)
     if started.get("seed") is None:

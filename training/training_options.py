@@ -5,6 +5,7 @@ configuration gives. So a flag that is not given leaves no trace, and a run that
 """
 
 import dataclasses
+import json
 import math
 import os
 from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ from dnnlib.errors import UserError
 from dnnlib.util import EasyDict
 from metrics.metric_defaults import metric_defaults
 
-from .option_names import did_you_mean, merge, unknown_names
+from .option_names import did_you_mean, merge, problems_of
 from .options_files import RUN_FUNCTION, to_json
 from .training_configs import CONFIGS, config_kwargs
 
@@ -61,11 +62,20 @@ class Run:
 
     def start(self) -> Any:
         """Trains; returns when the training is over."""
-        if self.run_dir is None:
-            return dnnlib.submit_run(self.submit_config, RUN_FUNCTION, **self.kwargs)
-        return dnnlib.submission.submit.resume_run(
-            self.run_dir, RUN_FUNCTION, num_gpus=self.submit_config.num_gpus, **self.kwargs
-        )
+        submit, num_gpus = dnnlib.submission.submit, self.submit_config.num_gpus
+        if _worker_index() > 0:
+            return submit.run_as_worker(RUN_FUNCTION, num_gpus, **self.kwargs)
+        if self.run_dir is not None:
+            return submit.resume_run(self.run_dir, RUN_FUNCTION, num_gpus, **self.kwargs)
+        return dnnlib.submit_run(self.submit_config, RUN_FUNCTION, **self.kwargs)
+
+
+def _worker_index() -> int:
+    """Which worker of a cluster this process is; `training_loop` says what is wrong with a damaged TF_CONFIG."""
+    try:
+        return int(json.loads(os.environ.get("TF_CONFIG") or "{}")["task"]["index"])
+    except (ValueError, KeyError, TypeError):
+        return 0
 
 
 def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Run:
@@ -82,7 +92,7 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     given = {**DEFAULTS, **flags}
     data_dir = os.path.expanduser(given["data_dir"])
     dataset, data_desc = find_dataset(given["dataset"], data_dir)
-    problems = []
+    problems = [] if given["dataset"] else ["--dataset is empty, expected a name or a path"]
     if not os.path.isabs(dataset) and not os.path.isdir(data_dir):
         problems.append(
             "dataset root directory does not exist. "
@@ -91,8 +101,8 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     if given["config"] not in CONFIGS:
         close = did_you_mean(given["config"], CONFIGS)
         problems.append(f"--config value must be one of:  {', '.join(CONFIGS)}; got {given['config']!r}{close}")
-    unknown = unknown_names(settings)
-    problems += [*unknown_metrics(given.get("metrics", ())), *unknown]
+    wrong = problems_of(settings)
+    problems += [*unknown_metrics(given.get("metrics", ())), *wrong]
     for name, check in (("result_dir", command_line.check_result_dir), ("resume", pretrained_networks.locate)):
         try:
             if name in given:
@@ -103,7 +113,7 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     kwargs = EasyDict()
     if given["config"] in CONFIGS:
         kwargs.update(_common_kwargs(data_dir, dataset), **config_kwargs(given["config"]))
-        apply(kwargs, given, {} if unknown else settings)
+        apply(kwargs, given, {} if wrong else settings)
         if "resume" in given:
             kwargs.setdefault("resume_kimg", 0)
         problems += check_consistency(kwargs, given["num_gpus"])
