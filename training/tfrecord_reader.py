@@ -232,9 +232,9 @@ class TFRecordFile:
         rows = images.reshape(len(indices), -1)  # [N, C*H*W]
         positions = self.index.data_positions(np.asarray(indices, np.int64)).tolist()
         fd, size = self.fd, rows.shape[1]
-        for row, position in zip(rows, positions, strict=True):
-            if os.preadv(fd, (row,), position) != size:
-                with self._user_errors():
+        with self._user_errors():
+            for row, position in zip(rows, positions, strict=True):
+                if os.preadv(fd, (row,), position) != size:
                     row[:] = np.frombuffer(pread(fd, size, position), np.uint8)
         return images
 
