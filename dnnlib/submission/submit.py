@@ -237,6 +237,21 @@ def resume_run(run_dir: str, run_func_name: str, num_gpus: int = 1, **run_func_k
     return run_wrapper(submit_config, resumes=True)
 
 
+def run_as_worker(run_func_name: str, num_gpus: int = 1, **run_func_kwargs: Any) -> Any:
+    """Runs a function without a run folder: a worker of a cluster leaves all files to the first one.
+
+    Arguments and result as of `resume_run`.
+    """
+    import dnnlib
+
+    dnnlib.submit_config = SubmitConfig()
+    dnnlib.submit_config.num_gpus = num_gpus
+    try:
+        return util.call_func_by_name(func_name=run_func_name, **run_func_kwargs)
+    finally:
+        dnnlib.submit_config = None
+
+
 def _write_files(submit_config: SubmitConfig, run_dir: str) -> None:
     text = io.StringIO()
     pprint.pprint(dict(submit_config), stream=text, indent=4, width=200, compact=False)
