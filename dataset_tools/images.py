@@ -54,7 +54,7 @@ def create_from_images(
     print(f'Loading images from "{image_dir}"')
     images = list_images(image_dir)
     for idx, name in enumerate(images.classes):
-        print(f"  label {idx}: {name} ({int(images.labels[:, idx].sum())} images)")
+        print(f"  label {idx}: {name} ({np.count_nonzero(images.labels[:, idx])} images)")
     check_images([file.name for file in images.files], _look_at_all(images.files), rules)
 
     with TFRecordExporter(tfrecord_dir, len(images.files), force=force) as exporter:

@@ -103,7 +103,7 @@ def info(tfrecord_dir: str, verify: bool = False) -> None:
         dataset.verify()
         print("  all images are whole")
     else:
-        print("  headers and a sample of the images were checked; --verify checks all")
+        print("  not all images were read; --verify checks every one")
 
 
 def _print_labels(dataset: TFRecordDataset) -> None:

@@ -265,9 +265,10 @@ def check_room(tfrecord_dir: str, shape: tuple[int, ...], num_images: int) -> No
     existing = os.path.abspath(tfrecord_dir)
     while not os.path.isdir(existing):
         existing = os.path.dirname(existing)
-    free = shutil.disk_usage(existing).free
+    disk = shutil.disk_usage(existing)
+    free = disk.free
     print(f"Writing {num_images} images of {_by(shape)}: {format_size(total)}, {format_size(free)} free.")
-    if total > free:
+    if total > free and disk.total:  # some network file systems do not know
         raise UserError(f"{tfrecord_dir}: needs {format_size(total)}, only {format_size(free)} are free on the disk")
 
 
