@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from dnnlib.errors import UserError
@@ -40,7 +40,7 @@ def check_images(names: Sequence[str], facts: Sequence[ImageFacts], rules: Image
     sizes = Counter(rules.size(fact) for fact in good if _size_problem(rules.size(fact)) is None)
     mode = modes.most_common(1)[0][0] if modes else "RGB"
     size = sizes.most_common(1)[0][0] if sizes else None
-    misfits = [_misfit(fact, rules, mode, size) for fact in facts]
+    misfits = [list(_misfits(fact, rules, mode, size)) for fact in facts]
     if any(misfits):
         raise UserError(_report(names, facts, misfits))
     _announce(facts, rules)
@@ -51,36 +51,39 @@ def _size_problem(size: tuple[int, int]) -> str | None:
     return shape_problem((1, size[1], size[0]))
 
 
-def _misfit(fact: ImageFacts, rules: ImageRules, mode: str, size: tuple[int, int] | None) -> _Misfit | None:
-    """What keeps an image out of a data set of the given mode and size; None if nothing does."""
+def _misfits(fact: ImageFacts, rules: ImageRules, mode: str, size: tuple[int, int] | None) -> Iterator[_Misfit]:
+    """All that keeps an image out of a data set of the given mode and size."""
     if fact.problem:
-        return _Misfit(fact.problem, "removing what is not a whole image")
-    own_mode, own_size = rules.mode(fact), rules.size(fact)
+        yield _Misfit(fact.problem, "removing what is not a whole image")
+        return
+    own_mode, own_size, side = rules.mode(fact), rules.size(fact), min(rules.size(fact))
     if own_mode not in _CHANNELS:
-        return _Misfit("expected RGB or grayscale", _help_for_mode(own_mode))
-    if own_mode != mode:
-        return _Misfit(f"most images are {_MODE_NAMES.get(mode, mode)}", _help_for_mode(own_mode))
-    problem = _size_problem(own_size)
-    if problem:
-        return _Misfit(problem, "--crop=center" if own_size[0] != own_size[1] else "--resolution")
-    if own_size != size:
-        return _Misfit(f"most images are {size[0]}x{size[1]}", "--resolution")
-    return None
+        yield _Misfit("expected RGB or grayscale", _help_for_mode(own_mode))
+    elif own_mode != mode:
+        yield _Misfit(f"most images are {_MODE_NAMES.get(mode, mode)}", _help_for_mode(own_mode))
+    if own_size[0] != own_size[1]:
+        yield _Misfit("not square", "--crop=center")
+    if rules.resolution:
+        return
+    if _size_problem((side, side)):
+        yield _Misfit(f"{side} is not a power of two of 4 or more", "--resolution")
+    elif size and side != size[0]:
+        yield _Misfit(f"most images are {size[0]}x{size[1]}", "--resolution")
 
 
 def _help_for_mode(mode: str) -> str:
     return "saving floating point images as 8 bits" if mode == "F" else "--convert=rgb or --convert=gray"
 
 
-def _report(names: Sequence[str], facts: Sequence[ImageFacts], misfits: Sequence[_Misfit | None]) -> str:
-    offenders = [offender for offender in zip(names, facts, misfits, strict=True) if offender[2] is not None]
+def _report(names: Sequence[str], facts: Sequence[ImageFacts], misfits: Sequence[list[_Misfit]]) -> str:
+    offenders = [offender for offender in zip(names, facts, misfits, strict=True) if offender[2]]
     lines = [f"{len(offenders)} of {len(facts)} images do not fit; nothing was written:"]
-    for name, fact, misfit in offenders[:MAX_LISTED]:
+    for name, fact, problems in offenders[:MAX_LISTED]:
         what = f"{fact.width}x{fact.height} {_MODE_NAMES.get(fact.mode, fact.mode)}: " if fact.mode else ""
-        lines.append(f"  {name}: {what}{misfit.problem}")
+        lines.append(f"  {name}: {what}{'; '.join(problem.problem for problem in problems)}")
     if len(offenders) > MAX_LISTED:
         lines.append(f"  ... and {len(offenders) - MAX_LISTED} more")
-    helps = Counter(misfit.help for _, _, misfit in offenders)
+    helps = Counter(problem.help for _, _, problems in offenders for problem in problems)
     if "--resolution" in helps:
         side = int(statistics.median(min(fact.width, fact.height) for fact in facts if not fact.problem))
         helps[f"--resolution={1 << max(side.bit_length() - 1, 2)}"] = helps.pop("--resolution")

@@ -278,23 +278,25 @@ def test_all_offenders_are_listed(tmp_path):
     (tmp_path / "in" / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "in" / "empty.png").write_bytes(b"")
     (tmp_path / "in" / "notes.txt").write_text("no image")
+    PIL.Image.new("P", (60, 50)).save(tmp_path / "in" / "both.png")
     message = fails(tmp_path, "create_from_images", "new", "in")
     for line in (
-        "6 of 9 images do not fit; nothing was written:",
+        "7 of 10 images do not fit; nothing was written:",
         "  cut.png: cannot be read (",
         "  empty.png: cannot be read (the file is empty)",
         "  notes.txt: is not an image",
-        "  size.png: 48x48 RGB: the resolution is not a power of two",
+        "  size.png: 48x48 RGB: 48 is not a power of two",
         "  small.png: 16x16 RGB: most images are 32x32",
-        "  wide.png: 40x32 RGB: the width and the height are not the same",
-        "--resolution=32 (2 images)",
+        "  wide.png: 40x32 RGB: not square",
+        "  both.png: 60x50 palette: expected RGB or grayscale; not square; 50 is not a power of two",
+        "--resolution=32 (3 images)",
         "--crop=center",
         "removing what is not a whole image (3 images)",
     ):
         assert line in message
     save_images(tmp_path / "many", random_images(60, 9, 9))
     message = fails(tmp_path, "create_from_images", "new", "many")
-    assert message.count("9x9 grayscale: the resolution is not a power of two") == 50
+    assert message.count("9x9 grayscale: 9 is not a power of two") == 50
     assert "... and 10 more" in message
 
 
