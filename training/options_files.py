@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -69,7 +70,7 @@ def _encode(value: Any) -> Any:
     raise TypeError(f"{value!r} cannot be stored as JSON")
 
 
-def save_training_options(run_dir: str, num_gpus: int, kwargs: dict[str, Any]) -> None:
+def save_training_options(run_dir: str, num_gpus: int, kwargs: Mapping[str, Any]) -> None:
     """Writes `training_options.json`: all arguments of `training_loop`, the number of GPUs, the function's name."""
     options = {"run_func_name": RUN_FUNCTION, "num_gpus": num_gpus, **kwargs}
     with atomic_write(os.path.join(run_dir, TRAINING_OPTIONS)) as file:
