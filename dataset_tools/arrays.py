@@ -3,7 +3,6 @@
 import glob
 import gzip
 import os
-import pickle
 import struct
 import zlib
 from typing import Any
@@ -12,6 +11,8 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from training.dataset_export import TFRecordExporter, check_target, shape_problem
+
+from .array_pickles import read_array_pickle
 
 # ----------------------------------------------------------------------------
 # The commands. Images are shuffled in the official way unless said otherwise, labels are one-hot.
@@ -157,26 +158,10 @@ def _mnist_images(folder: str) -> np.ndarray:
     return np.pad(images[:, np.newaxis], [(0, 0), (0, 0), (2, 2), (2, 2)])
 
 
-def _read_pickle(path: str) -> Any:
-    """Dicts, lists, strings and arrays of a pickle; anything else in it is refused and not executed."""
-    from dnnlib.command_line import import_tensorflow_quietly
-
-    import_tensorflow_quietly()
-    from dnnlib.tflib import pickle_reader
-
-    try:
-        with open(_existing(path), "rb") as file:
-            return pickle_reader.load(file, path)
-    except pickle_reader.UnsafePickleError:
-        raise UserError(f"{path}: refused: it holds more than arrays and lists. Nothing in it was executed.") from None
-    except pickle.UnpicklingError:
-        raise UserError(f"{path}: damaged, or not a pickle") from None
-
-
 def _read_cifar(folder: str, name: str, label_key: str) -> tuple[np.ndarray, np.ndarray]:
     """Images, uint8 [N, 3, 32, 32], and classes, [N], of a file of the Python version of CIFAR."""
     path = os.path.join(os.path.expanduser(folder), name)
-    content = _read_pickle(path)
+    content = read_array_pickle(_existing(path))
     try:
         images, labels = np.asarray(content["data"]), content[label_key]
         return _checked(images.reshape(-1, 3, 32, 32), np.asarray(labels), path)
@@ -192,7 +177,7 @@ def _read_svhn(folder: str) -> tuple[np.ndarray, np.ndarray]:
         batches = []
         for batch in range(1, 4):
             path = os.path.join(folder, f"train_{batch}.pkl")
-            content = _read_pickle(path)
+            content = read_array_pickle(_existing(path))
             if not isinstance(content, (list, tuple)) or len(content) < 2:
                 raise UserError(f"{path}: expected images and labels")
             batches.append(_checked(np.asarray(content[0]), np.asarray(content[1]), path))
