@@ -211,7 +211,7 @@ class TrainingRun:
         """Counts updates that were skipped; raises UserError after several in a row."""
         c = self.counters
         for result in results:
-            finite = bool(self.step._local(result.finite))
+            finite = bool(result.finite)
             autosummary.autosummary(f"{result.name}/learning_rate", result.learning_rate)
             autosummary.autosummary(f"{result.name}/overflow_frequency", float(not finite))
             c.bad_updates = 0 if finite else c.bad_updates + 1

@@ -168,12 +168,13 @@ class TrainingStep:
             add = self._function((name, "add"), lambda: functools.partial(self._add_gradients, phase, len(rounds)))
             stats = None
             for args in rounds:
-                of_round = add(*args)
+                of_round = {key: self._local(value) for key, value in add(*args).items()}
                 stats = of_round if stats is None else {key: stats[key] + of_round[key] for key in stats}
             finite = self._function((name, "update"), lambda: functools.partial(self._update, phase))(lrate)
         if name not in self.phases:  # found out while the function was traced
             return None
-        return PhaseResult(name, float(lrate), {key: self._local(value) for key, value in stats.items()}, finite)
+        stats = {key: self._local(value) for key, value in stats.items()}
+        return PhaseResult(name, float(lrate), stats, self._local(finite))
 
     def _value(self, name: str, args: dict, stream: Any, reals: Any, labels: Any, size: int) -> tf.Tensor | None:
         """The loss, the regularizer times its interval, or the sum of both: one number per sample."""

@@ -234,10 +234,10 @@ class Network:
 
         def update() -> None:
             # On each device with its own copies, where there are several.
-            devices = tf.distribute.get_strategy().extended
             for name, variable in self.vars.items():
                 if name in src_net.vars:
-                    devices.update(variable, functools.partial(move, name=name), args=(src_net.vars[name],))
+                    strategy = getattr(variable, "distribute_strategy", None) or tf.distribute.get_strategy()
+                    strategy.extended.update(variable, functools.partial(move, name=name), args=(src_net.vars[name],))
 
         return update
 

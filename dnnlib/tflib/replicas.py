@@ -29,6 +29,6 @@ def gather(value: tf.Tensor) -> list[tf.Tensor]:
 
 def sum_over(values: list[tf.Tensor]) -> list[tf.Tensor]:
     """The sums of tensors over all replicas."""
-    if num_replicas() == 1:
+    if num_replicas() == 1 or not values:
         return values
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
