@@ -18,7 +18,6 @@ from dnnlib import util
 from dnnlib.tflib import Network, autosummary, random_stream, replicas
 from dnnlib.tflib.optimizer import Optimizer
 
-from . import loss as losses
 from .real_images import process_reals
 
 PHASES = ("TrainG", "RegG", "TrainD", "RegD")
@@ -158,7 +157,7 @@ class TrainingStep:
         if phase is None:
             return None
         lrate = tf.constant(learning_rate * self.lrate_ratios[name[-1]], tf.float32)
-        local = max(self.num_replicas // _num_workers(), 1)
+        local = len(self.strategy.extended.worker_devices)
         rounds = [self._distribute(pieces[i : i + local]) for i in range(0, len(pieces), local)]
         if len(rounds) == 1:
             step = self._function((name, 1), lambda: functools.partial(self._gradients_and_update, phase))
@@ -306,12 +305,3 @@ class PhaseResult:
 
 
 _FIRST = tf.VariableAggregation.ONLY_FIRST_REPLICA
-
-
-def _num_workers() -> int:
-    resolver = tf.distribute.get_strategy().cluster_resolver
-    spec = resolver.cluster_spec().as_dict() if resolver is not None else {}
-    return max(sum(len(spec.get(job, ())) for job in ("chief", "worker")), 1)
-
-
-__all__ = ["PHASES", "Phase", "PhaseResult", "Piece", "TrainingStep", "losses"]
