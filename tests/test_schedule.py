@@ -1,0 +1,120 @@
+"""Schedules, real images and image grids against the official ones (goldens/config, goldens/dataset)."""
+
+import golden
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+
+from dnnlib import EasyDict
+from dnnlib.tflib import random_stream
+from training import misc
+from training.real_images import process_reals
+from training.training_loop import training_schedule
+
+SCHEDULES = golden.index("config", "training_schedule.json")
+DATASET = golden.index("dataset", "index.json")
+ARRAYS = golden.arrays("dataset", "process_reals_and_grids.npz")
+
+
+@pytest.mark.parametrize("number", range(len(SCHEDULES["schedules"])))
+def test_official_schedule(number):
+    case = SCHEDULES["schedules"][number]
+    args = {
+        key: {int(k): v for k, v in value.items()} if isinstance(value, dict) else value
+        for key, value in case["sched_args"].items()
+    }
+    training_set = EasyDict(resolution_log2=case["resolution_log2"])
+    for row in case["rows"]:
+        expected = dict(zip(SCHEDULES["columns"], row, strict=True))
+        sched = training_schedule(cur_nimg=expected.pop("cur_nimg"), training_set=training_set, **args)
+        assert {key: sched[key] for key in expected} == expected
+
+
+class Uniform:
+    """Gives numbers that were drawn before."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def uniform(self, shape, minval, maxval, dtype):
+        return tf.constant(self.values, dtype)
+
+
+@pytest.mark.parametrize("tensor", [False, True])
+@pytest.mark.parametrize("name", DATASET["process_reals"])
+def test_process_reals(name, tensor):
+    case = DATASET["process_reals"][name]
+    lod = tf.constant(case["lod"], tf.float32) if tensor else case["lod"]
+    with random_stream.using(Uniform(case["random_uniform_values"])):
+        y, labels = process_reals(
+            tf.constant(ARRAYS[f"{name}/x"]),
+            "labels",
+            lod,
+            case["mirror_augment"],
+            case["drange_data"],
+            case["drange_net"],
+        )
+    assert labels == "labels"
+    golden.close(y, ARRAYS[f"{name}/y"], 1e-6)
+
+
+def test_mirror_augment():
+    x = ARRAYS["mirror_np/x"]
+    np.random.seed(31337)
+    np.testing.assert_array_equal(misc.apply_mirror_augment(x), ARRAYS["mirror_np/y_seed31337"])
+
+
+def test_image_grid(tmp_path):
+    x = ARRAYS["image_grid/x"]
+    np.testing.assert_array_equal(misc.create_image_grid(x), ARRAYS["image_grid/auto"])
+    np.testing.assert_array_equal(misc.create_image_grid(x, (2, 3)), ARRAYS["image_grid/2x3"])
+    misc.save_image_grid(x, tmp_path / "rgb.png", drange=[-1, 1], grid_size=(3, 2))
+    np.testing.assert_array_equal(np.asarray(PIL.Image.open(tmp_path / "rgb.png")), ARRAYS["image_grid/png_3x2"])
+    misc.save_image_grid(ARRAYS["image_grid/gray_x"], tmp_path / "gray.png", drange=[-1, 1], grid_size=(2, 2))
+    picture = PIL.Image.open(tmp_path / "gray.png")
+    assert picture.mode == "L"
+    np.testing.assert_array_equal(np.asarray(picture), ARRAYS["image_grid/gray_png"])
+
+
+# The classes of images 0, 1, 2, ... of the goldens' data sets, which repeat, by the number of classes.
+CLASSES = {3: [0, 1, 1, 1, 2, 2, 2, 0, 0], 5: [0, 1, 4, 0, 2, 1, 3, 1, 1, 4, 3, 4, 3, 3, 0]}
+
+
+class Numbered:
+    """The goldens' data set: image k is full of the value 1 + 7 k."""
+
+    def __init__(self, resolution, label_size):
+        self.shape = [1, resolution, resolution]
+        self.dtype, self.label_dtype = "uint8", "float32"
+        self.label_size = label_size
+        self.next = 0
+
+    def get_minibatch_np(self, n):
+        k = np.arange(self.next, self.next + n)
+        self.next += n
+        images = np.broadcast_to(((1 + 7 * k) % 256).astype(np.uint8)[:, None, None, None], [n, *self.shape])
+        labels = np.zeros([n, self.label_size], np.float32)
+        if self.label_size:
+            classes = np.array(CLASSES[self.label_size])
+            labels[np.arange(n), classes[k % len(classes)]] = 1
+        return images, labels
+
+
+@pytest.mark.parametrize("case", [case for case in DATASET["grids"] if "size" in case], ids=str)
+def test_grid_sizes(case):
+    size, reals, labels = misc.setup_snapshot_image_grid(Numbered(case["resolution"], 0), case["size"])
+    assert list(size) == case["grid_size"]
+    assert list(reals.shape) == case["reals_shape"]
+    assert labels.shape == (len(reals), 0)
+
+
+@pytest.mark.parametrize("case", [case for case in DATASET["grids"] if "layout" in case], ids=str)
+def test_grid_layouts(case):
+    prefix = f"grid/{case['layout']}/L{case['L']}"
+    values, labels = ARRAYS[f"{prefix}/reals_value"], ARRAYS[f"{prefix}/labels"]
+    training_set = Numbered(256, case["L"])
+    size, reals, grid_labels = misc.setup_snapshot_image_grid(training_set, "1080p", case["layout"])
+    assert list(size) == case["grid_size"]
+    np.testing.assert_array_equal(reals[:, 0, 0, 0], values)
+    np.testing.assert_array_equal(grid_labels, labels)
