@@ -196,9 +196,7 @@ def _add_shuffle(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     """Parses the command line and calls the function of the command, in `dataset_tools`."""
     parser = _parser()
-    args = command_line.official_spelling(sys.argv[1:])
-    args[:1] = [arg.replace("_", "-") for arg in args[:1]]  # create_cifar10
-    kwargs = vars(parser.parse_args(args))
+    kwargs = vars(parser.parse_args(command_line.official_spelling(sys.argv[1:])))
     if kwargs.pop("command") is None:
         print("Error: missing subcommand.  Re-run with --help for usage.")
         sys.exit(1)

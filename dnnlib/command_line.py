@@ -51,7 +51,7 @@ def official_spelling(args: list[str]) -> list[str]:
         if arg.startswith("--"):
             name, equals, value = arg.partition("=")
             arg = name.replace("_", "-") + equals + value
-        elif re.fullmatch(r"[a-z]+(_[a-z]+)+", arg) and not result:
+        elif re.fullmatch(r"[a-z]+(_[a-z0-9]+)+", arg) and not result:
             arg = arg.replace("_", "-")
         result.append(arg)
     return result

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import pretrained_networks
-from dnnlib.tflib import Network, convert_images_to_uint8, network_files, network_state
+from dnnlib.tflib import Network, convert_images_to_uint8, network_files, network_state, pickle_reader
 from training import misc
 
 CASES = golden.index("pickles", "index.json")
@@ -291,6 +291,22 @@ def test_arrays_of_objects_are_refused():
     data = pickle.dumps(np.array([{}, None], dtype=object), protocol=2).replace(b"numpy._core", b"numpy.core")
     with pytest.raises(network_files.NetworkFileError, match="damaged"):
         read(data)
+
+
+@pytest.mark.parametrize("size", [10, 4096, 4097, 10_000])
+def test_strings_of_python_2(size):
+    """Strings and arrays of any length, as lines of text (protocol 0) and in binary (protocol 2)."""
+    values = np.resize(np.arange(256, dtype=np.uint8), size)
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n(I%d\nt" % size
+    array += b"cnumpy\ndtype\n(S'u1'\nI0\nI1\ntRI00\n%stb"
+    for string in (
+        b"S" + repr(values.tobytes())[1:].encode() + b"\n",
+        b"T" + size.to_bytes(4, "little") + values.tobytes(),
+    ):
+        text, pixels = pickle_reader.load(io.BytesIO(b"(" + string + array % string + b"t."), "old")
+        assert text == values.tobytes().decode("latin1")
+        np.testing.assert_array_equal(pixels, values)
+    assert pickle_reader.load(io.BytesIO(b"V" + b"x" * size + b"\n."), "old") == "x" * size
 
 
 def test_truncated_files(tiny_pickle):

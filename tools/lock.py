@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 COMMON = ["pillow", "scipy", "requests", "tqdm", "scikit-learn", "tensorboard", "matplotlib", "pyyaml", "setuptools"]
-TOOLS = ["pytest", "pytest-xdist", "hypothesis", "ruff"]
+TOOLS = ["pytest", "pytest-xdist", "hypothesis", "ruff", "lmdb"]
 STACKS = {
     "requirements.lock": (["tensorflow==2.21.0", "numpy"], ("3.10", "3.11", "3.12", "3.13")),
     "requirements-addons.lock": (

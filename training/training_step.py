@@ -90,6 +90,7 @@ class TrainingStep:
         self.make_stream = make_stream
         self.strategy = tf.distribute.get_strategy()
         self.num_replicas = self.strategy.num_replicas_in_sync
+        self.local_replicas = 1 if self.num_replicas == 1 else len(self.strategy.extended.worker_devices)
         self.lod = tf.Variable(0.0, trainable=False, name="lod", aggregation=_FIRST)
         self.pl_mean = tf.Variable(0.0, trainable=False, name="pl_mean", aggregation=_FIRST)
         self.Gs_beta = tf.Variable(0.0, trainable=False, name="Gs_beta", aggregation=_FIRST)
@@ -157,7 +158,7 @@ class TrainingStep:
         if phase is None:
             return None
         lrate = tf.constant(learning_rate * self.lrate_ratios[name[-1]], tf.float32)
-        local = len(self.strategy.extended.worker_devices)
+        local = self.local_replicas
         rounds = [self._distribute(pieces[i : i + local]) for i in range(0, len(pieces), local)]
         if len(rounds) == 1:
             step = self._function((name, 1), lambda: functools.partial(self._gradients_and_update, phase))

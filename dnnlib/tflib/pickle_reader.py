@@ -71,10 +71,12 @@ class _Content:
     """A file in memory, mapped if possible. Large pieces are given as views: the data of arrays is copied only once."""
 
     def __init__(self, file: BinaryIO):
+        self._whole: Any
         try:
-            self.buffer = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            self._whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError):  # no file on disk, or an empty one
-            self.buffer = memoryview(file.read())
+            self._whole = file.read()
+        self.buffer = memoryview(self._whole)
         self.position = 0
 
     def read(self, size: int) -> Any:
@@ -89,9 +91,11 @@ class _Content:
         return len(target)
 
     def readline(self) -> bytes:
-        line = bytes(self.buffer[self.position : self.position + 4096]).split(b"\n", 1)[0] + b"\n"
-        self.position += len(line)
-        return line
+        end = self._whole.find(b"\n", self.position) + 1
+        if end == 0:
+            raise EOFError("the file ends early")
+        begin, self.position = self.position, end
+        return bytes(self.buffer[begin:end])
 
 
 # ----------------------------------------------------------------------------
@@ -249,6 +253,10 @@ class _Unpickler(pickle._Unpickler):
     def __init__(self, content: _Content, encoding: str):
         super().__init__(content, encoding=encoding)
         self._encode_left = len(content.buffer)
+
+    def _decode_string(self, value: Any) -> str:
+        """Strings of Python 2, short ones as bytes and long ones as views."""
+        return str(value, self.encoding)
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) == ("network", "Network"):
