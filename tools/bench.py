@@ -1,202 +1,42 @@
-"""Times what docs/benchmarks.md reports: loading, the first image from a cold start, later images.
+"""Times what docs/benchmarks.md reports.
 
-Usage: python tools/bench.py [--resolution 1024] [--rounds 9] [--keep PKL]
+Usage: python tools/bench.py [--only generating|training] [--rounds 9] [--keep PKL]
 
 Everything that is compared is measured in the same run, in turns; the figures are medians.
 """
 
 import argparse
 import os
-import pickle
 import platform
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-
-def seconds(func: Callable[[], object]) -> float:
-    """How long a call takes."""
-    start = time.perf_counter()
-    func()
-    return time.perf_counter() - start
-
-
-def in_turns(funcs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of several functions, called in turns after two warm-up rounds."""
-    times: dict[str, list[float]] = {name: [] for name in funcs}
-    for number in range(rounds + 2):
-        for name, func in funcs.items():
-            taken = seconds(func)
-            if number >= 2:
-                times[name].append(taken)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-# ----------------------------------------------------------------------------
-# A config-f pickle of official size.
-
-
-def write_config_f(path: Path, resolution: int) -> None:
-    """(G, D, Gs) of config f with random weights."""
-    from dnnlib.tflib import Network, network_files
-
-    kwargs = {"num_channels": 3, "resolution": resolution, "label_size": 0}
-    G = Network("G", func_name="training.networks_stylegan2.G_main", **kwargs)
-    D = Network("D", func_name="training.networks_stylegan2.D_stylegan2", **kwargs)
-    network_files.save_pkl((G, D, G.clone("Gs")), path)
-
-
-# ----------------------------------------------------------------------------
-# The measurements.
-
-
-class _Stub:
-    """A network as the plainest reader would have it: its state."""
-
-    def __setstate__(self, state: dict) -> None:
-        self.state = state
-
-    def arrays(self) -> list:
-        """The values of all variables."""
-        nested = [array for component in self.state["components"].values() for array in component.arrays()]
-        return [value for _name, value in self.state["variables"]] + nested
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> object:
-        return _Stub if name == "Network" else super().find_class(module, name)
-
-
-def load_plainly(path: str) -> None:
-    """Plain unpickling, and the assignment of as many variables."""
-    import tensorflow as tf
-
-    with open(path, "rb") as file:
-        nets = _PlainUnpickler(file, encoding="latin1").load()
-    values = [array for net in nets for array in net.arrays()]
-    variables = [tf.Variable(tf.zeros(value.shape)) for value in values]
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-
-
-def load_networks(path: str) -> None:
-    """What `pretrained_networks.load_networks` does: read and compare; a model is built when it is first used."""
-    from dnnlib.tflib import network_files
-
-    network_files.load_pkl(path)
-
-
-def load_and_build(path: str) -> None:
-    """The same, and all three models built."""
-    from dnnlib.tflib import network_files
-
-    for net in network_files.load_pkl(path):
-        net.prepare()
-
-
-def bench_load(path: Path, rounds: int) -> dict[str, float]:
-    """Median seconds of the three ways to load, each in new processes, in turns."""
-    loaders = (load_plainly, load_networks, load_and_build)
-    times: dict[str, list[float]] = {loader.__name__: [] for loader in loaders}
-    for _ in range(rounds):
-        for name, values in times.items():
-            code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tools')!r}]; import bench; "
-            code += "import tensorflow as tf; import dnnlib.tflib; tf.zeros([]) + 1; "  # not part of loading
-            code += f"print(bench.seconds(lambda: bench.{name}({str(path)!r})))"
-            values.append(float(subprocess.check_output([sys.executable, "-c", code], stderr=subprocess.DEVNULL)))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def bench_images(path: Path, rounds: int) -> dict[str, float]:
-    """An image by the generator, against its convolutions alone."""
-    import numpy as np
-    import tensorflow as tf
-
-    from dnnlib.tflib import network_files
-    from training.image_generation import ImageGenerator
-    from training.layers import Conv2D, ModulatedConv2D
-
-    generator = ImageGenerator(network_files.load_pkl(path)[2], truncation_psi=0.5)
-    synthesis = generator.synthesis.model
-    resolution = synthesis.io_outputs["images_out"][-1]
-    convs: list[Callable[[], tf.Tensor]] = []
-    for layer in synthesis._flatten_layers():
-        if not isinstance(layer, (ModulatedConv2D, Conv2D)):
-            continue
-        size = int(layer._scope_path.split("/")[-2].split("x")[0])  # G_synthesis/64x64/Conv0_up
-        k, _k, in_fmaps, fmaps = layer.weight.shape
-        up = getattr(layer, "up", None) or getattr(layer, "conv_kwargs", {}).get("up", False)
-        x = tf.constant(np.random.randn(1, *([size // 2 if up else size] * 2), in_fmaps), tf.float32)
-        if up:
-            w = tf.random.normal([k, k, fmaps, in_fmaps])
-            out = [1, size - 2 + k, size - 2 + k, fmaps]
-            convs.append(lambda x=x, w=w, out=out: tf.nn.conv2d_transpose(x, w, out, 2, "VALID"))
-        else:
-            w = tf.random.normal([k, k, in_fmaps, fmaps])
-            convs.append(lambda x=x, w=w: tf.nn.conv2d(x, w, 1, "SAME"))
-    print(f"{len(convs)} convolutions at {resolution}x{resolution}")
-    functions = [tf.function(conv) for conv in convs]
-    seeds = iter(range(10**6))
-    return in_turns(
-        {"image": lambda: generator.from_seeds([next(seeds)]), "convolutions": lambda: [f() for f in functions]}, rounds
-    )
-
-
-def bench_cold_start(path: Path) -> tuple[float, float]:
-    """Seconds and peak memory (GB) of a new process that renders one image."""
-    command = ["generate-images", f"--network={path}", "--seeds=1"]
-    code = f"import sys, runpy; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['run_generator.py', *{command}]; "
-    code += f"runpy.run_path({str(ROOT / 'run_generator.py')!r}, run_name='__main__'); import resource; "
-    code += "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        output = subprocess.check_output([sys.executable, "-c", code], cwd=folder, stderr=subprocess.DEVNULL, text=True)
-        taken = time.perf_counter() - start
-    return taken, int(output.rsplit("peak", 1)[1]) / 2**20
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
 def main() -> None:
-    """Runs all measurements and prints a table."""
+    """Runs the benchmarks and prints a table of each."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--resolution", type=int, default=1024, help="of config f (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=9, help="of each measurement (default: %(default)s)")
-    parser.add_argument("--keep", type=Path, help="write the network pickle here and keep it")
+    parser.add_argument("--only", choices=("generating", "training"), help="default: both")
+    parser.add_argument("--rounds", type=int, default=9, help="a third of it for training (default: %(default)s)")
+    parser.add_argument("--resolution", type=int, default=1024, help="when generating (default: %(default)s)")
+    parser.add_argument("--keep", type=Path, help="write the network pickle for generating here and keep it")
+    parser.add_argument("--training-resolution", type=int, default=64, help="(default: %(default)s)")
+    parser.add_argument("--minibatch", type=int, default=8, help="when training (default: %(default)s)")
     args = parser.parse_args()
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = (args.keep or Path(folder) / "config-f.pkl").resolve()
-        if not path.exists():
-            code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tools')!r}]; import bench, pathlib; "
-            code += f"bench.write_config_f(pathlib.Path({str(path)!r}), {args.resolution})"
-            subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-        size = path.stat().st_size / 1e6
-        cold, memory = bench_cold_start(path)
-        load = bench_load(path, args.rounds)
-        image = bench_images(path, args.rounds)
 
     import tensorflow as tf
 
-    print(f"\nconfig f, {args.resolution}x{args.resolution}, float32, one image at a time, {size:.0f} MB pickle")
-    print(f"TensorFlow {tf.__version__}, Python {platform.python_version()}, {os.cpu_count()} CPU cores\n")
-    print("| what | measured | target |")
-    print("|---|---|---|")
-    plain = load["load_plainly"]
-    print(f"| plain unpickling + variable assignment | {plain:.2f} s | |")
-    for name, title in (("load_networks", "load (G, D, Gs)"), ("load_and_build", "load and build all three")):
-        print(f"| {title} | {load[name]:.2f} s, ratio {load[name] / plain:.2f} | at most 1.5 |")
-    print(f"| first image, cold start of run_generator.py | {cold:.1f} s | at most 25 s |")
-    print(f"| peak memory of that process | {memory:.2f} GB | under 3 GB |")
-    print(f"| later images | {image['image']:.3f} s | |")
-    print(f"| their convolutions alone | {image['convolutions']:.3f} s | |")
-    print(f"| speed against bare convolutions | {image['convolutions'] / image['image']:.2f} | 0.5 or more |")
+    print(f"TensorFlow {tf.__version__}, Python {platform.python_version()}, {os.cpu_count()} CPU cores")
+    if args.only != "training":
+        import bench_generating
+
+        bench_generating.bench(args.resolution, args.rounds, args.keep)
+    if args.only != "generating":
+        import bench_training
+
+        bench_training.bench(args.training_resolution, args.minibatch, max(args.rounds // 3, 1))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,27 @@
+"""Timing shared by the benchmarks."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+from dnnlib.command_line import Progress
+
+
+def seconds(func: Callable[[], object]) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    func()
+    return time.perf_counter() - start
+
+
+def in_turns(funcs: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2) -> dict[str, float]:
+    """Median seconds of several functions, called in turns after `warm_up` rounds that do not count."""
+    times: dict[str, list[float]] = {name: [] for name in funcs}
+    progress = Progress(warm_up + rounds, "rounds")
+    for number in range(warm_up + rounds):
+        for name, func in funcs.items():
+            taken = seconds(func)
+            if number >= warm_up:
+                times[name].append(taken)
+        progress.update(1)
+    return {name: statistics.median(values) for name, values in times.items()}
