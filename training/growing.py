@@ -10,8 +10,11 @@ structures compute the same images:
 Images and feature maps are `[N, H, W, C]`; `res` is the binary logarithm of a resolution.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+import contextlib
+import contextvars
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -28,6 +31,41 @@ def resolve_structure(structure: str) -> str:
     if structure != "auto":
         return structure
     return "linear" if is_recording_rows() else "recursive"
+
+
+_known_lod: contextvars.ContextVar[tuple[int, int] | None] = contextvars.ContextVar("known_lod", default=None)
+
+
+@contextlib.contextmanager
+def known_lod(lod: float) -> Iterator[None]:
+    """Inside, recursive networks are made for levels of detail like this one: equal if it is an integer, else between
+    the same two integers.
+
+    They have no branches then. Training depends on it: second gradients of nested branches grow with every level.
+    """
+    token = _known_lod.set((math.floor(lod), math.ceil(lod)))
+    try:
+        yield
+    finally:
+        _known_lod.reset(token)
+
+
+def _if_above(lod: tf.Tensor, level: int, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+    """What to compute depends on whether lod > level."""
+    known = _known_lod.get()
+    if known is None:
+        return tf.cond(lod > level, then, otherwise)
+    low, high = known
+    return then() if low > level or (low == level and high > low) else otherwise()
+
+
+def _if_below(lod: tf.Tensor, level: int, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+    """What to compute depends on whether lod < level."""
+    known = _known_lod.get()
+    if known is None:
+        return tf.cond(lod < level, then, otherwise)
+    low, high = known
+    return then() if high < level or (high == level and high > low) else otherwise()
 
 
 class GeneratorSteps(NamedTuple):
@@ -81,11 +119,11 @@ def grow_generator(
             return steps.enlarge(lerp(steps.torgb(y, res), coarse, lod - level), 2**level)
 
         def this_level_or_blend() -> tf.Tensor:
-            return tf.cond(lod > level, blend, this_level)
+            return _if_above(lod, level, blend, this_level)
 
         if level == 0:
             return this_level_or_blend()
-        return tf.cond(lod < level, lambda: grow(y, res + 1, level - 1), this_level_or_blend)
+        return _if_below(lod, level, lambda: grow(y, res + 1, level - 1), this_level_or_blend)
 
     if resolution_log2 == 2:
         return steps.torgb(x, 2)
@@ -120,7 +158,7 @@ def grow_discriminator(
         def from_image() -> tf.Tensor:
             return steps.fromrgb(steps.shrink(images, 2**level), res)
 
-        x = from_image() if level == 0 else tf.cond(lod < level, lambda: grow(res + 1, level - 1), from_image)
+        x = from_image() if level == 0 else _if_below(lod, level, lambda: grow(res + 1, level - 1), from_image)
         x = steps.block(x, res)
         if res == 2:
             return x
@@ -129,6 +167,6 @@ def grow_discriminator(
             y = steps.fromrgb(steps.shrink(images, 2 ** (level + 1)), res - 1)
             return lerp(x, y, lod - level)
 
-        return tf.cond(lod > level, blend, lambda: x)
+        return _if_above(lod, level, blend, lambda: x)
 
     return grow(2, resolution_log2 - 2)

@@ -7,6 +7,7 @@ averaged over pieces (W, path lengths) takes them in order, so that the division
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from dnnlib import util
 from dnnlib.tflib import Network, autosummary, random_stream, replicas
 from dnnlib.tflib.optimizer import Optimizer
 
+from .growing import known_lod
 from .real_images import process_reals
 
 PHASES = ("TrainG", "RegG", "TrainD", "RegD")
@@ -106,6 +108,7 @@ class TrainingStep:
             self.phases[name] = Phase(name, net, self.optimizers[name[-1]], compute)
         self._sums: dict[str, list[tf.Variable]] = {}  # of gradients, over the rounds of an iteration
         self._functions: dict[Any, Callable] = {}
+        self._stage = 0.0
         self._average = Gs.setup_as_moving_average_of(G, beta=self.Gs_beta)
 
     def _optimizer(self, name: str, net: Network, kwargs: dict[str, Any], interval: int) -> Optimizer:
@@ -132,6 +135,10 @@ class TrainingStep:
     def set_lod(self, lod: float) -> None:
         """Sets the level of detail of the networks being trained."""
         self.lod.assign(lod)
+        stage = lod if lod == math.floor(lod) else math.floor(lod) + 0.5
+        if stage != self._stage:
+            self._stage = stage
+            self._functions.clear()  # graphs are made for one stage, and training does not return to an earlier one
         for net in (self.G, self.D):
             for name, variable in net.vars.items():
                 if name.split("/")[-1] == "lod":
@@ -190,7 +197,7 @@ class TrainingStep:
             kwargs["parts"] = parts
         if which == "D":
             kwargs |= {"reals": reals, "labels": labels}
-        with random_stream.using(stream):
+        with random_stream.using(stream), known_lod(self._stage):
             loss, reg = func(minibatch_size=size, **kwargs)
         if parts == "reg":
             return None if reg is None else tf.reshape(reg, [-1]) * self.intervals[name]

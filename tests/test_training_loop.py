@@ -1,0 +1,294 @@
+"""Trainings from the command line, on 64 tiny symbols: every configuration, what is written, and what can go wrong."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import golden
+import numpy as np
+import PIL.Image
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+import run_training
+from dataset_tools.symbols import create_symbols
+from dnnlib.errors import UserError
+from training import misc, training_state
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = {"fmap_base": 64, "fmap_max": 8}
+OPTIONS = {
+    "metrics": "none",
+    "total-kimg": 0.12,
+    "minibatch": 8,
+    "minibatch-gpu": 8,
+    "snap": 2,
+    "image-snap": 1,
+    "G_args": {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2, **SMALL},
+    "D_args": SMALL,
+    "sched_args": {"tick_kimg_base": 0.04, "tick_kimg_dict": {}},
+    "grid_args": {"size": "one", "layout": "random"},
+}
+GROWING = {"lod_initial_resolution": 4, "lod_training_kimg": 0.02, "lod_transition_kimg": 0.02}
+TICK = re.compile(
+    r"^tick \d+ +kimg [\d.]+ +lod [\d.]+ +minibatch \d+ +time (\d+\w )*\d+\w +sec/tick [\d.]+ +sec/kimg [\d.]+ +"
+    r"maintenance [\d.]+ +gpumem [\d.]+ +eta \S.*$"
+)
+
+
+@pytest.fixture(scope="session")
+def symbols(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "symbols"
+    create_symbols(str(folder), resolution=16, num_images=64)
+    return folder
+
+
+def options_file(folder, **changes):
+    options = {**OPTIONS, **changes}
+    path = Path(folder) / "options.yaml"
+    path.write_text(yaml.safe_dump(options))
+    return path
+
+
+def train(folder, *args, **changes):
+    """Runs a training in this process; its run folder."""
+    path = options_file(folder, **changes)
+    run, _ = run_training.parse([f"--options={path}", f"--result-dir={folder / 'results'}", *args])
+    run.start()
+    return sorted((folder / "results").iterdir())[-1]
+
+
+def events(run_dir):
+    """Steps by tag, of all TensorBoard files."""
+    result = {}
+    for path in sorted(run_dir.glob("events.out.tfevents.*")):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                result.setdefault(value.tag, []).append(event.step)
+    return result
+
+
+@pytest.mark.parametrize("config", ["config-a", "config-b", "config-c", "config-d", "config-e", "config-f"])
+def test_every_configuration(tmp_path, symbols, config):
+    growing = config in ("config-a", "config-b", "config-c", "config-d")
+    changes = {}
+    if growing:
+        tables = ("minibatch_size_dict", "minibatch_gpu_dict", "G_lrate_dict", "D_lrate_dict")
+        changes["sched_args"] = {**OPTIONS["sched_args"], **GROWING, **{table: {} for table in tables}}
+    run_dir = train(tmp_path, f"--dataset={symbols}", f"--config={config}", **changes)
+
+    names = {path.name for path in run_dir.iterdir()}
+    recorded = golden.index("loop", "config-d.json" if growing else "config-f.json")
+    expected = {name for name in recorded["files"] if not re.match("events|fakes0|network-snap|metric", name)}
+    assert expected <= names
+    assert {"fakes000000.png", "network-snapshot-000000.pkl", "stats.jsonl", "training_options.json"} <= names
+    for name in ("reals.png", "fakes_init.png", "fakes000000.png"):
+        assert PIL.Image.open(run_dir / name).size == (16, 16)
+
+    lines = (run_dir / "log.txt").read_text().splitlines()
+    ticks = [line for line in lines if line.startswith("tick ")]
+    assert all(TICK.match(line) for line in ticks), ticks
+    assert len(ticks) == 3
+    lods = [float(line.split()[5]) for line in ticks]
+    assert (max(lods) > 1 and min(lods) == 0) if growing else set(lods) == {0}
+
+    tags = events(run_dir)
+    official = set(recorded["summary_tags"]) - {"Metrics/dummy"}
+    if config in ("config-a", "config-b"):  # regularization is not lazy, path lengths are not regularized
+        official = {tag for tag in official if not tag.startswith(("Reg", "Loss/pl_"))}
+    elif config == "config-c":
+        official = {tag for tag in official if not tag.startswith(("RegG", "Loss/pl_"))}
+    assert set(tags) == official
+    steps = tags["Progress/kimg"]
+    stats = [json.loads(line) for line in (run_dir / "stats.jsonl").read_text().splitlines()]
+    assert [record["cur_nimg"] for record in stats] == steps
+    assert official <= set().union(*stats)
+    assert np.isfinite(stats[-1]["Loss/scores/fake"])
+
+    G, D, Gs = misc.load_pkl(str(run_dir / "network-final.pkl"))
+    assert (G.name, D.name, Gs.name) == ("G", "D", "Gs")
+    images = Gs.run(np.random.randn(2, 8), None)
+    assert images.shape == (2, 3, 16, 16)
+    assert np.isfinite(images).all()
+    for name in ("G", "D", "Gs"):
+        for key, var in locals()[name].vars.items():
+            assert np.isfinite(var.numpy()).all(), key
+    assert not np.array_equal(G.get_var("dlatent_avg"), np.zeros(8))
+
+
+def test_labels_and_metrics(tmp_path, symbols, capsys):
+    metric = {"func_name": "metrics.metric_base.DummyMetric", "name": "dummy"}
+    changes = {"metric_arg_list": [metric], "total-kimg": 0.03}
+    options = {key: value for key, value in OPTIONS.items() if key != "metrics"}
+    path = tmp_path / "labels.yaml"
+    path.write_text(yaml.safe_dump({**options, **changes}))
+    args = [f"--options={path}", f"--result-dir={tmp_path}", f"--dataset={symbols}", "--config=config-f"]
+    run_training.parse([*args, "--cond"])[0].start()
+    run_dir = sorted(tmp_path.glob("0*"))[-1]
+    _, D, Gs = misc.load_pkl(str(run_dir / "network-final.pkl"))
+    assert Gs.input_shapes[1] == [None, 10]
+    assert D.input_shapes[1] == [None, 10]
+    assert "Label size    = 10" in (run_dir / "log.txt").read_text()
+    line = (run_dir / "metric-dummy.txt").read_text().splitlines()[0]
+    assert re.fullmatch(r"network-snapshot-000000 +time \d+s +dummy 0\.0000 *", line)
+    assert "Metrics/dummy" in events(run_dir)
+    capsys.readouterr()
+    run_training.parse(args)[0].start()
+    assert "labels of size 10; training without them (--cond uses them)" in capsys.readouterr().out
+
+
+def test_starting_from_a_pickle(tmp_path, symbols):
+    first = train(tmp_path, f"--dataset={symbols}", "--config=config-f", **{"total-kimg": 0.03})
+    pkl = str(first / "network-final.pkl")
+    with pytest.raises(UserError) as error:
+        train(tmp_path, f"--dataset={symbols}", "--config=config-f", "--fmap-max=4", f"--resume={pkl}")
+    assert "4x4/Conv/weight" in str(error.value)
+    assert "has shape [3, 3, 8, 8], the network needs [3, 3, 4, 4]" in str(error.value)
+    assert "--fmap-base" in str(error.value)
+    run_dir = train(tmp_path, f"--dataset={symbols}", "--config=config-f", f"--resume={pkl}", **{"total-kimg": 0.008})
+    assert run_dir != first
+    before, after = (misc.load_pkl(str(folder / "network-final.pkl"))[2] for folder in (first, run_dir))
+    w = [net.get_var("G_synthesis/4x4/Conv/weight") for net in (before, after)]
+    assert np.abs(w[0] - w[1]).max() < 0.02
+
+
+def test_gradients_that_are_not_finite(tmp_path, symbols, capsys):
+    changes = {"D_loss_args": {"gamma": 1e38}, "total-kimg": 3, "D_reg_interval": 1}
+    with pytest.raises(UserError, match=r"20 updates in a row .* RegD are not finite; the last good snapshot is"):
+        train(tmp_path, f"--dataset={symbols}", "--config=config-f", lazy_regularization=False, **changes)
+
+
+def test_disk_without_room(tmp_path, symbols, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(UserError, match=r"a snapshot needs \d+ MB, the disk has 0 MB left"):
+        train(tmp_path, f"--dataset={symbols}", "--config=config-f")
+
+
+def test_damaged_state(tmp_path, symbols):
+    run_dir = train(tmp_path, f"--dataset={symbols}", "--config=config-f", **{"total-kimg": 0.008})
+    path = run_dir / training_state.FILE_NAME
+    data = path.read_bytes()
+    for damaged in (b"", data[:1000], data[: len(data) // 2], data[:5000] + b"x" * 100 + data[5100:]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="is damaged"):
+            training_state.load(str(run_dir)).restore({})
+
+
+# ----------------------------------------------------------------------------
+# Trainings in processes of their own.
+
+
+def start(folder, *args, env=None):
+    command = [sys.executable, str(ROOT / "run_training.py"), *map(str, args)]
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **(env or {})}
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process, expected=0):
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == expected, output
+    return output
+
+
+def states_of(*folders):
+    """The arrays of the training states in the only run of each result folder."""
+    return [dict(np.load(next(folder.glob("*/training-state.npz")))) for folder in folders]
+
+
+def differences(a, b):
+    assert a.keys() == b.keys()
+    return {key: np.abs(a[key].astype(float) - b[key]).max() for key in a if key != "meta" and "autosummary" not in key}
+
+
+def wait_for(process, folder, pattern, lines=1):
+    """Reads the output until a line matches so many times."""
+    for line in process.stdout:
+        lines -= bool(re.match(pattern, line))
+        if not lines:
+            return
+    raise AssertionError("the training ended early")
+
+
+@pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
+def test_continuing_is_exact(tmp_path, symbols, signal):
+    import signal as signals
+
+    options = options_file(tmp_path, **{"total-kimg": 0.6, "minibatch-gpu": 4})
+    args = [f"--options={options}", f"--dataset={symbols}", "--config=config-f"]
+    whole = start(tmp_path, *args, "--result-dir=whole")
+    parts = start(tmp_path, *args, "--result-dir=parts")
+    wait_for(parts, tmp_path, "tick", lines=3)
+    parts.send_signal(getattr(signals, signal))
+    output = parts.communicate()[0]
+    assert parts.returncode == {"SIGKILL": -9, "SIGTERM": 143}[signal], output
+    assert signal == "SIGKILL" or "To continue: --resume=" in output
+    finish(start(tmp_path, "--resume=latest", "--result-dir=parts"))
+    finish(whole)
+
+    a, b = states_of(tmp_path / "whole", tmp_path / "parts")
+    assert len([key for key in a if key.startswith("variables/G_opt/m/")]) > 20
+    assert a.keys() == b.keys()
+    assert not [key for key in a if key != "meta" and not np.array_equal(a[key], b[key])]
+    run_dirs = [next((tmp_path / name).iterdir()) for name in ("whole", "parts")]
+    nets = [misc.load_pkl(str(run_dir / "network-final.pkl")) for run_dir in run_dirs]
+    for net_a, net_b in zip(*nets, strict=True):
+        for key in net_a.vars:
+            assert np.array_equal(net_a.get_var(key), net_b.get_var(key)), key
+    stats = [[json.loads(line) for line in (run_dir / "stats.jsonl").read_text().splitlines()] for run_dir in run_dirs]
+    untimed = [[{k: v for k, v in r.items() if "Timing" not in k and k != "timestamp"} for r in run] for run in stats]
+    assert untimed[0] == untimed[1]
+    ticks = [re.findall(r"^tick \d+ +kimg \S+", (run_dir / "log.txt").read_text(), re.M) for run_dir in run_dirs]
+    assert ticks[0] == ticks[1]
+    assert events(run_dirs[0]) == events(run_dirs[1])
+    pictures = [sorted(path.name for path in run_dir.glob("*.png")) for run_dir in run_dirs]
+    assert pictures[0] == pictures[1]
+    for name in pictures[0]:
+        assert (run_dirs[0] / name).read_bytes() == (run_dirs[1] / name).read_bytes(), name
+
+
+def test_replicas_and_workers_train_alike(tmp_path, symbols):
+    options = options_file(tmp_path, **{"total-kimg": 0.032, "minibatch-gpu": 4})
+    args = [f"--options={options}", f"--dataset={symbols}", "--config=config-f"]
+    finish(start(tmp_path, *args, "--result-dir=one"))
+    finish(start(tmp_path, *args, "--result-dir=two", "--num-gpus=2", "--logical-cpus=2"))
+    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    workers = [
+        start(
+            tmp_path,
+            *args,
+            "--result-dir=workers",
+            env={"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})},
+        )
+        for index in (0, 1)
+    ]
+    for worker in workers:
+        finish(worker)
+    one, two, workers = states_of(*(tmp_path / name for name in ("one", "two", "workers")))
+    # Updates of Adam without momentum are as large as the learning rate, so this is float noise.
+    assert max(differences(one, two).values()) < 2e-4
+    assert max(differences(one, workers).values()) < 2e-4
+
+
+def free_ports(count):
+    import socket
+
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for s in sockets:
+            s.bind(("localhost", 0))
+        return [s.getsockname()[1] for s in sockets]
+    finally:
+        for s in sockets:
+            s.close()
+
+
+def test_two_devices_are_refused_on_one(tmp_path, symbols):
+    output = finish(start(tmp_path, f"--dataset={symbols}", "--config=config-f", "--num-gpus=2"), expected=1)
+    assert "--logical-cpus=2" in output
+    assert "Traceback" not in output
