@@ -1,0 +1,278 @@
+"""How far the snapshots of a run have come, as a picture and a table: Fréchet distance, precision and recall.
+
+Usage: python tools/training_curve.py RUN_DIR [--output docs/demo-training-curve.png] [--num-images 2000] [--seed 0]
+
+Nothing is downloaded: features are those of a fixed random convolutional network, 64 whitened components
+(metrics/random_features.py). It was chosen among several spaces on 2000 coloured symbols of 32x32. There, strongly
+blurred reals are 6 times as far away as other reals, noisy ones 4 times, 100 reals again and again 10 times, reals cut
+in tiles that are shuffled 5 times, and precision is low for the shapeless blobs of the first snapshots. In 64 principal
+components of the pixels it is highest for them, and noise is not seen at all; without whitening, colours outweigh the
+rest, and slightly blurred reals are no further away than other reals.
+
+Images are generated without truncation, from the same latents for every snapshot. Reals are two disjoint random sets
+of --num-images: the first is what generated images are compared with, and the second against the first is the floor,
+the best a generator can reach with so few images. Values depend on --num-images, and do not compare with fid50k.
+
+Beside the picture is a JSON file with the values. Snapshots that it has are not measured again with the same settings,
+and stay when their files are gone (--keep-snapshots).
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from dnnlib.atomic import atomic_write
+from dnnlib.command_line import ArgumentParser, Progress, import_tensorflow_quietly, natural, positive
+from dnnlib.errors import UserError, exits_on_user_error
+from metrics.feature_distances import feature_statistics, frechet_distance, precision_recall
+from metrics.random_features import RandomFeatures
+from training.options_files import load_training_options
+
+NUM_FEATURES = 64
+NHOOD_SIZE = 3
+MINIBATCH = 64
+SPACE = f"random convolutional network, seed 0, {NUM_FEATURES} whitened components"
+
+# ----------------------------------------------------------------------------
+# Measuring.
+
+
+class Measurement:
+    """Compares networks with the data set of their run.
+
+    Raises UserError if the data set has not enough images.
+    """
+
+    def __init__(self, options: Any, num_images: int, seed: int):
+        from training import dataset
+
+        self.dataset = dataset.load_dataset(data_dir=options.data_dir, **{**options.dataset_args, "shuffle_mb": 0})
+        self.num_images = num_images
+        self.seed = seed
+        if 2 * num_images > self.dataset.num_images:
+            raise UserError(
+                f"--num-images={num_images}: two disjoint sets of that size are needed, and the data set has "
+                f"{self.dataset.num_images} images; --num-images={self.dataset.num_images // 2} would work"
+            )
+        if num_images <= NUM_FEATURES:
+            raise UserError(f"--num-images={num_images}: {NUM_FEATURES + 1} or more are needed")
+        self.space = RandomFeatures(self.dataset.shape[0])
+        rnd = np.random.RandomState(seed)
+        chosen = rnd.permutation(self.dataset.num_images)[: 2 * num_images]
+        mirrored = rnd.rand(2 * num_images) < (0.5 if options.get("mirror_augment") else 0.0)
+        self.labels = np.zeros([0, self.dataset.label_size])
+        statistics = []
+        for start in range(0, 2 * num_images, MINIBATCH):
+            images, labels = self.dataset.read(chosen[start : start + MINIBATCH])
+            flip = mirrored[start : start + MINIBATCH, np.newaxis, np.newaxis, np.newaxis]
+            statistics.append(self.space.statistics(np.where(flip, images[..., ::-1], images)))
+            self.labels = np.concatenate([self.labels, labels])
+        reals = np.concatenate(statistics)
+        self.space.fit(reals, NUM_FEATURES)
+        reals = self.space.features(reals)
+        self.reals, others = reals[:num_images], reals[num_images:]
+        self.floor = self._compare(others)
+
+    def _compare(self, features: np.ndarray) -> dict[str, float]:
+        frechet = frechet_distance(*feature_statistics(self.reals), *feature_statistics(features))
+        precision, recall = precision_recall(self.reals, features, NHOOD_SIZE)
+        return {"frechet": round(frechet, 4), "precision": round(precision, 4), "recall": round(recall, 4)}
+
+    def measure(self, path: Path, progress: Progress) -> dict[str, float]:
+        """The values of a snapshot. Raises UserError if it does not fit the data set."""
+        import tensorflow as tf
+
+        from dnnlib import tflib
+        from training.misc import load_pkl
+
+        networks = load_pkl(str(path))
+        Gs = networks[2] if isinstance(networks, tuple) else networks
+        shapes = [Gs.output_shape[1:], Gs.input_shapes[1][1:]]
+        if shapes != [self.dataset.shape, [self.dataset.label_size]]:
+            raise UserError(
+                f"{path}: makes images and labels {shapes}, the data set of the run has "
+                f"{[self.dataset.shape, [self.dataset.label_size]]}"
+            )
+        tf.random.set_seed(self.seed)  # of the noise inputs
+        latents = np.random.RandomState(self.seed).randn(self.num_images, *Gs.input_shape[1:])
+        statistics = []
+        for start in range(0, self.num_images, MINIBATCH):
+            part = slice(start, min(start + MINIBATCH, self.num_images))
+            images = Gs.run(
+                latents[part],
+                self.labels[part],
+                minibatch_size=MINIBATCH,
+                is_validation=True,  # which also means no truncation
+                output_transform={"func": tflib.convert_images_to_uint8},
+            )
+            statistics.append(self.space.statistics(images))
+            progress.update(len(images))
+        return self._compare(self.space.features(np.concatenate(statistics)))
+
+
+# ----------------------------------------------------------------------------
+# The table.
+
+
+def find_snapshots(run_dir: str) -> dict[int, Path]:
+    """The snapshots of a run folder by kimg. Raises UserError if there are none."""
+    found = {}
+    for path in sorted(Path(run_dir).glob("network-snapshot-*.pkl")):
+        match = re.fullmatch(r"network-snapshot-(\d+)\.pkl", path.name)
+        if match:
+            found[int(match.group(1))] = path
+    if not found:
+        raise UserError(f"{run_dir}: no network-snapshot-*.pkl, expected the folder of a run that has some")
+    return found
+
+
+def digest(path: Path) -> str:
+    """What tells snapshots of the same name apart."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def known_rows(path: Path, settings: dict[str, Any], digests: dict[int, str]) -> list[dict[str, Any]]:
+    """The rows of an earlier table; no rows if its settings are others, or a snapshot of it is now another one.
+
+    Raises UserError if the file is something else.
+    """
+    if not path.exists():
+        return []
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        same = table["settings"] == settings
+        rows = [dict(row) for row in table["rows"]]
+        same &= all(digests.get(row["kimg"], row["sha256"]) == row["sha256"] for row in rows)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a table of this tool ({error!r}); delete it or choose another --output") from None
+    if not same:
+        print(f"{path} is of another run or other settings: everything is measured anew.", file=sys.stderr)
+        return []
+    return rows
+
+
+def measure_run(run_dir: str, output: Path, num_images: int, seed: int) -> dict[str, Any]:
+    """Measures the snapshots that are not in the table yet; the table is written after each.
+
+    Raises:
+        UserError: not a run folder, no snapshots, too few images, or an unreadable table.
+    """
+    _, options = load_training_options(run_dir)
+    snapshots = find_snapshots(run_dir)
+    digests = {kimg: digest(path) for kimg, path in snapshots.items()}
+    settings = {
+        "run": Path(run_dir).resolve().name,
+        "dataset": Path(options.dataset_args.tfrecord_dir).name,
+        "num_images": num_images,
+        "seed": seed,
+        "space": SPACE,
+        "nhood_size": NHOOD_SIZE,
+    }
+    rows = known_rows(output, settings, digests)
+    missing = sorted(set(snapshots) - {row["kimg"] for row in rows})
+    if not missing:
+        return json.loads(output.read_text(encoding="utf-8"))
+    import_tensorflow_quietly()
+    measurement = Measurement(options, num_images, seed)
+    print(f"{len(rows)} snapshots are known, {len(missing)} to measure.", file=sys.stderr)
+    progress = Progress(len(missing) * num_images, "images")
+    table: dict[str, Any] = {}
+    for kimg in missing:
+        values = measurement.measure(snapshots[kimg], progress)
+        rows.append({"kimg": kimg, **values, "sha256": digests[kimg]})
+        table = {
+            "settings": settings,
+            "floor": measurement.floor,
+            "rows": sorted(rows, key=lambda row: row["kimg"]),
+        }
+        with atomic_write(output) as file:
+            file.write(json.dumps(table, indent=2).encode() + b"\n")
+    progress.finish()
+    return table
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """The table for a document."""
+    lines = ["| kimg | Fréchet distance | precision | recall |", "|---:|---:|---:|---:|"]
+    for row in [*table["rows"], {"kimg": "other reals", **table["floor"]}]:
+        lines.append(f"| {row['kimg']} | {row['frechet']:.2f} | {row['precision']:.3f} | {row['recall']:.3f} |")
+    return "\n".join(lines)
+
+
+# ----------------------------------------------------------------------------
+# The picture.
+
+
+def plot(table: dict[str, Any], path: Path) -> None:
+    """Draws the curves: Fréchet distance above, precision and recall below."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows, floor = table["rows"], table["floor"]
+    kimg = [row["kimg"] for row in rows]
+    figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(7, 6), layout="constrained")
+    above.plot(kimg, [row["frechet"] for row in rows], "o-", color="tab:blue", markersize=3)
+    above.axhline(floor["frechet"], color="grey", linestyle="--", linewidth=1, label="other real images")
+    above.set(yscale="log", ylabel="Fréchet distance")
+    for name, color in (("precision", "tab:orange"), ("recall", "tab:green")):
+        below.plot(kimg, [row[name] for row in rows], "o-", color=color, markersize=3, label=name)
+        below.axhline(floor[name], color=color, linestyle="--", linewidth=1, alpha=0.6)
+    below.plot([], [], color="grey", linestyle="--", linewidth=1, label="other real images")
+    below.set(ylim=(0, 1), ylabel="precision, recall", xlabel="thousands of real images shown (kimg)")
+    for axes in (above, below):
+        axes.grid(color="0.92")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=9)
+    num_images = table["settings"]["num_images"]
+    above.set_title(f"{table['settings']['run']}, {num_images} images, random features", fontsize=10)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    plt.close(figure)
+    with atomic_write(path) as file:
+        file.write(picture.getvalue())
+
+
+# ----------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Parses the command line."""
+    parser = ArgumentParser(description="Fréchet distance, precision and recall of the snapshots of a run.")
+    parser.add_argument("run_dir", help="run folder with network-snapshot-*.pkl", metavar="RUN_DIR")
+    parser.add_argument(
+        "--output",
+        default="docs/demo-training-curve.png",
+        help="picture to write; the values go beside it, as .json (default: %(default)s)",
+        metavar="PNG",
+    )
+    parser.add_argument("--num-images", type=positive, default=2000, help="images per snapshot (default: %(default)s)")
+    parser.add_argument("--seed", type=natural, default=0, help="of latents and reals (default: %(default)s)")
+    parser.add_argument("--table", action="store_true", help="print the values as a Markdown table")
+    args = parser.parse_args()
+    with exits_on_user_error():
+        output = Path(args.output).expanduser()
+        if output.suffix != ".png":
+            raise UserError(
+                f"--output={output}: expected a name that ends in .png, such as {output.with_suffix('.png')}"
+            )
+        if not os.access(output.absolute().parent, os.W_OK | os.X_OK):
+            raise UserError(f"--output={output}: {output.absolute().parent} is not a folder that can be written to")
+        table = measure_run(args.run_dir, output.with_suffix(".json"), args.num_images, args.seed)
+        plot(table, output)
+        if args.table:
+            print(markdown(table))
+
+
+if __name__ == "__main__":
+    main()
