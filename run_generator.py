@@ -1,4 +1,4 @@
-"""Generates images with a pretrained network: `generate-images` and `style-mixing-example`.
+"""Generates images with a pretrained network: `generate-images`, `style-mixing-example`, `interpolation-grid`.
 
 Examples:
 
@@ -9,6 +9,10 @@ Examples:
   # Style mixing, as in Figure 8 of the StyleGAN paper
   python run_generator.py style-mixing-example --network=gdrive:networks/stylegan2-ffhq-config-f.pkl \\
     --row-seeds=85,100,75,458,1500 --col-seeds=55,821,1789,293 --truncation-psi=1.0
+
+  # What lies between four images
+  python run_generator.py interpolation-grid --network=gdrive:networks/stylegan2-ffhq-config-f.pkl \\
+    --seeds=85,100,75,458 --grid=8x8
 """
 
 import argparse
@@ -18,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 import dnnlib
 import pretrained_networks
 from dnnlib import command_line
-from dnnlib.errors import exits_on_user_error
+from dnnlib.errors import UserError, exits_on_user_error
 
 if TYPE_CHECKING:
     from training.image_generation import ImageGenerator
 
 # ----------------------------------------------------------------------------
-# The two runs. TensorFlow is imported when they start, not for --help.
+# The runs. TensorFlow is imported when they start, not for --help.
 
 
 def generate_images(
@@ -132,6 +136,50 @@ def style_mixing_example(
     progress.finish()
 
 
+def interpolation_grid(
+    network_pkl: str,
+    seeds: list[int],
+    truncation_psi: float | None = 0.5,
+    grid: tuple[int, int] = (8, 8),
+    space: str = "w",
+    truncation_cutoff: int | None = None,
+    class_idx: int | None = None,
+    minibatch_size: int = 4,
+    image_format: str = "png",
+    cache_dir: str | None = None,
+    offline: bool | None = None,
+) -> None:
+    """Saves `grid.png`: four seeds in the corners, and between them images of latents mixed in proportion.
+
+    seeds: top left, top right, bottom left, bottom right. space: 'w' or 'z', where latents are mixed.
+    """
+    import numpy as np
+
+    from training import image_generation as generation
+
+    if len(seeds) != 4:
+        raise UserError(f"--seeds: expected four, one for each corner, got {len(seeds)}")
+    generator = _load_generator(
+        network_pkl, cache_dir, offline, truncation_psi, truncation_cutoff, class_idx, image_format
+    )
+    columns, rows = grid
+    generation.check_sheet(columns * generator.resolution, rows * generator.resolution, image_format)
+    corners = generator.latents_from_seeds(seeds)
+    if space == "w":
+        corners = generator.dlatents_from_latents(corners)
+    between = generation.bilinear(corners, columns, rows)
+    progress = command_line.Progress(len(between), "images")
+    images = []
+    for begin in range(0, len(between), minibatch_size):
+        part = between[begin : begin + minibatch_size]
+        w = part if space == "w" else generator.dlatents_from_latents(part)
+        images.extend(generator.from_dlatents(w.astype(np.float32), minibatch_size))
+        progress.update(len(part))
+    sheet = generation.paste_grid({divmod(i, columns): image for i, image in enumerate(images)}, columns, rows)
+    generation.save_image(sheet, dnnlib.make_run_dir_path(f"grid.{image_format}"))
+    progress.finish()
+
+
 def _load_generator(network_pkl: str, cache_dir: str | None, offline: bool | None, *args: Any) -> "ImageGenerator":
     print(f'Loading networks from "{network_pkl}"...')
     from training.image_generation import ImageGenerator
@@ -183,7 +231,23 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LAYERS",
     )
     _add_common(mixing, minibatch_size=4)
+
+    between = subparsers.add_parser("interpolation-grid", help="show what lies between four images")
+    between.add_argument(
+        "--seeds", type=command_line.num_list, required=True, help="four seeds, for the corners", metavar="SEEDS"
+    )
+    between.add_argument(
+        "--grid", type=_fixed_grid, default=(8, 8), help="columns and rows (default: 8x8)", metavar="WxH"
+    )
+    between.add_argument("--space", choices=("w", "z"), default="w", help="where to mix (default: %(default)s)")
+    _add_common(between, minibatch_size=4)
     return parser
+
+
+def _fixed_grid(text: str) -> "tuple[int, int] | str":
+    if text == "auto":
+        raise argparse.ArgumentTypeError("expected COLUMNSxROWS such as 8x8, got 'auto'")
+    return command_line.grid_size(text)
 
 
 def _add_common(parser: argparse.ArgumentParser, minibatch_size: int) -> None:
@@ -241,7 +305,11 @@ def main() -> None:
     submit_config = dnnlib.SubmitConfig()
     submit_config.run_dir_root = kwargs.pop("result_dir")
     submit_config.run_desc = command
-    functions = {"generate-images": generate_images, "style-mixing-example": style_mixing_example}
+    functions = {
+        "generate-images": generate_images,
+        "style-mixing-example": style_mixing_example,
+        "interpolation-grid": interpolation_grid,
+    }
     with exits_on_user_error():
         # Before waiting for TensorFlow:
         submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)

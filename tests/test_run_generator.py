@@ -247,7 +247,12 @@ def test_a_disk_that_is_full(tmp_path, nets):
 
 
 def test_help_is_in_docs():
-    for name, args in (("", ()), ("-generate-images", ("generate-images",)), ("-mixing", ("style-mixing-example",))):
+    commands = {
+        "generate-images": "generate-images",
+        "mixing": "style-mixing-example",
+        "interpolation": "interpolation-grid",
+    }
+    for name, args in (("", ()), *((f"-{name}", (command,)) for name, command in commands.items())):
         result = run(ROOT, *args, "--help", env={"COLUMNS": "100", "PATH": ""})
         assert result.returncode == 0
         documented = (ROOT / "docs" / f"run_generator{name}-help.txt").read_text()

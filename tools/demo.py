@@ -1,4 +1,4 @@
-"""What `make demo` does: an image grid and a style-mixing grid from the network in demo/."""
+"""What `make demo` does: trains a small network from nothing, and shows what it and the trained demo network paint."""
 
 import subprocess
 import sys
@@ -6,32 +6,53 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NETWORK = Path("demo") / "random-64x64.pkl"
-COMMANDS = [
-    [
-        *("generate-images", "--seeds=0-31", "--grid=8x4", "--minibatch-size=8", "--truncation-psi=1.0"),
-    ],
-    [
-        *("style-mixing-example", "--row-seeds=4,9,12,17", "--col-seeds=24,28,30,31", "--truncation-psi=1.0"),
-    ],
-]
+DATASET = Path("datasets") / "symbols-32"
+NETWORK = Path("demo") / "symbols-32x32.pkl"
+
+
+def run(*command: str) -> None:
+    """Runs a script, showing its command line. A failure ends the demo."""
+    print("\n$ python " + " ".join(command), flush=True)
+    result = subprocess.run([sys.executable, *command], cwd=ROOT, check=False)
+    if result.returncode:
+        sys.exit(result.returncode)
+
+
+def newest(pattern: str) -> Path:
+    """The newest file of the results with such a name."""
+    return max((ROOT / "results").glob(pattern), key=lambda path: path.stat().st_mtime)
+
+
+def generate(network: Path, *args: str) -> Path:
+    """Runs `run_generator.py`; its grid."""
+    run("run_generator.py", args[0], f"--network={network}", *args[1:])
+    return newest("*/grid.png")
 
 
 def main() -> None:
-    """Runs the commands, showing them, and says where the pictures are."""
-    print(f"The network in {NETWORK} is untrained: its pictures are colourful shapes.", flush=True)
+    """Runs the commands and says where the pictures are."""
     start = time.time()
-    for args in COMMANDS:
-        command = ["run_generator.py", args[0], f"--network={NETWORK}", *args[1:]]
-        print("\n$ python " + " ".join(command), flush=True)
-        result = subprocess.run([sys.executable, *command], cwd=ROOT, check=False)
-        if result.returncode:
-            sys.exit(result.returncode)
-    grids = sorted((ROOT / "results").glob("*/grid.png"), key=lambda path: path.stat().st_mtime)
-    grids = [path for path in grids if path.stat().st_mtime >= start]
-    print("\nThe pictures:")
-    for path in grids[-len(COMMANDS) :]:
-        print(f"  {path}")
+    if not (ROOT / DATASET).exists():
+        run("dataset_tool.py", "create_symbols", str(DATASET), "--resolution=32")
+    run("run_training.py", "--options=configs/demo.yaml")
+    trained = newest("*/network-final.pkl")
+    grid = ("generate-images", "--seeds=0-63", "--grid=16x4", "--minibatch-size=16", "--truncation-psi=0.8")
+    pictures = {
+        "real images": trained.parent / "reals.png",
+        "the network just trained": generate(trained.relative_to(ROOT), *grid),
+        f"{NETWORK}, trained for hours": generate(NETWORK, *grid),
+        "its styles, mixed": generate(
+            NETWORK,
+            *("style-mixing-example", "--row-seeds=1,2,3,4,5", "--col-seeds=11,12,13,14,15,16,17"),
+            *("--col-styles=0-3", "--truncation-psi=0.8"),
+        ),
+        "between four of its images": generate(
+            NETWORK, "interpolation-grid", "--seeds=1,2,3,4", "--grid=10x6", "--truncation-psi=0.8"
+        ),
+    }
+    print(f"\nDone in {(time.time() - start) / 60:.1f} minutes. The pictures:")
+    for title, path in pictures.items():
+        print(f"  {title:<40s} {path}")
 
 
 if __name__ == "__main__":

@@ -109,13 +109,20 @@ class ImageGenerator:
 
     def dlatents_from_seeds(self, seeds: Sequence[int]) -> dict[int, np.ndarray]:
         """W `[layers, dlatent_size]` of each seed, truncated as the official `style-mixing-example` does it."""
-        z = np.stack([np.random.RandomState(seed).randn(self.latent_size) for seed in seeds])
-        w = self.net.components.mapping.run(z.astype(np.float32), self.labels(len(seeds)))
+        return dict(zip(seeds, self.dlatents_from_latents(self.latents_from_seeds(seeds)), strict=True))
+
+    def latents_from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
+        """Z `[N, latent_size]` of seeds."""
+        return np.stack([np.random.RandomState(seed).randn(self.latent_size) for seed in seeds])
+
+    def dlatents_from_latents(self, latents: np.ndarray) -> np.ndarray:
+        """Truncated W `[N, layers, dlatent_size]` of Z `[N, latent_size]`."""
+        w = self.net.components.mapping.run(latents.astype(np.float32), self.labels(len(latents)))
         if self.truncation_psi is not None:
             w_avg = self.net.get_var("dlatent_avg")  # [dlatent_size]
             layers = slice(None, self.truncation_cutoff)
             w[:, layers] = w_avg + (w[:, layers] - w_avg) * self.truncation_psi
-        return dict(zip(seeds, w, strict=True))
+        return w
 
     def from_dlatents(self, dlatents: np.ndarray, minibatch_size: int = 4) -> np.ndarray:
         """Images `[N, H, W, C]` of W `[N, layers, dlatent_size]`."""
@@ -125,6 +132,17 @@ class ImageGenerator:
     def _synthesize_dlatents(self, dlatents: tf.Tensor) -> tf.Tensor:
         images = self.synthesis.model(dlatents, randomize_noise=False)
         return convert_images_to_uint8(images, nchw_to_nhwc=True)
+
+
+def bilinear(corners: np.ndarray, columns: int, rows: int) -> np.ndarray:
+    """Vectors between four corners (top left, top right, bottom left, bottom right), row by row.
+
+    corners: `[4, ...]`. Returns `[rows * columns, ...]`.
+    """
+    across = np.linspace(0, 1, columns).reshape([1, columns] + [1] * (corners.ndim - 1))
+    down = np.linspace(0, 1, rows).reshape([rows, 1] + [1] * (corners.ndim - 1))
+    top, bottom = (corners[i] + (corners[i + 1] - corners[i]) * across for i in (0, 2))  # [1, columns, ...]
+    return (top + (bottom - top) * down).reshape([rows * columns, *corners.shape[1:]])
 
 
 # ----------------------------------------------------------------------------
