@@ -12,7 +12,7 @@ from metrics.metric_defaults import metric_defaults
 from training import options_files
 
 ROOT = Path(__file__).parent.parent
-NETWORK = str(ROOT / "demo" / "random-64x64.pkl")
+NETWORK = str(ROOT / "demo" / "symbols-32x32.pkl")
 # From the official code.
 RESULT_LINES = {
     "network-snapshot-012345": "network-snapshot-012345        time 1h 02m 03s   fid50k 12.3457    fid50k_x 0.5000    ",
@@ -171,7 +171,7 @@ def test_at_a_snapshot(tmp_path, capsys):
     group.run(NETWORK, run_dir=str(tmp_path), data_dir="data", num_gpus=1, tf_config={})
     assert group.metrics[1].called[0].output_shape[2:] == [64, 64]
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("time")[0].rstrip() for line in lines] == ["random-64x64"] * 2
+    assert [line.split("time")[0].rstrip() for line in lines] == ["symbols-32x32"] * 2
     assert (tmp_path / "metric-dummy.txt").read_text().rstrip().endswith(" dummy 0.0000")
     original, autosummary.autosummary = autosummary.autosummary, lambda name, value: seen.append((name, value))
     try:

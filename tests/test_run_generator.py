@@ -152,7 +152,7 @@ def test_classes(tmp_path, nets):
 
 def hostile(folder):
     """Files that are no networks."""
-    good = (ROOT / "demo" / "random-64x64.pkl").read_bytes()
+    good = (ROOT / "demo" / "symbols-32x32.pkl").read_bytes()
     files = {
         "foreign.pkl": b"cposix\nsystem\n(S'touch owned'\ntR.",
         "truncated.pkl": good[: len(good) // 2],
@@ -238,7 +238,7 @@ def test_wrong_arguments(tmp_path, args, message):
 def test_a_disk_that_is_full(tmp_path, nets):
     """Writing stops at 3000 bytes a file: the images do not fit."""
     command = f"ulimit -f 2; exec {sys.executable} {ROOT / 'run_generator.py'} generate-images"
-    command += f" --network={ROOT / 'demo' / 'random-64x64.pkl'} --seeds=1-3"
+    command += f" --network={ROOT / 'demo' / 'symbols-32x32.pkl'} --seeds=1-3"
     result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "File too large" in result.stderr and "Traceback" not in result.stderr

@@ -1,7 +1,8 @@
 """TensorFlow side of the official `dnnlib`: networks, pickles, custom ops and small helpers."""
 
-from . import network, ops, tfutil
+from . import autosummary, network, ops, optimizer, tfutil
 from .network import Network
+from .optimizer import Optimizer
 from .tfutil import (
     assert_tf_initialized,
     convert_images_from_uint8,
@@ -21,7 +22,9 @@ from .tfutil import (
 
 __all__ = [
     "Network",
+    "Optimizer",
     "assert_tf_initialized",
+    "autosummary",
     "convert_images_from_uint8",
     "convert_images_to_uint8",
     "exp2",
@@ -34,6 +37,7 @@ __all__ = [
     "log2",
     "network",
     "ops",
+    "optimizer",
     "run",
     "set_vars",
     "shape_to_list",

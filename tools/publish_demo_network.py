@@ -1,0 +1,68 @@
+"""Makes the demo network of a training: `demo/symbols-32x32.pkl`, and its log, curve and pictures under docs/.
+
+Usage: python tools/publish_demo_network.py RUN_DIR
+
+RUN_DIR is a run of configs/demo-network.yaml. The newest network snapshot is taken; its Gs alone is kept.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+NETWORK = ROOT / "demo" / "symbols-32x32.pkl"
+DOCS = ROOT / "docs"
+PICTURES = {
+    "demo-grid.png": (
+        *("generate-images", "--seeds=0-63", "--grid=16x4", "--minibatch-size=16", "--truncation-psi=0.8"),
+    ),
+    "demo-style-mixing.png": (
+        *("style-mixing-example", "--row-seeds=1,2,3,4,5", "--col-seeds=11,12,13,14,15,16,17"),
+        *("--col-styles=0-3", "--truncation-psi=0.8"),
+    ),
+    "demo-interpolation.png": (*("interpolation-grid", "--seeds=1,2,3,4", "--grid=10x6", "--truncation-psi=0.8"),),
+}
+
+
+def enlarge(source: Path, target: Path, crop: tuple[int, int] | None = None, factor: int = 2) -> None:
+    """Copies a picture with every pixel doubled; `crop` keeps so many pixels from the top left."""
+    from PIL import Image
+
+    picture = Image.open(source)
+    if crop is not None:
+        picture = picture.crop((0, 0, *crop))
+    picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(target)
+
+
+def main(run_dir: Path) -> None:
+    """Writes the files."""
+    from training import misc
+
+    snapshot = max(run_dir.glob("network-snapshot-*.pkl"))
+    _G, _D, Gs = misc.load_pkl(str(snapshot))
+    misc.save_pkl(Gs, str(NETWORK))
+    print(f"{snapshot.name}: Gs is {NETWORK.stat().st_size / 1e6:.1f} MB")
+
+    log = (run_dir / "log.txt").read_text()
+    ticks = re.findall(r"^tick .*$", log, re.M)
+    (DOCS / "demo-network-log.txt").write_text("\n".join(ticks) + "\n")
+    fakes = max(run_dir.glob("fakes[0-9]*.png"))
+    enlarge(fakes, DOCS / "demo-network-fakes.png", crop=(512, 320))
+    enlarge(run_dir / "reals.png", DOCS / "demo-network-reals.png", crop=(512, 160))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (command, *args) in PICTURES.items():
+            script = [sys.executable, str(ROOT / "run_generator.py"), command, f"--network={NETWORK}", *args]
+            subprocess.run([*script, f"--result-dir={folder}"], check=True, cwd=folder)
+            grid = max(Path(folder).glob("*/grid.png"), key=lambda path: path.stat().st_mtime)
+            enlarge(grid, DOCS / name)
+            shutil.rmtree(grid.parent)
+    curve = [sys.executable, str(ROOT / "tools" / "training_curve.py"), str(run_dir), "--table"]
+    subprocess.run(curve, check=True, cwd=ROOT)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
