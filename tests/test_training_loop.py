@@ -159,7 +159,7 @@ def test_starting_from_a_pickle(tmp_path, symbols):
 
 def test_gradients_that_are_not_finite(tmp_path, symbols, capsys):
     changes = {"D_loss_args": {"gamma": 1e38}, "total-kimg": 3, "D_reg_interval": 1}
-    with pytest.raises(UserError, match=r"20 updates in a row .* RegD are not finite; the last good snapshot is"):
+    with pytest.raises(UserError, match=r"20 updates in a row .* TrainD are not finite; the last good snapshot is"):
         train(tmp_path, f"--dataset={symbols}", "--config=config-f", lazy_regularization=False, **changes)
 
 

@@ -128,7 +128,9 @@ def training_loop(
         image_snapshot_ticks=image_snapshot_ticks,
         network_snapshot_ticks=network_snapshot_ticks,
         keep_snapshots=keep_snapshots,
-        counters=Counters(cur_nimg=int(resume_kimg * 1000), total_sec=resume_time),
+        counters=Counters(
+            cur_nimg=int(resume_kimg * 1000), tick_start_nimg=int(resume_kimg * 1000), total_sec=resume_time
+        ),
     )
     run.check_schedule()
     if saved is not None:

@@ -64,7 +64,7 @@ def load(run_dir: str) -> "SavedState":
         if version != VERSION:
             raise UserError(f"{path}: format version {version}, this version reads {VERSION}")
         return SavedState(path, meta["counters"], meta["logs"], arrays)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged: {error}") from error
 
 

@@ -202,7 +202,8 @@ class TrainingStep:
         if parts == "reg":
             return None if reg is None else tf.reshape(reg, [-1]) * self.intervals[name]
         loss = tf.reshape(loss, [-1])  # [N]
-        return loss if parts == "loss" or reg is None else loss + tf.reshape(reg, [-1])
+        # The regularizer may have fewer samples (pl_minibatch_shrink); officially they broadcast, and only means count.
+        return loss if parts == "loss" or reg is None else loss + tf.reduce_mean(reg)
 
     def _gradients(
         self, phase: Phase, rounds: int, seeds: Any, reals_seeds: Any, reals: Any, labels: Any
