@@ -43,6 +43,7 @@ class Counters:
     sec_per_kimg: float = 0.0
     bad_updates: int = 0  # in a row
     skipped: int = 0  # updates skipped so far
+    skipped_before_tick: int = 0
     total_sec: float = 0.0  # spent so far
     done: bool = False
 
@@ -108,7 +109,8 @@ class TrainingRun:
     def restore(self, saved: training_state.SavedState) -> None:
         """Continues where a state was saved."""
         saved.restore(self.step.variables())
-        self.counters = Counters(**saved.counters)
+        self.counters = c = Counters(**saved.counters)
+        self.sched = self._schedule(c.sched_nimg if c.sched_nimg >= 0 else c.cur_nimg)
         self.resumed = True
 
     def save_state(self) -> None:
@@ -118,10 +120,17 @@ class TrainingRun:
         self.counters.total_sec = self.report.total_sec
         self.counters.maintenance_sec = self.report.maintenance_sec
         self.counters.sec_per_kimg = self.report.sec_per_kimg or 0.0
-        snapshots.check_room(self.run_dir, training_state.size_of(self.step.variables()))
+        self._check_room(with_networks=False)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         training_state.save(self.run_dir, self.step.variables(), asdict(self.counters))
+
+    def _check_room(self, with_networks: bool = True) -> None:
+        """Raises UserError unless the disk has room for a state and a pickle; the old state stays until the new is."""
+        needed = training_state.size_of(self.step.variables())
+        if with_networks:
+            needed += sum(int(np.prod(var.shape)) * 4 for net in self.networks for var in net.vars.values())
+        snapshots.check_room(self.run_dir, needed)
 
     # ------------------------------------------------------------------------
     # The loop.
@@ -134,15 +143,20 @@ class TrainingRun:
         self.report.sec_per_kimg = c.sec_per_kimg or None
         self._first_snapshot()
         with _signals() as received:
-            while c.cur_nimg < self.total_nimg or c.repeat:
+            while True:
+                done = c.cur_nimg >= self.total_nimg and not c.repeat
+                if self._tick_is_over(done):
+                    self._tick(done)
+                if done:
+                    break
+                c.done = False  # a finished run may be given more to do
                 self._group(received)
                 if received:
                     self._stop(received[0])
-                if c.cur_nimg >= self.total_nimg or self._tick_is_over():
-                    self._tick(done=c.cur_nimg >= self.total_nimg)
-        if self.run_dir is not None and not c.done:
+        if not c.done:
             c.done = True
-            misc.save_pkl(self.networks, os.path.join(self.run_dir, "network-final.pkl"))
+            if self.run_dir is not None:
+                misc.save_pkl(self.networks, os.path.join(self.run_dir, "network-final.pkl"))
             self.save_state()
 
     def _first_snapshot(self) -> None:
@@ -151,8 +165,7 @@ class TrainingRun:
             print(f"Continuing at kimg {self.counters.cur_nimg / 1000:.1f} of {kimg:g}...\n", flush=True)
             return
         if self.run_dir is not None:
-            networks = sum(int(np.prod(var.shape)) * 4 for net in self.networks for var in net.vars.values())
-            snapshots.check_room(self.run_dir, training_state.size_of(self.step.variables()) * 2 + networks * 2)
+            self._check_room()
             self._save_fakes("fakes_init.png")
             self.save_state()
         print(f"Training for {kimg:.0f} kimg...\n", flush=True)
@@ -224,18 +237,19 @@ class TrainingRun:
                     "larger --gamma may help"
                 )
 
-    def _tick_is_over(self) -> bool:
+    def _tick_is_over(self, done: bool) -> bool:
         c = self.counters
-        if c.repeat:
+        if c.repeat or c.cur_nimg == c.tick_start_nimg:
             return False
-        return c.cur_tick < 0 or c.cur_nimg >= c.tick_start_nimg + self.sched.tick_kimg * 1000
+        return done or c.cur_tick < 0 or c.cur_nimg >= c.tick_start_nimg + self.sched.tick_kimg * 1000
 
     def _tick(self, done: bool) -> None:
         c = self.counters
         c.cur_tick += 1
         tick_nimg, c.tick_start_nimg = c.cur_nimg - c.tick_start_nimg, c.cur_nimg
         self.report.tick(c.cur_tick, c.cur_nimg, tick_nimg, self.sched, peak_gpu_memory())
-        if c.skipped:
+        if c.skipped > c.skipped_before_tick:
+            c.skipped_before_tick = c.skipped
             print(f"Updates skipped because of gradients that were not finite: {c.skipped} so far.")
         with contextlib.suppress(RuntimeError):
             dnnlib.RunContext.get().update(cur_epoch=c.cur_nimg // 1000, max_epoch=int(self.total_nimg / 1000))
@@ -258,6 +272,7 @@ class TrainingRun:
     def _save_networks(self, name: str) -> None:
         if self.run_dir is None:
             return
+        self._check_room()
         path = os.path.join(self.run_dir, name)
         misc.save_pkl(self.networks, path)
         self.last_snapshot = path
