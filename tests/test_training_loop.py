@@ -121,6 +121,7 @@ def test_every_configuration(tmp_path, symbols, config):
     assert not np.array_equal(G.get_var("dlatent_avg"), np.zeros(8))
 
 
+@pytest.mark.one_stack
 def test_labels_and_metrics(tmp_path, symbols, capsys):
     metric = {"func_name": "metrics.metric_base.DummyMetric", "name": "dummy"}
     changes = {"metric_arg_list": [metric], "total-kimg": 0.03}
@@ -142,6 +143,7 @@ def test_labels_and_metrics(tmp_path, symbols, capsys):
     assert "labels of size 10; training without them (--cond uses them)" in capsys.readouterr().out
 
 
+@pytest.mark.one_stack
 def test_starting_from_a_pickle(tmp_path, symbols):
     first = train(tmp_path, f"--dataset={symbols}", "--config=config-f", **{"total-kimg": 0.03})
     pkl = str(first / "network-final.pkl")
@@ -163,6 +165,7 @@ def test_gradients_that_are_not_finite(tmp_path, symbols, capsys):
         train(tmp_path, f"--dataset={symbols}", "--config=config-f", lazy_regularization=False, **changes)
 
 
+@pytest.mark.one_stack
 def test_disk_without_room(tmp_path, symbols, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
@@ -170,6 +173,7 @@ def test_disk_without_room(tmp_path, symbols, monkeypatch):
         train(tmp_path, f"--dataset={symbols}", "--config=config-f")
 
 
+@pytest.mark.one_stack
 def test_damaged_state(tmp_path, symbols):
     run_dir = train(tmp_path, f"--dataset={symbols}", "--config=config-f", **{"total-kimg": 0.008})
     path = run_dir / training_state.FILE_NAME
@@ -215,7 +219,7 @@ def wait_for(process, folder, pattern, lines=1):
     raise AssertionError("the training ended early")
 
 
-@pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("signal", ["SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.one_stack)])
 def test_continuing_is_exact(tmp_path, symbols, signal):
     import signal as signals
 
@@ -288,6 +292,7 @@ def free_ports(count):
             s.close()
 
 
+@pytest.mark.one_stack
 def test_two_devices_are_refused_on_one(tmp_path, symbols):
     output = finish(start(tmp_path, f"--dataset={symbols}", "--config=config-f", "--num-gpus=2"), expected=1)
     assert "--logical-cpus=2" in output
