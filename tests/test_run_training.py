@@ -1,7 +1,6 @@
 """The command line of `run_training.py`: official cases, options of ours, messages, options files, runs that go on."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -10,10 +9,10 @@ from pathlib import Path
 import golden
 import pytest
 import yaml
+from training_commands import REQUIRED, changes, kwargs_of, make_run, problems, usage_error, write
 
 import dnnlib
 import run_training
-from dnnlib import EasyDict
 from dnnlib.errors import UserError
 from metrics.metric_defaults import metric_defaults
 from training import option_names, options_files, training_options
@@ -23,7 +22,6 @@ pytestmark = pytest.mark.one_stack
 
 ROOT = Path(__file__).parent.parent
 CASES = golden.index("config", "run_training_kwargs.json")
-REQUIRED = ("--dataset=cats", "--config=config-f")
 
 
 def plain(value):
@@ -37,38 +35,6 @@ def plain(value):
     if isinstance(value, dnnlib.SubmitTarget):
         return str(value)
     return plain(vars(value)) if hasattr(value, "__dict__") else value
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The current folder, with a data set `cats` and an image archive."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "datasets" / "cats").mkdir(parents=True)
-    (tmp_path / "my.images.zip").write_bytes(b"")
-    return tmp_path
-
-
-def kwargs_of(*args):
-    run, _ = run_training.parse([*REQUIRED, *args])
-    return run.kwargs
-
-
-def changes(*args):
-    """What flags change in the arguments, as (name, old, new)."""
-    return sorted(option_names.differences(kwargs_of(), kwargs_of(*args)))
-
-
-def problems(*args):
-    with pytest.raises(UserError) as error:
-        run_training.parse(list(args))
-    return str(error.value).splitlines()
-
-
-def usage_error(capsys, *args):
-    with pytest.raises(SystemExit) as error:
-        run_training.parse([*REQUIRED, *args])
-    assert error.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1].partition(": error: ")[2]
 
 
 # ----------------------------------------------------------------------------
@@ -298,11 +264,6 @@ def test_groups_of_the_discriminator(folder):
 # Options files.
 
 
-def write(folder, text):
-    (folder / "options.yaml").write_text(text)
-    return "--options=options.yaml"
-
-
 def test_options_file(folder):
     option = write(
         folder,
@@ -406,138 +367,6 @@ def test_ready_files(folder, path):
     run, _ = run_training.parse(command)
     assert json.loads(run.to_json())["run_desc"] == run.submit_config.run_desc
     assert set(yaml.safe_load(path.read_text()))
-
-
-# ----------------------------------------------------------------------------
-# Runs that go on.
-
-
-def make_run(folder, number, *args):
-    """A run folder as `training_loop` leaves it."""
-    run, _ = run_training.parse([*REQUIRED, *args])
-    run_dir = folder / "results" / f"{number:05d}-{run.submit_config.run_desc}"
-    run_dir.mkdir(parents=True)
-    options_files.save_training_options(str(run_dir), run.submit_config.num_gpus, run.kwargs)
-    return f"results/{run_dir.name}"
-
-
-def test_going_on(folder):
-    run_dir = make_run(folder, 3, "--config=config-a", "--gamma=5", "--seed=7", "--metrics=ls,pr50k3", "--cond")
-    started = kwargs_of("--config=config-a", "--gamma=5", "--seed=7", "--metrics=ls,pr50k3", "--cond")
-    for args in (f"--resume={run_dir}",), (f"--resume={folder / run_dir}/",), (f"--resume={Path(run_dir).name}",):
-        run, _ = run_training.parse([*args])
-        assert run.kwargs == {**started, "resume_run_dir": run.run_dir}
-        assert os.path.samefile(run.run_dir, run_dir) and run.submit_config.num_gpus == 1
-    assert isinstance(run.kwargs.sched_args, EasyDict)
-    assert run.kwargs.sched_args.minibatch_gpu_dict == {8: 32, 16: 16, 32: 8, 64: 4}
-    assert run.kwargs.metric_arg_list[0].attrib_indices == range(40)
-    assert json.loads(run.to_json())["run_dir"] == run.run_dir
-
-
-def test_what_may_change_on_the_way(folder):
-    run_dir = make_run(folder, 0)
-    may = ("--total-kimg=99", "--metrics=none", "--snap=1", "--image-snap=2", "--keep-snapshots=3", "--num-gpus=2")
-    option = write(folder, "image_snapshot_ticks: 7\ngamma: 10")
-    run, _ = run_training.parse([f"--resume={run_dir}", *may, "--logical-cpus=2", "--result-dir=other", option])
-    new = {"total_kimg": 99, "metric_arg_list": [], "network_snapshot_ticks": 1, "image_snapshot_ticks": 2}
-    new |= {"keep_snapshots": 3, "logical_cpus": 2, "resume_run_dir": run_dir}
-    assert {key: value for key, value in run.kwargs.items() if kwargs_of().get(key) != value} == new
-    assert run.submit_config.num_gpus == 2
-    run, _ = run_training.parse([f"--resume={run_dir}", option])
-    assert run.kwargs.image_snapshot_ticks == 7
-
-    same = ("--dataset=cats", "--config=config-f", "--gamma=10", "--mirror-augment=no", "--seed=1000", "--cond=no")
-    same += ("--data-dir=./datasets", "--dataset=datasets/cats", "--minibatch=32", "--minibatch-gpu=4")
-    run_training.parse([f"--resume={run_dir}", *same])
-
-
-def test_what_may_not_change(folder):
-    (folder / "datasets" / "dogs").mkdir()
-    run_dir = make_run(folder, 0)
-    other = (
-        "--gamma=5",
-        "--mirror-augment",
-        "--seed=1",
-        "--cond",
-        "--minibatch=8",
-        "--minibatch-gpu=8",
-        "--fmap-max=9",
-    )
-    other += ("--fmap-base=7", "--resolution=64", "--dataset=dogs", "--config=config-e")
-    other += (write(folder, "G_args: {mapping_layers: 2}\nG_reg_interval: 2"), "--metrics=foo")
-    found = problems(f"--resume={run_dir}", *other)
-    assert [line.partition(":")[0] for line in found] == [
-        *("unknown metric 'foo'. There are", "--dataset", "--config", "--cond", "--fmap-base", "--fmap-max", "--gamma"),
-        *("--minibatch", "--minibatch-gpu", "--mirror-augment", "--resolution", "--seed"),
-        *("G_args.mapping_layers", "G_reg_interval"),
-    ]
-    assert "--gamma: cannot change from 10 to 5 in a run that goes on" in found[6]
-    assert "cannot change from config-f to config-e" in found[2]
-    assert "from datasets/cats to datasets/dogs" in found[1]
-    assert "--seed: cannot change from 1000 to 1 " in found[11]
-    (line,) = problems(f"--resume={run_dir}", "--num-gpus=3")
-    assert "What works" in line
-
-
-def test_a_data_set_that_moved(folder):
-    run_dir = make_run(folder, 0)
-    (folder / "new").mkdir()
-    (folder / "datasets" / "cats").rename(folder / "new" / "cats")
-    run, _ = run_training.parse([f"--resume={run_dir}", "--data-dir=new"])
-    assert run.kwargs.data_dir == "new"
-    training_options.check_dataset(run)
-    run, _ = run_training.parse([f"--resume={run_dir}"])
-    with pytest.raises(UserError, match="there is no datasets/cats"):
-        training_options.check_dataset(run)
-
-
-def test_the_latest_run(folder):
-    assert "no training in results" in problems("--resume=latest")[0]
-    assert (
-        "no training with --dataset=cats with --config=config-f in results" in problems(*REQUIRED, "--resume=latest")[0]
-    )
-    first = make_run(folder, 2)
-    second = make_run(folder, 10, "--config=config-e", "--num-gpus=2")
-    (folder / "results" / "00011-generate-images").mkdir()
-    assert run_training.parse(["--resume=latest"])[0].run_dir == second
-    assert run_training.parse(["--resume=latest", *REQUIRED])[0].run_dir == first
-    assert run_training.parse(["--resume=latest", "--dataset=cats"])[0].run_dir == second
-    assert run_training.parse(["--resume=latest", "--config=config-e"])[0].run_dir == second
-    (line,) = problems("--resume=latest", "--dataset=cats", "--config=config-a")
-    assert line.endswith(f"there are: {Path(first).name}, {Path(second).name}")
-    assert "in elsewhere" in problems("--resume=latest", "--result-dir=elsewhere")[0]
-
-
-def test_folders_that_cannot_go_on(folder):
-    run_dir = make_run(folder, 0)
-    (folder / run_dir / "training_options.json").unlink()
-    assert problems(f"--resume={run_dir}") == [f"{run_dir}: cannot go on, training_options.json is missing"]
-    (folder / run_dir / "network-snapshot-000012.pkl").write_bytes(b"")
-    advice = f"; --resume={run_dir}/network-snapshot-000012.pkl starts from its weights"
-    assert problems(f"--resume={run_dir}")[0].endswith(advice)
-    assert "no training in results" in problems("--resume=latest")[0]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"run_func_name": "os.system"}, "not the options of a training"),
-        ({"num_gpus": "2"}, "num_gpus is '2'"),
-        ({"G_args": 3}, "G_args is 3, expected names and values"),
-        ({"dataset_args": {}}, "tfrecord_dir is None, expected a folder"),
-        ({"D_args": {"func_name": "os.system"}}, "D_args.func_name is 'os.system', expected a function of training"),
-        ({"metric_arg_list": [{"func_name": "training.misc.os.system"}]}, "metric_arg_list.func_name is"),
-        ({"G_args": {"a": {"__range__": "x"}}}, "damaged"),
-    ],
-)
-def test_options_of_others(folder, change, message):
-    run_dir = make_run(folder, 0)
-    path = folder / run_dir / "training_options.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    found = problems(f"--resume={run_dir}")
-    assert len(found) == 1 and found[0].startswith(f"{run_dir}/training_options.json: ") and message in found[0]
-    path.write_text("{")
-    assert "damaged" in problems(f"--resume={run_dir}")[0]
 
 
 # ----------------------------------------------------------------------------

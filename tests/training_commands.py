@@ -1,0 +1,46 @@
+"""What the tests of `run_training.py` share: a folder with a data set, and parsing of command lines."""
+
+import pytest
+
+import run_training
+from dnnlib.errors import UserError
+from training import option_names, options_files
+
+REQUIRED = ("--dataset=cats", "--config=config-f")
+
+
+def write(folder, text):
+    (folder / "options.yaml").write_text(text)
+    return "--options=options.yaml"
+
+
+def kwargs_of(*args):
+    run, _ = run_training.parse([*REQUIRED, *args])
+    return run.kwargs
+
+
+def changes(*args):
+    """What flags change in the arguments, as (name, old, new)."""
+    return sorted(option_names.differences(kwargs_of(), kwargs_of(*args)))
+
+
+def problems(*args):
+    with pytest.raises(UserError) as error:
+        run_training.parse(list(args))
+    return str(error.value).splitlines()
+
+
+def usage_error(capsys, *args):
+    with pytest.raises(SystemExit) as error:
+        run_training.parse([*REQUIRED, *args])
+    assert error.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1].partition(": error: ")[2]
+
+
+def make_run(folder, number, *args):
+    """A run folder as `training_loop` leaves it."""
+    run, _ = run_training.parse([*REQUIRED, *args])
+    run_dir = folder / "results" / f"{number:05d}-{run.submit_config.run_desc}"
+    run_dir.mkdir(parents=True)
+    options_files.save_training_options(str(run_dir), run.submit_config.num_gpus, run.kwargs)
+    return f"results/{run_dir.name}"
