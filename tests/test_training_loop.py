@@ -15,6 +15,7 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+import dnnlib
 import run_training
 from dataset_tools.symbols import create_symbols
 from dnnlib.errors import UserError
@@ -119,6 +120,39 @@ def test_every_configuration(tmp_path, symbols, config):
         for key, var in locals()[name].vars.items():
             assert np.isfinite(var.numpy()).all(), key
     assert not np.array_equal(G.get_var("dlatent_avg"), np.zeros(8))
+
+
+@pytest.mark.parametrize("config", ["d", pytest.param("f", marks=pytest.mark.one_stack)])
+def test_official_run(tmp_path, config):
+    """The run that goldens/loop recorded: files, picture sizes, lines of the log, tags and steps."""
+    recorded = golden.index("loop", f"config-{config}.json")
+    kwargs = recorded["kwargs"]
+    for name, table in kwargs["sched_args"].items():
+        if name.endswith("_dict"):
+            kwargs["sched_args"][name] = {int(key): value for key, value in table.items()}
+    kwargs["data_dir"] = str(golden.GOLDENS / "dataset")
+    submit_config = dnnlib.SubmitConfig()
+    submit_config.run_dir_root, submit_config.run_desc = str(tmp_path), Path(recorded["run_dir"]).name[6:]
+    dnnlib.submit_run(submit_config, **kwargs)
+    run_dir = tmp_path / Path(recorded["run_dir"]).name
+
+    for name, facts in recorded["files"].items():
+        if "events" not in name:
+            assert (run_dir / name).exists(), name
+        if "png_size" in facts:
+            picture = PIL.Image.open(run_dir / name)
+            assert (list(picture.size), picture.mode) == (facts["png_size"], facts["mode"])
+    assert events(run_dir) == recorded["summary_tags"]
+    log = (run_dir / "log.txt").read_text()
+    for line in recorded["log_txt"].splitlines():
+        if line.startswith(("tick", "network-snapshot")):
+            # Times differ, and the ETA is ours.
+            line = re.sub(r"(?<=time )[\dhms ]+?(?= )|(?<=sec/tick )[\d.]+|(?<=sec/kimg )[\d.]+", "@", line)
+            line = re.sub(r"(?<=maintenance )[\d.]+|(?<=gpumem )[\d.]+", "@", line)
+            pattern = re.sub(r" +", " +", re.escape(re.sub(" +", " ", line)).replace("\\ ", " "))
+            assert re.search(pattern.replace("@", r"[\d.hms ]+?"), log), line
+        elif not line.startswith("dnnlib: Finished"):
+            assert line in log.splitlines()
 
 
 @pytest.mark.one_stack

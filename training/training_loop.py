@@ -67,10 +67,13 @@ def training_loop(
     """
     options = {key: value for key, value in locals().items() if key != "resume_run_dir"}
     num_gpus = dnnlib.submit_config.num_gpus if dnnlib.submit_config is not None else 1
+    has_run_dir = dnnlib.submit_config is None or dnnlib.submit_config.run_dir is not None
+    if has_run_dir and resume_run_dir is None:  # from here on the run can go on, whenever it is stopped
+        save_training_options(dnnlib.make_run_dir_path(), num_gpus, options)
     devices = find_devices(num_gpus, logical_cpus)
     # It fails on graphs of gradients, with a message for each, and leaves them as fast without.
     tf.config.optimizer.set_experimental_options({"remapping": False})
-    run_dir = dnnlib.make_run_dir_path() if devices.is_chief else None
+    run_dir = dnnlib.make_run_dir_path() if has_run_dir and devices.is_chief else None
     saved = _saved_state(resume_run_dir)
     if saved is not None and run_dir is not None:
         saved.cut_logs(run_dir)
@@ -81,6 +84,7 @@ def training_loop(
     if seed is None:
         seed = tf_config.get("rnd.np_random_seed")
     seed = 1000 if seed is None else int(seed)
+    tflib.autosummary.restore({})
     tflib.init_tf({"rnd.np_random_seed": seed, **tf_config})
     training_set = dataset.load_dataset(data_dir=dnnlib.convert_path(data_dir or ""), verbose=True, **dataset_args)
     _report_ignored_labels(training_set)

@@ -39,7 +39,7 @@ def save(run_dir: str, variables: Mapping[str, Any], counters: Mapping[str, Any]
         counters: numbers and strings.
     """
     arrays = {f"variables/{name}": np.asarray(variable.numpy()) for name, variable in variables.items()}
-    arrays |= {f"autosummary/{name}": value for name, value in autosummary.moments().items()}
+    arrays |= {f"autosummary/{name}": value for name, value in autosummary.state().items()}
     logs = {os.path.basename(path): os.path.getsize(path) for path in _log_files(run_dir)}
     meta = json.dumps({"version": VERSION, "counters": dict(counters), "logs": logs})
     with atomic_write(path_in(run_dir)) as file:

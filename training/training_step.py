@@ -164,7 +164,8 @@ class TrainingStep:
         phase = self.phases.get(name)
         if phase is None:
             return None
-        lrate = tf.constant(learning_rate * self.lrate_ratios[name[-1]], tf.float32)
+        learning_rate *= self.lrate_ratios[name[-1]]
+        lrate = tf.constant(learning_rate, tf.float32)
         local = self.local_replicas
         rounds = [self._distribute(pieces[i : i + local]) for i in range(0, len(pieces), local)]
         if len(rounds) == 1:
@@ -172,7 +173,8 @@ class TrainingStep:
             stats, finite = step(*rounds[0], lrate)
         else:
             self._make_sums(name[-1], phase.optimizer)
-            add = self._function((name, "add"), lambda: functools.partial(self._add_gradients, phase, len(rounds)))
+            number = len(rounds)
+            add = self._function((name, number), lambda: functools.partial(self._add_gradients, phase, number))
             stats = None
             for args in rounds:
                 of_round = {key: self._local(value) for key, value in add(*args).items()}
@@ -181,7 +183,7 @@ class TrainingStep:
         if name not in self.phases:  # found out while the function was traced
             return None
         stats = {key: self._local(value) for key, value in stats.items()}
-        return PhaseResult(name, float(lrate), stats, self._local(finite))
+        return PhaseResult(name, learning_rate, stats, self._local(finite))
 
     def _value(self, name: str, args: dict, stream: Any, reals: Any, labels: Any, size: int) -> tf.Tensor | None:
         """The loss, the regularizer times its interval, or the sum of both: one number per sample."""

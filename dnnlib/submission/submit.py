@@ -321,4 +321,10 @@ def _run(submit_config: SubmitConfig, logger: util.Logger, resumes: bool) -> Any
 
 
 def _holds_no_results(run_dir: str) -> bool:
-    return set(os.listdir(run_dir)) <= {"log.txt", "run.txt", "submit_config.txt", "submit_config.pkl"}
+    return set(os.listdir(run_dir)) <= {
+        "log.txt",
+        "run.txt",
+        "submit_config.txt",
+        "submit_config.pkl",
+        "training_options.json",
+    }

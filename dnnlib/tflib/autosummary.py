@@ -16,6 +16,7 @@ import tensorflow as tf
 
 _collector: contextvars.ContextVar[dict[str, tf.Tensor] | None] = contextvars.ContextVar("collector", default=None)
 _moments: "OrderedDict[str, Any]" = OrderedDict()  # name -> [count, sum, sum of squares]
+_last: dict[str, float] = {}  # the averages last reported
 
 
 def autosummary(name: str, value: Any, passthru: Any = None, condition: Any = True) -> Any:
@@ -59,35 +60,44 @@ def add(moments: Mapping[str, Any]) -> None:
         _moments[name] = _moments[name] + value if name in _moments else value
 
 
-def moments() -> dict[str, np.ndarray]:
-    """What has been counted since the last report, float64 `[3]` each: for a training state."""
-    return {name: np.asarray(value) for name, value in _moments.items()}
+def state() -> dict[str, np.ndarray]:
+    """Everything that has been counted since the last report, and the averages before, by name: float64 `[4]` each."""
+    moments = {name: np.asarray(value) for name, value in _moments.items()}
+    names = {**_last, **moments}
+    return {name: np.append(moments.get(name, np.zeros(3)), _last.get(name, np.nan)) for name in names}
 
 
 def restore(values: Mapping[str, np.ndarray]) -> None:
-    """Goes back to what `moments` returned."""
+    """Goes back to what `state` returned."""
     _moments.clear()
-    add(values)
+    _last.clear()
+    add({name: value[:3] for name, value in values.items() if value[0] > 0})
+    _last.update({name: float(value[3]) for name, value in values.items() if not np.isnan(value[3])})
 
 
 def averages() -> dict[str, float]:
     """The averages since the last report, of everything that has been counted."""
-    return {name: float(total / count) for name, (count, total, _squares) in moments().items() if count > 0}
+    moments = {name: np.asarray(value) for name, value in _moments.items()}
+    return {name: float(total / count) for name, (count, total, _squares) in moments.items() if count > 0}
 
 
 def save_summaries(file_writer: Any, global_step: int | None = None) -> dict[str, float]:
     """Writes all averages as scalars to a TensorBoard event file, starts over, and returns them.
 
+    Tags that were not counted since the last report are written with their last value, so that every report has every
+    tag, as officially (where such values are not numbers).
+
     file_writer: a `tensorboard.summary.writer.event_file_writer.EventFileWriter`, or None.
     """
     result = averages()
     _moments.clear()
-    if file_writer is not None and result:
+    _last.update(result)
+    if file_writer is not None and _last:
         import time
 
         from tensorboard.compat.proto import event_pb2, summary_pb2
 
-        values = [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in result.items()]
+        values = [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in _last.items()]
         event = event_pb2.Event(wall_time=time.time(), summary=summary_pb2.Summary(value=values))
         event.step = int(global_step or 0)
         file_writer.add_event(event)
