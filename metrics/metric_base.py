@@ -191,8 +191,8 @@ class MetricGroup:
                 self.failed[str(kwargs.get("name"))] = _reason(error)
         self._cannot_run = dict(self.failed)
         if self._cannot_run:
-            reasons = ", ".join(f"{name} ({reason})" for name, reason in self._cannot_run.items())
-            print(f"Metrics that cannot run in this version: {reasons}")
+            names = ", ".join(self._cannot_run)
+            print(f"Metrics that are not available in this version: {names}. (--metrics=none asks for none.)")
 
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Runs every metric. Arguments as of `MetricBase.run`."""
@@ -203,9 +203,9 @@ class MetricGroup:
             except Exception as error:
                 metric.close()  # no results rather than some
                 self.failed[metric.name] = _reason(error)
-        self.failed |= self._cannot_run
         for name, reason in self.failed.items():
             print(f"metric {name} failed: {reason}")
+        self.failed |= self._cannot_run  # said when the group was made
 
     def get_result_str(self) -> str:
         """The result lines of the metrics that ran, joined."""

@@ -169,7 +169,7 @@ def test_at_a_snapshot(tmp_path, capsys):
     group = MetricGroup([DUMMY, {"name": "two", "func_name": "test_metric_base.Two"}])
     assert capsys.readouterr().out == ""
     group.run(NETWORK, run_dir=str(tmp_path), data_dir="data", num_gpus=1, tf_config={})
-    assert group.metrics[1].called[0].output_shape[2:] == [64, 64]
+    assert group.metrics[1].called[0].output_shape[2:] == [32, 32]
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("time")[0].rstrip() for line in lines] == ["symbols-32x32"] * 2
     assert (tmp_path / "metric-dummy.txt").read_text().rstrip().endswith(" dummy 0.0000")

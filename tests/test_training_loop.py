@@ -241,7 +241,7 @@ def states_of(*folders):
 
 def differences(a, b):
     assert a.keys() == b.keys()
-    return {key: np.abs(a[key].astype(float) - b[key]).max() for key in a if key != "meta" and "autosummary" not in key}
+    return {key: np.abs(a[key].astype(float) - b[key]).max() for key in a if key.startswith("variables/")}
 
 
 def wait_for(process, folder, pattern, lines=1):
@@ -272,7 +272,8 @@ def test_continuing_is_exact(tmp_path, symbols, signal):
     a, b = states_of(tmp_path / "whole", tmp_path / "parts")
     assert len([key for key in a if key.startswith("variables/G_opt/m/")]) > 20
     assert a.keys() == b.keys()
-    assert not [key for key in a if key != "meta" and not np.array_equal(a[key], b[key])]
+    exact = [key for key in a if key != "meta" and "Timing" not in key]
+    assert not [key for key in exact if not np.array_equal(a[key], b[key])]
     run_dirs = [next((tmp_path / name).iterdir()) for name in ("whole", "parts")]
     nets = [misc.load_pkl(str(run_dir / "network-final.pkl")) for run_dir in run_dirs]
     for net_a, net_b in zip(*nets, strict=True):

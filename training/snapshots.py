@@ -65,16 +65,17 @@ class ImageGrid:
         misc.save_image_grid(np.concatenate(images), path, self.drange_net, self.grid_size)
 
 
-def save_networks(networks: tuple[Network, ...], path: str) -> None:
-    """Writes a pickle of networks."""
-    misc.save_pkl(networks, path)
-
-
 def remove_old(run_dir: str, keep: int) -> None:
     """Removes all network snapshots but the newest `keep`."""
     paths = sorted(glob.glob(os.path.join(glob.escape(run_dir), "network-snapshot-*.pkl")))
     for path in paths[: max(len(paths) - keep, 0)]:
         os.unlink(path)
+
+
+def newest(run_dir: str) -> str | None:
+    """The pickle that a run wrote last."""
+    paths = glob.glob(os.path.join(glob.escape(run_dir), "network-*.pkl"))
+    return max(paths, key=os.path.getmtime, default=None)
 
 
 def check_room(run_dir: str, needed: int) -> None:

@@ -27,7 +27,8 @@ class TickReport:
         self.earlier_sec = total_sec
         self.start = self.last_tick_end = time.time()
         self.maintenance_sec = 0.0
-        self.sec_per_kimg: float | None = None  # of the last tick; for the ETA
+        self.sec_per_kimg: float | None = None  # of the last tick, without compiling; for the ETA
+        self._ticks = 0
         self._live_at = 0.0
         self._live_width = 0
         self._events: Any = None
@@ -76,7 +77,10 @@ class TickReport:
         tick_sec = time.time() - self.last_tick_end
         tick_kimg = tick_nimg / 1000
         total_sec = self.total_sec
-        self.sec_per_kimg = tick_sec / max(tick_kimg, 1e-9)
+        sec_per_kimg = tick_sec / max(tick_kimg, 1e-9)
+        if self._ticks:  # the first tick of a process compiles
+            self.sec_per_kimg = sec_per_kimg
+        self._ticks += 1
         print(
             f"tick {autosummary('Progress/tick', cur_tick):<5d} "
             f"kimg {autosummary('Progress/kimg', cur_nimg / 1000.0):<8.1f} "
@@ -84,7 +88,7 @@ class TickReport:
             f"minibatch {autosummary('Progress/minibatch', sched.minibatch_size):<4d} "
             f"time {format_time(autosummary('Timing/total_sec', total_sec)):<12s} "
             f"sec/tick {autosummary('Timing/sec_per_tick', tick_sec):<7.1f} "
-            f"sec/kimg {autosummary('Timing/sec_per_kimg', self.sec_per_kimg):<7.2f} "
+            f"sec/kimg {autosummary('Timing/sec_per_kimg', sec_per_kimg):<7.2f} "
             f"maintenance {autosummary('Timing/maintenance_sec', self.maintenance_sec):<6.1f} "
             f"gpumem {autosummary('Resources/peak_gpu_mem_gb', peak_gpu_mem_gb):<4.1f} "
             f"eta {self.eta(cur_nimg)}",

@@ -87,17 +87,16 @@ def training_loop(
     tflib.autosummary.restore({})
     tflib.init_tf({"rnd.np_random_seed": seed, **tf_config})
     training_set = dataset.load_dataset(data_dir=dnnlib.convert_path(data_dir or ""), verbose=True, **dataset_args)
-    _report_ignored_labels(training_set)
+    _check_labels(training_set, dataset_args)
     grid = snapshots.ImageGrid(training_set, _latent_size(G_args), drange_net, seed, **grid_args)
-    if run_dir is not None and saved is None:
-        grid.save_reals(dnnlib.make_run_dir_path("reals.png"))
-
     with devices.strategy.scope():
         networks = _build_networks(G_args, D_args, training_set, seed)
         G, D, Gs = networks
         if resume_pkl is not None and saved is None:
             _copy_weights(resume_pkl, networks)
         if saved is None:
+            if run_dir is not None:  # the first of the results: a run that fails before has made no folder
+                grid.save_reals(os.path.join(run_dir, "reals.png"))
             G.print_layers()
             D.print_layers()
         print("Building TensorFlow graph...")
@@ -161,16 +160,25 @@ def training_loop(
 def _saved_state(resume_run_dir: str | None) -> training_state.SavedState | None:
     if resume_run_dir is None:
         return None
-    if not os.path.exists(training_state.path_in(resume_run_dir)):
-        print("The run was stopped before its first state was saved; it starts from the beginning.")
-        return None
-    return training_state.load(resume_run_dir)
+    if os.path.exists(training_state.path_in(resume_run_dir)):
+        return training_state.load(resume_run_dir)
+    newest = snapshots.newest(resume_run_dir)
+    if newest is not None:
+        raise UserError(
+            f"{resume_run_dir} has no {training_state.FILE_NAME}: the run cannot be continued. "
+            f"Start a new one from its networks: --resume={newest}"
+        )
+    print("The run was stopped before its first state was saved; it starts from the beginning.")
+    training_state.remove_logs(resume_run_dir)
+    return None
 
 
-def _report_ignored_labels(training_set: Any) -> None:
+def _check_labels(training_set: Any, dataset_args: Mapping[str, Any]) -> None:
     stored = getattr(training_set, "stored_label_size", 0)
     if stored and not training_set.label_size:
         print(f"The data set has labels of size {stored}; training without them (--cond uses them).")
+    if dataset_args.get("max_label_size") and not training_set.label_size:
+        raise UserError(f"--cond: {dataset_args.get('tfrecord_dir')} has no labels; leave the option out")
 
 
 def _latent_size(G_args: Mapping[str, Any]) -> int:
@@ -192,19 +200,28 @@ def _build_networks(G_args: Mapping, D_args: Mapping, training_set: Any, seed: i
 
 
 def _copy_weights(resume_pkl: str, networks: tuple[Any, ...]) -> None:
-    """Starts from the weights of a pickle. Raises UserError with every variable that does not fit."""
+    """Starts from the weights of a pickle. Raises UserError with the variables that do not fit."""
     print(f'Loading networks from "{resume_pkl}"...')
     loaded = misc.load_pkl(resume_pkl)
     if not isinstance(loaded, tuple) or len(loaded) != 3:
-        raise UserError(f"{resume_pkl}: expected a pickle of (G, D, Gs)")
+        raise UserError(f"{resume_pkl}: holds a single network, expected (G, D, Gs) as training writes them")
     problems = []
-    for net, source in zip(networks, loaded, strict=True):
+    for net, source in zip(networks[:2], loaded[:2], strict=True):  # Gs is like G
+        for what, have, given in (
+            ("images", net.output_shape if net.name == "G" else net.input_shape, None),
+            ("labels", net.input_shapes[1], source.input_shapes[1]),
+        ):
+            given = (source.output_shape if net.name == "G" else source.input_shape) if given is None else given
+            if have[1:] != given[1:]:
+                problems.append(f"{net.name}: {what} of shape {given[1:]} in the pickle, {have[1:]} in the data set")
         try:
             shapes = {name: tuple(var.shape) for name, var in net.vars.items()}
             check_variables(f"{net.name} of {resume_pkl}", shapes, source.vars)
         except VariableMismatchError as error:
-            problems.append(str(error))
+            lines = str(error).splitlines()
+            problems += lines[:21] + ([f"  and {len(lines) - 21} more"] if len(lines) > 21 else [])
     if problems:
-        raise UserError("\n".join(problems) + "\nChoose --config, --fmap-base, --cond and --resolution to match.")
+        advice = "What decides shapes: --config, --fmap-base, --fmap-max, --cond, --resolution, G_args and D_args."
+        raise UserError("\n".join([*problems, advice]))
     for net, source in zip(networks, loaded, strict=True):
         net.copy_vars_from(source)

@@ -161,6 +161,9 @@ class TrainingRun:
 
     def _first_snapshot(self) -> None:
         kimg = self.total_nimg / 1000
+        if self.resumed and self.counters.cur_nimg >= self.total_nimg:
+            print(f"The run is at kimg {self.counters.cur_nimg / 1000:.1f}: finished; --total-kimg=N goes on.\n")
+            return
         if self.resumed:
             print(f"Continuing at kimg {self.counters.cur_nimg / 1000:.1f} of {kimg:g}...\n", flush=True)
             return

@@ -20,6 +20,8 @@ from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
 from dnnlib.tflib import autosummary
 
+from . import snapshots
+
 FILE_NAME = "training-state.npz"
 VERSION = 1
 _LOGS = ("log.txt", "stats.jsonl", "metric-*.txt", "metric-*.jsonl", "events.out.tfevents.*")
@@ -65,7 +67,16 @@ def load(run_dir: str) -> "SavedState":
             raise UserError(f"{path}: format version {version}, this version reads {VERSION}")
         return SavedState(path, meta["counters"], meta["logs"], arrays)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+        newest = snapshots.newest(run_dir)
+        instead = f". Start a new run from its networks: --resume={newest}" if newest else ""
+        raise UserError(f"{path} is damaged: {error}{instead}") from error
+
+
+def remove_logs(run_dir: str) -> None:
+    """Removes what a run that starts again has logged, but for log.txt."""
+    for path in _log_files(run_dir):
+        if os.path.basename(path) != "log.txt":
+            os.unlink(path)
 
 
 class SavedState:

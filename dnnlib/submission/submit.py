@@ -308,8 +308,9 @@ def _run(submit_config: SubmitConfig, logger: util.Logger, resumes: bool) -> Any
         print(f"dnnlib: Finished {name}() in {util.format_time(time.time() - start_time)}.")
         return result
     except BaseException as error:
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-        logger.write_to_file(f"dnnlib: {submit_config.run_func_name}() failed: {reason}\n")
+        stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
+        end = "was stopped." if stopped else f"failed: {error}"
+        logger.write_to_file(f"dnnlib: {submit_config.run_func_name}() {end}\n")
         expected = isinstance(error, (UserError, OSError))
         failed_without_results = expected and not resumes and _holds_no_results(submit_config.run_dir)
         raise
