@@ -9,7 +9,7 @@ from dnnlib.errors import UserError
 from .encoded_images import FolderSource, LmdbSource, ZipSource, is_image_name, list_files
 from .image_sources import ImageSource, TFRecordSource
 
-_LOOKED_FOR = "tfrecords (*.tfrecords), images (PNG, JPEG, WebP, BMP, TIFF), LMDB (data.mdb), or a zip file of images"
+_IN_FOLDERS = "tfrecords (*.tfrecords), images (PNG, JPEG, WebP, BMP, TIFF), LMDB (data.mdb)"
 _MAX_NAMES = 10
 
 
@@ -18,11 +18,20 @@ def open_source(path: str, num_threads: int = 2) -> ImageSource:
 
     num_threads: threads that decode images.
     """
+    kind = check_kind(path)
+    try:
+        return TFRecordSource(path) if kind is TFRecordSource else kind(path, num_threads)
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: {error.strerror}") from None
+
+
+def check_kind(path: str) -> type[ImageSource]:
+    """The class that reads a path. Raises UserError, with the reason and what is near, if there is no data set."""
     try:
         kind = kind_of(path)
         if kind is None:
             raise UserError(_explain(path))
-        return TFRecordSource(path) if kind is TFRecordSource else kind(path, num_threads)
+        return kind
     except OSError as error:
         raise UserError(f"{error.filename or path}: {error.strerror}") from None
 
@@ -41,11 +50,12 @@ def kind_of(path: str) -> type[ImageSource] | None:
 
 def _explain(path: str) -> str:
     """Why a path is no data set, and what would be."""
-    lines = [f"{path}: there is no data set; looked for a folder of {_LOOKED_FOR}"]
-    if path.endswith(".tfrecords") and os.path.isfile(path):
-        lines.append(f"(a file of one resolution; give its folder, {os.path.dirname(path) or '.'})")
-    elif os.path.isfile(path):
-        lines.append("(it is a file, but no zip file)")
+    if os.path.isfile(path):
+        return (
+            f"{path}: is there, but is no data set: {_why_not(path)}. "
+            f"Expected a zip file of images, or a folder of {_IN_FOLDERS}"
+        )
+    lines = [f"{path}: there is no data set; looked for a folder of {_IN_FOLDERS}, or a zip file of images"]
     folder = path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path))
     while not os.path.isdir(folder):
         lines.append(f"(there is no folder {folder})")
@@ -57,3 +67,19 @@ def _explain(path: str) -> str:
     more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     lines.append(f"In {folder} there are: {', '.join(names[:_MAX_NAMES])}{more}" if names else f"{folder} is empty")
     return "\n".join(lines)
+
+
+def _why_not(path: str) -> str:
+    """Why a file is no data set."""
+    folder = os.path.dirname(path) or "."
+    if path.endswith(".tfrecords"):
+        return f"it is a file of one resolution; give its folder, {folder}"
+    if os.path.basename(path) == "data.mdb":
+        return f"it is a file of an LMDB; give its folder, {folder}"
+    if is_image_name(os.path.basename(path)):
+        return f"it is one image; give its folder, {folder}"
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if not start:
+        return "the file is empty"
+    return "the zip file is damaged or cut off" if start == b"PK\x03\x04" else "it is no zip file"
