@@ -107,7 +107,7 @@ def _parser() -> _Parser:
     add = parser.add_argument_group("starting").add_argument
     add("--resume", help="latest or a run folder: go on with it; a network pickle: start from its weights")
     add("--options", help="YAML file with any of these options, or arguments of training_loop", metavar="FILE")
-    add("--dry-run", action="store_true", help="print the options as JSON and stop")
+    add("--dry-run", action="store_true", help="check and print the options as JSON, and stop")
     return parser
 
 
@@ -155,7 +155,11 @@ def parse(args: list[str]) -> tuple[Run, bool]:
         return resume_options.old_run(flags, settings), dry_run
     missing = [f"--{name}" for name in ("dataset", "config") if name not in flags]
     if missing:
-        parser.error(f"the following arguments are required: {', '.join(missing)}")
+        reason = ""
+        if "resume" in flags:
+            resume_options.check_pickle(flags)
+            reason = f" (--resume={flags['resume']} is a network pickle, which starts a new run)"
+        parser.error(f"the following arguments are required: {', '.join(missing)}{reason}")
     return training_options.new_run(flags, settings), dry_run
 
 
@@ -169,11 +173,11 @@ def main() -> None:
         for problem in str(error).splitlines():
             print(f"Error: {problem}")  # on stdout, as officially
         sys.exit(1)
-    if dry_run:
-        print(run.to_json())
-        return
     with exits_on_user_error():
         training_options.check_dataset(run)
+        if dry_run:
+            print(run.to_json())
+            return
         command_line.import_tensorflow_quietly()
         import tensorflow as tf
 

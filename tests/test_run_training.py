@@ -132,7 +132,9 @@ def test_start_from_a_pickle(folder):
     assert kwargs_of("--resume=net.pkl").resume_kimg == 0
     ffhq = kwargs_of("--resume=gdrive:networks/stylegan2-ffhq-config-f.pkl").resume_pkl
     assert ffhq.startswith("https://") and ffhq.endswith("stylegan2-ffhq-config-f.pkl")
-    assert problems(*REQUIRED, "--resume=nat.pkl") == ["nat.pkl: no such file (did you mean net.pkl?)"]
+    assert problems(*REQUIRED, "--resume=nat.pkl") == [
+        "--resume=nat.pkl: no such run folder or pickle (did you mean net.pkl?)"
+    ]
     assert "did you mean" in problems(*REQUIRED, "--resume=gdrive:networks/stylegan2-ffhq.pkl")[0].lower()
 
 
@@ -156,9 +158,22 @@ def test_data_sets(folder, monkeypatch):
     assert run.submit_config.run_dir_root == str(folder / "out")
 
     training_options.check_dataset(run)
+    (folder / "README.md").write_text("# Cats")
+    (folder / "cut.zip").write_bytes(b"PK\3\4 and no more")
+    (folder / "datasets" / "void").mkdir()
+    messages = {
+        "README.md": f"{folder}/README.md: is there, but is no data set: it is no zip file. Expected a zip file of",
+        "cut.zip": f"{folder}/cut.zip: is there, but is no data set: the zip file is damaged or cut off. Expected",
+        "my.images.zip": "datasets/my.images.zip: is there, but is no data set: the file is empty. Expected a zip file",
+        "void": "datasets/void: there is no data set; looked for a folder of tfrecords (*.tfrecords), images",
+    }
+    for name, message in messages.items():
+        run, _ = run_training.parse([f"--dataset={name}", "--config=config-f"])
+        with pytest.raises(UserError, match="^" + re.escape(message)):
+            training_options.check_dataset(run)
     messages = {
         "cat": "--dataset=cat: there is no datasets/cat (did you mean cats?)",
-        "dogs": "--dataset=dogs: there is no datasets/dogs; datasets has cats, my.images.zip",
+        "dogs": "--dataset=dogs: there is no datasets/dogs; datasets has cats, my.images.zip, void",
         "/dev/none/dogs": "--dataset=/dev/none/dogs: there is no /dev/none/dogs",
     }
     for name, message in messages.items():
@@ -195,7 +210,7 @@ def test_all_problems_at_once(folder):
         "no G_args option 'mapping_laye",
         "sched_args: expected names and",
         "--result-dir=file: " + str(folder)[:11],
-        "none.pkl: no such file",
+        "--resume=none.pkl: no such run",
     ]
     assert found[1].endswith("got 'Config-F' (did you mean config-f?)")
     assert problems("--dataset=", "--config=config-f") == ["--dataset is empty, expected a name or a path"]
@@ -405,6 +420,8 @@ def test_messages_of_the_script(folder):
     result = script(folder, "--dataset=cat", "--config=config-f")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "Error: --dataset=cat: there is no datasets/cat (did you mean cats?)\n"
+    dry = script(folder, "--dataset=cat", "--config=config-f", "--dry-run")
+    assert (dry.returncode, dry.stdout, dry.stderr) == (1, "", result.stderr)
 
 
 def test_start(folder, monkeypatch):

@@ -10,9 +10,11 @@ from training_commands import REQUIRED, kwargs_of, make_run, problems, write
 import run_training
 from dnnlib import EasyDict
 from dnnlib.errors import UserError
-from training import training_options
+from training import run_folders, training_options
 
 pytestmark = pytest.mark.one_stack
+
+ROOT = Path(__file__).parent.parent
 
 
 # ----------------------------------------------------------------------------
@@ -106,6 +108,53 @@ def test_the_latest_run(folder):
     assert "in elsewhere" in problems("--resume=latest", "--result-dir=elsewhere")[0]
 
 
+def test_the_latest_run_is_one_with_a_state(folder, capsys):
+    runs = [make_run(folder, number) for number in range(4)]
+    for run_dir in runs[:2]:
+        (folder / run_dir / "training-state.npz").write_bytes(b"")
+    (folder / runs[3] / "training_options.json").unlink()
+    assert run_training.parse(["--resume=latest"])[0].run_dir == runs[1]
+    names = [Path(run_dir).name for run_dir in runs]
+    assert capsys.readouterr().err == (
+        f"--resume=latest is {names[1]}; passed over: "
+        f"{names[3]} (no training_options.json), {names[2]} (no training-state.npz)\n"
+    )
+    for run_dir in runs[:2]:
+        (folder / run_dir / "training-state.npz").unlink()
+    assert run_training.parse(["--resume=latest"])[0].run_dir == runs[2]
+    assert capsys.readouterr().err == (
+        f"--resume=latest is {names[2]}; passed over: {names[3]} (no training_options.json)\n"
+    )
+    assert f'"{run_folders._TRAINING_STATE}"' in (ROOT / "training" / "training_state.py").read_text()
+
+
+def test_neither_a_run_folder_nor_a_pickle(folder, capsys):
+    run_dir = make_run(folder, 0)
+    nothing = "no such run folder or pickle"
+    go_on = f"; to go on with the run, name its folder: --resume={run_dir}"
+    (folder / "README.md").write_text("# Cats")
+    messages = {
+        "latset": f"{nothing} (did you mean latest?)",
+        "results/nothing": nothing,
+        f"{run_dir}x": f"{nothing} (did you mean {run_dir}?)",
+        f"{Path(run_dir).name}x": f"{nothing} (did you mean {Path(run_dir).name}?)",
+        f"{run_dir}/training-state.npz": nothing + go_on,
+        f"{run_dir}/training_options.json": "is not a network pickle" + go_on,
+        f"{run_dir}/network-snapshot-000012.pkl": nothing,
+        "README.md": "is not a network pickle",
+        "stylegan2-ffhq-config-f.pkl": f"{nothing} (did you mean gdrive:networks/stylegan2-ffhq-config-f.pkl?)",
+    }
+    for name, message in messages.items():
+        for args in (), REQUIRED:
+            assert problems(*args, f"--resume={name}") == [f"--resume={name}: {message}"]
+    (folder / "net.pkl").write_bytes(b"")
+    with pytest.raises(SystemExit):
+        run_training.parse(["--resume=net.pkl", "--config=config-f"])
+    assert capsys.readouterr().err.endswith(
+        "required: --dataset (--resume=net.pkl is a network pickle, which starts a new run)\n"
+    )
+
+
 def test_folders_that_cannot_go_on(folder):
     run_dir = make_run(folder, 0)
     (folder / run_dir / "training_options.json").unlink()
@@ -113,7 +162,11 @@ def test_folders_that_cannot_go_on(folder):
     (folder / run_dir / "network-snapshot-000012.pkl").write_bytes(b"")
     advice = f"; --resume={run_dir}/network-snapshot-000012.pkl starts from its weights"
     assert problems(f"--resume={run_dir}")[0].endswith(advice)
-    assert "no training in results" in problems("--resume=latest")[0]
+    (message,) = problems("--resume=latest")
+    assert message.startswith(
+        f"--resume=latest: no training in results; {run_dir}: cannot go on, training_options.json"
+    )
+    assert message.endswith(advice)
 
 
 @pytest.mark.parametrize(

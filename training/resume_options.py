@@ -1,20 +1,18 @@
-"""Runs that go on in their folder: which one --resume means, and which options may change on the way."""
+"""Runs that go on in their folder, and which options may change on the way."""
 
 import copy
 import os
-import re
 from typing import Any
 
 import dnnlib
 from dnnlib.errors import UserError
 from dnnlib.util import EasyDict
 
-from . import training_options
+from . import run_folders, training_options
 from .option_names import differences, problems_of
-from .options_files import TRAINING_OPTIONS, load_training_options
+from .options_files import load_training_options
 from .training_options import DEFAULTS, SETTINGS, Run
 
-_RUN_DESC = re.compile(r"(?P<id>\d+)-stylegan2-(?P<dataset>.+)-\d+gpu-(?P<config>config-.+)")
 _MAY_CHANGE = {"total_kimg", "metrics", "snap", "image_snap", "keep_snapshots", "logical_cpus"}
 _MAY_CHANGE_ARGUMENTS = {"network_snapshot_ticks", "image_snapshot_ticks", "metric_arg_list"}
 _HANDLED_APART = {"resume", "result_dir", "num_gpus", "dataset", "data_dir", "config"}
@@ -22,65 +20,18 @@ _HANDLED_APART = {"resume", "result_dir", "num_gpus", "dataset", "data_dir", "co
 
 def continues(flags: dict[str, Any]) -> bool:
     """Whether --resume asks to go on with a run in its folder, rather than for a new one from a network pickle."""
-    resume = flags.get("resume")
-    return resume is not None and (resume == "latest" or _folder(flags) is not None)
+    if "resume" not in flags:
+        return False
+    return flags["resume"] == "latest" or run_folders.find_folder(flags["resume"], _result_dir(flags)) is not None
 
 
-def _folder(flags: dict[str, Any]) -> str | None:
-    """The folder that --resume names, as a path or as a name in --result-dir."""
-    path = os.path.expanduser(flags["resume"])
-    for candidate in (path, os.path.join(_result_dir(flags), path)):
-        if path and os.path.isdir(candidate):
-            return os.path.normpath(candidate)
-    return None
+def check_pickle(flags: dict[str, Any]) -> None:
+    """Raises UserError unless --resume, which names no run folder, names a network pickle."""
+    run_folders.find_pickle(flags["resume"], _result_dir(flags))
 
 
 def _result_dir(flags: dict[str, Any]) -> str:
     return os.path.expanduser(flags.get("result_dir", DEFAULTS["result_dir"]))
-
-
-# ----------------------------------------------------------------------------
-# Which run.
-
-
-def latest_run(result_dir: str, dataset: str | None = None, config: str | None = None) -> str:
-    """The folder of the newest training: the one with the highest number.
-
-    Args:
-        result_dir: root folder of run folders.
-        dataset: only runs with this data set, by its name in the run folder's name. None: any.
-        config: only runs with this configuration. None: any.
-
-    Raises:
-        UserError: there is none; the message lists those that there are.
-    """
-    runs = []
-    for name in os.listdir(result_dir) if os.path.isdir(result_dir) else ():
-        match = _RUN_DESC.fullmatch(name)
-        if match and _can_go_on(os.path.join(result_dir, name)):  # not one that stopped before it began
-            runs.append((int(match["id"]), name, match))
-    runs.sort(key=lambda run: run[:2])
-    fitting = [name for _, name, m in runs if dataset in (None, m["dataset"]) and config in (None, m["config"])]
-    if fitting:
-        return os.path.join(result_dir, fitting[-1])
-    wanted = "".join(f" with --{k}={v}" for k, v in (("dataset", dataset), ("config", config)) if v is not None)
-    there = "; there are: " + ", ".join(name for _, name, _ in runs[-10:]) if runs else ""
-    raise UserError(f"--resume=latest: no training{wanted} in {result_dir}{there}")
-
-
-def _check_folder(run_dir: str) -> None:
-    if not _can_go_on(run_dir):
-        pickles = sorted(name for name in os.listdir(run_dir) if re.fullmatch(r"network-.*\.pkl", name))
-        advice = f"; --resume={os.path.join(run_dir, pickles[-1])} starts from its weights" if pickles else ""
-        raise UserError(f"{run_dir}: cannot go on, {TRAINING_OPTIONS} is missing{advice}")
-
-
-def _can_go_on(run_dir: str) -> bool:
-    return os.path.isfile(os.path.join(run_dir, TRAINING_OPTIONS))
-
-
-# ----------------------------------------------------------------------------
-# With which options.
 
 
 def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Run:
@@ -95,12 +46,13 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
         UserError: every problem, one per line.
     """
     settings = settings or {}
-    run_dir = _folder(flags)
     if flags["resume"] == "latest":
         data_dir = os.path.expanduser(flags.get("data_dir", DEFAULTS["data_dir"]))
         desc = training_options.find_dataset(flags["dataset"], data_dir)[1] if "dataset" in flags else None
-        run_dir = latest_run(_result_dir(flags), desc, flags.get("config"))
-    _check_folder(run_dir)
+        run_dir = run_folders.latest_run(_result_dir(flags), desc, flags.get("config"))
+    else:
+        run_dir = run_folders.find_folder(flags["resume"], _result_dir(flags))
+        run_folders.check_folder(run_dir)
     num_gpus, kwargs = load_training_options(run_dir)
 
     problems = [*training_options.unknown_metrics(flags.get("metrics", ())), *problems_of(settings)]
@@ -135,7 +87,7 @@ def _cannot_change(name: str, old: Any, new: Any) -> str:
 
 def _changed_config(run_dir: str, flags: dict[str, Any]) -> list[str]:
     """The configuration of a run is known by the folder's name only."""
-    match = _RUN_DESC.fullmatch(os.path.basename(os.path.abspath(run_dir)))
+    match = run_folders.RUN_DESC.fullmatch(os.path.basename(os.path.abspath(run_dir)))
     old = match["config"] if match else "an unknown one (the folder was renamed)"
     return [_cannot_change("--config", old, flags["config"])] if flags.get("config", old) != old else []
 

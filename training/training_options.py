@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import dnnlib
-import pretrained_networks
 from dnnlib import command_line
 from dnnlib.errors import UserError
 from dnnlib.util import EasyDict
 from metrics.metric_defaults import metric_defaults
 
+from . import open_source, run_folders
 from .option_names import did_you_mean, merge, problems_of
 from .options_files import RUN_FUNCTION, to_json
 from .training_configs import CONFIGS, config_kwargs
@@ -103,7 +103,12 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
         problems.append(f"--config value must be one of:  {', '.join(CONFIGS)}; got {given['config']!r}{close}")
     wrong = problems_of(settings)
     problems += [*unknown_metrics(given.get("metrics", ())), *wrong]
-    for name, check in (("result_dir", command_line.check_result_dir), ("resume", pretrained_networks.locate)):
+    result_dir = os.path.expanduser(given["result_dir"])
+    checks = {
+        "result_dir": command_line.check_result_dir,
+        "resume": lambda name: run_folders.find_pickle(name, result_dir),
+    }
+    for name, check in checks.items():
         try:
             if name in given:
                 given[name] = check(given[name])
@@ -171,10 +176,11 @@ def find_dataset(dataset: str, data_dir: str) -> tuple[str, str]:
 
 
 def check_dataset(run: Run) -> None:
-    """Raises UserError if the data set of a run does not exist, with the nearest that does."""
+    """Raises UserError if the data set of a run does not exist, with the nearest that does, or is no data set."""
     data_dir, dataset = run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir
     path = os.path.join(data_dir, dataset)
     if os.path.exists(path):
+        open_source.check_kind(path)
         return
     folder = os.path.dirname(os.path.normpath(path))
     there = sorted(name for name in os.listdir(folder) if name[0] != ".") if os.path.isdir(folder) else []

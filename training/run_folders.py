@@ -1,0 +1,127 @@
+"""What --resume names: the newest run, a run folder, or a network pickle."""
+
+import os
+import re
+import sys
+
+import dnnlib
+import pretrained_networks
+from dnnlib.errors import UserError
+
+from .option_names import did_you_mean
+from .options_files import TRAINING_OPTIONS
+
+RUN_DESC = re.compile(r"(?P<id>\d+)-stylegan2-(?P<dataset>.+)-\d+gpu-(?P<config>config-.+)")
+"""Names of run folders of trainings."""
+
+_TRAINING_STATE = "training-state.npz"  # as in `training_state`, which needs TensorFlow
+_MAX_LISTED = 10
+
+
+def find_folder(resume: str, result_dir: str) -> str | None:
+    """The folder that --resume names, as a path or as a name in the root folder of runs; None if it is none."""
+    path = os.path.expanduser(resume)
+    for candidate in (path, os.path.join(result_dir, path)):
+        if path and os.path.isdir(candidate):
+            return os.path.normpath(candidate)
+    return None
+
+
+def latest_run(result_dir: str, dataset: str | None = None, config: str | None = None) -> str:
+    """The folder of the newest training: the one with the highest number, if possible one with a saved state.
+
+    Says which newer ones are passed over.
+
+    Args:
+        result_dir: root folder of run folders.
+        dataset: only runs with this data set, by its name in the run folder's name. None: any.
+        config: only runs with this configuration. None: any.
+
+    Raises:
+        UserError: there is none that can go on; the message lists those that there are.
+    """
+    names = os.listdir(result_dir) if os.path.isdir(result_dir) else ()
+    matches = [match for match in map(RUN_DESC.fullmatch, names) if match]
+    matches.sort(key=lambda match: (int(match["id"]), match.string), reverse=True)
+    missing = {match.string: _missing(os.path.join(result_dir, match.string)) for match in matches}
+    wanted = [m.string for m in matches if dataset in (None, m["dataset"]) and config in (None, m["config"])]
+    for acceptable in (None, _TRAINING_STATE):
+        for number, name in enumerate(wanted):
+            if missing[name] in (None, acceptable):
+                if number:
+                    passed = ", ".join(f"{other} (no {missing[other]})" for other in wanted[:number])
+                    print(f"--resume=latest is {name}; passed over: {passed}", file=sys.stderr)
+                return os.path.join(result_dir, name)
+
+    asked = "".join(f" with --{k}={v}" for k, v in (("dataset", dataset), ("config", config)) if v is not None)
+    able = [name for name in missing if missing[name] != TRAINING_OPTIONS]
+    if able:
+        there = f"; there are: {', '.join(reversed(able[:_MAX_LISTED]))}"
+    else:
+        there = "".join(f"; {_why_not(os.path.join(result_dir, name))}" for name in list(missing)[:_MAX_LISTED])
+    raise UserError(f"--resume=latest: no training{asked} in {result_dir}{there}")
+
+
+def check_folder(run_dir: str) -> None:
+    """Raises UserError, with what would do instead, if the run in a folder cannot go on."""
+    if _missing(run_dir) == TRAINING_OPTIONS:
+        raise UserError(_why_not(run_dir))
+
+
+def _missing(run_dir: str) -> str | None:
+    """Which file a run lacks to go on from where it was: without options not at all, without state from its start."""
+    for name in (TRAINING_OPTIONS, _TRAINING_STATE):
+        if not os.path.isfile(os.path.join(run_dir, name)):
+            return name
+    return None
+
+
+def _why_not(run_dir: str) -> str:
+    pickles = sorted(name for name in os.listdir(run_dir) if re.fullmatch(r"network-.*\.pkl", name))
+    advice = f"; --resume={os.path.join(run_dir, pickles[-1])} starts from its weights" if pickles else ""
+    return f"{run_dir}: cannot go on, {TRAINING_OPTIONS} is missing{advice}"
+
+
+# ----------------------------------------------------------------------------
+# Network pickles.
+
+
+def find_pickle(resume: str, result_dir: str) -> str:
+    """The path or URL of the network pickle that --resume names.
+
+    Raises:
+        UserError: it does not exist, or is another file; with the nearest that would do.
+    """
+    if dnnlib.util.is_url(resume) or "://" in resume or resume.startswith("gdrive:") or not resume:
+        return pretrained_networks.locate(resume)
+    path = os.path.expanduser(resume)
+    if os.path.isfile(path) and _is_pickle(path):
+        return path
+    folder = os.path.dirname(path)
+    problem = "is not a network pickle" if os.path.exists(path) else "no such run folder or pickle"
+    if os.path.isfile(os.path.join(folder, TRAINING_OPTIONS)) and not path.endswith(".pkl"):
+        hint = f"; to go on with the run, name its folder: --resume={folder or '.'}"
+    else:
+        hint = did_you_mean(resume, _known_names(folder, result_dir))
+    raise UserError(f"--resume={resume}: {problem}{hint}")
+
+
+def _is_pickle(path: str) -> bool:
+    with open(path, "rb") as file:
+        return path.endswith(".pkl") or file.read(1) == b"\x80"
+
+
+def _known_names(folder: str, result_dir: str) -> set[str]:
+    """What --resume could have meant: what is beside it, and where it has no folder, what names alone stand for."""
+    names = {os.path.join(folder, name) for name in _list(folder or ".") if _may_be_meant(name)}
+    if not folder:
+        names |= {"latest", *pretrained_networks.gdrive_urls, *filter(RUN_DESC.fullmatch, _list(result_dir))}
+    return names
+
+
+def _may_be_meant(name: str) -> bool:
+    return name.endswith(".pkl") or RUN_DESC.fullmatch(name) is not None
+
+
+def _list(folder: str) -> list[str]:
+    return os.listdir(folder) if os.path.isdir(folder) else []
