@@ -7,21 +7,11 @@ from typing import NamedTuple
 
 from dnnlib.errors import UserError
 from training.dataset_export import shape_problem
+from training.image_modes import CHANNELS, count_of_mode, describe, mode_name
 
 from .image_rules import ImageFacts, ImageRules
 
 MAX_LISTED = 50
-_CHANNELS = {"L": 1, "RGB": 3}
-_MODE_NAMES = {
-    "1": "black and white",
-    "16-bit": "16 bits per channel",
-    "F": "floating point",
-    "I": "32-bit integers",
-    "L": "grayscale",
-    "LA": "grayscale with transparency",
-    "P": "palette",
-    "RGBA": "RGB with transparency",
-}
 
 
 class _Misfit(NamedTuple):
@@ -36,7 +26,7 @@ def check_images(names: Sequence[str], facts: Sequence[ImageFacts], rules: Image
         UserError: naming the images that do not fit, and the options that would help.
     """
     good = [fact for fact in facts if not fact.problem]
-    modes = Counter(rules.mode(fact) for fact in good if rules.mode(fact) in _CHANNELS)
+    modes = Counter(rules.mode(fact) for fact in good if rules.mode(fact) in CHANNELS)
     sizes = Counter(rules.size(fact) for fact in good if _size_problem(rules.size(fact)) is None)
     mode = modes.most_common(1)[0][0] if modes else "RGB"
     size = sizes.most_common(1)[0][0] if sizes else None
@@ -44,7 +34,7 @@ def check_images(names: Sequence[str], facts: Sequence[ImageFacts], rules: Image
     if any(misfits):
         raise UserError(_report(names, facts, misfits))
     _announce(facts, rules)
-    return _CHANNELS[mode], size[1], size[0]
+    return CHANNELS[mode], size[1], size[0]
 
 
 def _size_problem(size: tuple[int, int]) -> str | None:
@@ -57,10 +47,10 @@ def _misfits(fact: ImageFacts, rules: ImageRules, mode: str, size: tuple[int, in
         yield _Misfit(fact.problem, "removing what is not a whole image")
         return
     own_mode, own_size, side = rules.mode(fact), rules.size(fact), min(rules.size(fact))
-    if own_mode not in _CHANNELS:
+    if own_mode not in CHANNELS:
         yield _Misfit("expected RGB or grayscale", _help_for_mode(own_mode))
     elif own_mode != mode:
-        yield _Misfit(f"most images are {_MODE_NAMES.get(mode, mode)}", _help_for_mode(own_mode))
+        yield _Misfit(f"most images are {mode_name(mode)}", _help_for_mode(own_mode))
     if own_size[0] != own_size[1]:
         yield _Misfit("not square", "--crop=center")
     if rules.resolution:
@@ -77,9 +67,10 @@ def _help_for_mode(mode: str) -> str:
 
 def _report(names: Sequence[str], facts: Sequence[ImageFacts], misfits: Sequence[list[_Misfit]]) -> str:
     offenders = [offender for offender in zip(names, facts, misfits, strict=True) if offender[2]]
-    lines = [f"{len(offenders)} of {len(facts)} images do not fit; nothing was written:"]
+    do = "does" if len(offenders) == 1 else "do"
+    lines = [f"{len(offenders)} of {_images(len(facts))} {do} not fit; nothing was written:"]
     for name, fact, problems in offenders[:MAX_LISTED]:
-        what = f"{fact.width}x{fact.height} {_MODE_NAMES.get(fact.mode, fact.mode)}: " if fact.mode else ""
+        what = f"{describe(fact.width, fact.height, fact.mode)}: " if fact.mode else ""
         lines.append(f"  {name}: {what}{'; '.join(problem.problem for problem in problems)}")
     if len(offenders) > MAX_LISTED:
         lines.append(f"  ... and {len(offenders) - MAX_LISTED} more")
@@ -87,23 +78,27 @@ def _report(names: Sequence[str], facts: Sequence[ImageFacts], misfits: Sequence
     if "--resolution" in helps:
         side = int(statistics.median(min(fact.width, fact.height) for fact in facts if not fact.problem))
         helps[f"--resolution={1 << max(side.bit_length() - 1, 2)}"] = helps.pop("--resolution")
-    listed = ", ".join(f"{text} ({count} images)" if count > 1 else text for text, count in helps.most_common())
+    listed = ", ".join(f"{text} ({_images(count)})" if count > 1 else text for text, count in helps.most_common())
     return "\n".join([*lines, f"What would help: {listed}"])
 
 
 def _announce(facts: Sequence[ImageFacts], rules: ImageRules) -> None:
     converted = Counter(fact.mode for fact in facts if rules.mode(fact) != fact.mode)
     if converted:
-        listed = ", ".join(f"{count} {_MODE_NAMES.get(mode, mode)}" for mode, count in converted.most_common())
-        print(f"Converting to {rules.mode(facts[0])}: {listed}. Transparent parts become black.")
+        listed = ", ".join(count_of_mode(count, mode) for mode, count in converted.most_common())
+        print(f"Converting to {mode_name(rules.mode(facts[0]))}: {listed}. Transparent parts become black.")
     cropped = sum(fact.width != fact.height for fact in facts)
     if cropped:
-        print(f"Cropping {cropped} images to the square in their middle.")
+        print(f"Cropping {_images(cropped)} to the square in the middle.")
     resized = [fact for fact in facts if rules.resolution not in (None, min(fact.width, fact.height))]
     if resized:
         larger = sum(min(fact.width, fact.height) < rules.resolution for fact in resized)
-        note = f"; {larger} of them are smaller than that and get blurred" if larger else ""
-        print(f"Resizing {len(resized)} images to {rules.resolution}x{rules.resolution} ({rules.resize}){note}.")
+        note = f"; {larger} smaller than that, which will look blurred" if larger else ""
+        print(f"Resizing {_images(len(resized))} to {rules.resolution}x{rules.resolution} ({rules.resize}){note}.")
     rotated = sum(fact.rotated for fact in facts)
     if rotated:
-        print(f"{rotated} images ask viewers to turn them (EXIF orientation). They are taken as they are stored.")
+        print(f"Taking {_images(rotated)} as stored, though viewers are asked to turn them (EXIF orientation).")
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"

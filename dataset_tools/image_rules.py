@@ -7,6 +7,7 @@ import numpy as np
 import PIL.Image
 
 from dnnlib.errors import UserError
+from training.image_modes import mode_of
 
 from .image_files import ImageFile
 
@@ -16,12 +17,13 @@ RESIZE_FILTERS = {
     "bicubic": PIL.Image.Resampling.BICUBIC,
 }
 _PILLOW_MODES = {"rgb": "RGB", "gray": "L"}
+NOT_AN_IMAGE = "not an image"
 _UNCONVERTIBLE = ("F",)  # Pillow does not know the range of floating point pixels
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a file turned out to be: size in pixels, mode (of Pillow, or '16-bit'), or why it is not a whole image."""
+    """What a file turned out to be: size in pixels, mode (of `image_modes`), or why it is not a whole image."""
 
     width: int = 0
     height: int = 0
@@ -74,12 +76,6 @@ def to_chw(img: PIL.Image.Image) -> np.ndarray:
     return array[np.newaxis] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
-def _mode(img: PIL.Image.Image) -> str:
-    raw = img.tile[0][3] if img.tile else ""  # Pillow drops the lower bits of 16-bit RGB silently
-    raw = raw if isinstance(raw, str) else str(raw[0] if raw else "")
-    return "16-bit" if img.mode.startswith("I;16") or ";16" in raw else img.mode
-
-
 def _converted(img: PIL.Image.Image, mode: str) -> PIL.Image.Image:
     if img.mode == mode:
         return img
@@ -110,7 +106,7 @@ def look_at(file: ImageFile) -> ImageFacts:
     """Decodes an image to say what it is."""
     try:
         img = PIL.Image.open(io.BytesIO(_content(file)))
-        mode = _mode(img)
+        mode = mode_of(img)
         img.load()
         return ImageFacts(img.width, img.height, mode, img.getexif().get(0x0112, 1) != 1)
     except Exception as error:
@@ -126,7 +122,7 @@ def _content(file: ImageFile) -> bytes:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, PIL.UnidentifiedImageError):
-        return "is not an image"
+        return NOT_AN_IMAGE
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"cannot be read ({' '.join(str(error).split())[:100] or type(error).__name__})"

@@ -172,10 +172,10 @@ def test_images_that_do_not_fit_are_listed(tmp_path, kind):
         dataset.TFRecordDataset(str(path))
     for text in (
         "large.png: 32x32 RGB, most are 16x16 RGB",
-        "gray.png: 16x16 L, most are 16x16 RGB",
-        "alpha.png: 16x16 RGBA, expected RGB",
-        "palette.png: 16x16 P",
-        "deep.png: 16x16 I;16",
+        "gray.png: 16x16 grayscale, most are 16x16 RGB",
+        "alpha.png: 16x16 RGB with transparency, expected RGB or grayscale",
+        "palette.png: 16x16 palette, expected",
+        "deep.png: 16x16 16 bits per channel, expected",
         "junk.jpg: cannot be read",
         "empty.png: cannot be read",
         "create_from_images",

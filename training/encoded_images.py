@@ -19,10 +19,10 @@ from dnnlib.command_line import Progress
 from dnnlib.errors import UserError
 
 from .image_labels import labels_of_images
+from .image_modes import CHANNELS, describe, mode_of
 from .image_sources import ImageSource, level_of, problems_error
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-_CHANNELS = {"L": 1, "RGB": 3}  # of Pillow's modes
 _MAX_LISTED = 20
 _MAX_ENCODED = 1 << 30  # bytes of one image file
 
@@ -63,18 +63,21 @@ class EncodedSource(ImageSource):
             if isinstance(look, str):
                 problems.append(f"{self.name(index, level)}: {look}")
             elif look != expected:
-                problems.append(f"{self.name(index, level)}: {_describe(*look)}, most are {_describe(*expected)}")
+                problems.append(f"{self.name(index, level)}: {_describe(look)}, most are {_describe(expected)}")
         problems = shorten(problems)
         if expected is not None:
             (width, height), mode = expected
-            self.channels = _CHANNELS[mode]
+            self.channels = CHANNELS[mode]
             if width != height or level_of(width) is None or level not in (None, level_of(width)):
                 wanted = "square with a power of two from 4" if level is None else f"{1 << level}x{1 << level}"
-                problems.append(f"images are {_describe(*expected)}, expected {wanted}")
+                problems.append(f"images are {_describe(expected)}, expected {wanted}")
             elif level is None:
                 self.levels = [level_of(width)]
         if problems:
-            hint = "`dataset_tool.py create_from_images` can resize and crop images"
+            hint = (
+                "`dataset_tool.py create_from_images` makes a data set of such images, too: --resolution and "
+                "--crop=center change their sizes, --convert=rgb or --convert=gray their kinds"
+            )
             raise UserError(f"{problems_error(self.path, problems)}\n({hint})")
 
     def _for_all(self, function: Callable[[int, int | None], Any], images: list[tuple[int, int | None]]) -> list:
@@ -89,9 +92,10 @@ class EncodedSource(ImageSource):
         """Size and mode of an image, or what is wrong with it."""
         try:
             with self.open_image(index, level) as file, PIL.Image.open(file) as image:
-                if image.mode in _CHANNELS:
-                    return image.size, image.mode
-                return f"{_describe(image.size, image.mode)}, expected RGB or grayscale with 8 bits"
+                mode = mode_of(image)
+                if mode in CHANNELS:
+                    return image.size, mode
+                return f"{describe(*image.size, mode)}, expected RGB or grayscale with 8 bits"
         except Exception as error:  # decoders raise all sorts
             return f"cannot be read ({str(error) or type(error).__name__})"
 
@@ -112,12 +116,13 @@ class EncodedSource(ImageSource):
         name = self.name(index, level)
         try:
             with self.open_image(index, level) as file, PIL.Image.open(file) as image:
-                size, channels = image.size, _CHANNELS.get(image.mode)
+                size, mode = image.size, mode_of(image)
+                channels = CHANNELS.get(mode)
                 pixels = np.asarray(image) if (size, channels) == ((1 << level, 1 << level), self.channels) else None
         except Exception as error:
             raise UserError(f"{self.path}: {name}: cannot be read ({str(error) or type(error).__name__})") from None
         if pixels is None:
-            raise UserError(f"{self.path}: {name}: {_describe(size, image.mode)}, unlike the other images")
+            raise UserError(f"{self.path}: {name}: {describe(*size, mode)}, unlike the other images")
         return pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1)  # HWC to CHW
 
     def verify_images(self, progress: Callable[[int], None]) -> None:
@@ -141,8 +146,8 @@ def shorten(problems: list[str]) -> list[str]:
     return problems[:_MAX_LISTED] + ([f"... and {more} more"] if more > 0 else [])
 
 
-def _describe(size: tuple[int, int], mode: str) -> str:
-    return f"{size[0]}x{size[1]} {mode}"
+def _describe(look: tuple[tuple[int, int], str]) -> str:
+    return describe(*look[0], look[1])
 
 
 # ----------------------------------------------------------------------------
