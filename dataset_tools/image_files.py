@@ -1,17 +1,20 @@
 """Lists the images of a folder or a zip file, with their classes."""
 
+import io
 import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import PIL.Image
 
 from dnnlib.errors import UserError
-from training.encoded_images import list_files
+from training.encoded_images import is_image_name, list_files
 from training.image_labels import labels_of_images
 
 _LABEL_FILE = "dataset.json"  # of the data sets of StyleGAN2-ADA
+_LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini")
 _MAX_SIZE = 1 << 30  # bytes of one file of a zip file
 
 
@@ -29,15 +32,17 @@ class ImageList:
 
     labels: float32 [N, label_size]; None without classes.
     classes: name of each column of labels; empty without classes.
+    others: names of files that are no images; they have neither labels nor classes.
     """
 
     files: list[ImageFile]
     labels: np.ndarray | None
     classes: list[str]
+    others: list[str]
 
 
 def list_images(source: str) -> ImageList:
-    """The images of a folder or zip file: all files but hidden ones and `dataset.json`.
+    """The images of a folder or zip file, and what else is there but hidden files and `dataset.json`.
 
     Labels are those of `training.image_labels`: from `dataset.json`, or the sub-folders are classes.
 
@@ -49,17 +54,32 @@ def list_images(source: str) -> ImageList:
         raise UserError(f"{source}: no such folder or zip file")
     files = _folder(path) if os.path.isdir(path) else _zip(path, source)
     names = sorted(name for name in files if not _is_hidden(name) and os.path.basename(name) != _LABEL_FILE)
+    others = [name for name in names if not is_image_name(name) and not _is_image(files[name])]
+    names = sorted(set(names).difference(others))
     if not names:
-        raise UserError(f"{source}: there are no images in it")
+        raise UserError(f"{source}: there are no images in it" + (f", only {', '.join(others[:5])}" if others else ""))
     labels = labels_of_images(source, names, lambda name: files[name].read() if name in files else None)
     classes = _class_names(names, labels)
     if labels is None and not any(os.path.basename(name) == _LABEL_FILE for name in files):
         _check_no_folders(names, source)
-    return ImageList([files[name] for name in names], labels, classes)
+    return ImageList([files[name] for name in names], labels, classes, others)
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    """Whether a file is hidden, or one that desktops leave in folders."""
+    *folders, last = name.split("/")
+    return last.lower() in _LITTER or any(part.startswith(".") or part == "__MACOSX" for part in (*folders, last))
+
+
+def _is_image(file: ImageFile) -> bool:
+    """Whether a file looks like an image, judged by its start. What cannot be read may be one."""
+    try:
+        PIL.Image.open(io.BytesIO(file.read())).close()
+    except PIL.UnidentifiedImageError:
+        return False
+    except Exception:  # decoders raise all sorts; a closer look will tell
+        return True
+    return True
 
 
 def _below_common(names: list[str]) -> list[str]:

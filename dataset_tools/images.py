@@ -8,10 +8,11 @@ from tqdm import tqdm
 
 from dnnlib.errors import UserError
 from training.dataset_export import TFRecordExporter, check_target
+from training.image_modes import describe
 
 from .image_checks import MAX_LISTED, check_images
 from .image_files import ImageFile, file_in_folder, list_images
-from .image_rules import ImageFacts, ImageRules, look_at, open_image, to_chw
+from .image_rules import NOT_AN_IMAGE, ImageFacts, ImageRules, look_at, open_image, to_chw
 from .parallel import parallel_map
 
 _CELEBA_IMAGES = 202599
@@ -55,7 +56,8 @@ def create_from_images(
     images = list_images(image_dir)
     for idx, name in enumerate(images.classes):
         print(f"  label {idx}: {name} ({np.count_nonzero(images.labels[:, idx])} images)")
-    check_images([file.name for file in images.files], _look_at_all(images.files), rules)
+    facts = _look_at_all(images.files) + [ImageFacts(problem=NOT_AN_IMAGE)] * len(images.others)
+    check_images([file.name for file in images.files] + images.others, facts, rules)
 
     with TFRecordExporter(tfrecord_dir, len(images.files), force=force) as exporter:
         order = exporter.choose_shuffled_order() if shuffle else np.arange(len(images.files))
@@ -103,7 +105,7 @@ def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 12
 
 def _check_celeba(files: list[ImageFile], facts: list[ImageFacts]) -> None:
     wrong = [
-        f"  {file.name}: {fact.problem or f'{fact.width}x{fact.height} {fact.mode}'}"
+        f"  {file.name}: {fact.problem or describe(fact.width, fact.height, fact.mode)}"
         for file, fact in zip(files, facts, strict=True)
         if (fact.width, fact.height, fact.mode) != (*_CELEBA_SIZE, "RGB")
     ]

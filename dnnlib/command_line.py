@@ -18,7 +18,7 @@ _MAX_COUNT = 1_000_000
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse without abbreviations, which names the nearest option for one that does not exist."""
+    """argparse without abbreviations, which names the nearest option or choice for one that does not exist."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, allow_abbrev=False, **kwargs)
@@ -29,6 +29,10 @@ class ArgumentParser(argparse.ArgumentParser):
             close = difflib.get_close_matches(option, known, n=1)
             if close:
                 message += f" (did you mean {close[0]}?)"
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if choice:
+            close = difflib.get_close_matches(choice[1], re.findall(r"[\w.-]+", choice[2]), n=1)
+            message += f" (did you mean {close[0]}?)" if close else ""
         super().error(message)
 
     def _parsers_in_use(self) -> list[argparse.ArgumentParser]:

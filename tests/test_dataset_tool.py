@@ -257,6 +257,7 @@ def test_help_does_not_wait():
     ("args", "message"),
     [
         (("create_cifar", "a", "b"), "invalid choice: 'create-cifar'"),
+        (("create_from_image", "a", "b"), "(did you mean create-from-images?)"),
         (("create_from_images", "a", "b", "--shuffle=2"), "invalid choice: 2"),
         (("create_from_images", "a", "b", "--crop=left"), "invalid choice: 'left'"),
         (("create_symbols", "a", "--num_image=5"), "did you mean --num-images?"),

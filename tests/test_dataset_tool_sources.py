@@ -204,6 +204,32 @@ def test_folders_with_classes_and_shuffling(tmp_path):
     assert "sub-folders are classes (a, b), and every image needs one; 1 files are in none, such as 0000.png" in message
 
 
+@pytest.mark.one_stack
+def test_files_beside_class_folders(tmp_path):
+    for name in "ab":
+        save_images(tmp_path / "in" / name, random_images(2, 8, 8))
+    for name in ("Thumbs.db", "a/Thumbs.db", "desktop.ini"):
+        (tmp_path / "in" / name).write_bytes(b"of desktops")
+    assert "label 1: b (2 images)" in succeeds(tmp_path, "create_from_images", "out", "in").stdout
+    PIL.Image.new("P", (8, 8)).save(tmp_path / "in" / "a" / "colours.png")
+    (tmp_path / "in" / "readme.txt").write_text("no image")
+    message = fails(tmp_path, "create_from_images", "new", "in")
+    assert "2 of 6 images do not fit" in message
+    assert "\n  a/colours.png: 8x8 palette: expected RGB or grayscale\n  readme.txt: not an image\n" in message
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "readme.txt").write_text("no image")
+    assert "texts: there are no images in it, only readme.txt" in fails(tmp_path, "create_from_images", "new", "texts")
+
+
+@pytest.mark.one_stack
+def test_files_beside_dataset_json(tmp_path):
+    save_images(tmp_path / "in", random_images(2, 8, 8), ["a.png", "b.png"])
+    (tmp_path / "in" / "dataset.json").write_text(json.dumps({"labels": [["a.png", 0], ["b.png", 1]]}))
+    (tmp_path / "in" / "readme.txt").write_text("no image")
+    message = fails(tmp_path, "create_from_images", "new", "in")
+    assert "1 of 3 images does not fit" in message and "readme.txt: not an image" in message
+
+
 def test_labels_of_dataset_json(tmp_path):
     save_images(tmp_path / "in" / "00000", random_images(2, 8, 8), ["a.png", "b.png"])
     save_images(tmp_path / "in" / "00001", random_images(1, 8, 8), ["c.png"])
@@ -239,8 +265,8 @@ def test_notes_about_images(tmp_path):
     exif[0x0112] = 6
     rotated.save(tmp_path / "in" / "0000.png", exif=exif)
     result = succeeds(tmp_path, "create_from_images", "out", "in", "--resolution=32", "--shuffle=0")
-    assert "Resizing 3 images to 32x32 (lanczos); 3 of them are smaller than that and get blurred." in result.stdout
-    assert "1 images ask viewers to turn them (EXIF orientation). They are taken as they are stored." in result.stdout
+    assert "Resizing 3 images to 32x32 (lanczos); 3 smaller than that, which will look blurred." in result.stdout
+    assert "Taking 1 image as stored, though viewers are asked to turn them (EXIF orientation)." in result.stdout
     expected = PIL.Image.fromarray(images[0]).resize((32, 32), PIL.Image.LANCZOS)
     np.testing.assert_array_equal(dataset(tmp_path / "out")[0][0], np.asarray(expected).transpose(2, 0, 1))
 
@@ -272,7 +298,7 @@ def test_conversions(tmp_path):
     ):
         assert line in message
     result = succeeds(tmp_path, "create_from_images", "out", "in", "--convert=rgb", "--shuffle=0")
-    assert "Converting to RGB: 2 16 bits per channel, 1 palette" in result.stdout
+    assert "Converting to RGB: 2 images of 16 bits per channel, 1 palette image" in result.stdout
     written = dataset(tmp_path / "out")[0]
     np.testing.assert_array_equal(written[0], rgb.transpose(2, 0, 1))
     np.testing.assert_array_equal(written[3, :, :, 4:], rgb.transpose(2, 0, 1)[:, :, 4:])
@@ -313,7 +339,7 @@ def test_all_offenders_are_listed(tmp_path):
         "7 of 10 images do not fit; nothing was written:",
         "  cut.png: cannot be read (",
         "  empty.png: cannot be read (the file is empty)",
-        "  notes.txt: is not an image",
+        "  notes.txt: not an image",
         "  size.png: 48x48 RGB: 48 is not a power of two",
         "  small.png: 16x16 RGB: most images are 32x32",
         "  wide.png: 40x32 RGB: not square",
