@@ -187,12 +187,14 @@ class MetricGroup:
         for kwargs in metric_kwarg_list:
             try:
                 self.metrics.append(call_func_by_name(**kwargs))
+            except (ImportError, AttributeError):
+                self.failed[str(kwargs.get("name"))] = "not available in this version"
             except Exception as error:
                 self.failed[str(kwargs.get("name"))] = _reason(error)
         self._cannot_run = dict(self.failed)
         if self._cannot_run:
-            names = ", ".join(self._cannot_run)
-            print(f"Metrics that are not available in this version: {names}. (--metrics=none asks for none.)")
+            reasons = ", ".join(f"{name} ({reason})" for name, reason in self._cannot_run.items())
+            print(f"Metrics that cannot run: {reasons}. (--metrics=none asks for none.)")
 
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Runs every metric. Arguments as of `MetricBase.run`."""

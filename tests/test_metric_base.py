@@ -138,13 +138,13 @@ def test_a_metric_that_fails_does_not_stop_the_others(capsys):
         ]
     )
     out = capsys.readouterr().out
-    assert out.startswith("Metrics that cannot run in this version: none (module 'metrics' has no 'no_such_module.X'")
-    assert "dummy (TypeError: " in out and out.count("\n") == 1
+    assert out.startswith("Metrics that cannot run: none (not available in this version), dummy (TypeError: ")
+    assert out.count("\n") == 1
     group.run(None)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "None                           time 0s           dummy 0.0000"
     assert lines[1:3] == ["metric user failed: no network to be had", "metric bug failed: ZeroDivisionError"]
-    assert lines[3].startswith("metric none failed: module 'metrics' has no ") and len(lines) == 5
+    assert len(lines) == 3
     assert group.get_results() == {"dummy": 0.0}
     assert list(group.failed) == ["user", "bug", "none", "dummy"]
 

@@ -50,7 +50,8 @@ def symbols(tmp_path_factory):
 
 
 def options_file(folder, **changes):
-    options = {**OPTIONS, **changes}
+    """Options for a small training; None removes one."""
+    options = {key: value for key, value in {**OPTIONS, **changes}.items() if value is not None}
     path = Path(folder) / "options.yaml"
     path.write_text(yaml.safe_dump(options))
     return path
@@ -158,10 +159,7 @@ def test_official_run(tmp_path, config):
 @pytest.mark.one_stack
 def test_labels_and_metrics(tmp_path, symbols, capsys):
     metric = {"func_name": "metrics.metric_base.DummyMetric", "name": "dummy"}
-    changes = {"metric_arg_list": [metric], "total-kimg": 0.03}
-    options = {key: value for key, value in OPTIONS.items() if key != "metrics"}
-    path = tmp_path / "labels.yaml"
-    path.write_text(yaml.safe_dump({**options, **changes}))
+    path = options_file(tmp_path, **{"metrics": None, "metric_arg_list": [metric], "total-kimg": 0.03})
     args = [f"--options={path}", f"--result-dir={tmp_path}", f"--dataset={symbols}", "--config=config-f"]
     run_training.parse([*args, "--cond"])[0].start()
     run_dir = sorted(tmp_path.glob("0*"))[-1]
@@ -193,10 +191,25 @@ def test_starting_from_a_pickle(tmp_path, symbols):
     assert np.abs(w[0] - w[1]).max() < 0.02
 
 
-def test_gradients_that_are_not_finite(tmp_path, symbols, capsys):
+def test_gradients_that_are_not_finite(tmp_path, symbols):
     changes = {"D_loss_args": {"gamma": 1e38}, "total-kimg": 3, "D_reg_interval": 1}
-    with pytest.raises(UserError, match=r"20 updates in a row .* TrainD are not finite; the last good snapshot is"):
-        train(tmp_path, f"--dataset={symbols}", "--config=config-f", lazy_regularization=False, **changes)
+    with pytest.raises(UserError, match=r"20 updates in a row .* RegD are not finite; the last good snapshot is the"):
+        train(tmp_path, f"--dataset={symbols}", "--config=config-f", **changes)
+
+
+@pytest.mark.one_stack
+@pytest.mark.parametrize("name", ["D_wgan_gp", "D_logistic_r2"])
+def test_other_losses(tmp_path, symbols, name):
+    changes = {"G_loss_args": {"func_name": "training.loss.G_wgan"}, "total-kimg": 0.03, "minibatch-gpu": 4}
+    changes["D_loss_args"] = {"func_name": f"training.loss.{name}"}
+    run_dir = train(tmp_path, f"--dataset={symbols}", "--config=config-f", **changes)
+    tags = events(run_dir)
+    assert ("Loss/mixed_norms" in tags) == (name == "D_wgan_gp")
+    assert "Loss/gradient_penalty" in tags
+    assert "RegG/learning_rate" not in tags
+    changes["G_loss_args"]["pl_weight"] = 3
+    with pytest.raises(UserError, match="G_loss_args: training.loss.G_wgan has no pl_weight"):
+        train(tmp_path, f"--dataset={symbols}", "--config=config-f", **changes)
 
 
 @pytest.mark.one_stack
@@ -257,7 +270,9 @@ def wait_for(process, folder, pattern, lines=1):
 def test_continuing_is_exact(tmp_path, symbols, signal):
     import signal as signals
 
-    options = options_file(tmp_path, **{"total-kimg": 0.6, "minibatch-gpu": 4})
+    metric = {"func_name": "metrics.metric_base.DummyMetric", "name": "dummy"}
+    changes = {"total-kimg": 0.6, "minibatch-gpu": 4, "metrics": None, "metric_arg_list": [metric]}
+    options = options_file(tmp_path, **changes)
     args = [f"--options={options}", f"--dataset={symbols}", "--config=config-f"]
     whole = start(tmp_path, *args, "--result-dir=whole")
     parts = start(tmp_path, *args, "--result-dir=parts")

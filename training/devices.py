@@ -4,6 +4,7 @@
 this machine are used, or its CPU; `logical_cpus` splits the CPU into several devices, to rehearse several GPUs.
 """
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ def find_devices(num_gpus: int = 1, logical_cpus: int | None = None) -> Devices:
     """
     if logical_cpus and logical_cpus > 1:
         _split_cpu(logical_cpus)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):  # in use already, with the settings it has
+            tf.config.experimental.set_memory_growth(gpu, True)
     if os.environ.get("TF_CONFIG"):
         return _multi_worker(num_gpus)
     names = _device_names(num_gpus, logical_cpus)
@@ -94,8 +98,8 @@ def _multi_worker(num_gpus: int) -> Devices:
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     replicas = strategy.num_replicas_in_sync
     local = replicas // len(workers)
-    if local < num_gpus:
-        raise UserError(f"--num-gpus={num_gpus}: this worker has {local} device(s)")
+    if local != num_gpus:
+        raise UserError(f"--num-gpus={num_gpus}: this worker has {local} device(s), and all of them train")
     return Devices(strategy, f"{len(workers)} workers with {local} device(s) each", replicas, local, index)
 
 

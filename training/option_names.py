@@ -94,9 +94,15 @@ def did_you_mean(name: Any, known: Any) -> str:
 
 
 def merge(kwargs: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Puts nested settings into nested arguments. Tables by resolution (`..._dict`) are replaced as a whole."""
+    """Puts nested settings into nested arguments. Tables by resolution (`..._dict`) are replaced as a whole.
+
+    So are the arguments of a loss when another function is named: its arguments are others.
+    """
     for key, value in settings.items():
-        if isinstance(value, dict) and not _is_table(key):
+        old = kwargs.get(key)
+        if key.endswith("_loss_args") and old and value.get("func_name", old["func_name"]) != old["func_name"]:
+            kwargs[key] = EasyDict(value)
+        elif isinstance(value, dict) and not _is_table(key):
             merge(kwargs.setdefault(key, EasyDict()), value)
         else:
             kwargs[key] = dict(value) if isinstance(value, dict) else value

@@ -41,6 +41,8 @@ class RealsReader:
     def numbers(self, minibatch_size: int, minibatch_gpu: int) -> list[int]:
         """The numbers of this worker's pieces of a minibatch, round by round."""
         per_round = minibatch_gpu * self.num_replicas
+        if minibatch_size % per_round:
+            raise ValueError(f"minibatch {minibatch_size} cannot be divided by {minibatch_gpu} x {self.num_replicas}")
         rounds = range(minibatch_size // per_round)
         return [r * self.num_replicas + self.first + i for r in rounds for i in range(self.local_replicas)]
 

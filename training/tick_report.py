@@ -1,12 +1,13 @@
 """What people read while a network trains: the tick line, a live line on terminals, stats.jsonl, TensorBoard."""
 
+import contextlib
 import json
 import os
 import sys
 import time
 from typing import Any
 
-from dnnlib.tflib.autosummary import autosummary, save_summaries
+from dnnlib.tflib.autosummary import autosummary, last_averages, save_summaries
 from dnnlib.util import format_time
 
 _LIVE_SECONDS = 1.0
@@ -18,14 +19,15 @@ class TickReport:
     Args:
         run_dir: where; None: nowhere (workers other than the first).
         total_nimg: real images after which training ends.
-        total_sec: seconds of training before this process.
+        total_sec: seconds of training before this process. tick_sec: those of the tick in progress.
     """
 
-    def __init__(self, run_dir: str | None, total_nimg: float, total_sec: float = 0.0):
+    def __init__(self, run_dir: str | None, total_nimg: float, total_sec: float = 0.0, tick_sec: float = 0.0):
         self.run_dir = run_dir
         self.total_nimg = total_nimg
         self.earlier_sec = total_sec
-        self.start = self.last_tick_end = time.time()
+        self.start = time.time()
+        self.last_tick_end = self.start - tick_sec
         self.maintenance_sec = 0.0
         self.sec_per_kimg: float | None = None  # of the last tick, without compiling; for the ETA
         self._ticks = 0
@@ -42,6 +44,11 @@ class TickReport:
     def total_sec(self) -> float:
         """Seconds of training so far, those of earlier processes included."""
         return self.earlier_sec + time.time() - self.start
+
+    @property
+    def tick_sec(self) -> float:
+        """Seconds of the tick in progress."""
+        return time.time() - self.last_tick_end
 
     def eta(self, cur_nimg: int) -> str:
         """How long it will take, by the speed of the last tick."""
@@ -61,8 +68,9 @@ class TickReport:
         text = f"kimg {cur_nimg / 1000:.2f}/{self.total_nimg / 1000:g}  tick {done:4.0%}  {rate:.1f} img/s"
         text += f"  eta {self.eta(cur_nimg)}"
         self._live_width = max(self._live_width, len(text))
-        terminal.write("\r" + text.ljust(self._live_width))
-        terminal.flush()
+        with contextlib.suppress(OSError):  # a terminal that is gone
+            terminal.write("\r" + text.ljust(self._live_width))
+            terminal.flush()
 
     def clear_live(self) -> None:
         """Removes the live line, before something is printed."""
@@ -74,7 +82,7 @@ class TickReport:
     def tick(self, cur_tick: int, cur_nimg: int, tick_nimg: int, sched: Any, peak_gpu_mem_gb: float) -> None:
         """Prints the line of a tick in which `tick_nimg` images were shown."""
         self.clear_live()
-        tick_sec = time.time() - self.last_tick_end
+        tick_sec = self.tick_sec
         tick_kimg = tick_nimg / 1000
         total_sec = self.total_sec
         sec_per_kimg = tick_sec / max(tick_kimg, 1e-9)
@@ -100,7 +108,9 @@ class TickReport:
 
     def finish_tick(self, cur_nimg: int) -> None:
         """Writes all averages to TensorBoard and stats.jsonl, after whatever else the tick had to do."""
-        values = save_summaries(self._events, cur_nimg)
+        # Metrics are computed at snapshots only, and keep their values in between.
+        metrics = {name: value for name, value in last_averages().items() if name.startswith("Metrics/")}
+        values = {**metrics, **save_summaries(self._events, cur_nimg)}
         if self.run_dir is not None:
             record = {"cur_nimg": cur_nimg, "timestamp": time.time(), **values}
             with open(os.path.join(self.run_dir, "stats.jsonl"), "a", encoding="utf-8") as file:

@@ -1,7 +1,9 @@
 """The training loop, with its official arguments: what `run_training.py` runs."""
 
+import contextlib
+import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -70,6 +72,7 @@ def training_loop(
     has_run_dir = dnnlib.submit_config is None or dnnlib.submit_config.run_dir is not None
     if has_run_dir and resume_run_dir is None:  # from here on the run can go on, whenever it is stopped
         save_training_options(dnnlib.make_run_dir_path(), num_gpus, options)
+    _check_losses(G_loss_args=G_loss_args, D_loss_args=D_loss_args)
     devices = find_devices(num_gpus, logical_cpus)
     # It fails on graphs of gradients, with a message for each, and leaves them as fast without.
     tf.config.optimizer.set_experimental_options({"remapping": False})
@@ -89,7 +92,7 @@ def training_loop(
     training_set = dataset.load_dataset(data_dir=dnnlib.convert_path(data_dir or ""), verbose=True, **dataset_args)
     _check_labels(training_set, dataset_args)
     grid = snapshots.ImageGrid(training_set, _latent_size(G_args), drange_net, seed, **grid_args)
-    with devices.strategy.scope():
+    with _explained_memory(), devices.strategy.scope():
         networks = _build_networks(G_args, D_args, training_set, seed)
         G, D, Gs = networks
         if resume_pkl is not None and saved is None:
@@ -136,18 +139,15 @@ def training_loop(
         ),
     )
     run.check_schedule()
-    if saved is not None:
-        run.restore(saved)
     print("Initializing logs...")
     run.metrics = metric_base.MetricGroup(metric_arg_list) if run_dir is not None else None
     run.metric_kwargs = {"data_dir": data_dir, "num_gpus": num_gpus, "tf_config": dict(tf_config)}
     try:
-        run.train()
-    except tf.errors.ResourceExhaustedError as error:
-        raise UserError(
-            f"out of memory with {run.sched.minibatch_gpu} samples at once; use a smaller --minibatch-gpu "
-            f"(it must divide {run.sched.minibatch_size}), or a smaller --fmap-base: {error.message.splitlines()[0]}"
-        ) from error
+        with _explained_memory():
+            if saved is not None:
+                run.restore(saved)
+                saved = None  # it holds all arrays
+            run.train()
     finally:
         run.close()
         training_set.close()
@@ -155,6 +155,30 @@ def training_loop(
 
 # ----------------------------------------------------------------------------
 # Setting up.
+
+
+@contextlib.contextmanager
+def _explained_memory() -> Iterator[None]:
+    """Inside, running out of memory is a UserError that says what to lower."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise UserError(
+            "out of memory; use a smaller --minibatch-gpu, which does not change the result (it must divide "
+            f"--minibatch), or a smaller --fmap-base: {error.message.splitlines()[0]}"
+        ) from error
+
+
+def _check_losses(**all_args: Mapping[str, Any]) -> None:
+    """Raises UserError for arguments that a loss does not have."""
+    problems = []
+    for name, args in all_args.items():
+        known = inspect.signature(dnnlib.util.get_obj_by_name(args["func_name"])).parameters
+        unknown = sorted(set(args) - {"func_name", *known})
+        if unknown and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            problems.append(f"{name}: {args['func_name']} has no {', '.join(unknown)}; it has {', '.join(known)}")
+    if problems:
+        raise UserError("\n".join(problems))
 
 
 def _saved_state(resume_run_dir: str | None) -> training_state.SavedState | None:

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,9 +41,11 @@ class Counters:
     tick_start_nimg: int = 0
     maintenance_sec: float = 0.0
     sec_per_kimg: float = 0.0
-    bad_updates: int = 0  # in a row
+    bad_updates: dict[str, int] = field(default_factory=dict)  # in a row, by phase
     skipped: int = 0  # updates skipped so far
     skipped_before_tick: int = 0
+    last_snapshot: str = ""  # file name of the newest pickle saved while all updates were good
+    tick_sec: float = 0.0  # spent in the tick so far
     total_sec: float = 0.0  # spent so far
     done: bool = False
 
@@ -71,7 +73,6 @@ class TrainingRun:
     metrics: Any = None
     metric_kwargs: Any = None
     resumed: bool = False
-    last_snapshot: str | None = None
 
     def __post_init__(self) -> None:
         self.reader = RealsReader(
@@ -90,7 +91,8 @@ class TrainingRun:
     def check_schedule(self) -> None:
         """Raises UserError unless minibatches can be divided among devices at all resolutions."""
         base = self.sched_args
-        sizes = {(self.sched.minibatch_size, self.sched.minibatch_gpu)}
+        sizes = {(base.get("minibatch_size_base", 32), base.get("minibatch_gpu_base", 4))}
+        sizes.add((self.sched.minibatch_size, self.sched.minibatch_gpu))
         for resolution in {*base.get("minibatch_size_dict", {}), *base.get("minibatch_gpu_dict", {})}:
             if resolution <= self.training_set.resolution and base.get("lod_initial_resolution") is not None:
                 size = base.get("minibatch_size_dict", {}).get(resolution, base.get("minibatch_size_base", 32))
@@ -113,16 +115,16 @@ class TrainingRun:
         self.sched = self._schedule(c.sched_nimg if c.sched_nimg >= 0 else c.cur_nimg)
         self.resumed = True
 
-    def save_state(self) -> None:
+    def save_state(self, check_room: bool = True) -> None:
         """Saves everything needed to continue. Nothing happens on workers other than the first."""
         if self.run_dir is None:
             return
+        if check_room:
+            self._check_room(with_networks=False)
         self.counters.total_sec = self.report.total_sec
+        self.counters.tick_sec = self.report.tick_sec
         self.counters.maintenance_sec = self.report.maintenance_sec
         self.counters.sec_per_kimg = self.report.sec_per_kimg or 0.0
-        self._check_room(with_networks=False)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
         training_state.save(self.run_dir, self.step.variables(), asdict(self.counters))
 
     def _check_room(self, with_networks: bool = True) -> None:
@@ -138,7 +140,7 @@ class TrainingRun:
     def train(self) -> None:
         """Trains to the end, or until a signal asks to stop."""
         c = self.counters
-        self.report = TickReport(self.run_dir, self.total_nimg, c.total_sec)
+        self.report = TickReport(self.run_dir, self.total_nimg, c.total_sec, c.tick_sec)
         self.report.maintenance_sec = c.maintenance_sec
         self.report.sec_per_kimg = c.sec_per_kimg or None
         self._first_snapshot()
@@ -151,11 +153,12 @@ class TrainingRun:
                     break
                 c.done = False  # a finished run may be given more to do
                 self._group(received)
-                if received:
-                    self._stop(received[0])
+                if signum := self._agreed(received):
+                    self._stop(signum)
         if not c.done:
             c.done = True
             if self.run_dir is not None:
+                self._check_room()
                 misc.save_pkl(self.networks, os.path.join(self.run_dir, "network-final.pkl"))
             self.save_state()
 
@@ -186,7 +189,8 @@ class TrainingRun:
             c.prev_lod = sched.lod
         self.step.set_lod(sched.lod)
         results = []
-        while c.repeat < self.minibatch_repeats and not received:
+        alone = self.devices.num_replicas == self.devices.local_replicas
+        while c.repeat < self.minibatch_repeats and not (received and alone):
             results += self._iteration(sched)
             c.cur_nimg += sched.minibatch_size
             c.iteration += 1
@@ -194,6 +198,13 @@ class TrainingRun:
             self.report.live(c.cur_nimg, c.tick_start_nimg, sched.tick_kimg)
         c.repeat %= self.minibatch_repeats
         self._check_finite(results)
+
+    def _agreed(self, received: list[int]) -> int:
+        """The signal that ends the training, or 0: the largest that any worker has received."""
+        signum = received[0] if received else 0
+        if self.devices.num_replicas == self.devices.local_replicas:
+            return signum
+        return self.step.largest(signum)
 
     def _iteration(self, sched: EasyDict) -> list[Any]:
         c = self.counters
@@ -230,12 +241,12 @@ class TrainingRun:
             finite = bool(result.finite)
             autosummary.autosummary(f"{result.name}/learning_rate", result.learning_rate)
             autosummary.autosummary(f"{result.name}/overflow_frequency", float(not finite))
-            c.bad_updates = 0 if finite else c.bad_updates + 1
+            bad = c.bad_updates[result.name] = 0 if finite else c.bad_updates.get(result.name, 0) + 1
             c.skipped += not finite
-            if c.bad_updates >= _BAD_UPDATES_IN_A_ROW:
-                last = self.last_snapshot or "the one that the run started from"
+            if bad >= _BAD_UPDATES_IN_A_ROW:
+                last = c.last_snapshot or "the one that the run started from"
                 raise UserError(
-                    f"{c.bad_updates} updates in a row were skipped at kimg {c.cur_nimg / 1000:.1f}: the gradients of "
+                    f"{bad} updates in a row were skipped at kimg {c.cur_nimg / 1000:.1f}: the gradients of "
                     f"{result.name} are not finite; the last good snapshot is {last}. A lower learning rate or a "
                     "larger --gamma may help"
                 )
@@ -278,15 +289,18 @@ class TrainingRun:
         self._check_room()
         path = os.path.join(self.run_dir, name)
         misc.save_pkl(self.networks, path)
-        self.last_snapshot = path
+        if not any(self.counters.bad_updates.values()):
+            self.counters.last_snapshot = name
         if self.keep_snapshots is not None:
             snapshots.remove_old(self.run_dir, self.keep_snapshots)
         self.metrics.run(path, run_dir=self.run_dir, **self.metric_kwargs)
 
     def _stop(self, signum: int) -> None:
-        self.report.clear_live()
-        self.save_state()
-        print(f"Stopped at kimg {self.counters.cur_nimg / 1000:.1f}. To continue: --resume={self.run_dir}")
+        self.save_state(check_room=False)  # see whether it fits
+        with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+            self.report.clear_live()
+            at = f"Stopped at kimg {self.counters.cur_nimg / 1000:.1f}."
+            print(at if self.run_dir is None else f"{at} To continue: --resume={self.run_dir}")
         if signum == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + signum)
@@ -299,7 +313,7 @@ class TrainingRun:
 
 
 def _is_due(tick: int, interval: int | None, done: bool) -> bool:
-    return done or (interval is not None and interval > 0 and tick % interval == 0)
+    return bool(interval) and (done or tick % interval == 0)
 
 
 @contextlib.contextmanager
@@ -311,8 +325,7 @@ def _signals() -> Iterator[list[int]]:
     def note(signum: int, _frame: Any) -> None:
         if received:
             raise KeyboardInterrupt
-        received.append(signum)
-        sys.__stderr__.write("\nStopping after this iteration; once more to stop at once.\n")
+        received.append(signum)  # and nothing else: the terminal may be gone
 
     try:
         for signum in (signal.SIGINT, signal.SIGTERM):

@@ -23,7 +23,7 @@ from dnnlib.tflib import autosummary
 from . import snapshots
 
 FILE_NAME = "training-state.npz"
-VERSION = 1
+VERSION = 2
 _LOGS = ("log.txt", "stats.jsonl", "metric-*.txt", "metric-*.jsonl", "events.out.tfevents.*")
 
 
@@ -117,7 +117,12 @@ class SavedState:
         )
 
     def cut_logs(self, run_dir: str) -> None:
-        """Cuts log files back to where they were, so that they continue as if nothing had happened."""
+        """Cuts log files back to where they were, so that they continue as if nothing had happened.
+
+        What a killed process had begun to write is removed.
+        """
+        for path in glob.glob(os.path.join(glob.escape(run_dir), ".*.tmp")):
+            os.unlink(path)
         for path in _log_files(run_dir):
             length = self._logs.get(os.path.basename(path))
             if length is None:

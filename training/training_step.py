@@ -148,6 +148,15 @@ class TrainingStep:
         """The phases of an iteration, in order."""
         return [name for name in self.phases if iteration % self.intervals.get(name, 1) == 0]
 
+    def largest(self, number: int) -> int:
+        """The largest of a number that each worker has."""
+
+        def of_replica(value: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_max(tf.stack(replicas.gather(value)))
+
+        step = self._function("largest", lambda: lambda value: self._run(of_replica, value))
+        return int(self._local(step(tf.constant(number, tf.int32))))
+
     def update_average(self, beta: float) -> None:
         """Moves Gs towards G; `beta` is the weight of its old values."""
         self.Gs_beta.assign(beta)

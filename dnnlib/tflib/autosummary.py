@@ -81,6 +81,11 @@ def averages() -> dict[str, float]:
     return {name: float(total / count) for name, (count, total, _squares) in moments.items() if count > 0}
 
 
+def last_averages() -> dict[str, float]:
+    """The newest average of every tag in earlier reports."""
+    return dict(_last)
+
+
 def save_summaries(file_writer: Any, global_step: int | None = None) -> dict[str, float]:
     """Writes all averages as scalars to a TensorBoard event file, starts over, and returns them.
 

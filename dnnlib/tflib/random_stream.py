@@ -81,5 +81,6 @@ def uniform(shape: Any, minval: Any = 0, maxval: Any = 1, dtype: Any = tf.float3
 
 def seed_of(*key: int) -> np.ndarray:
     """The seed, int64 `[2]`, of the stream with a key of integers of 0 or more, such as (seed, iteration, purpose)."""
-    words: Sequence[int] = np.random.SeedSequence(key).generate_state(2)
+    # With the length, because a sequence is continued by zeros: (1, 2) and (1, 2, 0) would be the same.
+    words: Sequence[int] = np.random.SeedSequence((len(key), *key)).generate_state(2)
     return np.asarray(words, np.int64)
