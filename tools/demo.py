@@ -40,7 +40,7 @@ def main() -> None:
     pictures = {
         "real images": trained.parent / "reals.png",
         "the network just trained": generate(trained.relative_to(ROOT), *grid),
-        f"{NETWORK}, trained for hours": generate(NETWORK, *grid),
+        f"{NETWORK}, trained for longer": generate(NETWORK, *grid),
         "its styles, mixed": generate(
             NETWORK,
             *("style-mixing-example", "--row-seeds=1,2,3,4,5", "--col-seeds=11,12,13,14,15,16,17"),
