@@ -1,8 +1,10 @@
 """Runs `dataset_tool.py` and reads what it wrote, as TensorFlow does."""
 
 import contextlib
+import functools
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +22,10 @@ def start(cwd, *args, shell_prefix="", env=None):
     command = [sys.executable, str(ROOT / "dataset_tool.py"), *map(str, args)]
     if shell_prefix:
         command = ["bash", "-c", f'{shell_prefix}; exec "$@"', "bash", *command]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    # Python ignores Ctrl-C if its parent does, as shells make their background jobs do.
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=cwd, env=env, preexec_fn=listen, **pipes)
 
 
 def run(cwd, *args, **kwargs):

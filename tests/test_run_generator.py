@@ -236,9 +236,9 @@ def test_wrong_arguments(tmp_path, args, message):
 
 
 def test_a_disk_that_is_full(tmp_path, nets):
-    """Writing stops at 3000 bytes a file: the images do not fit."""
-    command = f"ulimit -f 2; exec {sys.executable} {ROOT / 'run_generator.py'} generate-images"
-    command += f" --network={ROOT / 'demo' / 'symbols-32x32.pkl'} --seeds=1-3"
+    """Writing stops at 2048 bytes a file: the picture does not fit."""
+    command = f"ulimit -f 2; exec {sys.executable} {ROOT / 'run_generator.py'} interpolation-grid"
+    command += f" --network={ROOT / 'demo' / 'symbols-32x32.pkl'} --seeds=1-4"
     result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "File too large" in result.stderr and "Traceback" not in result.stderr
