@@ -9,7 +9,7 @@ from pathlib import Path
 import golden
 import pytest
 import yaml
-from training_commands import REQUIRED, changes, kwargs_of, make_run, problems, usage_error, write
+from training_commands import REQUIRED, changes, kwargs_of, make_run, plain, problems, usage_error, write
 
 import dnnlib
 import run_training
@@ -22,19 +22,6 @@ pytestmark = pytest.mark.one_stack
 
 ROOT = Path(__file__).parent.parent
 CASES = golden.index("config", "run_training_kwargs.json")
-
-
-def plain(value):
-    """As the goldens write it."""
-    if isinstance(value, range):
-        return {"__range__": [value.start, value.stop, value.step]}
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    if isinstance(value, dnnlib.SubmitTarget):
-        return str(value)
-    return plain(vars(value)) if hasattr(value, "__dict__") else value
 
 
 # ----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import pytest
 
+import dnnlib
 import run_training
 from dnnlib.errors import UserError
 from training import option_names, options_files
@@ -44,3 +45,16 @@ def make_run(folder, number, *args):
     run_dir.mkdir(parents=True)
     options_files.save_training_options(str(run_dir), run.submit_config.num_gpus, run.kwargs)
     return f"results/{run_dir.name}"
+
+
+def plain(value):
+    """As the goldens write it."""
+    if isinstance(value, range):
+        return {"__range__": [value.start, value.stop, value.step]}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dnnlib.SubmitTarget):
+        return str(value)
+    return plain(vars(value)) if hasattr(value, "__dict__") else value
