@@ -8,6 +8,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DATASET = Path("datasets") / "symbols-32"
 NETWORK = Path("demo") / "symbols-32x32.pkl"
+GRID = ("generate-images", "--seeds=0-63", "--grid=16x4", "--minibatch-size=16", "--truncation-psi=0.8")
+MIXING = (
+    *("style-mixing-example", "--row-seeds=1,2,3,4,5", "--col-seeds=11,12,13,14,15,16,17"),
+    *("--col-styles=0-3", "--truncation-psi=0.8"),
+)
+BETWEEN = ("interpolation-grid", "--seeds=1,2,3,4", "--grid=10x6", "--truncation-psi=0.8")
 
 
 def run(*command: str) -> None:
@@ -36,19 +42,12 @@ def main() -> None:
         run("dataset_tool.py", "create_symbols", str(DATASET), "--resolution=32")
     run("run_training.py", "--options=configs/demo.yaml")
     trained = newest("*/network-final.pkl")
-    grid = ("generate-images", "--seeds=0-63", "--grid=16x4", "--minibatch-size=16", "--truncation-psi=0.8")
     pictures = {
         "real images": trained.parent / "reals.png",
-        "the network just trained": generate(trained.relative_to(ROOT), *grid),
-        f"{NETWORK}, trained for longer": generate(NETWORK, *grid),
-        "its styles, mixed": generate(
-            NETWORK,
-            *("style-mixing-example", "--row-seeds=1,2,3,4,5", "--col-seeds=11,12,13,14,15,16,17"),
-            *("--col-styles=0-3", "--truncation-psi=0.8"),
-        ),
-        "between four of its images": generate(
-            NETWORK, "interpolation-grid", "--seeds=1,2,3,4", "--grid=10x6", "--truncation-psi=0.8"
-        ),
+        "the network just trained": generate(trained.relative_to(ROOT), *GRID),
+        f"{NETWORK}, trained for longer": generate(NETWORK, *GRID),
+        "its styles, mixed": generate(NETWORK, *MIXING),
+        "between four of its images": generate(NETWORK, *BETWEEN),
     }
     print(f"\nDone in {(time.time() - start) / 60:.1f} minutes. The pictures:")
     for title, path in pictures.items():

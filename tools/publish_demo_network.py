@@ -12,20 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import demo
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-NETWORK = ROOT / "demo" / "symbols-32x32.pkl"
+NETWORK = ROOT / demo.NETWORK
 DOCS = ROOT / "docs"
-PICTURES = {
-    "demo-grid.png": (
-        *("generate-images", "--seeds=0-63", "--grid=16x4", "--minibatch-size=16", "--truncation-psi=0.8"),
-    ),
-    "demo-style-mixing.png": (
-        *("style-mixing-example", "--row-seeds=1,2,3,4,5", "--col-seeds=11,12,13,14,15,16,17"),
-        *("--col-styles=0-3", "--truncation-psi=0.8"),
-    ),
-    "demo-interpolation.png": (*("interpolation-grid", "--seeds=1,2,3,4", "--grid=10x6", "--truncation-psi=0.8"),),
-}
+PICTURES = {"demo-grid.png": demo.GRID, "demo-style-mixing.png": demo.MIXING, "demo-interpolation.png": demo.BETWEEN}
 
 
 def enlarge(source: Path, target: Path, crop: tuple[int, int] | None = None, factor: int = 2) -> None:

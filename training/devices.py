@@ -30,6 +30,11 @@ class Devices:
     worker: int
 
     @property
+    def is_only_worker(self) -> bool:
+        """Whether all replicas are of this process."""
+        return self.num_replicas == self.local_replicas
+
+    @property
     def is_chief(self) -> bool:
         """Whether this process writes files."""
         return self.worker == 0

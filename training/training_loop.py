@@ -80,7 +80,7 @@ def training_loop(
     saved = _saved_state(resume_run_dir)
     if saved is not None and run_dir is not None:
         saved.cut_logs(run_dir)
-    if run_dir is not None:
+    if run_dir is not None and resume_run_dir is not None:  # with what has changed
         save_training_options(run_dir, num_gpus, options)
     print(f"Training on {devices.description}.")
 
@@ -231,11 +231,11 @@ def _copy_weights(resume_pkl: str, networks: tuple[Any, ...]) -> None:
         raise UserError(f"{resume_pkl}: holds a single network, expected (G, D, Gs) as training writes them")
     problems = []
     for net, source in zip(networks[:2], loaded[:2], strict=True):  # Gs is like G
+        images = "output_shape" if net.name == "G" else "input_shape"
         for what, have, given in (
-            ("images", net.output_shape if net.name == "G" else net.input_shape, None),
+            ("images", getattr(net, images), getattr(source, images)),
             ("labels", net.input_shapes[1], source.input_shapes[1]),
         ):
-            given = (source.output_shape if net.name == "G" else source.input_shape) if given is None else given
             if have[1:] != given[1:]:
                 problems.append(f"{net.name}: {what} of shape {given[1:]} in the pickle, {have[1:]} in the data set")
         try:

@@ -189,8 +189,7 @@ class TrainingRun:
             c.prev_lod = sched.lod
         self.step.set_lod(sched.lod)
         results = []
-        alone = self.devices.num_replicas == self.devices.local_replicas
-        while c.repeat < self.minibatch_repeats and not (received and alone):
+        while c.repeat < self.minibatch_repeats and not (received and self.devices.is_only_worker):
             results += self._iteration(sched)
             c.cur_nimg += sched.minibatch_size
             c.iteration += 1
@@ -202,9 +201,7 @@ class TrainingRun:
     def _agreed(self, received: list[int]) -> int:
         """The signal that ends the training, or 0: the largest that any worker has received."""
         signum = received[0] if received else 0
-        if self.devices.num_replicas == self.devices.local_replicas:
-            return signum
-        return self.step.largest(signum)
+        return signum if self.devices.is_only_worker else self.step.largest(signum)
 
     def _iteration(self, sched: EasyDict) -> list[Any]:
         c = self.counters
@@ -214,19 +211,14 @@ class TrainingRun:
         lod = int(np.floor(sched.lod))
         reals = self.reader.pieces(c.cur_nimg, sched.minibatch_size, sched.minibatch_gpu, lod)
         lrates = {"G": sched.G_lrate, "D": sched.D_lrate}
+        seeds = [random_stream.seed_of(self.seed, c.iteration, PURPOSES["reals"], number) for number, *_ in reals]
         results = []
-        due = self.step.due(c.iteration)
-        for name in due:
+        for name in self.step.due(c.iteration):
             if name == "TrainD":
                 self.step.update_average(beta)
             pieces = [
-                Piece(
-                    random_stream.seed_of(self.seed, c.iteration, PURPOSES[name], number),
-                    random_stream.seed_of(self.seed, c.iteration, PURPOSES["reals"], number),
-                    images,
-                    labels,
-                )
-                for number, images, labels in reals
+                Piece(random_stream.seed_of(self.seed, c.iteration, PURPOSES[name], number), reals_seed, images, labels)
+                for reals_seed, (number, images, labels) in zip(seeds, reals, strict=True)
             ]
             result = self.step.run(name, pieces, lrates[name[-1]])
             if result is not None:

@@ -19,6 +19,7 @@ import tensorflow as tf
 from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
 from dnnlib.tflib import autosummary
+from dnnlib.tflib.scope import VariableMismatchError, check_variables
 
 from . import snapshots
 
@@ -97,24 +98,13 @@ class SavedState:
         Raises UserError with everything that does not fit.
         """
         saved = self._group("variables/")
-        problems = [f"{name}: missing" for name in variables if name not in saved]
-        problems += [f"{name}: not part of this training" for name in saved if name not in variables]
-        problems += [
-            f"{name}: has shape {list(saved[name].shape)}, expected {list(variable.shape)}"
-            for name, variable in variables.items()
-            if name in saved and tuple(saved[name].shape) != tuple(variable.shape)
-        ]
-        if problems:
-            raise UserError(f"{self.path} does not fit the options of the run:\n  " + "\n  ".join(problems[:50]))
+        try:
+            check_variables(self.path, {name: tuple(var.shape) for name, var in variables.items()}, saved)
+        except VariableMismatchError as error:
+            raise UserError(str(error)) from error
         for name, variable in variables.items():
             variable.assign(tf.cast(saved[name], variable.dtype))
-        autosummary.restore(
-            {
-                name.removeprefix("autosummary/"): v
-                for name, v in self._arrays.items()
-                if name.startswith("autosummary/")
-            }
-        )
+        autosummary.restore(self._group("autosummary/"))
 
     def cut_logs(self, run_dir: str) -> None:
         """Cuts log files back to where they were, so that they continue as if nothing had happened.

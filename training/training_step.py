@@ -44,7 +44,6 @@ class Phase:
     """A loss or a regularizer, and whom it trains."""
 
     name: str
-    net: Network
     optimizer: Optimizer
     compute: Callable[..., tf.Tensor | None]  # (piece's stream, reals, labels, size) -> value per sample
 
@@ -103,9 +102,9 @@ class TrainingStep:
         }
         self.phases = {}
         for name in PHASES if lazy_regularization else ("TrainG", "TrainD"):
-            net, args = (G, G_loss_args) if name.endswith("G") else (D, D_loss_args)
+            args = G_loss_args if name.endswith("G") else D_loss_args
             compute = functools.partial(self._value, name, dict(args))
-            self.phases[name] = Phase(name, net, self.optimizers[name[-1]], compute)
+            self.phases[name] = Phase(name, self.optimizers[name[-1]], compute)
         self._sums: dict[str, list[tf.Variable]] = {}  # of gradients, over the rounds of an iteration
         self._functions: dict[Any, Callable] = {}
         self._stage = 0.0
@@ -293,12 +292,9 @@ class TrainingStep:
         fields = [(piece.seed, piece.reals_seed, piece.reals, piece.labels) for piece in pieces]
         if self.num_replicas == 1:
             return tuple(map(tf.convert_to_tensor, fields[0]))
-        counter = iter(fields)
-        values = [next(counter) for _ in range(len(fields))]
-        local = len(values)
         return tuple(
             self.strategy.experimental_distribute_values_from_function(
-                lambda ctx, k=k: tf.convert_to_tensor(values[ctx.replica_id_in_sync_group % local][k])
+                lambda ctx, k=k: tf.convert_to_tensor(fields[ctx.replica_id_in_sync_group % len(fields)][k])
             )
             for k in range(4)
         )
