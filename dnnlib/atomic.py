@@ -1,10 +1,11 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and work that one process at a time does."""
 
 import contextlib
 import os
 import secrets
+import sys
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 @contextlib.contextmanager
@@ -28,3 +29,43 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename in (None, temporary):
             raise OSError(error.errno, error.strerror, path) from None
         raise
+
+
+@contextlib.contextmanager
+def only_one(lock: str | os.PathLike, waiting: str | None = None) -> Iterator[None]:
+    """Inside, this process is the only one that holds the lock file, where the system has file locks.
+
+    waiting: what to print while another process has it. The file is removed at the end.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    while True:
+        with open(lock, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting:
+                    print(waiting, file=sys.stderr)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError:  # file systems without locks
+                yield
+                return
+            if not _is_file(lock, file):  # removed by the process that had it before
+                continue
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(lock)
+            return
+
+
+def _is_file(path: str | os.PathLike, file: Any) -> bool:
+    """Whether an open file is the one that a path names now."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except OSError:
+        return False

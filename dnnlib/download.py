@@ -1,6 +1,5 @@
 """Downloads into a cache: resumed after breaks, checked, placed whole, and explained where they fail."""
 
-import contextlib
 import glob
 import hashlib
 import html
@@ -17,6 +16,7 @@ from urllib.parse import unquote, urlencode, urljoin, urlparse
 import requests
 import urllib3
 
+from .atomic import only_one
 from .errors import UserError
 
 CACHE_VARIABLE = "STYLEGAN2_CACHE_DIR"
@@ -97,7 +97,7 @@ def fetch(
         )
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _lock(cache / f"{key}.lock"):
+        with only_one(cache / f"{key}.lock"):
             cached = find_cached(url, cache)  # another process may have been faster
             if cached is not None and _problem(cached, size, sha256) is None:
                 return cached
@@ -357,32 +357,3 @@ def _progress(name: str, total: int | None, initial: int, verbose: bool) -> Any:
     return tqdm(
         desc=f"Downloading {name}", total=total, initial=initial, unit="B", unit_scale=True, disable=not verbose
     )
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One download of a file at a time, where the system has file locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    while True:
-        with open(path, "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is_file(path, file):  # removed by the process that had it before
-                continue
-            try:
-                yield
-            finally:
-                with contextlib.suppress(OSError):
-                    path.unlink()
-            return
-
-
-def _is_file(path: Path, file: Any) -> bool:
-    """Whether an open file is the one that a path names now."""
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
-    except OSError:
-        return False

@@ -9,6 +9,7 @@ happens to hold; `shuffle_mb=0` still means no shuffling. There is no state in T
 `prefetch_mb` and `buffer_mb` have no effect.
 """
 
+import hashlib
 import os
 import threading
 from collections import OrderedDict
@@ -23,6 +24,8 @@ from dnnlib.errors import UserError
 from .dataset_labels import cut_labels, find_label_file, read_label_file
 from .image_sources import ImageSource, level_of
 from .open_source import open_source
+
+_DIGEST_IMAGES = 32
 
 
 class Dataset:
@@ -111,6 +114,18 @@ class Dataset:
 
     def _read_images(self, indices: np.ndarray, lod: int) -> np.ndarray:
         raise NotImplementedError
+
+    def digest(self) -> str:
+        """A hash that changes when the images do: of names, sizes and times of their files, and of some images."""
+        files = [(os.path.basename(path), os.stat(path)) for path in self._files()]
+        facts = [self.num_images, self.shape, self.dtype, [(name, s.st_size, s.st_mtime_ns) for name, s in files]]
+        result = hashlib.sha256(repr(facts).encode())
+        some = np.unique(np.linspace(0, self.num_images - 1, _DIGEST_IMAGES).astype(np.int64))
+        result.update(self.read(some)[0].tobytes())
+        return result.hexdigest()
+
+    def _files(self) -> list[str]:
+        return []
 
     def verify(self, verbose: bool = True) -> None:
         """Reads all images and checks them, showing progress. Raises UserError with everything that is wrong."""
@@ -251,6 +266,9 @@ class TFRecordDataset(Dataset):
 
     def _read_images(self, indices: np.ndarray, lod: int) -> np.ndarray:
         return self._source.read(indices, self.resolution_log2 - lod)
+
+    def _files(self) -> list[str]:
+        return self._source.files()
 
     def verify(self, verbose: bool = True) -> None:
         progress = Progress(self._source.num_stored(), "images")

@@ -192,6 +192,9 @@ class FolderSource(_NamedSource):
     def open_image(self, index: int, level: int | None) -> BinaryIO:
         return open(os.path.join(self.path, self.names[index]), "rb")
 
+    def files(self) -> list[str]:
+        return [os.path.join(self.path, name) for name in self.names]
+
     def _read_text(self, name: str) -> bytes | None:
         path = os.path.join(self.path, name)
         if not os.path.isfile(path):
@@ -228,6 +231,9 @@ class ZipSource(_NamedSource):
 
     def open_image(self, index: int, level: int | None) -> BinaryIO:
         return self._open_file(self.names[index])
+
+    def files(self) -> list[str]:
+        return [self.path]
 
     def _open_file(self, name: str) -> BinaryIO:
         info = self._zip.getinfo(name)
@@ -309,6 +315,9 @@ class LmdbSource(EncodedSource):
     def open_image(self, index: int, level: int | None) -> BinaryIO:
         with self._env.begin(buffers=True) as transaction:
             return io.BytesIO(transaction.get(self._key(index, level)))
+
+    def files(self) -> list[str]:
+        return [os.path.join(self.path, "data.mdb")]
 
     def close(self) -> None:
         super().close()

@@ -44,6 +44,10 @@ class ImageSource:
         """Number of images of all levels together."""
         return self.count * len(self.levels)
 
+    def files(self) -> list[str]:
+        """Paths of the files that hold the images."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Closes files."""
 
@@ -92,7 +96,7 @@ class TFRecordSource(ImageSource):
 
     def __init__(self, path: str):
         self.path = path
-        self.files: dict[int, TFRecordFile] = {}
+        self.files_by_level: dict[int, TFRecordFile] = {}
         try:
             problems = self._open()
             if problems:
@@ -100,10 +104,10 @@ class TFRecordSource(ImageSource):
         except BaseException:
             self.close()
             raise
-        self.levels = sorted(self.files, reverse=True)
-        full = self.files[self.levels[0]]
+        self.levels = sorted(self.files_by_level, reverse=True)
+        full = self.files_by_level[self.levels[0]]
         self.count, self.channels = full.count, full.shape[0]
-        missing = [1 << level for level in range(self.levels[0], 1, -1) if level not in self.files]
+        missing = [1 << level for level in range(self.levels[0], 1, -1) if level not in self.files_by_level]
         if missing:
             print(f"{path} lacks tfrecords of the resolutions {missing}; they are averaged from {1 << self.levels[0]}.")
 
@@ -121,14 +125,14 @@ class TFRecordSource(ImageSource):
                 problems.append(
                     f"{file.path}: images of {list(file.shape)}, expected [C, N, N], N a power of two from 4"
                 )
-            elif level in self.files:
-                other = os.path.basename(self.files[level].path)
+            elif level in self.files_by_level:
+                other = os.path.basename(self.files_by_level[level].path)
                 problems.append(f"{file.path}: has the same resolution {file.shape[1]} as {other}")
             else:
-                self.files[level] = file
-        if self.files:
-            full = self.files[max(self.files)]
-            for file in self.files.values():
+                self.files_by_level[level] = file
+        if self.files_by_level:
+            full = self.files_by_level[max(self.files_by_level)]
+            for file in self.files_by_level.values():
                 for what, value, expected in (
                     ("images", file.count, full.count),
                     ("channels", file.shape[0], full.shape[0]),
@@ -140,18 +144,21 @@ class TFRecordSource(ImageSource):
         return problems
 
     def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
-        return self.files[level].read(indices)
+        return self.files_by_level[level].read(indices)
 
     def verify_images(self, progress: Callable[[int], None]) -> None:
         problems = []
         for level in self.levels:
             try:
-                self.files[level].verify(progress)
+                self.files_by_level[level].verify(progress)
             except UserError as error:
                 problems += str(error).split("\n")
         if problems:
             raise problems_error(self.path, problems)
 
+    def files(self) -> list[str]:
+        return [file.path for file in self.files_by_level.values()]
+
     def close(self) -> None:
-        for file in self.files.values():
+        for file in self.files_by_level.values():
             file.close()

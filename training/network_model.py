@@ -13,8 +13,15 @@ from dnnlib.tflib.ops.fused_bias_act import activation_funcs
 from dnnlib.tflib.scope import KERAS_3, Scoped
 
 # Arguments that every official network takes and most ignore: official losses hand `is_training` to the discriminator,
-# the others describe TensorFlow 1 graphs.
-COMMON_ARGUMENTS = {"is_training", "is_validation", "is_template_graph", "force_clean_graph", "components"}
+# official metrics ask for `mapping_dtype`, the others describe TensorFlow 1 graphs.
+COMMON_ARGUMENTS = {
+    "is_training",
+    "is_validation",
+    "is_template_graph",
+    "force_clean_graph",
+    "components",
+    "mapping_dtype",
+}
 
 
 # The default of call-time arguments: the value that the network was built with. A string, because Keras stores it.
