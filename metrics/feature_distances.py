@@ -1,25 +1,59 @@
-"""Distances between two sets of feature vectors: Fréchet distance, improved precision and recall. NumPy only.
+"""The Fréchet distance of two sets of feature vectors. NumPy and SciPy only.
 
-Fréchet distance: Heusel et al., "GANs Trained by a Two Time-Scale Update Rule" (2017). Precision and recall:
-Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models" (2019).
+Heusel et al., "GANs Trained by a Two Time-Scale Update Rule" (2017). Precision and recall are in `neighbourhoods`, the
+kernel distance is in `kernel_distance`.
 """
 
-from typing import NamedTuple
-
 import numpy as np
+import scipy.linalg
 
-_ROUNDING = 16  # squared distances below so many rounding errors of their terms are 0
+from metrics.feature_arrays import BLOCK_ROWS, checked_features
+from metrics.neighbourhoods import PrecisionRecall, precision_recall
+
+__all__ = [
+    "FeatureStatistics",
+    "PrecisionRecall",
+    "feature_statistics",
+    "frechet_distance",
+    "precision_recall",
+]
 
 
-class PrecisionRecall(NamedTuple):
-    """Both from 0 to 1, more is better."""
+class FeatureStatistics:
+    """Mean and covariance of features that come in blocks, none of which is kept.
 
-    precision: float  # how many of the generated samples lie among the real ones: quality
-    recall: float  # how many of the real samples lie among the generated ones: variety
+    Sums are taken around the mean of the first block, so that nothing is lost to a mean far from 0.
+    """
 
+    def __init__(self) -> None:
+        self.num_samples = 0
+        self._origin: np.ndarray | None = None
+        self._sum = np.zeros([])
+        self._products = np.zeros([])
 
-# ----------------------------------------------------------------------------
-# Fréchet distance.
+    def append(self, features: np.ndarray) -> None:
+        """Counts features [N, F] in. Raises ValueError for another F, or values that are not finite."""
+        features = checked_features("features", features)
+        size = features.shape[1]
+        if self._origin is None:
+            self._origin = features[:BLOCK_ROWS].mean(axis=0, dtype=np.float64)
+            self._sum = np.zeros(size)
+            self._products = np.zeros([size, size])
+        if self._origin.size != size:
+            raise ValueError(f"expected features [N, {self._origin.size}], got shape {features.shape}")
+        for start in range(0, len(features), BLOCK_ROWS):
+            centered = features[start : start + BLOCK_ROWS] - self._origin
+            self._sum += centered.sum(axis=0)
+            self._products += centered.T @ centered
+            self.num_samples += len(centered)
+
+    def get(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean [F] and covariance [F, F] (divided by N - 1), both float64. Raises ValueError below two samples."""
+        if self._origin is None or self.num_samples < 2:
+            raise ValueError("a covariance needs two samples or more")
+        mean = self._sum / self.num_samples
+        sigma = (self._products - self.num_samples * np.outer(mean, mean)) / (self.num_samples - 1)
+        return self._origin + mean, sigma
 
 
 def feature_statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -27,24 +61,29 @@ def feature_statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Raises ValueError for fewer than two samples, or values that are not finite.
     """
-    features = _check_features("features", features).astype(np.float64)
-    if len(features) < 2:
-        raise ValueError("a covariance needs two samples or more")
-    mu = features.mean(axis=0)
-    centered = features - mu
-    return mu, centered.T @ centered / (len(features) - 1)
+    statistics = FeatureStatistics()
+    statistics.append(features)
+    return statistics.get()
 
 
-def frechet_distance(mu_a: np.ndarray, sigma_a: np.ndarray, mu_b: np.ndarray, sigma_b: np.ndarray) -> float:
+def frechet_distance(
+    mu_a: np.ndarray,
+    sigma_a: np.ndarray,
+    mu_b: np.ndarray,
+    sigma_b: np.ndarray,
+    official_numerics: bool = False,
+) -> float:
     """The Fréchet distance, squared as is usual, of two normal distributions.
 
-    |mu_a - mu_b|^2 + trace(sigma_a + sigma_b - 2 (sigma_a sigma_b)^(1/2)). The trace of the root is found from the
-    symmetric product A sigma_b A with A = sigma_a^(1/2): its eigenvalues are those of sigma_a sigma_b, and it stays
-    real for covariances of low rank, where a general matrix root does not.
+    |mu_a - mu_b|^2 + trace(sigma_a + sigma_b - 2 (sigma_a sigma_b)^(1/2)). With sigma_a = A A^T and sigma_b = B B^T,
+    the trace of the root is the sum of the singular values of A^T B. That stays real and exact for covariances of low
+    rank (fewer samples than features), where a general matrix root does not.
 
     Args:
         mu_a, mu_b: means [F].
         sigma_a, sigma_b: covariances [F, F], symmetric.
+        official_numerics: take the real part of a general root of sigma_a sigma_b, as the official code does. Slower,
+            not accurate for covariances of low rank, and may be NaN there.
 
     Raises ValueError for shapes that do not fit together, or values that are not finite.
     """
@@ -55,98 +94,20 @@ def frechet_distance(mu_a: np.ndarray, sigma_a: np.ndarray, mu_b: np.ndarray, si
         raise ValueError(f"expected means [F] and covariances [F, F], got shapes {shapes}")
     if not all(np.isfinite(array).all() for array in (mu_a, sigma_a, mu_b, sigma_b)):
         raise ValueError("means and covariances must be finite")
-    values, vectors = np.linalg.eigh(sigma_a)
-    root = (vectors * _roots(values)) @ vectors.T
-    product = root @ sigma_b @ root
-    trace = np.sum(_roots(np.linalg.eigvalsh((product + product.T) / 2)))
-    distance = np.sum((mu_a - mu_b) ** 2) + np.trace(sigma_a) + np.trace(sigma_b) - 2 * trace
-    return max(float(distance), 0.0)
+    apart = np.sum((mu_a - mu_b) ** 2)
+    traces = np.trace(sigma_a) + np.trace(sigma_b)
+    if official_numerics:
+        root = scipy.linalg.sqrtm(sigma_a @ sigma_b)
+        return float(apart + traces - 2 * np.real(np.trace(root)))
+    overlap = np.linalg.svd(_factor(sigma_a).T @ _factor(sigma_b), compute_uv=False).sum()
+    return max(float(apart + traces - 2 * overlap), 0.0)
 
 
-def _roots(eigenvalues: np.ndarray) -> np.ndarray:
-    """Square roots, 0 for what rounding has left of zeros: the root of 1e-16 would be 1e-8, and there are many."""
-    least = eigenvalues.max() * len(eigenvalues) * np.finfo(np.float64).eps
-    return np.sqrt(np.where(eigenvalues > least, eigenvalues, 0))
+def _factor(sigma: np.ndarray) -> np.ndarray:
+    """A matrix A [F, rank] with A A^T = sigma.
 
-
-# ----------------------------------------------------------------------------
-# Precision and recall.
-
-
-def precision_recall(
-    real_features: np.ndarray, fake_features: np.ndarray, nhood_size: int = 3, block_size: int = 4096
-) -> PrecisionRecall:
-    """Improved precision and recall.
-
-    Around each sample of a set is a ball that reaches to its `nhood_size`-th nearest neighbour in the same set.
-    Precision is the share of generated samples in the ball of any real one; recall is the reverse.
-
-    Args:
-        real_features: [N, F].
-        fake_features: [M, F].
-        nhood_size: which neighbour; each set must have more samples than that.
-        block_size: rows and columns of distances to have in memory at once. Does not change the result.
-
-    Raises ValueError for shapes that do not fit together, values that are not finite, or too few samples.
+    What rounding has left of zeros is dropped: the root of 1e-16 would be 1e-8, and there are many.
     """
-    real = _check_features("real_features", real_features)
-    fake = _check_features("fake_features", fake_features)
-    if real.shape[1] != fake.shape[1]:
-        raise ValueError(f"{real.shape[1]} real features, {fake.shape[1]} generated ones")
-    if nhood_size < 1 or min(len(real), len(fake)) <= nhood_size:
-        raise ValueError(f"nhood_size={nhood_size} needs more samples than that, got {len(real)} and {len(fake)}")
-    center = real.mean(axis=0)  # distances stay the same, their rounding errors become small
-    real, fake = real - center, fake - center
-    return PrecisionRecall(
-        precision=_share_within(fake, real, _neighbour_distances(real, nhood_size, block_size), block_size),
-        recall=_share_within(real, fake, _neighbour_distances(fake, nhood_size, block_size), block_size),
-    )
-
-
-def _neighbour_distances(features: np.ndarray, nhood_size: int, block_size: int) -> np.ndarray:
-    """Squared distance [N] from each sample to its nhood_size-th nearest neighbour, itself left out."""
-    result = np.empty(len(features), features.dtype)
-    for start in range(0, len(features), block_size):
-        rows = features[start : start + block_size]
-        nearest = np.empty([len(rows), 0], features.dtype)
-        for other in range(0, len(features), block_size):
-            distances = _squared_distances(rows, features[other : other + block_size])
-            if other == start:
-                np.fill_diagonal(distances, np.inf)
-            candidates = np.concatenate([nearest, distances], axis=1)
-            kept = min(nhood_size, candidates.shape[1])
-            nearest = np.partition(candidates, kept - 1, axis=1)[:, :kept]
-        result[start : start + len(rows)] = nearest.max(axis=1)
-    return result
-
-
-def _share_within(points: np.ndarray, centers: np.ndarray, squared_radii: np.ndarray, block_size: int) -> float:
-    """The share of points that lie in the ball around any of the centers."""
-    inside = np.zeros(len(points), bool)
-    for start in range(0, len(points), block_size):
-        rows = slice(start, start + block_size)
-        for other in range(0, len(centers), block_size):
-            columns = slice(other, other + block_size)
-            distances = _squared_distances(points[rows], centers[columns])
-            inside[rows] |= (distances <= squared_radii[columns]).any(axis=1)
-    return float(inside.mean())
-
-
-def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances [N, M] of a [N, F] and b [M, F]."""
-    terms = np.sum(a * a, axis=1)[:, np.newaxis] + np.sum(b * b, axis=1)
-    distances = terms - 2 * (a @ b.T)
-    distances[distances <= _ROUNDING * np.finfo(distances.dtype).eps * terms] = 0  # equal samples
-    return distances
-
-
-def _check_features(name: str, features: np.ndarray) -> np.ndarray:
-    """Features as float32 or float64."""
-    features = np.asarray(features)
-    if features.dtype not in (np.float32, np.float64):
-        features = features.astype(np.float64)
-    if features.ndim != 2 or 0 in features.shape:
-        raise ValueError(f"{name} must be [N, F], got shape {features.shape}")
-    if not np.isfinite(features).all():
-        raise ValueError(f"{name} must be finite")
-    return features
+    values, vectors = np.linalg.eigh(sigma)
+    kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
+    return vectors[:, kept] * np.sqrt(values[kept])

@@ -103,7 +103,8 @@ def test_precision_recall_of_every_pair(block_size, dtype):
     )
     precision = (between <= radius_real[:, np.newaxis]).any(axis=0).mean()
     recall = (between <= radius_fake).any(axis=1).mean()
-    assert precision_recall(real, fake, block_size=block_size) == pytest.approx((precision, recall))
+    blocks = {"row_batch_size": block_size, "col_batch_size": block_size}
+    assert precision_recall(real, fake, **blocks) == pytest.approx((precision, recall))
     assert min(precision, recall) > 0 and max(precision, recall) < 1
 
 
