@@ -5,9 +5,10 @@ and even that is replaced by stand-ins which check their arguments: arrays becom
 Everything else is refused by module and name.
 """
 
+import contextlib
 import mmap
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -38,15 +39,25 @@ def load(file: BinaryIO, name: str, kind: str, allowed: Allowed) -> Any:
         UnsafePickleError: it asks for something that is not allowed; the message names it.
         DamagedPickleError: truncated, altered, or not a pickle at all.
     """
+    with readable_errors(name, kind):
+        content = Content(file)
+        return finish(Unpickler(content, kind, allowed).load(), len(content.buffer))
+
+
+@contextlib.contextmanager
+def readable_errors(name: str, kind: str) -> Iterator[None]:
+    """Around everything that touches the content of a file: whatever happens, it raises one of the two errors here.
+
+    Args:
+        name: the file's name, for messages.
+        kind: what is expected, for messages.
+    """
     try:
-        content = _Content(file)
-    except OSError as error:
-        raise DamagedPickleError(f"{name}: cannot be read: {error.strerror or error}") from None
-    try:
-        loaded = _Unpickler(content, kind, allowed).load()
-        return _Finisher(len(content.buffer)).finish(loaded)
+        yield
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{name}: {error}") from None
+    except OSError as error:
+        raise DamagedPickleError(f"{name}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # the content is hostile until proven otherwise: any exception means damage
         reason = " ".join(str(error).split())[:200]
         raise DamagedPickleError(
@@ -55,7 +66,7 @@ def load(file: BinaryIO, name: str, kind: str, allowed: Allowed) -> Any:
         ) from None
 
 
-class _Content:
+class Content:
     """A file in memory, mapped if possible. Large pieces are given as views: the data of arrays is copied only once."""
 
     def __init__(self, file: BinaryIO):
@@ -198,15 +209,20 @@ ARRAYS: Allowed = {
 }
 
 
-class _Unpickler(pickle._Unpickler):
+class Unpickler(pickle._Unpickler):
     """Python's unpickler in Python: unlike the one in C, it takes views of the file, and no file of a few bytes can
-    make it reserve gigabytes.
+    make it reserve gigabytes. What it loads is to be given to `finish`.
+
+    persistent_load: makes objects of the references to objects outside of the pickle. Without it they are refused.
     """
 
-    def __init__(self, content: _Content, kind: str, allowed: Allowed):
+    def __init__(
+        self, content: Content, kind: str, allowed: Allowed, persistent_load: Callable[[Any], Any] | None = None
+    ):
         super().__init__(content, encoding="latin1")
         self._kind = kind
         self._allowed = allowed
+        self._persistent_load = persistent_load
         self._encode_left = len(content.buffer)
 
     def _decode_string(self, value: Any) -> str:
@@ -228,7 +244,9 @@ class _Unpickler(pickle._Unpickler):
         return allowed
 
     def persistent_load(self, pid: Any) -> Any:
-        raise UnsafePickleError("refused: the pickle refers to objects outside of it")
+        if self._persistent_load is None:
+            raise UnsafePickleError("refused: the pickle refers to objects outside of it")
+        return self._persistent_load(pid)
 
     def _encode(self, text: Any, encoding: Any) -> bytes:
         """How protocols 0 to 2 write bytes. All of them together cannot be larger than the file."""
@@ -244,11 +262,16 @@ _MAX_DEPTH = 50
 _MAX_OBJECTS = 1_000_000
 
 
-class _Finisher:
-    """Replaces array stand-ins by arrays of their own memory, everywhere.
+def finish(loaded: Any, file_size: int) -> Any:
+    """What an `Unpickler` loaded, with arrays in place of their stand-ins.
 
-    Shared parts are visited once; cycles, towers, and arrays that together are larger than the file are refused.
+    Raises an exception for cycles, towers, and arrays that together are larger than the file.
     """
+    return _Finisher(file_size).finish(loaded)
+
+
+class _Finisher:
+    """Replaces array stand-ins by arrays of their own memory, everywhere. Shared parts are visited once."""
 
     def __init__(self, file_size: int):
         self.done: dict[int, Any] = {}

@@ -1,0 +1,322 @@
+"""Reads files of `torch.save` without PyTorch and without executing anything in them: tensors become NumPy arrays.
+
+There are two containers. Since PyTorch 1.6, a zip: `<folder>/data.pkl` refers to storages `<folder>/data/<key>`.
+Before, the legacy one: five pickles (magic number, protocol, system, object, keys of storages), then the storages.
+Tensors are views of storages; those that share a storage share their memory here, too.
+"""
+
+import io
+import math
+import zipfile
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from dnnlib import safe_pickle
+from dnnlib.errors import UserError
+from dnnlib.safe_pickle import Call, DamagedPickleError, StandIn, UnsafePickleError
+
+__all__ = ["ALLOWED", "DamagedPickleError", "UnsafePickleError", "container", "load", "state_dict"]
+
+_KIND = "PyTorch file"
+_MAGIC = 0x1950A86A20F9469CFC6C  # of the legacy container
+_PROTOCOL = 1001
+_TORCHSCRIPT = (
+    "this is a TorchScript program, which cannot be read without PyTorch. "
+    "Give the state dict (.pth) of the same network instead"
+)
+_TAR = "this is the tar container of PyTorch 0.1; write it again: torch.save(torch.load(file), new_file)"
+
+
+def load(file: BinaryIO, name: str, allowed: safe_pickle.Allowed | None = None) -> Any:
+    """The object in a file of `torch.save`: containers, numbers and strings as they are, arrays in place of tensors.
+
+    bfloat16 comes out as float32, everything else in its own type.
+
+    Args:
+        file: an open binary file.
+        name: the file's name, for messages.
+        allowed: what the pickle may name, if that is more than `ALLOWED`.
+
+    Raises:
+        UnsafePickleError: it asks for something that is not allowed; the message names it.
+        DamagedPickleError: truncated, altered, or no such file at all.
+    """
+    with safe_pickle.readable_errors(name, _KIND):
+        content = safe_pickle.Content(file)
+        kind = container(bytes(content.buffer[:512]))
+        if kind == "zip":
+            return _load_zip(file, len(content.buffer), allowed or ALLOWED)
+        if kind == "legacy":
+            return _load_legacy(content, allowed or ALLOWED)
+        raise ValueError(_TAR if kind == "tar" else "neither a zip nor a legacy container")
+
+
+def container(head: bytes) -> str | None:
+    """Which container a file of PyTorch is in, by its first 512 bytes: 'zip', 'legacy', 'tar', or None for neither.
+
+    Other zips and tars look alike.
+    """
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    if head.startswith(b"\x80") and _MAGIC.to_bytes(10, "little") in head[:32]:
+        return "legacy"
+    return "tar" if head[257:262] == b"ustar" else None
+
+
+def state_dict(loaded: Any, name: str) -> dict[str, np.ndarray]:
+    """The arrays of a loaded state dict by name, as they are in the file. One that lies under 'state_dict' is found.
+
+    Args:
+        loaded: what `load` returned.
+        name: the file's name, for messages.
+
+    Raises UserError for anything but a dict of arrays; the message says what it is.
+    """
+    found = loaded
+    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+        found = found["state_dict"]
+    if not isinstance(found, dict):
+        raise UserError(f"{name}: expected a state dict of PyTorch, the file holds a {type(found).__name__}")
+    others = [key for key, value in found.items() if not isinstance(key, str) or not isinstance(value, np.ndarray)]
+    if others or not found:
+        items = ", ".join(f"{str(key)!r:.60} ({type(found[key]).__name__})" for key in others[:8])
+        raise UserError(
+            f"{name}: expected a state dict of PyTorch, a dict of tensors; "
+            + (f"{len(others)} items are something else: {items}" if others else "the dict is empty")
+        )
+    return found
+
+
+# ----------------------------------------------------------------------------
+# Containers.
+
+
+def _load_legacy(content: safe_pickle.Content, allowed: safe_pickle.Allowed) -> Any:
+    storages = _Storages(len(content.buffer))
+
+    def read(persistent_load: Callable[[Any], Any] | None = None) -> Any:
+        return safe_pickle.Unpickler(content, _KIND, allowed, persistent_load).load()
+
+    if read() != _MAGIC or read() != _PROTOCOL:
+        raise ValueError("another protocol of PyTorch")
+    read()  # what the system was like; storages are little endian everywhere
+    loaded = read(storages.refer)
+    keys = read()
+    if not isinstance(keys, list) or len(set(keys)) != len(keys) or set(keys) != set(storages.by_key):
+        raise ValueError("the list of storages does not fit the tensors")
+    for key in keys:
+        storage = storages.by_key[key]
+        count = int.from_bytes(content.read(8), "little")
+        if count != storage.count:
+            raise ValueError(f"a storage of {storage.count} numbers has {count}")
+        storage.set_data(content.read(count * storage.item_size))
+    return safe_pickle.finish(loaded, len(content.buffer))
+
+
+def _load_zip(file: BinaryIO, size: int, allowed: safe_pickle.Allowed) -> Any:
+    with zipfile.ZipFile(file) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise ValueError("this zip was not written by torch.save")
+        folder = pickles[0].split("/")[0]
+        if f"{folder}/constants.pkl" in members or any(name.startswith(f"{folder}/code/") for name in members):
+            raise UnsafePickleError(_TORCHSCRIPT)
+        bytes_left = size
+
+        def read(name: str) -> bytes:  # the checksum is compared as well
+            nonlocal bytes_left
+            info = members[f"{folder}/{name}"]
+            bytes_left -= info.file_size
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError("a part is compressed, which torch.save never does")
+            if bytes_left < 0:
+                raise ValueError("the contents are larger than the file")
+            return archive.read(info)
+
+        storages = _Storages(size)
+        content = safe_pickle.Content(io.BytesIO(read("data.pkl")))
+        loaded = safe_pickle.Unpickler(content, _KIND, allowed, storages.refer).load()
+        big_endian = f"{folder}/byteorder" in members and read("byteorder") == b"big"
+        for key, storage in storages.by_key.items():
+            storage.set_data(read(f"data/{key}"), big_endian)
+        return safe_pickle.finish(loaded, size)
+
+
+# ----------------------------------------------------------------------------
+# Stand-ins: storages, views of them, parameters.
+
+
+class _StorageType:
+    """A class such as torch.FloatStorage. Pickles mention it only in references to storages."""
+
+    __slots__ = ("type",)
+
+    def __init__(self, dtype: str):
+        object.__setattr__(self, "type", dtype)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ValueError("unexpected state of a type")
+
+
+class _Storage:
+    """The numbers that tensors are views of. They come after the pickle."""
+
+    __slots__ = ("count", "data", "type")
+
+    def __init__(self, dtype: str, count: int):
+        self.type = dtype
+        self.count = count
+        self.data: Any = None
+
+    @property
+    def item_size(self) -> int:
+        return 2 if self.type == "bf16" else np.dtype(self.type).itemsize
+
+    def set_data(self, data: Any, big_endian: bool = False) -> None:
+        """Takes a copy of the bytes."""
+        if len(data) != self.count * self.item_size:
+            raise ValueError(f"a storage of {self.count} numbers has {len(data)} bytes")
+        stored = np.frombuffer(data, "<u2" if self.type == "bf16" else self.type)
+        stored = stored.byteswap() if big_endian else stored
+        if self.type == "bf16":  # the upper half of float32
+            self.data = (stored.astype("<u4") << 16).view("<f4")
+        else:
+            self.data = stored.copy()
+
+
+class _Storages:
+    """The storages that a pickle refers to, by key."""
+
+    def __init__(self, file_size: int):
+        self.by_key: dict[str, _Storage] = {}
+        self._elements_left = 4 * file_size + 1024
+
+    def take(self, count: int) -> None:
+        """Counts the elements of a tensor. Tensors may overlap and repeat elements, but only so far."""
+        self._elements_left -= count
+        if self._elements_left < 0:
+            raise ValueError("the tensors are larger than the file")
+
+    def refer(self, reference: Any) -> "_View":
+        """The storage, or part of one, that a persistent id means."""
+        kind, *rest = reference
+        if kind != "storage":
+            raise UnsafePickleError("refused: the file holds a module with its source code; give its state dict")
+        storage_type, key, _location, count, *view = rest
+        if not isinstance(storage_type, _StorageType) or not isinstance(key, str) or not _is_count(count):
+            raise ValueError("a reference to a storage is not as expected")
+        storage = self.by_key.setdefault(key, _Storage(storage_type.type, count))
+        if (storage.type, storage.count) != (storage_type.type, count):
+            raise ValueError("a storage is said to be of two kinds")
+        if not view or view[0] is None:
+            return _View(self, storage, 0, count)
+        _key, offset, size = view[0]
+        if not (_is_count(offset) and _is_count(size) and offset + size <= count):
+            raise ValueError("part of a storage lies outside of it")
+        return _View(self, storage, offset, size)
+
+
+class _View:
+    """A storage as tensors refer to it: all of it, or in very old files a part."""
+
+    __slots__ = ("count", "offset", "storage", "storages")
+
+    def __init__(self, storages: _Storages, storage: _Storage, offset: int, count: int):
+        self.storages = storages
+        self.storage = storage
+        self.offset = offset
+        self.count = count
+
+    def __setstate__(self, state: Any) -> None:  # otherwise a pickle could set any attribute
+        raise ValueError("unexpected state of a storage")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 48
+
+
+class _Tensor(StandIn):
+    """A tensor: a strided view of a storage."""
+
+    __slots__ = ("_offset", "_sizes", "_strides", "_view")
+
+    def __init__(self, view: Any, offset: Any, sizes: Any, strides: Any, *_others: Any):
+        lists = isinstance(sizes, tuple) and isinstance(strides, tuple) and len(sizes) == len(strides) <= 16
+        if not lists or not isinstance(view, _View) or not all(map(_is_count, (offset, *sizes, *strides))):
+            raise ValueError("a tensor is not made as expected")
+        self._view, self._offset, self._sizes, self._strides = view, offset, sizes, strides
+
+    def __setstate__(self, state: Any) -> None:
+        raise ValueError("unexpected state of a tensor")
+
+    def finished(self, finish: Callable[[Any], Any]) -> np.ndarray:
+        view, data = self._view, self._view.storage.data
+        if 0 in self._sizes:
+            return np.zeros(self._sizes, data.dtype)
+        last = self._offset + sum((n - 1) * stride for n, stride in zip(self._sizes, self._strides, strict=True))
+        if last >= view.count:
+            raise ValueError("a tensor lies outside of its storage")
+        view.storages.take(math.prod(self._sizes))
+        begin = data[view.offset + self._offset :]
+        return as_strided(begin, self._sizes, [stride * data.itemsize for stride in self._strides])
+
+
+class _Parameter(StandIn):
+    """torch.nn.Parameter as PyTorch 0.1 wrote it: an object made of a tensor. Its state is about training."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: Any):
+        self._data = data
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) != 3:
+            raise ValueError("unexpected state of a parameter")
+
+    def finished(self, finish: Callable[[Any], Any]) -> Any:
+        return finish(self._data)
+
+
+def _rebuild_parameter(data: Any, _requires_grad: Any, _hooks: Any) -> Any:
+    return data
+
+
+class _OrderedDict(dict):
+    """A state dict. What it has besides items, versions of modules, is left out."""
+
+    __slots__ = ()
+
+    def __init__(self, items: Any = ()):
+        super().__init__([(key, value) for key, value in items])
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, dict):
+            raise ValueError("unexpected state of a dict")
+
+
+_STORAGE_TYPES = {
+    "Float": "<f4",
+    "Double": "<f8",
+    "Half": "<f2",
+    "BFloat16": "bf16",
+    "Long": "<i8",
+    "Int": "<i4",
+    "Short": "<i2",
+    "Char": "i1",
+    "Byte": "u1",
+    "Bool": "?",
+}
+ALLOWED: safe_pickle.Allowed = {
+    "collections": {"OrderedDict": _OrderedDict},
+    "torch": {f"{name}Storage": _StorageType(dtype) for name, dtype in _STORAGE_TYPES.items()},
+    "torch._utils": {
+        "_rebuild_tensor": Call(_Tensor),  # PyTorch 0.1 to 0.3
+        "_rebuild_tensor_v2": Call(_Tensor),
+        "_rebuild_parameter": Call(_rebuild_parameter),
+    },
+    "torch.nn.parameter": {"Parameter": _Parameter},
+}

@@ -1,0 +1,129 @@
+"""Reads the constants of frozen TensorFlow graphs, such as classify_image_graph_def.pb. The graph is never executed.
+
+Importing the graph of 2015 fails in TensorFlow 2, which no longer has all of its operations; its weights are constants
+that can be read without them.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+_MAX_NODE = 1 << 26  # bytes: a message in memory is many times larger than in a file
+_MAX_NODES = 100_000
+_MAX_FILLED = 1 << 20  # elements of an array that is stored as one repeated value
+_FIELDS = {1: 2, 2: 2, 3: 0, 4: 2, 5: 2}  # of GraphDef: number -> wire type
+
+
+@dataclass(frozen=True)
+class FrozenGraph:
+    """What is known of a graph.
+
+    arrays: float constants with at least one axis, by node name, in file order. others: the other constants with their
+    type and shape in words. operations: how many nodes of each operation. inputs, outputs: nodes that are fed, and
+    nodes that no other node uses.
+    """
+
+    arrays: dict[str, np.ndarray]
+    others: dict[str, str]
+    operations: Counter[str]
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+
+
+def parse(data: bytes | memoryview) -> FrozenGraph:
+    """The graph in a serialized GraphDef.
+
+    Raises ValueError for anything else, also for a truncated one.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.framework import node_def_pb2
+
+    graph = FrozenGraph({}, {}, Counter())
+    operations: dict[str, str] = {}  # by name of the node
+    used: set[str] = set()
+    left = len(data)
+    for piece in _nodes(memoryview(data)):
+        try:
+            node = node_def_pb2.NodeDef.FromString(bytes(piece))
+        except DecodeError:
+            raise ValueError(f"node {len(operations)} of the graph is damaged") from None
+        if not node.name or not node.op or node.name in operations:
+            raise ValueError(
+                f"node {len(operations)} of the graph has no name or operation, or a name that occurs twice"
+            )
+        if len(operations) >= _MAX_NODES:
+            raise ValueError("the graph has too many nodes")
+        operations[node.name] = node.op
+        used.update(name.lstrip("^").split(":")[0] for name in node.input)
+        if node.op in ("Placeholder", "PlaceholderV2", "PlaceholderWithDefault"):
+            graph.inputs.append(node.name)
+        if node.op == "Const":
+            left -= _add_constant(graph, node.name, node.attr["value"].tensor)
+            if left < -64 * _MAX_FILLED:
+                raise ValueError("the constants are larger than the file")
+    if not operations:
+        raise ValueError("the graph has no nodes")
+    graph.operations.update(operations.values())
+    graph.outputs.extend(name for name, op in operations.items() if name not in used and op != "Const")
+    return graph
+
+
+def _nodes(data: memoryview) -> Iterator[memoryview]:
+    """The serialized nodes of a serialized GraphDef, whose other fields are skipped."""
+    position = 0
+    while position < len(data):
+        tag, position = _varint(data, position)
+        if _FIELDS.get(tag >> 3) != tag & 7:
+            raise ValueError("this is no graph of TensorFlow")
+        size, position = _varint(data, position)
+        if tag & 7 == 0:
+            continue
+        if size > len(data) - position:
+            raise ValueError("the file ends within a node of the graph")
+        if size > _MAX_NODE:
+            raise ValueError("a node of the graph is too large")
+        if tag >> 3 == 1:
+            yield data[position : position + size]
+        position += size
+
+
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
+    """A number of the wire format and the position after it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(data):
+            raise ValueError("the file ends within a node of the graph")
+        byte = data[position]
+        position += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, position
+    raise ValueError("this is no graph of TensorFlow")
+
+
+def _add_constant(graph: FrozenGraph, name: str, tensor: object) -> int:
+    """Adds the value of a Const node. Returns how many bytes it takes."""
+    import tensorflow as tf
+
+    try:
+        dtype = tf.dtypes.as_dtype(tensor.dtype)
+    except (TypeError, KeyError):
+        raise ValueError(f"constant {name!r:.80} has an unknown type") from None
+    shape = [dim.size for dim in tensor.tensor_shape.dim]
+    if tensor.tensor_shape.unknown_rank or any(n < 0 for n in shape) or len(shape) > 8:
+        raise ValueError(f"constant {name!r:.80} has an impossible shape")
+    if dtype not in (tf.float32, tf.float64, tf.float16) or not shape:
+        graph.others[name] = f"{dtype.name} {shape}"
+        return 0
+    size = math.prod(shape)
+    stored = len(tensor.tensor_content)
+    if stored and stored != size * dtype.size:
+        raise ValueError(f"constant {name!r:.80} has {stored} bytes for shape {shape}")
+    listed = len(tensor.float_val) or len(tensor.double_val) or len(tensor.half_val)
+    if not stored and (listed > size or (listed < size and size > _MAX_FILLED)):
+        raise ValueError(f"constant {name!r:.80} has {listed} values for shape {shape}")
+    graph.arrays[name] = tf.make_ndarray(tensor)
+    return graph.arrays[name].nbytes
