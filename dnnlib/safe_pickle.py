@@ -55,7 +55,7 @@ def readable_errors(name: str, kind: str) -> Iterator[None]:
     try:
         yield
     except UnsafePickleError as error:
-        raise UnsafePickleError(f"{name}: {error}") from None
+        raise type(error)(f"{name}: {error}") from None
     except OSError as error:
         raise DamagedPickleError(f"{name}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # the content is hostile until proven otherwise: any exception means damage

@@ -18,16 +18,16 @@ from dnnlib import safe_pickle
 from dnnlib.errors import UserError
 from dnnlib.safe_pickle import Call, DamagedPickleError, StandIn, UnsafePickleError
 
-__all__ = ["ALLOWED", "DamagedPickleError", "UnsafePickleError", "container", "load", "state_dict"]
+__all__ = ["ALLOWED", "DamagedPickleError", "TorchScriptError", "UnsafePickleError", "container", "load", "state_dict"]
 
 _KIND = "PyTorch file"
 _MAGIC = 0x1950A86A20F9469CFC6C  # of the legacy container
 _PROTOCOL = 1001
-_TORCHSCRIPT = (
-    "this is a TorchScript program, which cannot be read without PyTorch. "
-    "Give the state dict (.pth) of the same network instead"
-)
 _TAR = "this is the tar container of PyTorch 0.1; write it again: torch.save(torch.load(file), new_file)"
+
+
+class TorchScriptError(UnsafePickleError):
+    """A file holds a compiled program instead of an object."""
 
 
 def load(file: BinaryIO, name: str, allowed: safe_pickle.Allowed | None = None) -> Any:
@@ -41,6 +41,7 @@ def load(file: BinaryIO, name: str, allowed: safe_pickle.Allowed | None = None) 
         allowed: what the pickle may name, if that is more than `ALLOWED`.
 
     Raises:
+        TorchScriptError: it is a program (.pt), not an object.
         UnsafePickleError: it asks for something that is not allowed; the message names it.
         DamagedPickleError: truncated, altered, or no such file at all.
     """
@@ -119,19 +120,23 @@ def _load_legacy(content: safe_pickle.Content, allowed: safe_pickle.Allowed) -> 
 def _load_zip(file: BinaryIO, size: int, allowed: safe_pickle.Allowed) -> Any:
     with zipfile.ZipFile(file) as archive:
         members = {info.filename: info for info in archive.infolist()}
+        if len(members) != len(archive.infolist()):
+            raise ValueError("two parts have the same name")
         pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise ValueError("this zip was not written by torch.save")
         folder = pickles[0].split("/")[0]
         if f"{folder}/constants.pkl" in members or any(name.startswith(f"{folder}/code/") for name in members):
-            raise UnsafePickleError(_TORCHSCRIPT)
+            raise TorchScriptError(
+                "this is a TorchScript program, which only PyTorch can read; give the state dict (.pth) of its network"
+            )
         bytes_left = size
 
         def read(name: str) -> bytes:  # the checksum is compared as well
             nonlocal bytes_left
             info = members[f"{folder}/{name}"]
             bytes_left -= info.file_size
-            if info.compress_type != zipfile.ZIP_STORED:
+            if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
                 raise ValueError("a part is compressed, which torch.save never does")
             if bytes_left < 0:
                 raise ValueError("the contents are larger than the file")

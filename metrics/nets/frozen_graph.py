@@ -5,13 +5,14 @@ that can be read without them.
 """
 
 import math
+import mmap
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-_MAX_NODE = 1 << 26  # bytes: a message in memory is many times larger than in a file
+_MAX_NODE = 1 << 25  # bytes: a message in memory is many times larger than in a file
 _MAX_NODES = 100_000
 _MAX_FILLED = 1 << 20  # elements of an array that is stored as one repeated value
 _FIELDS = {1: 2, 2: 2, 3: 0, 4: 2, 5: 2}  # of GraphDef: number -> wire type
@@ -33,7 +34,12 @@ class FrozenGraph:
     outputs: list[str] = field(default_factory=list)
 
 
-def parse(data: bytes | memoryview) -> FrozenGraph:
+def may_be_graph(head: bytes) -> bool:
+    """Whether a file that begins so may be a GraphDef: a field of one, with its type."""
+    return bool(head) and _FIELDS.get(head[0] >> 3) == head[0] & 7
+
+
+def parse(data: bytes | mmap.mmap) -> FrozenGraph:
     """The graph in a serialized GraphDef.
 
     Raises ValueError for anything else, also for a truncated one.

@@ -3,11 +3,15 @@
 Nothing in a file is executed. Which weight goes where is decided elsewhere: here they have the names of the file.
 """
 
+import contextlib
+import functools
 import gzip
 import io
+import mmap
 import os
 import stat
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -30,6 +34,10 @@ TORCH_LEGACY = "torch legacy"
 READABLE = (
     "Readable are official network pickles (.pkl), the frozen graph classify_image_graph_def.pb "
     "(also inside of inception-2015-12-05.tgz), and state dicts of PyTorch (.pth)."
+)
+_STATE_DICTS = (
+    "The same weights are read from pt_inception-2015-12-05-6726825d.pth (pytorch-fid), vgg16-397923af.pth "
+    "(torchvision) and lpips/weights/v0.1/vgg.pth (lpips)."
 )
 
 
@@ -55,28 +63,46 @@ class WeightFile:
         return self.networks[-1] if self.networks else None
 
 
-def read_weight_file(path: str) -> WeightFile:
+def read_weight_file(path: str | os.PathLike) -> WeightFile:
     """Reads the weights in a file.
 
     Raises UserError, with the file and the reason, for one that is missing, truncated, altered, hostile, or of another
     kind.
     """
+    path = os.fspath(path)
     with _open(path) as file:
         head = file.read(512)
         file.seek(0)
-        _refuse_others(path, head)
         try:
-            if torch_pickle.container(head) is not None:
-                return _read_torch(path, file, head)
-            if head.startswith(b"\x1f\x8b"):
-                return _frozen_graph(path, _member(file))
-            if _is_pickle(head):
-                return _read_pickle(path, file)
-            return _frozen_graph(path, file.read())
-        except (UnsafePickleError, DamagedPickleError) as error:  # they name the file
-            raise UserError(str(error)) from None
+            return _reader(head)(path, file)
+        except torch_pickle.TorchScriptError as error:
+            raise UserError(f"{error}. {_STATE_DICTS}") from None
+        except UnsafePickleError as error:  # it names the file
+            hint = (
+                f" Networks of PyTorch versions of the code are not read. {_STATE_DICTS}"
+                if "torch" in str(error)
+                else ""
+            )
+            raise UserError(f"{error}{hint}") from None
+        except DamagedPickleError as error:
+            raise UserError(f"{error} {READABLE}") from None
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: {error}") from None
+            raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}. {READABLE}") from None
+
+
+def _reader(head: bytes) -> Callable[[str, BinaryIO], WeightFile]:
+    """What reads a file that begins so. Raises ValueError if nothing does."""
+    _refuse_others(head)
+    container = torch_pickle.container(head)
+    if container in ("zip", "legacy"):
+        return functools.partial(_read_torch, TORCH_ZIP if container == "zip" else TORCH_LEGACY)
+    if container == "tar" or head.startswith(b"\x1f\x8b"):
+        return _read_archive
+    if (head[:1] == b"\x80" and head[1:2] <= b"\x05") or head.startswith((b"(", b"c")):
+        return _read_pickle
+    if frozen_graph.may_be_graph(head):
+        return _read_graph
+    raise ValueError("this is no kind of file that is known here")
 
 
 def flat_variables(network: NetworkState) -> dict[str, np.ndarray]:
@@ -99,61 +125,69 @@ def _open(path: str) -> BinaryIO:
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _refuse_others(path: str, head: bytes) -> None:
+def _refuse_others(head: bytes) -> None:
     """Names what people often have instead of the file."""
     text = head.lstrip()[:100].lower()
-    reason = None
     if not head:
-        reason = "the file is empty"
-    elif text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        reason = "this is a web page: the download was answered by an error or log-in page"
-    elif text.startswith(b"version https://git-lfs"):
-        reason = "this is a git-LFS pointer, not the file; run 'git lfs pull'"
-    elif head.startswith((b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd")):
-        reason = "this file is compressed; unpack it first"
-    elif head.startswith(b"\x89HDF"):
-        reason = "this is an HDF5 file (weights of Keras?)"
-    if reason:
-        raise UserError(f"{path}: {reason}. {READABLE}")
+        raise ValueError("the file is empty")
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise ValueError("this is a web page: the download was answered by an error or log-in page")
+    if text.startswith(b"version https://git-lfs"):
+        raise ValueError("this is a git-LFS pointer, not the file; run 'git lfs pull'")
+    if head.startswith((b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd")):
+        raise ValueError("this file is compressed; unpack it first")
+    if head.startswith(b"\x89HDF"):
+        raise ValueError("this is an HDF5 file (weights of Keras?)")
 
 
-def _is_pickle(head: bytes) -> bool:
-    return (head[:1] == b"\x80" and head[1:2] <= b"\x05") or head.startswith((b"(", b"c"))
+# ----------------------------------------------------------------------------
+# Readers of the kinds.
 
 
-def _read_torch(path: str, file: BinaryIO, head: bytes) -> WeightFile:
-    arrays = torch_pickle.state_dict(torch_pickle.load(file, path), path)
-    return WeightFile(path, TORCH_ZIP if torch_pickle.container(head) == "zip" else TORCH_LEGACY, arrays)
+def _read_torch(kind: str, path: str, file: BinaryIO) -> WeightFile:
+    return WeightFile(path, kind, torch_pickle.state_dict(torch_pickle.load(file, path), path))
 
 
 def _read_pickle(path: str, file: BinaryIO) -> WeightFile:
     content: Any = pickle_reader.load(file, path)
     items = content if isinstance(content, (tuple, list)) else [content]
     if len(items) not in (1, 3) or not all(isinstance(item, pickle_reader.PickledNetwork) for item in items):
-        raise ValueError("expected a network, or a tuple such as (G, D, Gs), the pickle holds something else")
+        raise ValueError("expected a network, or a tuple such as (G, D, Gs); the pickle holds something else")
     networks = tuple(network_state.from_dict(item.state) for item in items)
     return WeightFile(path, OFFICIAL_PICKLE, flat_variables(networks[-1]), networks)
 
 
-def _frozen_graph(path: str, data: bytes) -> WeightFile:
-    graph = frozen_graph.parse(data)
+def _read_graph(path: str, file: BinaryIO) -> WeightFile:
+    graph = frozen_graph.parse(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     return WeightFile(path, FROZEN_GRAPH, graph.arrays, graph=graph)
 
 
-_MAX_UNPACKED = 1 << 28
+_MAX_UNPACKED = 1 << 28  # bytes; inception-2015-12-05.tgz has 1 << 27
 
 
-def _member(file: BinaryIO) -> bytes:
-    """The graph inside of a .tgz."""
+def _read_archive(path: str, file: BinaryIO) -> WeightFile:
+    """A graph inside of a .tgz, or of the .tar that some browsers make of it."""
     try:
-        with gzip.open(file) as unpacked:
-            data = unpacked.read(_MAX_UNPACKED + 1)
-        if len(data) > _MAX_UNPACKED:
-            raise ValueError("too large")
+        data = _unpacked(file)
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-            graphs = [member for member in archive if member.isfile() and member.name.endswith(".pb")]
-            if len(graphs) != 1:
-                raise ValueError(f"it holds {len(graphs)} graphs (.pb)")
-            return archive.extractfile(graphs[0]).read()
-    except Exception as error:
-        raise ValueError(f"damaged, or no archive of one frozen graph: {error}") from None
+            members = [member for member in archive if member.isfile()]
+            graphs = [member for member in members if member.name.endswith(".pb")]
+            if len(graphs) != 1 or graphs[0].issparse():
+                names = ", ".join(ascii(member.name)[1:-1] for member in members[:8])
+                raise ValueError(f"it holds {names or 'nothing'}")
+            piece = archive.extractfile(graphs[0]).read()
+    except Exception as error:  # tarfile and gzip raise many kinds for damaged files
+        raise ValueError(f"damaged, or no archive with one frozen graph (.pb): {error}") from None
+    graph = frozen_graph.parse(piece)
+    return WeightFile(path, FROZEN_GRAPH, graph.arrays, graph=graph)
+
+
+def _unpacked(file: BinaryIO) -> bytes:
+    """The whole content of a file, decompressed if it is a gzip file. All of it is read: the checksum is at the end."""
+    compressed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    with gzip.open(file) if compressed else contextlib.nullcontext(file) as stream:
+        data = stream.read(_MAX_UNPACKED + 1)
+    if len(data) > _MAX_UNPACKED:
+        raise ValueError("its content is too large")
+    return data
