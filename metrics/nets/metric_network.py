@@ -23,14 +23,14 @@ class _Runnable:
     input_shapes: list[list[int | None]]
 
     def __init__(self) -> None:
-        self._compiled = tf.function(self._outputs, autograph=False, reduce_retracing=True)
+        self._functions: dict[Any, Any] = {}
 
     def _outputs(self, *inputs: tf.Tensor) -> list[tf.Tensor]:
         raise NotImplementedError
 
     def _get_outputs(self, inputs: Sequence[Any]) -> list[tf.Tensor]:
         tensors = self._checked([tf.convert_to_tensor(x) for x in self._present(inputs)])
-        return self._outputs(*tensors) if tf.inside_function() else self._compiled(*tensors)
+        return self._outputs(*tensors) if tf.inside_function() else self._compiled(tensors)
 
     def _run(self, arrays: Sequence[Any], minibatch_size: int | None) -> list[np.ndarray]:
         arrays = self._checked([np.asarray(x) for x in self._present(arrays)])
@@ -43,8 +43,16 @@ class _Runnable:
         pieces = []
         for begin in range(0, num_items, size):
             batch = [tf.constant(array[begin : begin + size]) for array in arrays]
-            pieces.append([output.numpy() for output in self._compiled(*batch)])
+            pieces.append([output.numpy() for output in self._compiled(batch)])
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+
+    def _compiled(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """The outputs by a function that is compiled once for each size of images, whatever their number."""
+        specs = [tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in tensors]
+        key = tuple((spec.dtype, tuple(spec.shape)) for spec in specs)
+        if key not in self._functions:
+            self._functions[key] = tf.function(self._outputs, input_signature=specs, autograph=False)
+        return self._functions[key](*tensors)
 
     def _present(self, inputs: Sequence[Any]) -> list[Any]:
         """The inputs without labels, which callers of the official classifiers give as None."""
