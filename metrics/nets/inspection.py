@@ -1,0 +1,150 @@
+"""Says what is in a file of weights, or of any network, without executing anything in it: `run_metrics.py inspect`."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from dnnlib.tflib import network_state
+from dnnlib.tflib.network_state import NetworkState
+
+from . import catalog, weight_files
+from .frozen_graph import FrozenGraph
+from .weight_files import WeightFile
+
+_MAX_LINES = 5000  # of a table
+_VERSIONS = {2: "ProGAN", 3: "StyleGAN", 4: "StyleGAN2", 5: "StyleGAN2-ADA"}
+
+
+def describe(path: str | os.PathLike, with_source: bool = False) -> str:
+    """What is in a file, for people: kind, size, hash, networks, and all variables with shapes and types.
+
+    Args:
+        path: an official pickle (metric networks, generators), a frozen graph, or a state dict of PyTorch.
+        with_source: also prints the source text that comes with networks in official pickles.
+
+    Raises UserError for a file that cannot be read.
+    """
+    file = weight_files.read_weight_file(path)
+    return "\n".join(line.rstrip() for line in _lines(file, with_source))
+
+
+def _lines(file: WeightFile, with_source: bool) -> Iterator[str]:
+    sha256 = _sha256(file.path)
+    yield from _pairs(
+        {
+            "file": _printable(file.path),
+            "kind": file.kind,
+            "size": f"{os.path.getsize(file.path):,} bytes",
+            "sha256": sha256,
+            "known as": _known_as(sha256, file.path),
+        }
+    )
+    for number, network in enumerate(file.networks):
+        name = f"network {number + 1} of {len(file.networks)}" if len(file.networks) > 1 else "network"
+        yield ""
+        yield from _network(name, network)
+        if with_source:
+            yield from ("", f"source of {_printable(network.name)}:", *_text(network.source))
+    if file.graph is not None:
+        yield ""
+        yield from _graph(file.graph)
+    if not file.networks:
+        yield ""
+        yield from _table(file.arrays)
+
+
+def _network(title: str, network: NetworkState) -> Iterator[str]:
+    variables = weight_files.flat_variables(network)
+    defaults = network_state.source_defaults(network.source).get(network.func_name)
+    parts = {f"component {key}": _part(part) for key, part in network.components.items()}
+    yield from _pairs(
+        {
+            title: _printable(network.name),
+            "version": f"{network.version} ({_VERSIONS[network.version]})",
+            "build function": _printable(network.func_name),
+            "its defaults": "not found in the source" if defaults is None else _value(defaults),
+            "static_kwargs": _value(network.static_kwargs),
+            "source": f"{len(network.source):,} characters, not executed",
+            **{_printable(key): value for key, value in parts.items()},
+        }
+    )
+    yield from _table(variables)
+
+
+def _part(network: NetworkState) -> str:
+    name, function = _printable(network.name), _printable(network.func_name)
+    return f"{name}, build function {function}, static_kwargs {_value(network.static_kwargs)}"
+
+
+def _graph(graph: FrozenGraph) -> Iterator[str]:
+    counts = [f"{_printable(name)} {count}" for name, count in graph.operations.most_common()]
+    yield from _pairs(
+        {
+            "nodes": str(graph.operations.total()),
+            "operations": _listed(counts),
+            "inputs": _listed(map(_printable, graph.inputs)),
+            "outputs": _listed(map(_printable, graph.outputs)),
+            "other constants": _listed(f"{_printable(name)} {what}" for name, what in graph.others.items()),
+        }
+    )
+
+
+def _table(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Names, shapes and types."""
+    total = sum(array.size for array in arrays.values())
+    yield f"{len(arrays)} variables, {total:,} values"
+    rows = [(_printable(name), str(list(array.shape)), array.dtype.name) for name, array in arrays.items()][:_MAX_LINES]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
+    for name, shape, dtype in rows:
+        yield f"  {name:{widths[0]}}  {shape:{widths[1]}}  {dtype}"
+    if len(arrays) > len(rows):
+        yield f"  ... and {len(arrays) - len(rows)} more"
+
+
+def _pairs(pairs: Mapping[str, str]) -> Iterator[str]:
+    width = max(map(len, pairs))
+    return (f"{key:{width}}  {value}" for key, value in pairs.items())
+
+
+def _known_as(sha256: str, path: str) -> str:
+    """Which published file this is, by its hash, or that it is not the one whose name it has."""
+    for name, known in catalog.SHA256.items():
+        if sha256 == known:
+            return name
+    name = catalog.base_name(path)
+    if name in catalog.SHA256:
+        return f"unknown: the published {name} has {catalog.SHA256[name]}"
+    return "unknown"
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _printable(text: str) -> str:
+    """Text from a file, on one line, without anything that a terminal would act on."""
+    escaped = text.encode("unicode_escape").decode("ascii")
+    return escaped if len(escaped) <= 200 else escaped[:200] + "..."
+
+
+def _value(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 2000 else text[:2000] + "..."
+
+
+def _listed(items: Iterator[str] | list[str] | map) -> str:
+    items = list(items)
+    rest = [f"... and {len(items) - 40} more"] if len(items) > 40 else []
+    return ", ".join(items[:40] + rest) or "none"
+
+
+def _text(source: str) -> Iterator[str]:
+    """The lines of a source text. Tabs are kept, everything else that is no plain character is escaped."""
+    for line in source.splitlines():
+        yield "    " + line.replace("\t", "    ").encode("unicode_escape").decode("ascii").replace("\\\\", "\\")
