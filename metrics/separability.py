@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import sklearn.svm
+
+from metrics.feature_arrays import checked_features
+from metrics.linear_svm import fit_plane, side_of_plane
 
 
 class Separability(NamedTuple):
@@ -47,7 +49,6 @@ def separability(
     spaces: Mapping[str, np.ndarray],
     predictions: Sequence[np.ndarray],
     num_keep: int = 100000,
-    seed: int = 0,
     official_numerics: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Separability]:
@@ -60,39 +61,44 @@ def separability(
         spaces: for each space, such as 'z' and 'w', the latents [N, F] of the same samples.
         predictions: for each attribute, the probabilities [N, 2] that samples do not have it and have it.
         num_keep: how many samples are kept.
-        seed: of the machines.
-        official_numerics: what `sklearn.svm.LinearSVC()` meant in 2019: the dual problem, at most 1000 iterations,
-            random numbers from np.random. It rarely converges, so that the score comes out higher.
+        official_numerics: fit with what `sklearn.svm.LinearSVC()` meant in 2019: the dual problem, at most 1000
+            rounds, random numbers from np.random. On real latents it stops before the optimum (scikit-learn warns),
+            so that entropies come out higher. Otherwise the optimum is found, and nothing is random.
         progress: called with (machines fitted, machines in all).
 
-    Raises ValueError for shapes that do not fit together.
+    Raises ValueError for shapes that do not fit together, or values that are not finite.
     """
-    spaces = {name: np.asarray(latents) for name, latents in spaces.items()}
+    spaces = {name: checked_features(f"latents {name}", latents) for name, latents in spaces.items()}
+    predictions = [checked_features(f"predictions {index}", scores) for index, scores in enumerate(predictions)]
+    _check_shapes(spaces, predictions, num_keep)
     entropies: dict[str, list[float]] = {name: [] for name in spaces}
+    total = len(predictions) * len(spaces)
     for scores in predictions:
-        scores = np.asarray(scores)
-        shapes = {name: latents.shape for name, latents in spaces.items()}
-        if (
-            scores.ndim != 2
-            or scores.shape[1] != 2
-            or any(s[:1] != scores.shape[:1] or len(s) != 2 for s in shapes.values())
-        ):
-            raise ValueError(f"expected predictions [N, 2] and latents [N, F], got shapes {scores.shape} and {shapes}")
         kept = np.argsort(scores.max(axis=1), kind="stable")[::-1][:num_keep]
         targets = scores[kept].argmax(axis=1)
         for name, latents in spaces.items():
-            answers = _fit_and_predict(latents[kept], targets, seed, official_numerics)
+            answers = _separate(latents[kept], targets, official_numerics)
             table = [[np.mean((answers == x) & (targets == y)) for y in (0, 1)] for x in (0, 1)]
             entropies[name].append(conditional_entropy(table))
-    return {name: Separability(float(2 ** sum(values)), values) for name, values in entropies.items()}
+            if progress:
+                progress(sum(map(len, entropies.values())), total)
+    return {name: Separability(float(2 ** np.sum(values)), values) for name, values in entropies.items()}
 
 
-def _fit_and_predict(samples: np.ndarray, targets: np.ndarray, seed: int, official_numerics: bool) -> np.ndarray:
+def _separate(samples: np.ndarray, targets: np.ndarray, official_numerics: bool) -> np.ndarray:
+    """What a machine fitted to samples [N, F] takes their targets [N] for."""
     if targets.min() == targets.max():
-        return targets
-    svm = (
-        sklearn.svm.LinearSVC(dual=True)
-        if official_numerics
-        else sklearn.svm.LinearSVC(dual=samples.shape[1] > len(samples), random_state=seed)
-    )
-    return svm.fit(samples, targets).predict(samples)
+        return targets  # one class: nothing to fit, nothing unknown
+    if official_numerics:
+        import sklearn.svm  # takes seconds
+
+        return sklearn.svm.LinearSVC(dual=True).fit(samples, targets).predict(samples)
+    return side_of_plane(samples, fit_plane(samples, targets))
+
+
+def _check_shapes(spaces: Mapping[str, np.ndarray], predictions: Sequence[np.ndarray], num_keep: int) -> None:
+    shapes = [array.shape for array in (*spaces.values(), *predictions)]
+    if len({shape[0] for shape in shapes}) != 1 or any(scores.shape[1] != 2 for scores in predictions):
+        raise ValueError(f"expected latents [N, F] and predictions [N, 2] of the same samples, got shapes {shapes}")
+    if num_keep < 1:
+        raise ValueError(f"num_keep={num_keep} keeps nothing")
