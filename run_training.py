@@ -14,7 +14,6 @@ Examples:
 
 import argparse
 import math
-import re
 import sys
 from typing import Any, NoReturn
 
@@ -28,14 +27,6 @@ from training.training_options import Run
 # Kinds of arguments.
 
 
-def _bool(text: str) -> bool:
-    if text.lower() in ("yes", "true", "t", "y", "1"):
-        return True
-    if text.lower() in ("no", "false", "f", "n", "0"):
-        return False
-    raise argparse.ArgumentTypeError(f"Boolean value expected. Give true or false, not {text!r}")
-
-
 def _above_zero(text: str) -> int | float:
     try:
         value = float(text)
@@ -44,16 +35,6 @@ def _above_zero(text: str) -> int | float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
     return int(value) if value == int(value) else value
-
-
-def _seed(text: str) -> int:
-    if not re.fullmatch(r"\d{1,10}", text) or int(text) > command_line.MAX_SEED:
-        raise argparse.ArgumentTypeError(f"expected an integer from 0 to {command_line.MAX_SEED}, got {text!r}")
-    return int(text)
-
-
-def _metrics(text: str) -> list[str]:
-    return [] if text.lower() == "none" else [name.strip() for name in text.split(",") if name.strip()]
 
 
 # ----------------------------------------------------------------------------
@@ -76,7 +57,7 @@ def _parser() -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,  # which options are given matters
     )
-    count, boolean = {"type": command_line.positive}, {"type": _bool, "nargs": "?", "const": True, "metavar": "BOOL"}
+    count, boolean = {"type": command_line.positive}, command_line.BOOLEAN
 
     add = parser.add_argument_group("what to train").add_argument
     add("--dataset", help="name of a data set in --data-dir, or path of one: tfrecords, images, zip, lmdb")
@@ -87,7 +68,7 @@ def _parser() -> _Parser:
     add("--cond", **boolean, help="train with the labels of the data set (default: false)")
     add("--resolution", **count, help="train at a lower resolution than the data set's", metavar="N")
     add("--gamma", type=_above_zero, help="weight of R1 regularization (default: 10; config-e: 100)")
-    add("--seed", type=_seed, help="of all random numbers (default: 1000)")
+    add("--seed", type=command_line.seed, help="of all random numbers (default: 1000)")
 
     add = parser.add_argument_group("size and speed").add_argument
     add("--num-gpus", **count, help="GPUs to use; where there is none, 1 is the CPU (default: 1)", metavar="N")
@@ -99,7 +80,8 @@ def _parser() -> _Parser:
 
     add = parser.add_argument_group("results").add_argument
     add("--result-dir", help="root folder of run folders (default: results)", metavar="DIR")
-    add("--metrics", type=_metrics, help="names with commas between, or none (default: fid50k)", metavar="LIST")
+    metrics_help = "names with commas between, or none (default: fid50k)"
+    add("--metrics", type=command_line.names, help=metrics_help, metavar="LIST")
     add("--snap", **count, help="ticks between network snapshots (default: 10)", metavar="TICKS")
     add("--image-snap", **count, help="ticks between image snapshots (default: 10)", metavar="TICKS")
     add("--keep-snapshots", **count, help="newest network snapshots to keep (default: all)", metavar="N")
@@ -174,7 +156,7 @@ def main() -> None:
             print(f"Error: {problem}")  # on stdout, as officially
         sys.exit(1)
     with exits_on_user_error():
-        training_options.check_dataset(run)
+        training_options.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
         if dry_run:
             print(run.to_json())
             return

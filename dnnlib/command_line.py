@@ -119,6 +119,31 @@ def _integer(text: str, least: int) -> int:
     return int(text)
 
 
+def boolean(text: str) -> bool:
+    """'true', 'yes', 'on' and the like; 'false', 'no', 'off'."""
+    if text.lower() in ("yes", "true", "t", "y", "1", "on"):
+        return True
+    if text.lower() in ("no", "false", "f", "n", "0", "off"):
+        return False
+    raise argparse.ArgumentTypeError(f"Boolean value expected. Give true or false, not {text!r}")
+
+
+BOOLEAN: dict[str, Any] = {"type": boolean, "nargs": "?", "const": True, "metavar": "BOOL"}
+"""Arguments of `add_argument` for official flags such as --mirror-augment=true; the value may be left out."""
+
+
+def seed(text: str) -> int:
+    """A seed of random numbers."""
+    if not re.fullmatch(r"\d{1,10}", text) or int(text) > MAX_SEED:
+        raise argparse.ArgumentTypeError(f"expected an integer from 0 to {MAX_SEED}, got {text!r}")
+    return int(text)
+
+
+def names(text: str) -> list[str]:
+    """Names with commas between; 'none' is an empty list."""
+    return [] if text.lower() == "none" else [name.strip() for name in text.split(",") if name.strip()]
+
+
 def grid_size(text: str) -> "tuple[int, int] | str":
     """'8x4': columns and rows; 'auto'."""
     if text == "auto":

@@ -4,6 +4,8 @@ A metric is a subclass of `MetricBase` whose `_evaluate` calls `_report_result`.
 that has it is made; one that is missing, or fails, is reported and leaves the others alone.
 """
 
+import hashlib
+import json
 import os
 import sys
 import time
@@ -17,8 +19,12 @@ from dnnlib.errors import UserError
 from dnnlib.util import EasyDict, call_func_by_name, format_time
 from training.options_files import load_training_options
 
+from .evaluation import Evaluation, Request, Settings
+
 _NAME_WIDTH = 29  # of a network's name in result lines
 _PROGRESS_SECONDS = 15.0
+_OFFICIAL_CACHE = ".stylegan2-cache"
+_OF_RESET = ("run_dir", "data_dir", "dataset_args", "mirror_augment")
 
 
 class Result(NamedTuple):
@@ -30,10 +36,15 @@ class Result(NamedTuple):
 
 
 class MetricBase:
-    """A metric of a network pickle. Subclasses implement `_evaluate`."""
+    """A metric of a network pickle. Subclasses implement `_evaluate`.
 
-    def __init__(self, name: str):
+    name: what it is called in results. official_numerics: compute as the official code does also where that is
+    numerically weak; the metrics for which it makes a difference say what.
+    """
+
+    def __init__(self, name: str, official_numerics: bool = False):
         self.name = name
+        self.official_numerics = official_numerics
         self._reset()
 
     def close(self) -> None:
@@ -49,6 +60,7 @@ class MetricBase:
         mirror_augment: bool | None = None,
     ) -> None:
         self._network_pkl = network_pkl
+        self._evaluation: Any = None
         self._data_dir = data_dir
         self._dataset_args = EasyDict(dataset_args or {})
         self._mirror_augment = bool(mirror_augment)
@@ -77,48 +89,85 @@ class MetricBase:
         tf_config: Mapping[str, Any] | None = None,
         log_results: bool = True,
         Gs_kwargs: Mapping[str, Any] | None = None,
+        settings: Settings | None = None,
+        evaluation: Evaluation | None = None,
     ) -> None:
         """Computes the metric.
 
         Args:
             network_pkl: path, URL or official name; None for a metric of the data set alone.
             run_dir: folder of the training: the data set is that of its training_options.json, unless given here;
-                results are added to `metric-<name>.txt` in it.
+                results are added to `metric-<name>.txt` and `metric-<name>.jsonl` in it.
             data_dir: root folder of data sets.
             dataset_args: arguments of `training.dataset.load_dataset`.
             mirror_augment: whether the training mirrors its images.
             num_gpus: devices to use.
             tf_config: accepted for official callers; there are no sessions.
-            log_results: print the result line, and add it to the file in run_dir.
+            log_results: print the result line, and add it to the files in run_dir.
             Gs_kwargs: arguments of the generator. None: `is_validation=True`, which truncates nothing.
+            settings: seed, minibatch size, where metric networks are; None: `Settings(num_gpus=num_gpus)`.
+            evaluation: what several metrics of one network share; None: one for this metric.
 
         Raises:
-            UserError: the network or the data set cannot be read. Metrics raise other things, too.
+            UserError: a network or the data set cannot be read. Metrics raise other things, too.
         """
         self._reset(network_pkl, run_dir, data_dir, dataset_args, mirror_augment)
         start = time.time()
-        Gs = None
-        if network_pkl is not None:
-            from training import misc
-
-            networks = misc.load_pkl(network_pkl)
-            Gs = networks[-1] if isinstance(networks, (tuple, list)) else networks
-        self._evaluate(Gs, Gs_kwargs=dict(Gs_kwargs or {"is_validation": True}), num_gpus=num_gpus)
+        own = evaluation is None
+        self._evaluation = evaluation or self._new_evaluation(settings or Settings(num_gpus=num_gpus), Gs_kwargs)
+        if own:
+            self._evaluation.expect(self.requests())
+        num_gpus, Gs_kwargs = self._evaluation.settings.num_gpus, self._evaluation.Gs_kwargs
+        self._evaluate(self._evaluation.Gs, Gs_kwargs=dict(Gs_kwargs), num_gpus=num_gpus)
         self._eval_time = time.time() - start
+        if own:
+            self._evaluation.finish()
         if log_results:
             line = self.get_result_str().strip()
             print(line)
             if run_dir is not None:
-                with open(os.path.join(run_dir, f"metric-{self.name}.txt"), "a", encoding="utf-8") as file:
-                    file.write(line + "\n")
+                self._add_to_files(run_dir, line)
+
+    def _new_evaluation(self, settings: Settings, Gs_kwargs: Mapping[str, Any] | None) -> Evaluation:
+        Gs = None
+        if self._network_pkl is not None:
+            import pretrained_networks
+
+            networks = pretrained_networks.read(self._network_pkl, settings.cache_dir, settings.offline)
+            Gs = networks[-1] if isinstance(networks, (tuple, list)) else networks
+        kwargs = {"is_validation": True} if Gs_kwargs is None else Gs_kwargs
+        return Evaluation(self._network_name(), Gs, kwargs, self._open_dataset, self._mirror_augment, settings)
+
+    def _add_to_files(self, run_dir: str, line: str) -> None:
+        path = os.path.join(run_dir, f"metric-{self.name}")
+        with open(path + ".txt", "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        record = {
+            "results": self.get_results(),
+            "metric": self.name,
+            "total_time": self._eval_time,
+            "total_time_str": format_time(self._eval_time),
+            "num_gpus": self._evaluation.settings.num_gpus,
+            "seed": self._evaluation.settings.seed,
+            "Gs_kwargs": self._evaluation.Gs_kwargs,
+            "official_numerics": self.official_numerics,
+            "mirror_augment": self._mirror_augment,
+            "network_pkl": self._network_pkl,
+            "timestamp": time.time(),
+        }
+        with open(path + ".jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(record, default=repr) + "\n")
 
     def get_result_str(self) -> str:
         """The result line: the network's name, the time that it took, names and values."""
-        name = "None" if self._network_pkl is None else os.path.splitext(os.path.basename(self._network_pkl))[0]
+        name = self._network_name()
         if len(name) > _NAME_WIDTH:
             name = "..." + name[3 - _NAME_WIDTH :]
         line = f"{name:<30} time {format_time(self._eval_time):<12}"
         return line + "".join(f" {self.name}{suffix} {fmt % value}" for value, suffix, fmt in self._results)
+
+    def _network_name(self) -> str:
+        return "None" if self._network_pkl is None else os.path.splitext(os.path.basename(self._network_pkl))[0]
 
     def get_results(self) -> dict[str, float]:
         """The values by name: {'pr50k3_precision': ..., 'pr50k3_recall': ...}."""
@@ -134,12 +183,22 @@ class MetricBase:
     # ----------------------------------------------------------------------------
     # For subclasses.
 
+    def requests(self) -> list[Request]:
+        """Features that `_evaluate` will ask for, so that several metrics share a pass over the images."""
+        return []
+
     def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
         """Computes the metric of a generator (None: without network) and calls `_report_result`."""
         raise NotImplementedError
 
+    def _features(self) -> list[np.ndarray]:
+        """The features of each of `requests()`, float32 [count, columns]."""
+        return [self._evaluation.features(request) for request in self.requests()]
+
     def _report_result(self, value: float, suffix: str = "", fmt: str = "%-10.4f") -> None:
-        """Adds a number to the results."""
+        """Adds a number to the results. Raises UserError unless it is finite."""
+        if not np.isfinite(value):
+            raise UserError(f"{self.name}{suffix} is {value}; has the network diverged?")
         self._results.append(Result(float(value), suffix, fmt))
 
     def _report_progress(self, done: int, total: int, status: str = "") -> None:
@@ -151,12 +210,36 @@ class MetricBase:
             if dnnlib.RunContext._current is not None:
                 dnnlib.RunContext.get().update()
 
+    def _open_dataset(self, with_labels: bool) -> Any:
+        """Opens the data set. with_labels: with all labels, unless the arguments say how many."""
+        from training import dataset
+
+        if not self._dataset_args:
+            raise UserError(f"{self.name}: needs a data set; give --dataset")
+        labels = {"max_label_size": "full"} if with_labels else {}
+        return dataset.load_dataset(data_dir=self._data_dir, **{**labels, **self._dataset_args})
+
+    # ----------------------------------------------------------------------------
+    # For metrics written for the official code.
+
+    def _get_cache_file_for_reals(self, extension: str = "pkl", **kwargs: Any) -> str:
+        """The official path for what is kept about real images, which `kwargs` changes. Its folder is made."""
+        arguments = {
+            **{"metric_name": self.name, "mirror_augment": self._mirror_augment},
+            **self._dataset_args,
+            **kwargs,
+        }
+        digest = hashlib.md5(repr(sorted(arguments.items())).encode()).hexdigest()
+        data = self._dataset_args.get("tfrecord_dir") or self._dataset_args.get("h5_file") or ""
+        data = os.path.splitext(os.path.basename(data))[0]
+        os.makedirs(_OFFICIAL_CACHE, exist_ok=True)
+        return os.path.join(_OFFICIAL_CACHE, f"{digest}-{self.name}-{data}.{extension}")
+
     def _get_dataset_obj(self) -> Any:
         """The data set, opened at first use."""
         if self._dataset_obj is None:
-            from training import dataset
-
-            self._dataset_obj = dataset.load_dataset(data_dir=self._data_dir, **self._dataset_args)
+            shared = self._evaluation is not None
+            self._dataset_obj = self._evaluation.dataset if shared else self._open_dataset(False)
         return self._dataset_obj
 
     def _iterate_reals(self, minibatch_size: int) -> Iterator[np.ndarray]:
@@ -168,6 +251,23 @@ class MetricBase:
                 mirrored = np.random.rand(len(images)) < 0.5
                 images = np.where(mirrored[:, np.newaxis, np.newaxis, np.newaxis], images[..., ::-1], images)
             yield images
+
+    def _iterate_fakes(self, Gs: Any, minibatch_size: int, num_gpus: int) -> Iterator[np.ndarray]:
+        """Generated images, again and again: uint8 [N, C, H, W]. Latents and labels are drawn from `np.random`."""
+        from dnnlib import tflib
+
+        transform = {"func": tflib.convert_images_to_uint8}
+        while True:
+            latents = np.random.randn(minibatch_size, *Gs.input_shape[1:])
+            labels = self._get_dataset_obj().get_random_labels_np(minibatch_size) if self._is_conditional() else None
+            yield Gs.run(latents, labels, output_transform=transform, is_validation=True, num_gpus=num_gpus)
+
+    def _is_conditional(self) -> bool:
+        return self._evaluation is not None and self._evaluation.is_conditional
+
+    def _get_random_labels_tf(self, minibatch_size: int) -> Any:
+        """Labels [minibatch_size, label_size] of random images of the data set."""
+        return self._get_dataset_obj().get_random_labels_tf(minibatch_size)
 
 
 class MetricGroup:
@@ -196,18 +296,43 @@ class MetricGroup:
             reasons = ", ".join(f"{name} ({reason})" for name, reason in self._cannot_run.items())
             print(f"Metrics that cannot run: {reasons}. (--metrics=none asks for none.)")
 
-    def run(self, *args: Any, **kwargs: Any) -> None:
-        """Runs every metric. Arguments as of `MetricBase.run`."""
+    def run(
+        self,
+        network_pkl: str | None,
+        *args: Any,
+        settings: Settings | None = None,
+        Gs_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Runs every metric, with one pass over generated images for all of them. Arguments as of `MetricBase.run`."""
         self.failed = {}
+        if self.metrics:
+            try:
+                self._run(network_pkl, args, settings, Gs_kwargs, kwargs)
+            except Exception as error:  # the network cannot be read: the same for all
+                self.failed = {metric.name: _reason(error) for metric in self.metrics}
+        for reason in dict.fromkeys(self.failed.values()):
+            names = [name for name in self.failed if self.failed[name] == reason]
+            print(f"metric{'s' if len(names) > 1 else ''} {', '.join(names)} failed: {reason}")
+        self.failed |= self._cannot_run  # said when the group was made
+
+    def _run(self, network_pkl: str | None, args: Any, settings: Any, Gs_kwargs: Any, kwargs: dict[str, Any]) -> None:
+        for metric in self.metrics:
+            metric.close()  # no results rather than old ones
+        common = MetricBase("metrics")
+        common._reset(network_pkl, *args, **{name: kwargs[name] for name in _OF_RESET if name in kwargs})
+        settings = settings or Settings(num_gpus=kwargs.get("num_gpus", 1))
+        evaluation = common._new_evaluation(settings, Gs_kwargs)
+        for metric in self.metrics:
+            evaluation.expect(metric.requests())
         for metric in self.metrics:
             try:
-                metric.run(*args, **kwargs)
+                metric.run(network_pkl, *args, **kwargs, evaluation=evaluation)
             except Exception as error:
                 metric.close()  # no results rather than some
                 self.failed[metric.name] = _reason(error)
-        for name, reason in self.failed.items():
-            print(f"metric {name} failed: {reason}")
-        self.failed |= self._cannot_run  # said when the group was made
+        if not (self.failed and settings.keep_failed):
+            evaluation.finish()
 
     def get_result_str(self) -> str:
         """The result lines of the metrics that ran, joined."""

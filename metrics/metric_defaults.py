@@ -18,8 +18,37 @@ def _ppl(space: str, sampling: str, crop: bool) -> dict[str, Any]:
     }
 
 
+def _fid(num_images: int, **kwargs: Any) -> dict[str, Any]:
+    name = "metrics.frechet_inception_distance.FID"
+    return {"func_name": name, "num_images": num_images, "minibatch_per_gpu": 8, **kwargs}
+
+
+def _kid(**kwargs: Any) -> dict[str, Any]:
+    return {
+        "func_name": "metrics.kernel_inception_distance.KID",
+        "num_images": 50000,
+        "num_subsets": 100,
+        "max_subset_size": 1000,
+        "minibatch_per_gpu": 8,
+        **kwargs,
+    }
+
+
+def _pr(**kwargs: Any) -> dict[str, Any]:
+    return {
+        "func_name": "metrics.precision_recall.PR",
+        "num_images": 50000,
+        "nhood_size": 3,
+        "minibatch_per_gpu": 8,
+        "row_batch_size": 10000,
+        "col_batch_size": 10000,
+        **kwargs,
+    }
+
+
 _TABLE: dict[str, dict[str, Any]] = {
-    "fid50k": {"func_name": "metrics.frechet_inception_distance.FID", "num_images": 50000, "minibatch_per_gpu": 8},
+    # Of the paper.
+    "fid50k": _fid(50000),
     "is50k": {
         "func_name": "metrics.inception_score.IS",
         "num_images": 50000,
@@ -38,15 +67,31 @@ _TABLE: dict[str, dict[str, Any]] = {
         "attrib_indices": range(40),
         "minibatch_per_gpu": 4,
     },
-    "pr50k3": {
-        "func_name": "metrics.precision_recall.PR",
-        "num_images": 50000,
-        "nhood_size": 3,
-        "minibatch_per_gpu": 8,
-        "row_batch_size": 10000,
-        "col_batch_size": 10000,
-    },
+    "pr50k3": _pr(),
+    # Of StyleGAN2-ADA: all real images, each once.
+    "fid50k_full": _fid(50000, full=True),
+    "kid50k": _kid(),
+    "kid50k_full": _kid(full=True, max_reals=1000000),
+    "pr50k3_full": _pr(full=True, max_reals=200000),
+    # For snapshots: not to be compared with anything but itself.
+    "fid5k": _fid(5000),
 }
 
 metric_defaults = EasyDict((name, EasyDict(name=name, **args)) for name, args in _TABLE.items())
 """Arguments of `dnnlib.util.call_func_by_name` that make each metric."""
+
+
+def with_num_images(kwargs: dict[str, Any], num_images: int) -> EasyDict:
+    """A metric of another number of images or samples, which its name tells where it differs: 'fid2k', 'ls_2k'."""
+    key = "num_images" if "num_images" in kwargs else "num_samples"
+    if kwargs[key] == num_images:
+        return EasyDict(kwargs)
+    short = f"{num_images // 1000}k" if num_images % 1000 == 0 else str(num_images)
+    usual = f"{kwargs[key] // 1000}k"
+    name = kwargs["name"]
+    name = name.replace(usual, short, 1) if usual in name else f"{name}_{short}"
+    changed = EasyDict(kwargs, name=name)
+    changed[key] = num_images
+    if "num_keep" in changed:  # as large a share
+        changed.num_keep = max(num_images * kwargs["num_keep"] // kwargs[key], 1)
+    return changed

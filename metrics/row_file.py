@@ -1,7 +1,7 @@
 """Rows of numbers that are computed piece by piece and kept on disk: features of images, distances, predictions.
 
-A file only grows, by blocks that have a checksum each. So what an interrupted pass has written is good, more rows can be
-added another day, and a damaged file is good up to the damage: the rest is computed again.
+A file only grows, by blocks that have a checksum each. So what an interrupted pass has written is good, more rows can
+be added another day, and a damaged file is good up to the damage: the rest is computed again.
 """
 
 import json
@@ -37,7 +37,9 @@ class RowFile:
         text = json.dumps({"columns": columns, **(facts or {})}, sort_keys=True).encode()
         self._header = _MAGIC + struct.pack("<I", len(text)) + text
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: BinaryIO = open(self.path, "r+b" if self.path.exists() else "w+b")
+        self._file: BinaryIO = open(  # noqa: SIM115, until close
+            self.path, "r+b" if self.path.exists() else "w+b"
+        )
         self._end = self._check()
         self._file.truncate(self._end)
 
@@ -81,7 +83,7 @@ class RowFile:
 
     def append(self, values: np.ndarray) -> None:
         """Adds rows, [N, columns]."""
-        assert values.ndim == 2 and values.shape[1] == self.columns, (values.shape, self.columns)
+        assert values.shape == (len(values), self.columns), (values.shape, self.columns)
         data = np.ascontiguousarray(values, "<f4").tobytes()
         self._file.seek(self._end)
         self._file.write(_BLOCK.pack(len(values), _checksum(self.rows, data)) + data)

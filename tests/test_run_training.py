@@ -144,7 +144,7 @@ def test_data_sets(folder, monkeypatch):
     run, _ = run_training.parse(["--dataset=cats", "--config=config-f", "--result-dir=~/out"])
     assert run.submit_config.run_dir_root == str(folder / "out")
 
-    training_options.check_dataset(run)
+    training_options.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
     (folder / "README.md").write_text("# Cats")
     (folder / "cut.zip").write_bytes(b"PK\3\4 and no more")
     (folder / "datasets" / "void").mkdir()
@@ -157,7 +157,7 @@ def test_data_sets(folder, monkeypatch):
     for name, message in messages.items():
         run, _ = run_training.parse([f"--dataset={name}", "--config=config-f"])
         with pytest.raises(UserError, match="^" + re.escape(message)):
-            training_options.check_dataset(run)
+            training_options.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
     messages = {
         "cat": "--dataset=cat: there is no datasets/cat (did you mean cats?)",
         "dogs": "--dataset=dogs: there is no datasets/dogs; datasets has cats, my.images.zip, void",
@@ -166,7 +166,7 @@ def test_data_sets(folder, monkeypatch):
     for name, message in messages.items():
         run, _ = run_training.parse([f"--dataset={name}", "--config=config-f"])
         with pytest.raises(UserError, match=re.escape(message) + "$"):
-            training_options.check_dataset(run)
+            training_options.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
 
 
 def test_devices():

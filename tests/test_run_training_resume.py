@@ -85,10 +85,10 @@ def test_a_data_set_that_moved(folder):
     (folder / "datasets" / "cats").rename(folder / "new" / "cats")
     run, _ = run_training.parse([f"--resume={run_dir}", "--data-dir=new"])
     assert run.kwargs.data_dir == "new"
-    training_options.check_dataset(run)
+    training_options.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
     run, _ = run_training.parse([f"--resume={run_dir}"])
     with pytest.raises(UserError, match="there is no datasets/cats"):
-        training_options.check_dataset(run)
+        training_options.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
 
 
 def test_the_latest_run(folder):

@@ -55,7 +55,7 @@ def find_devices(num_gpus: int = 1, logical_cpus: int | None = None) -> Devices:
             tf.config.experimental.set_memory_growth(gpu, True)
     if os.environ.get("TF_CONFIG"):
         return _multi_worker(num_gpus)
-    names = _device_names(num_gpus, logical_cpus)
+    names = device_names(num_gpus, logical_cpus)
     kind = "GPU" if "GPU" in names[0] else "CPU"
     if len(names) == 1:
         return Devices(tf.distribute.get_strategy(), f"1 {kind}", 1, 1, 0)
@@ -64,7 +64,8 @@ def find_devices(num_gpus: int = 1, logical_cpus: int | None = None) -> Devices:
     return Devices(strategy, kind, len(names), len(names), 0)
 
 
-def _device_names(num_gpus: int, logical_cpus: int | None) -> list[str]:
+def device_names(num_gpus: int = 1, logical_cpus: int | None = None) -> list[str]:
+    """The devices to compute on: GPUs, or the CPU where there is none, or so many parts of it. Raises UserError."""
     gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
     if gpus and not logical_cpus:
         if num_gpus > len(gpus):
@@ -74,7 +75,7 @@ def _device_names(num_gpus: int, logical_cpus: int | None) -> list[str]:
     if num_gpus > len(cpus):
         raise UserError(
             f"--num-gpus={num_gpus}: TensorFlow sees no GPU on this machine; "
-            f"leave the option out to train on the CPU, or rehearse with --logical-cpus={num_gpus}"
+            f"leave the option out to use the CPU, or rehearse with --logical-cpus={num_gpus}"
         )
     return cpus[:num_gpus]
 

@@ -77,6 +77,14 @@ def save_training_options(run_dir: str, num_gpus: int, kwargs: Mapping[str, Any]
         file.write(to_json(options).encode() + b"\n")
 
 
+def options_beside(network_pkl: str) -> EasyDict | None:
+    """The arguments of `training_loop` of the run that has written a pickle; None if it is not in a run folder."""
+    run_dir = os.path.dirname(os.path.abspath(os.path.expanduser(network_pkl)))
+    if not os.path.isfile(os.path.join(run_dir, TRAINING_OPTIONS)):
+        return None
+    return load_training_options(run_dir)[1]
+
+
 def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
     """The number of GPUs and the arguments of `training_loop` that a run was started with.
 

@@ -175,9 +175,8 @@ def find_dataset(dataset: str, data_dir: str) -> tuple[str, str]:
     return dataset, root if extension.lower() in (".zip", ".lmdb") else desc
 
 
-def check_dataset(run: Run) -> None:
-    """Raises UserError if the data set of a run does not exist, with the nearest that does, or is no data set."""
-    data_dir, dataset = run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir
+def check_dataset(data_dir: str, dataset: str) -> None:
+    """Raises UserError if a data set does not exist, with the nearest that does, or is no data set."""
     path = os.path.join(data_dir, dataset)
     if os.path.exists(path):
         open_source.check_kind(path)
@@ -193,10 +192,11 @@ def check_dataset(run: Run) -> None:
 # Checks.
 
 
-def unknown_metrics(names: Iterable[str]) -> list[str]:
-    """Problems of names of metrics."""
+def unknown_metrics(names: Iterable[str], none: bool = True) -> list[str]:
+    """Problems of names of metrics. none: whether messages offer 'none'."""
+    there = ", ".join([*metric_defaults, *(["none"] if none else [])])
     return [
-        f"unknown metric {name!r}{did_you_mean(name, metric_defaults)}. There are: {', '.join(metric_defaults)}, none"
+        f"unknown metric {name!r}{did_you_mean(name, metric_defaults)}. There are: {there}"
         for name in names
         if name not in metric_defaults
     ]
@@ -286,7 +286,7 @@ def check_devices(num_gpus: int, gpus_found: int, logical_cpus: int | None = Non
     if logical_cpus is not None or num_gpus <= max(gpus_found, 1):
         return
     found = f"{gpus_found} GPU{'s' if gpus_found > 1 else ''}" if gpus_found else "no GPU"
-    instead = f"--num-gpus={gpus_found}" if gpus_found else "--num-gpus=1, which trains on the CPU,"
+    instead = f"--num-gpus={gpus_found}" if gpus_found else "--num-gpus=1, which uses the CPU,"
     raise UserError(
         f"--num-gpus={num_gpus}: TensorFlow finds {found} on this machine. Use {instead} "
         f"or --logical-cpus={num_gpus} to rehearse on parts of the CPU"

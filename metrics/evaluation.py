@@ -1,0 +1,218 @@
+"""What the metrics of one network share: the generator, the data set, metric networks, images and their features."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dnnlib.atomic import only_one
+from dnnlib.download import default_cache_dir
+from dnnlib.errors import UserError
+
+from .generator_samples import Generator
+from .image_passes import GeneratedImages, ImagePass, RealImages
+from .row_file import RowFile
+from .row_passes import fill
+
+
+class Request(NamedTuple):
+    """Features that a metric needs.
+
+    images: 'generated'; 'real': of the data set in its order, again and again, mirrored as in training; 'each real':
+    of the data set, each image once and not mirrored. network: official name of a metric network, or one itself.
+    count: how many; of 'each real', how many at most (None: all). minibatch_per_gpu: images on a device at once.
+    """
+
+    images: str
+    network: Any
+    count: int | None
+    minibatch_per_gpu: int
+
+
+@dataclass
+class Settings:
+    """How metrics are computed, whatever the network.
+
+    seed: of latents, labels and noise. num_gpus: that share the work. logical_cpus: rehearse that on parts of the CPU.
+    minibatch_size: images per device at once, None: what the metric says. metric_networks: folder with files of metric
+    networks, None: official URLs. cache_dir: None: the default. offline: no downloads. keep_failed: keep features of
+    generated images when a metric fails.
+    """
+
+    seed: int = 0
+    num_gpus: int = 1
+    logical_cpus: int | None = None
+    minibatch_size: int | None = None
+    metric_networks: str | None = None
+    cache_dir: str | None = None
+    offline: bool | None = None
+    keep_failed: bool = False
+    _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def network(self, name: Any) -> Any:
+        """A metric network by its official name, loaded once; anything but a name is returned as it is.
+
+        Raises UserError if it cannot be had.
+        """
+        if not isinstance(name, str):
+            return name
+        if name not in self._loaded:
+            from .nets import loading
+
+            self._loaded[name] = loading.load(
+                name, self.metric_networks, cache_dir=self.cache_dir, offline=self.offline
+            )
+        return self._loaded[name]
+
+    @property
+    def folder(self) -> Path:
+        """Where features are kept."""
+        return Path(os.path.expanduser(self.cache_dir or default_cache_dir())) / "metrics"
+
+
+class Evaluation:
+    """One network beside one data set.
+
+    Args:
+        name: of the network, for file names.
+        Gs: the network; None: only the data set is looked at.
+        Gs_kwargs: its arguments.
+        open_dataset: opens the data set, with labels or without; called when it is needed.
+        mirror_augment: whether the training mirrors its images.
+        settings: how to compute.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        Gs: Any,
+        Gs_kwargs: Mapping[str, Any],
+        open_dataset: Callable[[bool], Any],
+        mirror_augment: bool,
+        settings: Settings,
+    ):
+        self.name, self.Gs, self.Gs_kwargs = name, Gs, dict(Gs_kwargs)
+        self.mirror_augment = mirror_augment
+        self.settings = settings
+        self._open_dataset = open_dataset
+        self._passes: dict[str, ImagePass] = {}
+        self._expected: list[Request] = []
+        self._row_files: list[RowFile] = []
+
+    @cached_property
+    def devices(self) -> list[str]:
+        """Names of the devices to compute on."""
+        from training.devices import device_names
+
+        return device_names(self.settings.num_gpus, self.settings.logical_cpus)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the network takes labels."""
+        return self.Gs is not None and self.Gs.num_inputs > 1 and bool(self.Gs.input_shapes[1][1])
+
+    @cached_property
+    def dataset(self) -> Any:
+        """The data set, with labels if the network takes them. Raises UserError."""
+        return self._open_dataset(self.is_conditional)
+
+    @cached_property
+    def generator(self) -> Generator:
+        """The network with its random inputs. Raises UserError if its labels are not those of the data set."""
+        labels = np.zeros([1, 0], np.float32)
+        if self.is_conditional:
+            labels, size = self.dataset._np_labels, self.Gs.input_shapes[1][1]
+            if labels.shape[1] != size:
+                raise UserError(
+                    f"{self.name} takes labels of {size} columns, the data set has {labels.shape[1] or 'none'}; "
+                    "metrics of a conditional network need the data set it was trained with"
+                )
+        return Generator(self.name, self.Gs, self.Gs_kwargs, labels, self.settings.seed, self.devices)
+
+    # ----------------------------------------------------------------------------
+    # Features.
+
+    def expect(self, requests: Iterable[Request]) -> None:
+        """Announces what metrics will ask for, so that one pass over the images does for all of them."""
+        self._expected += requests
+
+    def features(self, request: Request) -> np.ndarray:
+        """The features of a request, float32 [count, columns]. Raises UserError."""
+        network = self.settings.network(request.network)
+        for other in self._expected:
+            if self._stream(other) == self._stream(request):
+                with contextlib.suppress(UserError):  # raised when the metric that needs it asks
+                    self._pass(other).expect(self.settings.network(other.network), self._count(other))
+        return self._pass(request).features(network, self._count(request))
+
+    def _stream(self, request: Request) -> str:
+        if request.images == "generated":
+            return "generated"
+        assert request.images in ("real", "each real"), request
+        return "mirrored reals" if request.images == "real" and self.mirror_augment else "reals"
+
+    def _count(self, request: Request) -> int:
+        if request.images != "each real":
+            return request.count
+        return min(request.count or self.dataset.num_images, self.dataset.num_images)
+
+    def _pass(self, request: Request) -> ImagePass:
+        stream = self._stream(request)
+        if stream not in self._passes:
+            per_device = self.settings.minibatch_size or request.minibatch_per_gpu
+            if stream == "generated":
+                self._passes[stream] = GeneratedImages(self.settings.folder, self.generator, per_device)
+            else:
+                name = os.path.basename(getattr(self.dataset, "tfrecord_dir", "") or type(self.dataset).__name__)
+                mirrored = stream == "mirrored reals"
+                self._passes[stream] = RealImages(
+                    self.settings.folder, self.dataset, name, mirrored, self.devices, per_device
+                )
+        return self._passes[stream]
+
+    def rows(
+        self,
+        label: str,
+        columns: int,
+        total: int,
+        batch_size: int,
+        compute: Callable[[int, int], np.ndarray],
+        unit: str,
+        facts: Mapping[str, Any],
+    ) -> np.ndarray:
+        """Rows float32 [total, columns] about samples of the generator, computed by parts and kept until `finish`.
+
+        Args:
+            label: what they are, for the name of the file.
+            columns, total: shape.
+            batch_size: rows to compute at once.
+            compute: (number of the first, how many) -> array [rows, columns].
+            unit: what a row stands for, in progress lines.
+            facts: what the rows depend on besides the samples, in JSON.
+        """
+        facts = {**self.generator.facts, **facts, "label": label}
+        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        self.settings.folder.mkdir(parents=True, exist_ok=True)
+        with only_one(self.settings.folder / f"{key}.lock", f"Waiting for another process that computes {label} ..."):
+            file = RowFile(self.settings.folder / f"{self.name}-{label}-{key}.rows", columns, facts)
+            self._row_files.append(file)
+            try:
+                fill({label: file}, {label: total}, batch_size, lambda _, *place: [compute(*place)], unit)
+                return file.read(total)
+            finally:
+                file.close()
+
+    def finish(self) -> None:
+        """Deletes what was kept about the generator. Features of real images stay."""
+        for image_pass in self._passes.values():
+            if isinstance(image_pass, GeneratedImages):
+                image_pass.remove()
+        for file in self._row_files:
+            file.remove()

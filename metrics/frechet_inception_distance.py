@@ -1,0 +1,26 @@
+"""The Fréchet Inception distance: `fid50k`, `fid50k_full`, `fid5k`.
+
+Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium" (2017).
+"""
+
+from typing import Any
+
+from .feature_distances import feature_statistics, frechet_distance
+from .feature_metric import FeatureMetric
+
+
+class FID(FeatureMetric):
+    """Distance of the normal distributions that fit the features of real and generated images: 0 is best.
+
+    official_numerics: the square root of a general matrix, as the official code has it. It loses precision where there
+    are fewer images than features.
+    """
+
+    def __init__(
+        self, num_images: int, minibatch_per_gpu: int, detector: Any = "inception_v3_features", **base_kwargs: Any
+    ):
+        super().__init__(num_images, minibatch_per_gpu, detector, **base_kwargs)
+
+    def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
+        real, generated = (feature_statistics(features) for features in self._features())
+        self._report_result(frechet_distance(*real, *generated, official_numerics=self.official_numerics))

@@ -1,0 +1,73 @@
+"""A generator with the random inputs that metrics give it."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from .random_inputs import RandomInputs
+from .row_passes import BatchFunction
+
+
+class Generator:
+    """A network beside seed, labels, arguments and devices: what its samples depend on.
+
+    Args:
+        name: of the network, for file names.
+        Gs: the network.
+        Gs_kwargs: its arguments.
+        labels: of the data set, [images, label_size], from which labels are drawn.
+        seed: of latents, labels and noise.
+        devices: names of devices that share the work.
+
+    Attributes besides:
+        inputs_of: random inputs by number of the sample.
+        facts: what the samples are, in JSON.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        Gs: Any,
+        Gs_kwargs: Mapping[str, Any],
+        labels: np.ndarray,
+        seed: int,
+        devices: Sequence[str],
+    ):
+        self.name, self.Gs, self.Gs_kwargs = name, Gs, dict(Gs_kwargs)
+        self.label_table, self.seed, self.devices = labels, seed, list(devices)
+        self.random = RandomInputs(seed)
+        self.facts = {
+            "generator": _digest_of(Gs),
+            "arguments": repr(sorted(self.Gs_kwargs.items())),
+            "labels": hashlib.sha256(np.ascontiguousarray(labels).tobytes()).hexdigest() if labels.size else None,
+            "seed": seed,
+        }
+
+    def inputs(self, begin: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Latents [count, latent_size] and labels [count, label_size] of samples from number `begin`."""
+        latents = self.random.latents(begin, count, self.Gs.input_shape[1])
+        return latents, self.labels(begin, count)
+
+    def labels(self, begin: int, count: int) -> np.ndarray:
+        """Random labels of the data set, [count, label_size]."""
+        if self.label_table.shape[1] == 0:
+            return np.zeros([count, 0], np.float32)
+        return self.random.labels(begin, count, self.label_table)
+
+    def compile(self, function: Callable[..., Sequence[tf.Tensor]], per_device: int) -> BatchFunction:
+        """A function of minibatches on the devices of this generator, with its random numbers."""
+        return BatchFunction(function, self.devices, per_device, self.seed)
+
+
+def _digest_of(net: Any) -> str:
+    """Hash of what a network computes: its class, its arguments, its variables."""
+    facts = repr((type(net.model).__name__, sorted(net.static_kwargs.items())))
+    digest = hashlib.sha256(facts.encode())
+    for name, variable in net.vars.items():
+        value = np.ascontiguousarray(variable.numpy())
+        digest.update(f"{name} {value.dtype} {value.shape}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,162 @@
+"""Features of images, real and generated, by metric networks.
+
+All networks that are asked for together see each image once. Features of real images are kept for good; those of
+generated ones until all metrics are done, so that an interrupted run goes on.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib import tflib
+from dnnlib.atomic import only_one
+from dnnlib.errors import UserError
+
+from .generator_samples import Generator
+from .nets.metric_network import MetricNetwork, combine
+from .random_inputs import RandomInputs
+from .row_file import RowFile
+from .row_passes import BatchFunction, fill
+
+# How the Inception and VGG networks resize, part of what their features depend on.
+_RESIZE = "bilinear of TensorFlow 1, inside of the network"
+
+
+class ImagePass:
+    """Features of a stream of images. A subclass says what the images are, and computes.
+
+    Args:
+        folder: for the files.
+        label: what file names start with.
+        unit: what the images are called in progress lines.
+        facts: what the images are, in JSON: equal facts, equal images.
+    """
+
+    def __init__(self, folder: Path, label: str, unit: str, facts: Mapping[str, Any]):
+        self.unit = unit
+        self._facts = {**facts, "resize": _RESIZE}
+        self._folder = folder
+        self._key = hashlib.sha256(json.dumps(self._facts, sort_keys=True).encode()).hexdigest()[:16]
+        self._label = re.sub(r"[^\w.-]", "_", label)[:60]
+        self._wanted: dict[str, int] = {}  # images, by name of the network
+        self._networks: dict[str, MetricNetwork] = {}
+        self._functions: dict[tuple[str, ...], BatchFunction] = {}
+        self._used: set[Path] = set()
+
+    def expect(self, network: MetricNetwork, count: int) -> None:
+        """Announces that the features of so many images will be asked for: the next pass computes them, too."""
+        self._networks[network.name] = network
+        self._wanted[network.name] = max(count, self._wanted.get(network.name, 0))
+
+    def features(self, network: MetricNetwork, count: int) -> np.ndarray:
+        """The output of a network, float32 [count, columns], for the first images of the stream."""
+        self.expect(network, count)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = self._folder / f"{self._key}.lock"
+        with only_one(lock, f"Waiting for another process that computes features of the same {self.unit} ..."):
+            files = {name: self._open(other) for name, other in self._networks.items()}
+            try:
+                fill(files, self._wanted, self._batch_size, self._compute, self.unit)
+                return files[network.name].read(count)
+            finally:
+                for file in files.values():
+                    file.close()
+
+    def _open(self, network: MetricNetwork) -> RowFile:
+        path = self._folder / f"{self._label}-{network.name}-{self._key}-{network.digest[:8]}.rows"
+        self._used.add(path)
+        return RowFile(path, network.output_shape[1], {**self._facts, "network": network.digest})
+
+    def remove(self) -> None:
+        """Deletes the files."""
+        for path in self._used:
+            path.unlink(missing_ok=True)
+
+    def _compute(self, names: list[str], begin: int, count: int) -> Sequence[np.ndarray]:
+        """Features of `count` images from number `begin`, for each network."""
+        key = tuple(names)
+        if key not in self._functions:
+            self._functions[key] = self._compile(combine([self._networks[name] for name in names]).get_output_for)
+        features = self._functions[key](begin, *self._inputs(begin, count))
+        for name, values in zip(names, features, strict=True):
+            if not np.isfinite(values).all():
+                raise UserError(f"{name} of {self.unit} has values that are not finite; has the network diverged?")
+        return features
+
+    @property
+    def _batch_size(self) -> int:
+        raise NotImplementedError
+
+    def _compile(self, features_of: Callable[[tf.Tensor], list[tf.Tensor]]) -> BatchFunction:
+        """A function from what `_inputs` returns to features. `features_of`: the same of images uint8 [N, C, H, W]."""
+        raise NotImplementedError
+
+    def _inputs(self, begin: int, count: int) -> Sequence[np.ndarray]:
+        raise NotImplementedError
+
+
+class RealImages(ImagePass):
+    """The images of a data set in their order, again and again.
+
+    mirror: whether half of them, drawn anew for each place in the stream, are flipped left to right.
+    """
+
+    def __init__(self, folder: Path, dataset: Any, name: str, mirror: bool, devices: Sequence[str], per_device: int):
+        facts = {"images": dataset.digest(), "mirrored": mirror}
+        super().__init__(folder, f"{name}-mirrored" if mirror else name, "real images", facts)
+        self._dataset = dataset
+        self._mirror = mirror
+        self._devices, self._per_device = devices, per_device
+        self._reader = ThreadPoolExecutor(1, "read-ahead")
+        self._ahead: tuple[tuple[int, int], Any] = ((0, 0), None)
+
+    @property
+    def _batch_size(self) -> int:
+        return self._per_device * len(self._devices)
+
+    def _compile(self, features_of: Callable[[tf.Tensor], list[tf.Tensor]]) -> BatchFunction:
+        return BatchFunction(features_of, self._devices, self._per_device, seed=0)
+
+    def _inputs(self, begin: int, count: int) -> Sequence[np.ndarray]:
+        place, images = self._ahead
+        images = images.result() if place == (begin, count) else self._read(begin, count)
+        self._ahead = (begin + count, count), self._reader.submit(self._read, begin + count, count)
+        return [images]
+
+    def _read(self, begin: int, count: int) -> np.ndarray:
+        """Images uint8 [count, C, H, W]."""
+        images = self._dataset.read(np.arange(begin, begin + count) % self._dataset.num_images)[0]
+        if self._mirror:
+            mirrored = RandomInputs(0).mirrors(begin, count)
+            images[mirrored] = images[mirrored, :, :, ::-1]
+        return images
+
+
+class GeneratedImages(ImagePass):
+    """Images of a generator for random latents and labels, converted to uint8 as they would be saved."""
+
+    def __init__(self, folder: Path, generator: Generator, per_device: int):
+        super().__init__(folder, generator.name, "generated images", generator.facts)
+        self._generator = generator
+        self._per_device = per_device
+
+    @property
+    def _batch_size(self) -> int:
+        return self._per_device * len(self._generator.devices)
+
+    def _compile(self, features_of: Callable[[tf.Tensor], list[tf.Tensor]]) -> BatchFunction:
+        def features(latents: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
+            images = self._generator.Gs.get_output_for(latents, labels, **self._generator.Gs_kwargs)
+            return features_of(tflib.convert_images_to_uint8(images))
+
+        return self._generator.compile(features, self._per_device)
+
+    def _inputs(self, begin: int, count: int) -> Sequence[np.ndarray]:
+        return self._generator.inputs(begin, count)

@@ -1,0 +1,44 @@
+"""The Inception score: `is50k`.
+
+Salimans et al., "Improved Techniques for Training GANs" (2016).
+"""
+
+from typing import Any
+
+from .class_scores import inception_score
+from .evaluation import Request
+from .metric_base import MetricBase
+
+
+class IS(MetricBase):
+    """How sure a classifier is of each generated image, and how different its answers are: higher is better.
+
+    Args:
+        num_images: generated images.
+        num_splits: parts, in the order of generation, over which the score is averaged.
+        minibatch_per_gpu: images on a device at once.
+        detector: official name of the classifier, or a network.
+    """
+
+    def __init__(
+        self,
+        num_images: int,
+        num_splits: int,
+        minibatch_per_gpu: int,
+        detector: Any = "inception_v3_softmax",
+        **base_kwargs: Any,
+    ):
+        super().__init__(**base_kwargs)
+        self.num_images = num_images
+        self.num_splits = num_splits
+        self.minibatch_per_gpu = minibatch_per_gpu
+        self.detector = detector
+
+    def requests(self) -> list[Request]:
+        """The probabilities of classes of generated images."""
+        return [Request("generated", self.detector, self.num_images, self.minibatch_per_gpu)]
+
+    def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
+        score = inception_score(self._features()[0], self.num_splits)
+        self._report_result(score.mean, suffix="_mean")
+        self._report_result(score.std, suffix="_std")

@@ -1,0 +1,37 @@
+"""The kernel Inception distance: `kid50k`, `kid50k_full`.
+
+Binkowski et al., "Demystifying MMD GANs" (2018); subsets as in Karras et al., "Training Generative Adversarial Networks
+with Limited Data" (2020).
+"""
+
+from typing import Any
+
+from .feature_metric import FeatureMetric
+from .kernel_distance import kernel_distance
+
+
+class KID(FeatureMetric):
+    """Squared maximum mean discrepancy of the features of real and generated images: 0 is best.
+
+    num_subsets, max_subset_size: it is averaged over pairs of random subsets. official_numerics: they come from
+    `np.random`, instead of the seed of the evaluation.
+    """
+
+    def __init__(
+        self,
+        num_images: int,
+        minibatch_per_gpu: int,
+        num_subsets: int = 100,
+        max_subset_size: int = 1000,
+        detector: Any = "inception_v3_features",
+        **base_kwargs: Any,
+    ):
+        super().__init__(num_images, minibatch_per_gpu, detector, **base_kwargs)
+        self.num_subsets = num_subsets
+        self.max_subset_size = max_subset_size
+
+    def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
+        real, generated = self._features()
+        seed = None if self.official_numerics else self._evaluation.settings.seed
+        distance = kernel_distance(real, generated, self.num_subsets, self.max_subset_size, seed)
+        self._report_result(distance, fmt="%-12.8f")

@@ -1,0 +1,170 @@
+"""The perceptual path length: `ppl_zfull`, `ppl_wfull`, `ppl_zend`, `ppl_wend`, `ppl2_wend`.
+
+Karras et al., "A Style-Based Generator Architecture for Generative Adversarial Networks" (2019), section 4.1.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.tflib import lerp, random_stream
+
+from .metric_base import MetricBase
+from .path_lengths import path_length_score
+
+_NOISE = 1  # purpose of random numbers, beside those of samples
+
+
+class PPL(MetricBase):
+    """How much images change, as people see it, along short steps between latents: less is better.
+
+    Args:
+        num_samples: steps.
+        epsilon: their length, as a share of the whole way.
+        space: 'z' or 'w', in which the ways lead.
+        sampling: 'full': steps anywhere on the way; 'end': at its start.
+        crop: look at the part of the image where a face is.
+        minibatch_per_gpu: steps on a device at once.
+        Gs_overrides: arguments of the generator.
+        distance: official name of the network that compares images, or something with `name`, `digest` and
+            `get_output_for(images_a, images_b)`, images float32 [N, C, H, W] from 0 to 255, returning [N].
+
+    Truncation has no effect.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        epsilon: float,
+        space: str,
+        sampling: str,
+        crop: bool,
+        minibatch_per_gpu: int,
+        Gs_overrides: Mapping[str, Any] | None = None,
+        distance: Any = "vgg16_zhang_perceptual",
+        **base_kwargs: Any,
+    ):
+        if space not in ("z", "w") or sampling not in ("full", "end"):
+            raise ValueError(f"space must be 'z' or 'w', sampling 'full' or 'end', got {space!r} and {sampling!r}")
+        super().__init__(**base_kwargs)
+        self.num_samples = num_samples
+        self.epsilon = epsilon
+        self.space = space
+        self.sampling = sampling
+        self.crop = crop
+        self.minibatch_per_gpu = minibatch_per_gpu
+        self.Gs_overrides = dict(Gs_overrides or {})
+        self.distance = distance
+
+    def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
+        distance = self._evaluation.settings.network(self.distance)
+        generator = self._evaluation.generator
+        kwargs = {**Gs_kwargs, **self.Gs_overrides}
+
+        def step(latents0: tf.Tensor, latents1: tf.Tensor, t: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
+            return [self.path_distances(Gs, distance, [latents0, latents1], t, labels, kwargs)]
+
+        per_device = self._evaluation.settings.minibatch_size or self.minibatch_per_gpu
+        function = generator.compile(step, per_device)
+
+        def compute(begin: int, count: int) -> np.ndarray:
+            set_noise(Gs, generator.seed, begin)
+            latents = generator.random.latents(2 * begin, 2 * count, Gs.input_shape[1])
+            t = generator.random.positions(begin, count) if self.sampling == "full" else np.zeros(count, np.float32)
+            labels = generator.labels(begin, count)
+            return function(begin, latents[0::2], latents[1::2], t, labels)[0][:, np.newaxis]  # [N, 1]
+
+        facts = {
+            "steps": [self.epsilon, self.space, self.sampling, self.crop],
+            "overrides": repr(sorted(self.Gs_overrides.items())),
+            "network": distance.digest,
+        }
+        label = f"path-lengths-{self.space}{self.sampling}"
+        distances = self._evaluation.rows(
+            label, 1, self.num_samples, function.batch_size, compute, "pairs of images", facts
+        )
+        self._report_result(path_length_score(distances[:, 0]))
+
+    def path_distances(
+        self,
+        Gs: Any,
+        distance: Any,
+        latents: Sequence[tf.Tensor],
+        t: tf.Tensor,
+        labels: tf.Tensor,
+        Gs_kwargs: Mapping[str, Any],
+    ) -> tf.Tensor:
+        """The lengths of steps, [N], divided by epsilon squared.
+
+        Args:
+            Gs: the generator; both images of a step have the noise of its variables.
+            distance: see the class.
+            latents: where each way starts and where it ends, [N, latent_size] each.
+            t: where on the way, from 0 to 1, [N].
+            labels: [N, label_size], the same for both images.
+            Gs_kwargs: arguments of the generator.
+        """
+        num = tf.shape(t)[0]
+        places = tf.stack([t, t + self.epsilon], axis=1)  # [N, 2]
+        mapping, synthesis = Gs.components.mapping, Gs.components.synthesis
+
+        def dlatents_of(z: tf.Tensor) -> tf.Tensor:  # [N, 2, latent_size] -> [N, 2, layers, dlatent_size]
+            both = tf.repeat(labels, 2, axis=0)
+            w = mapping.get_output_for(tf.reshape(z, [2 * num, z.shape[2]]), both, **Gs_kwargs)
+            return tf.reshape(tf.cast(w, tf.float32), [num, 2, *w.shape[1:]])
+
+        ends = tf.stack(list(latents), axis=1)  # [N, 2, latent_size]
+        if self.space == "w":
+            w = dlatents_of(ends)
+            dlatents = lerp(w[:, :1], w[:, 1:], places[:, :, tf.newaxis, tf.newaxis])
+        else:
+            dlatents = dlatents_of(slerp(ends[:, :1], ends[:, 1:], places[:, :, tf.newaxis]))
+        dlatents = tf.reshape(dlatents, [2 * num, *dlatents.shape[2:]])
+        images = synthesis.get_output_for(dlatents, **{**Gs_kwargs, "randomize_noise": False})
+        images = prepare_images(tf.cast(images, tf.float32), self.crop)
+        return distance.get_output_for(images[0::2], images[1::2]) * (1 / self.epsilon**2)
+
+
+def prepare_images(images: tf.Tensor, crop: bool = False) -> tf.Tensor:
+    """Images [N, C, H, W] from -1 to 1 as the distance gets them: from 0 to 255, averaged to 256x256 if larger.
+
+    crop: the part where an aligned portrait has the face: rows 3/8 to 7/8, columns 2/8 to 6/8.
+    """
+    if crop:
+        eighth = images.shape[2] // 8
+        images = images[:, :, eighth * 3 : eighth * 7, eighth * 2 : eighth * 6]
+    return (average_down(images, 256) + 1) * (255 / 2)
+
+
+def average_down(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Images [N, C, H, W] higher than `size`, averaged over squares of H // size; others as they are."""
+    factor = images.shape[2] // size
+    if factor <= 1:
+        return images
+    _, channels, height, width = images.shape
+    images = tf.reshape(images, [-1, channels, height // factor, factor, width // factor, factor])
+    return tf.reduce_mean(images, axis=[3, 5])
+
+
+def slerp(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+    """From direction a to direction b, the share t of the way on the unit sphere; vectors are the last axis."""
+    a, b = normalize(a), normalize(b)
+    cosine = tf.reduce_sum(a * b, axis=-1, keepdims=True)
+    direction = normalize(b - cosine * a)
+    angle = t * tf.acos(cosine)
+    return normalize(a * tf.cos(angle) + direction * tf.sin(angle))
+
+
+def normalize(v: tf.Tensor) -> tf.Tensor:
+    """Vectors, on the last axis, of length 1."""
+    return v / tf.sqrt(tf.reduce_sum(tf.square(v), axis=-1, keepdims=True))
+
+
+def set_noise(Gs: Any, seed: int, number: int) -> None:
+    """Gives the noise variables of a generator new values, which depend on the seed and a number."""
+    stream = random_stream.StatelessStream(random_stream.seed_of(seed, number, _NOISE))
+    for name, variable in Gs.components.synthesis.vars.items():
+        if name.split("/")[-1].startswith("noise") and len(variable.shape) == 4:
+            variable.assign(stream.normal(variable.shape, variable.dtype))

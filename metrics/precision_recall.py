@@ -1,0 +1,44 @@
+"""Improved precision and recall: `pr50k3`, `pr50k3_full`.
+
+Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models" (2019).
+"""
+
+from typing import Any
+
+from .feature_metric import FeatureMetric
+from .neighbourhoods import precision_recall
+
+
+class PR(FeatureMetric):
+    """Precision: how many generated images lie among the real ones. Recall: the reverse. Both 0 to 1, 1 is best.
+
+    nhood_size: the balls around images reach to this neighbour. row_batch_size, col_batch_size: distances in memory at
+    once. official_numerics: distances in float16, as the official code has them.
+    """
+
+    def __init__(
+        self,
+        num_images: int,
+        nhood_size: int,
+        minibatch_per_gpu: int,
+        row_batch_size: int = 10000,
+        col_batch_size: int = 10000,
+        detector: Any = "vgg16",
+        **base_kwargs: Any,
+    ):
+        super().__init__(num_images, minibatch_per_gpu, detector, **base_kwargs)
+        self.nhood_size = nhood_size
+        self.row_batch_size = row_batch_size
+        self.col_batch_size = col_batch_size
+
+    def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
+        result = precision_recall(
+            *self._features(),
+            nhood_size=self.nhood_size,
+            row_batch_size=self.row_batch_size,
+            col_batch_size=self.col_batch_size,
+            official_numerics=self.official_numerics,
+            progress=lambda done, total: self._report_progress(done, total, "blocks of distances"),
+        )
+        self._report_result(result.precision, suffix="_precision")
+        self._report_result(result.recall, suffix="_recall")

@@ -1,0 +1,226 @@
+"""Computes metrics of networks: the numbers of the paper's tables.
+
+Examples:
+
+  # FID of the paper's FFHQ network
+  python run_metrics.py --network=gdrive:networks/stylegan2-ffhq-config-f.pkl --metrics=fid50k \\
+    --data-dir=~/datasets --dataset=ffhq --mirror-augment=true
+
+  # Several networks of your own training, and several metrics that share the generated images
+  python run_metrics.py --network=results/00000-run/network-snapshot-*.pkl --metrics=fid50k,kid50k,pr50k3
+
+  # What is in a file of a metric network, or of any network; nothing in it is executed
+  python run_metrics.py inspect inception_v3_features.pkl
+"""
+
+import argparse
+import glob
+import os
+import sys
+from typing import Any
+
+import dnnlib
+import pretrained_networks
+from dnnlib import command_line
+from dnnlib.errors import UserError, exits_on_user_error
+from metrics.metric_defaults import metric_defaults, with_num_images
+from training import options_files, training_options
+
+# ----------------------------------------------------------------------------
+# The run. TensorFlow is imported when it starts, not for --help.
+
+
+def run(
+    network_pkl: str | list[str],
+    metrics: list[str],
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    mirror_augment: bool | None = None,
+    num_images: int | None = None,
+    truncation_psi: float | None = None,
+    official_numerics: bool = False,
+    json_file: str | None = None,
+    **settings: Any,
+) -> None:
+    """Computes metrics of one network or several, and prints and saves what comes out.
+
+    Args:
+        network_pkl: names, URLs or paths.
+        metrics: names, see `metrics.metric_defaults`.
+        dataset: name of a data set in `data_dir`, or its path; None: that of each network's training.
+        data_dir: folder of data sets.
+        mirror_augment: whether real images are mirrored at random; None: no, or without `dataset` as in training.
+        num_images: generated images, or samples; None: as the metric's name says.
+        truncation_psi: of generated images; None: no truncation.
+        official_numerics: compute as the official code also where that is numerically weak.
+        json_file: write results there, too; '-': to stdout.
+        settings: of `metrics.evaluation.Settings`.
+
+    Raises:
+        UserError: if a metric could not be computed. Results of the others are printed and saved.
+    """
+    from dnnlib import tflib
+    from metrics import metric_report
+    from metrics.evaluation import Settings
+    from metrics.metric_base import MetricGroup
+
+    networks = [network_pkl] if isinstance(network_pkl, str) else list(network_pkl)
+    kwargs = [with_num_images(metric_defaults[name], num_images or 0) for name in metrics]
+    group = MetricGroup([{**args, "official_numerics": official_numerics} for args in kwargs])
+    settings = Settings(**{"num_gpus": dnnlib.submit_config.num_gpus, **settings}, keep_failed=True)
+    tflib.init_tf({"rnd.np_random_seed": settings.seed})
+    Gs_kwargs = None if truncation_psi is None else {"truncation_psi": truncation_psi}
+    report = metric_report.Report()
+    for network in networks:
+        print(f'Evaluating metrics "{",".join(metric.name for metric in group.metrics)}" for "{network}"...')
+        data = options_files.options_beside(network) if dataset is None else None
+        group.run(
+            pretrained_networks.get_path_or_url(network),
+            run_dir=dnnlib.submit_config.run_dir,
+            data_dir=data.data_dir if data else data_dir,
+            dataset_args=data.dataset_args if data else {"tfrecord_dir": dataset} if dataset else {},
+            mirror_augment=data.mirror_augment if data and mirror_augment is None else bool(mirror_augment),
+            Gs_kwargs=Gs_kwargs,
+            settings=settings,
+        )
+        report.add(network, group)
+    report.print_table()
+    if json_file is not None:
+        report.write_json(json_file)
+    report.raise_failures()
+
+
+# ----------------------------------------------------------------------------
+# The command line.
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_line.ArgumentParser(
+        description=__doc__.split("\n", 1)[0],
+        epilog=f"Metrics: {', '.join(metric_defaults)}\n{__doc__.split(chr(10), 1)[1]}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s --network=PKL [options]\n       %(prog)s inspect FILE [FILE ...]",
+    )
+    count = {"type": command_line.positive, "metavar": "N"}
+
+    add = parser.add_argument_group("what to compute").add_argument
+    network_help = "name, URL or path of a network pickle; several with commas between, or by wildcards"
+    add("--network", action="append", required=True, dest="network_pkl", help=network_help, metavar="PKL")
+    metrics_help = "names with commas between (default: fid50k)"
+    add("--metrics", type=command_line.names, default=["fid50k"], help=metrics_help, metavar="LIST")
+    dataset_help = "name of a data set in --data-dir, or path of one (default: that of the network's training)"
+    add("--dataset", help=dataset_help)
+    add("--data-dir", default="datasets", help="root folder of data sets (default: %(default)s)", metavar="DIR")
+    mirror_help = "mirror real images at random (default: false; without --dataset, as in training)"
+    add("--mirror-augment", **command_line.BOOLEAN, help=mirror_help)
+    add("--num-images", **count, help="generated images or samples (default: as the name says: 50k is 50000)")
+    add("--truncation-psi", type=command_line.psi, help="truncate generated images (default: do not)", metavar="PSI")
+    add("--seed", type=command_line.seed, default=0, help="of latents, labels and noise (default: %(default)s)")
+
+    add = parser.add_argument_group("how to compute").add_argument
+    add("--num-gpus", **count, default=1, help="GPUs to use; where there is none, 1 is the CPU (default: 1)")
+    add("--minibatch-size", **count, help="images on each GPU at once (default: 8; for ppl and ls 4)")
+    add("--logical-cpus", **count, help="rehearse --num-gpus on so many parts of the CPU")
+    numerics_help = "compute like the official code where it is numerically weak (see docs/metrics.md)"
+    add("--official-numerics", action="store_true", help=numerics_help)
+    networks_help = "folder with files of metric networks (default: download the official ones)"
+    add("--metric-networks", help=networks_help, metavar="DIR")
+
+    add = parser.add_argument_group("results and downloads").add_argument
+    command_line.add_result_dir(parser)
+    add("--json", dest="json_file", help="write the results there as JSON, too; - is stdout", metavar="FILE")
+    command_line.add_download_options(parser)
+    return parser
+
+
+def _networks(given: list[str]) -> list[str]:
+    """The networks that --network names, each once. Raises UserError for those that do not exist."""
+    result, problems = [], []
+    for text in given:
+        for name in [text] if os.path.exists(os.path.expanduser(text)) else text.split(","):
+            found = sorted(glob.glob(os.path.expanduser(name))) if glob.has_magic(name) else [name]
+            if not found:
+                problems.append(f"--network={name}: there is no such file")
+            for path in found:
+                try:
+                    pretrained_networks.locate(path)
+                except UserError as error:
+                    problems.append(f"--network={error}")
+            result += found
+    if problems:
+        raise UserError("\n".join(problems))
+    return list(dict.fromkeys(result))
+
+
+def _check(kwargs: dict[str, Any]) -> None:
+    """Resolves names, and raises UserError with everything that is wrong."""
+    problems = training_options.unknown_metrics(kwargs["metrics"], none=False)
+    if not kwargs["metrics"]:
+        problems.append("--metrics is empty")
+    try:
+        kwargs["network_pkl"] = _networks(kwargs["network_pkl"])
+    except UserError as error:
+        problems += str(error).split("\n")
+    folder = kwargs["metric_networks"]
+    if folder is not None and not os.path.isdir(os.path.expanduser(folder)):
+        problems.append(f"--metric-networks={folder}: there is no such folder")
+    if kwargs["dataset"] is not None:
+        kwargs["data_dir"] = os.path.expanduser(kwargs["data_dir"])
+        try:
+            kwargs["dataset"] = training_options.find_dataset(kwargs["dataset"], kwargs["data_dir"])[0]
+            training_options.check_dataset(kwargs["data_dir"], kwargs["dataset"])
+        except UserError as error:
+            problems += str(error).split("\n")
+    if problems:
+        raise UserError("\nError: ".join(problems))
+
+
+def _inspect(files: list[str]) -> None:
+    """Prints what files hold."""
+    parser = command_line.ArgumentParser(
+        prog="run_metrics.py inspect",
+        description="Prints what is in a file of weights: pickles of networks, frozen graphs, .pth. Executes nothing.",
+    )
+    parser.add_argument("files", nargs="+", help="files", metavar="FILE")
+    files = parser.parse_args(files).files
+    command_line.import_tensorflow_quietly()
+    from metrics.nets import inspection
+
+    problems = []
+    for file in files:
+        try:
+            print(inspection.describe(file))
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\nError: ".join(problems))
+
+
+def main() -> None:
+    """Parses the command line and submits the run."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
+    args = command_line.official_spelling(sys.argv[1:])
+    if args[:1] == ["inspect"]:
+        with exits_on_user_error():
+            _inspect(args[1:])
+        return
+    kwargs = vars(_parser().parse_args(args))
+    submit_config = dnnlib.SubmitConfig()
+    submit_config.run_dir_root = kwargs.pop("result_dir")
+    submit_config.run_desc = "run-metrics"
+    submit_config.num_gpus = kwargs.pop("num_gpus")
+    with exits_on_user_error():
+        # Before waiting for TensorFlow:
+        submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)
+        _check(kwargs)
+        command_line.import_tensorflow_quietly()
+        import tensorflow as tf
+
+        gpus = len(tf.config.list_physical_devices("GPU"))
+        training_options.check_devices(submit_config.num_gpus, gpus, kwargs["logical_cpus"])
+        dnnlib.submit_run(submit_config, "run_metrics.run", **kwargs)
+
+
+if __name__ == "__main__":
+    main()
