@@ -13,12 +13,17 @@ class Trunk(Scoped, tf.keras.Model):
     """A network without its head: images [N, C, H, W] to features."""
 
     @classmethod
+    def weight_shapes(cls) -> dict[str, tuple[int, ...]]:
+        """Shapes of all variables by name."""
+        source = ShapesOnly()
+        with variables_from(source):
+            cls()
+        return dict(source.shapes)
+
+    @classmethod
     def with_weights(cls, weights: Mapping[str, np.ndarray]) -> Any:
         """The network with these values of its variables. Raises VariableMismatchError if they are not all there."""
-        shapes = ShapesOnly()
-        with variables_from(shapes):
-            cls()
-        check_variables(cls.__name__, shapes.shapes, weights)
+        check_variables(cls.__name__, cls.weight_shapes(), weights)
         with variables_from(GivenVariables(weights)):
             return cls()
 
@@ -44,7 +49,8 @@ class Conv(Scoped):
         self.add_variable("bias", [fmaps], trainable=False)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, self.weight, self.stride, self.padding), self.bias))
+        x = tf.nn.conv2d(x, self.weight, self.stride, self.padding)
+        return self.row(tf.nn.relu(tf.nn.bias_add(x, self.bias)))
 
 
 class Dense(Scoped):
@@ -56,7 +62,7 @@ class Dense(Scoped):
         self.add_variable("bias", [fmaps], trainable=False)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.nn.relu(tf.nn.bias_add(tf.matmul(x, self.weight), self.bias))
+        return self.row(tf.nn.relu(tf.nn.bias_add(tf.matmul(x, self.weight), self.bias)))
 
 
 def rgb_images(images: tf.Tensor) -> tf.Tensor:
