@@ -4,6 +4,7 @@ Only tests need them. Everything is written without NVIDIA's code and without Py
 both, as the real ones do.
 """
 
+import functools
 import io
 import pickle
 import struct
@@ -20,18 +21,22 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Name:
-    """A class or function, written by name only."""
-
+class _Name:
     module: str
     name: str
+
+
+@functools.cache  # pickles write a second use of the same object as a reference
+def Name(module, name):
+    """A class or function, written by name only."""
+    return _Name(module, name)
 
 
 @dataclass
 class Call:
     """An object that is made by a call: `func(*args)`, then its state is set."""
 
-    func: Name
+    func: _Name
     args: tuple
     state: object = None
 
@@ -40,7 +45,7 @@ class Call:
 class Instance:
     """An object of a class, with its state."""
 
-    cls: Name
+    cls: _Name
     state: object
 
 
@@ -60,7 +65,7 @@ class Pickler(pickle._Pickler):
         return obj.pid if isinstance(obj, Persistent) else None
 
     def save_global(self, obj, name=None):
-        if isinstance(obj, Name):
+        if isinstance(obj, _Name):
             module, name = obj.module, obj.name
         else:
             module, name = obj.__module__.replace("numpy._core", "numpy.core"), name or obj.__qualname__
@@ -90,7 +95,7 @@ class Pickler(pickle._Pickler):
             self.save(state)
             self.write(pickle.BUILD)
 
-    dispatch[Name] = save_global
+    dispatch[_Name] = save_global
     dispatch[type] = _save_type
     dispatch[types.FunctionType] = save_global
     dispatch[Call] = _save_call
