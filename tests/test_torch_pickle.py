@@ -384,6 +384,18 @@ def test_torch_reads_what_these_tests_write(write, weights_only, tmp_path):
     assert_same({name: value.detach().numpy() for name, value in result.items()}, expected)
 
 
+def test_torch_writes_the_same_pickle():
+    torch = pytest.importorskip("torch")
+    state = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3)).state_dict()
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    arrays = OrderedDict((name, value.numpy()) for name, value in state.items())
+    arrays._metadata = state._metadata
+    ours, theirs = (zipfile.ZipFile(io.BytesIO(data)) for data in (writers.pth_zip(arrays), stream.getvalue()))
+    for name in ours.namelist():
+        assert ours.read(name) == theirs.read(name)
+
+
 def test_a_torchscript_file_of_torch(tmp_path):
     torch = pytest.importorskip("torch")
     torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "net.pt")

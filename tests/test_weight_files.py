@@ -19,7 +19,7 @@ import weight_writers as writers
 from weight_writers import Call, Instance, Name
 
 from dnnlib.errors import UserError
-from metrics.nets import catalog, frozen_graph, inspection, weight_files
+from metrics.nets import builders, catalog, frozen_graph, inspection, weight_files
 from metrics.nets.weight_files import read_weight_file
 
 RND = np.random.RandomState(0)
@@ -344,7 +344,7 @@ def test_inspect_an_official_pickle(tmp_path, monkeypatch):
         assert part in text, text
     assert "def Inception" not in inspection.describe(path)
     monkeypatch.setitem(catalog.SHA256, "inception_v3_features.pkl", hashlib.sha256(path.read_bytes()).hexdigest())
-    assert "known as  inception_v3_features.pkl" in inspection.describe(path)
+    assert re.search(r"known as +inception_v3_features.pkl\n", inspection.describe(path))
 
 
 def test_inspect_a_frozen_graph(write):
@@ -367,6 +367,21 @@ def test_inspect_generators():
     text = inspection.describe(path)
     for part in ("network 3 of 3", "G_synthesis", "component mapping", "G_main", "D_stylegan2", "dlatent_avg"):
         assert part in text, text
+
+
+def test_inspect_names_the_metric_networks_of_a_file(tmp_path):
+    path = tmp_path / "file"
+    linear = {layer.name: np.ones(layer.kernel, np.float32) for layer in builders.LPIPS_LINEAR}
+    convs = {f"conv{i}/conv{i}": np.zeros(layer.kernel, np.float32) for i, layer in enumerate(builders.VGG_CONVS, 1)}
+    convs |= {f"conv{i}/bias{i}": np.zeros(layer.kernel[-1:]) for i, layer in enumerate(builders.VGG_CONVS, 1)}
+    for variables, expected in (
+        (linear, "a part of vgg16_zhang_perceptual"),
+        (convs | linear, "vgg16_zhang_perceptual"),
+        (ARRAYS, "no metric network that is known here"),
+        ({"dlatent_avg": np.zeros(4)}, "generator of images, no metric network"),
+    ):
+        writers.write_official_pickle(path, "net", variables, "f")
+        assert f"\nserves as  {expected}\n" in inspection.describe(path)
 
 
 def test_inspect_shows_no_control_characters(tmp_path):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-_MAX_NODE = 1 << 25  # bytes: a message in memory is many times larger than in a file
+_MAX_NODE = 1 << 24  # bytes: a message in memory is many times larger than in a file
 _MAX_NODES = 100_000
 _MAX_FILLED = 1 << 20  # elements of an array that is stored as one repeated value
 _FIELDS = {1: 2, 2: 2, 3: 0, 4: 2, 5: 2}  # of GraphDef: number -> wire type

@@ -2,15 +2,19 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
+import tensorflow as tf
 
+from dnnlib.errors import UserError
 from dnnlib.tflib import network_state
 from dnnlib.tflib.network_state import NetworkState
 
-from . import catalog, weight_files
+from . import attribute_classifier, builders, catalog, weight_files
 from .frozen_graph import FrozenGraph
+from .matching import has_layers
+from .metric_network import MetricNetwork
 from .weight_files import WeightFile
 
 _MAX_LINES = 5000  # of a table
@@ -39,6 +43,7 @@ def _lines(file: WeightFile, with_source: bool) -> Iterator[str]:
             "size": f"{os.path.getsize(file.path):,} bytes",
             "sha256": sha256,
             "known as": _known_as(sha256, file.path),
+            "serves as": _serves_as(file),
         }
     )
     for number, network in enumerate(file.networks):
@@ -117,6 +122,34 @@ def _known_as(sha256: str, path: str) -> str:
     if name in catalog.SHA256:
         return f"unknown: the published {name} has {catalog.SHA256[name]}"
     return "unknown"
+
+
+def _serves_as(file: WeightFile) -> str:
+    """The metric networks that can be built with the weights."""
+    if "dlatent_avg" in file.arrays:
+        return "generator of images, no metric network"
+    with tf.device("/CPU:0"):  # a training may have all of the GPU
+        found = [name for name, build in _BUILDERS.items() if _builds(build, file)]
+    if has_layers(file, builders.LPIPS_LINEAR) != has_layers(file, builders.VGG_CONVS):
+        found.append(f"a part of {catalog.LPIPS}")
+    return ", ".join(found) or "no metric network that is known here"
+
+
+_BUILDERS: dict[str, Callable[[WeightFile], MetricNetwork]] = {
+    catalog.FEATURES: builders.inception_features,
+    catalog.SOFTMAX: builders.inception_softmax,
+    catalog.VGG16: builders.vgg16_features,
+    catalog.LPIPS: lambda file: builders.lpips([file]),
+    "celebahq-classifier": lambda file: attribute_classifier.build(file, "celebahq-classifier"),
+}
+
+
+def _builds(build: Callable[[WeightFile], MetricNetwork], file: WeightFile) -> bool:
+    try:
+        build(file)
+    except UserError:
+        return False
+    return True
 
 
 def _sha256(path: str) -> str:
