@@ -68,6 +68,7 @@ def run(
     kwargs = [with_num_images(metric_defaults[name], num_images or 0) for name in metrics]
     group = MetricGroup([{**args, "official_numerics": official_numerics} for args in kwargs])
     settings = Settings(**{"num_gpus": dnnlib.submit_config.num_gpus, **settings}, keep_failed=True)
+    print(f"Computing on {', '.join(name.split('device:')[-1] for name in settings.devices)}.")
     tflib.init_tf({"rnd.np_random_seed": settings.seed})
     Gs_kwargs = None if truncation_psi is None else {"truncation_psi": truncation_psi}
     report = metric_report.Report()

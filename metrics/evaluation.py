@@ -62,6 +62,9 @@ class Settings:
         Raises UserError if it cannot be had.
         """
         if not isinstance(name, str):
+            missing = [field for field in ("name", "digest", "get_output_for") if not hasattr(name, field)]
+            if missing:
+                raise TypeError(f"{name!r} is no metric network: it has no {', '.join(missing)}")
             return name
         if name not in self._loaded:
             from .nets import loading
@@ -70,6 +73,13 @@ class Settings:
                 name, self.metric_networks, cache_dir=self.cache_dir, offline=self.offline
             )
         return self._loaded[name]
+
+    @cached_property
+    def devices(self) -> list[str]:
+        """Names of the devices to compute on. With `logical_cpus`, ask before TensorFlow is used. Raises UserError."""
+        from training.devices import device_names
+
+        return device_names(self.num_gpus, self.logical_cpus)
 
     @property
     def folder(self) -> Path:
@@ -106,13 +116,6 @@ class Evaluation:
         self._expected: list[Request] = []
         self._row_files: list[RowFile] = []
 
-    @cached_property
-    def devices(self) -> list[str]:
-        """Names of the devices to compute on."""
-        from training.devices import device_names
-
-        return device_names(self.settings.num_gpus, self.settings.logical_cpus)
-
     @property
     def is_conditional(self) -> bool:
         """Whether the network takes labels."""
@@ -134,7 +137,7 @@ class Evaluation:
                     f"{self.name} takes labels of {size} columns, the data set has {labels.shape[1] or 'none'}; "
                     "metrics of a conditional network need the data set it was trained with"
                 )
-        return Generator(self.name, self.Gs, self.Gs_kwargs, labels, self.settings.seed, self.devices)
+        return Generator(self.name, self.Gs, self.Gs_kwargs, labels, self.settings.seed, self.settings.devices)
 
     # ----------------------------------------------------------------------------
     # Features.
@@ -173,7 +176,7 @@ class Evaluation:
                 name = os.path.basename(getattr(self.dataset, "tfrecord_dir", "") or type(self.dataset).__name__)
                 mirrored = stream == "mirrored reals"
                 self._passes[stream] = RealImages(
-                    self.settings.folder, self.dataset, name, mirrored, self.devices, per_device
+                    self.settings.folder, self.dataset, name, mirrored, self.settings.devices, per_device
                 )
         return self._passes[stream]
 

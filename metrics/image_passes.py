@@ -83,7 +83,7 @@ class ImagePass:
         """Features of `count` images from number `begin`, for each network."""
         key = tuple(names)
         if key not in self._functions:
-            self._functions[key] = self._compile(combine([self._networks[name] for name in names]).get_output_for)
+            self._functions[key] = self._compile(_all_of([self._networks[name] for name in names]))
         features = self._functions[key](begin, *self._inputs(begin, count))
         for name, values in zip(names, features, strict=True):
             if not np.isfinite(values).all():
@@ -160,3 +160,15 @@ class GeneratedImages(ImagePass):
 
     def _inputs(self, begin: int, count: int) -> Sequence[np.ndarray]:
         return self._generator.inputs(begin, count)
+
+
+def _all_of(networks: Sequence[Any]) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """A function from images to the outputs of several networks. Equal trunks run once."""
+    official = [network for network in networks if isinstance(network, MetricNetwork)]
+    combined = combine(official) if official else None
+
+    def outputs(images: tf.Tensor) -> list[tf.Tensor]:
+        found = dict(zip(official, combined.get_output_for(images), strict=True)) if combined else {}
+        return [found[network] if network in found else network.get_output_for(images) for network in networks]
+
+    return outputs

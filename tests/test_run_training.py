@@ -56,7 +56,8 @@ def test_official_errors(number, monkeypatch, capfd):
 
 def test_official_tables():
     assert list(CONFIGS) == CASES["valid_configs"]
-    assert plain(metric_defaults) == golden.index("config", "metric_defaults.json")
+    official = golden.index("config", "metric_defaults.json")
+    assert {name: kwargs for name, kwargs in plain(metric_defaults).items() if name in official} == official
 
 
 def test_names_for_options_files_are_those_of_the_official_functions():
@@ -186,13 +187,13 @@ def test_all_problems_at_once(folder):
     (folder / "options.yaml").write_text("G_args: {mapping_layer: 4}\nsched_args: 5\n")
     (folder / "file").write_text("")
     found = problems(
-        *("--dataset=x", "--data-dir=nowhere", "--config=Config-F", "--metrics=fid5k,foo", "--options=options.yaml"),
+        *("--dataset=x", "--data-dir=nowhere", "--config=Config-F", "--metrics=fid40k,foo", "--options=options.yaml"),
         *("--result-dir=file", "--resume=none.pkl"),
     )
     assert [line[:30] for line in found] == [
         "dataset root directory does no",
         "--config value must be one of:",
-        "unknown metric 'fid5k' (did yo",
+        "unknown metric 'fid40k' (did y",
         "unknown metric 'foo'. There ar",
         "no G_args option 'mapping_laye",
         "sched_args: expected names and",

@@ -48,8 +48,7 @@ def find_devices(num_gpus: int = 1, logical_cpus: int | None = None) -> Devices:
     Raises:
         UserError: not so many devices, or a damaged TF_CONFIG.
     """
-    if logical_cpus and logical_cpus > 1:
-        _split_cpu(logical_cpus)
+    _split_cpu(logical_cpus)
     for gpu in tf.config.list_physical_devices("GPU"):
         with contextlib.suppress(RuntimeError):  # in use already, with the settings it has
             tf.config.experimental.set_memory_growth(gpu, True)
@@ -65,7 +64,11 @@ def find_devices(num_gpus: int = 1, logical_cpus: int | None = None) -> Devices:
 
 
 def device_names(num_gpus: int = 1, logical_cpus: int | None = None) -> list[str]:
-    """The devices to compute on: GPUs, or the CPU where there is none, or so many parts of it. Raises UserError."""
+    """The devices to compute on: GPUs, or the CPU where there is none, or so many parts of it.
+
+    Must come before anything else uses TensorFlow if `logical_cpus` is given. Raises UserError.
+    """
+    _split_cpu(logical_cpus)
     gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
     if gpus and not logical_cpus:
         if num_gpus > len(gpus):
@@ -80,7 +83,9 @@ def device_names(num_gpus: int = 1, logical_cpus: int | None = None) -> list[str
     return cpus[:num_gpus]
 
 
-def _split_cpu(number: int) -> None:
+def _split_cpu(number: int | None) -> None:
+    if not number or number == 1:
+        return
     cpu = tf.config.list_physical_devices("CPU")[0]
     try:
         current = tf.config.get_logical_device_configuration(cpu)

@@ -67,8 +67,7 @@ class Dense(Scoped):
 
 def rgb_images(images: tf.Tensor) -> tf.Tensor:
     """Images [N, C, H, W] of any type as float32 [N, H, W, 3]. A single channel is repeated."""
-    nhwc = tf.transpose(images, [0, 2, 3, 1])  # [N, H, W, C], before they become floats of four times the size
-    nhwc = tf.cast(nhwc, tf.float32)
+    nhwc = tf.transpose(tf.cast(images, tf.float32), [0, 2, 3, 1])  # [N, H, W, C]; oneDNN cannot transpose bytes
     return tf.repeat(nhwc, 3, axis=3) if nhwc.shape[3] == 1 else nhwc
 
 

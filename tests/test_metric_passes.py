@@ -1,0 +1,299 @@
+"""Features of real and generated images: shared, cached, resumed, rebuilt after damage."""
+
+import metric_stubs
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dnnlib.errors import UserError
+from metrics import evaluation as evaluation_module
+from metrics import row_passes
+from metrics.evaluation import Settings
+from metrics.feature_distances import feature_statistics, frechet_distance
+from metrics.frechet_inception_distance import FID
+from metrics.kernel_inception_distance import KID
+from metrics.metric_base import MetricGroup
+from metrics.nets.metric_network import MetricNetwork
+from metrics.random_inputs import RandomInputs
+from metrics.row_file import RowFile
+from training.dataset import load_dataset
+
+NUM_REALS = 21
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a network, a data set, and the cache."""
+    monkeypatch.chdir(tmp_path)
+    metric_stubs.make_network(tmp_path / "network.pkl")
+    metric_stubs.make_dataset(tmp_path / "cats", NUM_REALS)
+    return tmp_path
+
+
+def settings(**kwargs):
+    """With a small minibatch, and the cache in the current folder."""
+    return Settings(**{"minibatch_size": 4, "cache_dir": "cache", **kwargs})
+
+
+def run(metric, detector=None, network="network.pkl", mirror=False, dataset="cats", **kwargs):
+    """The result of a metric, and how many rows were computed for it."""
+    computed = []
+    append = RowFile.append
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RowFile, "append", lambda self, rows: (computed.append(len(rows)), append(self, rows)))
+        metric.run(
+            network,
+            data_dir=".",
+            dataset_args={"tfrecord_dir": dataset},
+            mirror_augment=mirror,
+            settings=settings(**kwargs),
+        )
+    return metric.get_results()[metric.name], sum(computed)
+
+
+def fid(num_images=30, detector=None, **kwargs):
+    detector = detector or metric_stubs.Detector()
+    return FID(num_images=num_images, minibatch_per_gpu=8, detector=detector, name="fid", **kwargs)
+
+
+def features_of(images, detector=None):
+    return (detector or metric_stubs.Detector()).get_output_for(tf.constant(images)).numpy()
+
+
+def test_fid_is_that_of_the_images(place):
+    value, computed = run(fid())
+    assert computed == 60
+    images = metric_stubs.make_dataset(place / "copy", NUM_REALS)
+    reals = images[np.arange(30) % NUM_REALS]  # in order, and from the start again
+    stream = Settings(cache_dir="elsewhere", minibatch_size=4)
+    metric = fid()
+    metric._reset("network.pkl", data_dir=".", dataset_args={"tfrecord_dir": "cats"}, mirror_augment=False)
+    shared = metric._new_evaluation(stream, None)
+    generated = shared.features(metric.requests()[1])
+    expected = frechet_distance(*feature_statistics(features_of(reals)), *feature_statistics(generated))
+    assert value == pytest.approx(expected, rel=1e-4)
+    # The generated ones are those of the stated latents.
+    latents = RandomInputs(0).latents(0, 30, 8)
+    images = shared.Gs.run(latents, None, is_validation=True, randomize_noise=True)
+    assert (
+        np.corrcoef(features_of(np.uint8(np.clip(images * 127.5 + 128, 0, 255))).ravel(), generated.ravel())[0, 1] > 0.9
+    )
+
+
+def test_reals_are_computed_once_per_data_set_network_and_mirroring(place):
+    first, computed = run(fid())
+    assert computed == 60
+    assert run(fid()) == (first, 30)  # of generated images only
+    assert run(fid(40)) == (pytest.approx(first, abs=1), 50)  # 10 more reals
+    assert run(fid(), mirror=True)[1] == 60
+    assert run(fid(), mirror=True)[1] == 30
+    assert run(fid(detector=metric_stubs.Detector(digest="other")))[1] == 60
+    assert run(fid(full=True))[1] == 30
+    assert run(fid(full=True, max_reals=5))[1] == 30
+    metric_stubs.make_dataset(place / "dogs", NUM_REALS, seed=1)
+    assert run(fid(), dataset="dogs")[1] == 60
+    (place / "cats" / "cats-r03.tfrecords").write_bytes((place / "dogs" / "dogs-r03.tfrecords").read_bytes())
+    value, computed = run(fid())
+    assert computed == 60 and value != first
+
+
+def test_full_takes_each_real_once_and_never_mirrors(place):
+    seen = {}
+    for name, metric in {"full": fid(full=True), "first": fid(full=True, max_reals=5), "some": fid(30)}.items():
+        metric._reset("network.pkl", data_dir=".", dataset_args={"tfrecord_dir": "cats"}, mirror_augment=True)
+        seen[name] = metric._new_evaluation(settings(), None).features(metric.requests()[0])
+    images = metric_stubs.make_dataset(place / "copy", NUM_REALS)
+    np.testing.assert_allclose(seen["full"], features_of(images), atol=1e-5)
+    np.testing.assert_allclose(seen["first"], features_of(images[:5]), atol=1e-5)
+    mirrored = RandomInputs(0).mirrors(0, 30)
+    expected = images[np.arange(30) % NUM_REALS]
+    expected = np.where(mirrored[:, None, None, None], expected[..., ::-1], expected)
+    assert mirrored.any() and not mirrored.all()
+    np.testing.assert_allclose(seen["some"], features_of(expected), atol=1e-5)
+
+
+def test_an_interrupted_pass_goes_on(place, monkeypatch, capsys):
+    expected, _ = run(fid())
+    run(fid(), cache_dir="other")  # so that reals are there
+    compute = row_passes.BatchFunction.__call__
+
+    def interrupt(self, first, *arrays):
+        if first >= 12:
+            raise KeyboardInterrupt
+        return compute(self, first, *arrays)
+
+    monkeypatch.setattr(row_passes.BatchFunction, "__call__", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(fid(), cache_dir="other")
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    capsys.readouterr()
+    assert run(fid(), cache_dir="other") == (expected, 18)
+    assert "of 30 generated images, going on at 12 ..." in capsys.readouterr().out
+    left = [path.name for path in (place / "other" / "metrics").iterdir()]
+    assert len(left) == 1 and left[0].startswith("cats-detector-")
+
+
+def test_damaged_caches_are_rebuilt_with_a_warning(place, capsys):
+    expected, _ = run(fid())
+    (cache,) = (place / "cache" / "metrics").iterdir()
+    data = cache.read_bytes()
+    for damaged, rows in ((data[:-50], 6), (b"", 30), (b"PK" + data[2:], 30), (data[:-100] + b"!" + data[-99:], 6)):
+        cache.write_bytes(damaged)
+        capsys.readouterr()
+        value, computed = run(fid())
+        assert value == pytest.approx(expected, rel=1e-6)
+        assert computed <= 30 + rows and cache.read_bytes() == data
+        assert (str(cache.name) in capsys.readouterr().err) == bool(damaged)
+
+
+def test_minibatch_size_changes_nothing_but_noise(place):
+    a, b = (run(fid(64), minibatch_size=size, cache_dir=str(size))[0] for size in (4, 7))
+    assert a == pytest.approx(b, rel=0.2)
+    np.testing.assert_array_equal(RandomInputs(1).latents(3, 5, 8), RandomInputs(1).latents(0, 8, 8)[3:])
+    assert np.abs(RandomInputs(1).latents(0, 1, 8) - RandomInputs(2).latents(0, 1, 8)).min() > 0
+    latents = RandomInputs(5).latents(0, 4000, 8)
+    assert abs(latents.mean()) < 0.02 and abs(latents.std() - 1) < 0.02
+    assert np.abs(np.corrcoef(latents.T) - np.eye(8)).max() < 0.06
+    t = RandomInputs(5).positions(0, 4000)
+    assert abs(t.mean() - 0.5) < 0.02 and t.min() >= 0 and t.max() < 1
+
+
+def test_metrics_of_a_group_share_one_pass(place, monkeypatch):
+    detectors = [metric_stubs.Detector(), metric_stubs.Detector("other", "xyz")]
+    passes = []
+    fill = row_passes.fill
+    for module in (evaluation_module, __import__("metrics.image_passes", fromlist=["x"])):
+        monkeypatch.setattr(module, "fill", lambda *args: (passes.append((dict(args[1]), args[4])), fill(*args)))
+    kwargs = {"num_images": 30, "minibatch_per_gpu": 4}
+    group = MetricGroup(
+        [
+            {"name": "fid", "func_name": "metrics.frechet_inception_distance.FID", "detector": detectors[0], **kwargs},
+            {"name": "kid", "func_name": "metrics.kernel_inception_distance.KID", "detector": detectors[0], **kwargs},
+            {
+                **{"name": "pr", "func_name": "metrics.precision_recall.PR", "nhood_size": 3, **kwargs},
+                **{"detector": detectors[1], "num_images": 20},
+            },
+        ]
+    )
+    calls = []
+    compute = row_passes.BatchFunction.__call__
+    monkeypatch.setattr(
+        row_passes.BatchFunction, "__call__", lambda self, first, *a: (calls.append(first), compute(self, first, *a))[1]
+    )
+    data = {"data_dir": ".", "dataset_args": {"tfrecord_dir": "cats"}, "mirror_augment": False}
+    group.run("network.pkl", settings=settings(), **data)
+    assert set(group.get_results()) == {"fid", "kid", "pr_precision", "pr_recall"} and not group.failed
+    assert passes[:2] == [
+        ({"detector": 30, "other": 20}, "real images"),
+        ({"detector": 30, "other": 20}, "generated images"),
+    ]
+    assert len(calls) == 2 * 8  # once per minibatch of each stream
+    alone = {metric.name: metric for metric in group.metrics}["kid"]
+    alone.run("network.pkl", settings=settings(), **data)
+    assert alone.get_results()["kid"] == group.get_results()["kid"]
+
+
+def test_one_network_that_cannot_be_had_does_not_stop_the_others(place, capsys):
+    group = MetricGroup(
+        [
+            {
+                "name": "is",
+                "func_name": "metrics.inception_score.IS",
+                "num_images": 8,
+                "num_splits": 2,
+                "minibatch_per_gpu": 4,
+            },
+            {
+                **{"name": "fid", "func_name": "metrics.frechet_inception_distance.FID", "num_images": 8},
+                **{"minibatch_per_gpu": 4, "detector": metric_stubs.Detector()},
+            },
+        ]
+    )
+    data = {"data_dir": ".", "dataset_args": {"tfrecord_dir": "cats"}, "mirror_augment": False}
+    group.run("network.pkl", settings=settings(offline=True), **data)
+    assert list(group.get_results()) == ["fid"]
+    assert "metric is failed: inception_v3_softmax.pkl is not in the cache" in capsys.readouterr().out
+    group.run("missing.pkl", settings=settings(), **data)
+    assert capsys.readouterr().out.startswith("metrics is, fid failed: missing.pkl: no such file")
+
+
+def test_labels_come_from_the_data_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    metric_stubs.make_network(tmp_path / "network.pkl", label_size=3)
+    metric_stubs.make_dataset(tmp_path / "cats", 10, num_classes=3)
+    metric_stubs.make_dataset(tmp_path / "dogs", 10)
+    metric = fid(10)
+    metric._reset("network.pkl", data_dir=".", dataset_args={"tfrecord_dir": "cats"}, mirror_augment=False)
+    generator = metric._new_evaluation(settings(), None).generator
+    _latents, labels = generator.inputs(0, 600)
+    np.testing.assert_allclose(labels.mean(axis=0), [0.4, 0.3, 0.3], atol=0.06)
+    run(fid(10))
+    with pytest.raises(UserError, match=r"takes labels of 3 columns, the data set has none"):
+        run(fid(10), dataset="dogs")
+    with pytest.raises(UserError, match="give --dataset"):
+        metric.run("network.pkl", dataset_args={}, mirror_augment=False, settings=settings())
+
+
+def test_a_diverged_network_is_said(place):
+    class Broken(metric_stubs.Detector):
+        def get_output_for(self, images):
+            return super().get_output_for(images) * np.float32(np.nan)
+
+    with pytest.raises(UserError, match="not finite"):
+        run(fid(detector=Broken("broken")))
+    assert run(fid())[1] == 60
+
+
+def test_kid(place):
+    metric = KID(num_images=30, minibatch_per_gpu=4, detector=metric_stubs.Detector(), name="kid", max_subset_size=20)
+    value, _ = run(metric)
+    assert value == run(metric)[0]  # the subsets are those of the seed
+    assert 0 < value < 100
+
+
+def test_trunks_run_once(place):
+    runs = []
+
+    class Trunk:
+        def __call__(self, images):
+            runs.append(1)
+            return metric_stubs.Detector().get_output_for(images)
+
+    common = {"source": "test", "trunk_digest": "t"}
+    a = MetricNetwork("a", Trunk(), output_shape=[None, 6], digest="a", **common)
+    b = MetricNetwork("b", Trunk(), output_shape=[None, 6], head=tf.nn.softmax, digest="b", **common)
+    metric = fid(8, detector=a)
+    metric._reset("network.pkl", data_dir=".", dataset_args={"tfrecord_dir": "cats"}, mirror_augment=False)
+    shared = metric._new_evaluation(settings(), None)
+    requests = [metric.requests()[1], metric.requests()[1]._replace(network=b)]
+    shared.expect(requests)
+    features = [shared.features(request) for request in requests]
+    np.testing.assert_allclose(tf.nn.softmax(features[0]), features[1], atol=1e-6)
+    assert len(runs) == 1
+
+
+def test_several_devices(place):
+    """On parts of the CPU, in a process of its own: TensorFlow divides it when it starts."""
+    import subprocess
+    import sys
+
+    code = """
+import sys; sys.path[:0] = %r
+import metric_stubs, test_metric_passes as t
+from metrics.evaluation import Settings
+assert len(Settings(num_gpus=2, logical_cpus=2).devices) == 2
+print("result", t.run(t.fid(), num_gpus=2, logical_cpus=2, minibatch_size=2)[0])
+"""
+    done = subprocess.run([sys.executable, "-c", code % sys.path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    value = float(done.stdout.split("result ")[1])
+    assert value == pytest.approx(run(fid())[0], rel=0.3)
+
+
+def test_data_set_digest(place):
+    digest = load_dataset(data_dir=".", tfrecord_dir="cats", shuffle_mb=0).digest()
+    assert digest == load_dataset(data_dir=".", tfrecord_dir="cats").digest()
+    assert digest != load_dataset(data_dir=".", tfrecord_dir="cats", max_images=20).digest()
+    assert digest != load_dataset(data_dir=".", tfrecord_dir="cats", resolution=4).digest()
+    assert len(load_dataset(class_name="training.dataset.SyntheticDataset", resolution=8).digest()) == 64
