@@ -213,6 +213,12 @@ def test_hostile_pickles(module, name, protocol, folder, write):
     assert not os.path.exists("evil")
 
 
+def test_pickles_of_the_pytorch_code(write):
+    persistent = Call(Name("torch_utils.persistence", "_reconstruct_persistent_obj"), ({"state": {}},))
+    with pytest.raises(UserError, match="torch_utils.*6726825d.pth"):
+        read_weight_file(write(writers.dumps({"G_ema": persistent})))
+
+
 def test_arrays_of_objects(write):
     net = writers.official_network("net", {"x": np.array([{}, None])}, "f")
     with pytest.raises(UserError, match="damaged"):

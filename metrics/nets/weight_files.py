@@ -79,9 +79,7 @@ def read_weight_file(path: str | os.PathLike) -> WeightFile:
             raise UserError(f"{error}. {_STATE_DICTS}") from None
         except UnsafePickleError as error:  # it names the file
             hint = (
-                f" Networks of PyTorch versions of the code are not read. {_STATE_DICTS}"
-                if "torch" in str(error)
-                else ""
+                f" Pickles of the PyTorch code are not read. {_STATE_DICTS}" if "asks for torch" in str(error) else ""
             )
             raise UserError(f"{error}{hint}") from None
         except DamagedPickleError as error:
