@@ -178,10 +178,9 @@ def test_tensors_outside_of_their_storage(write, offset, size, stride):
 
 
 def test_tensors_that_together_are_too_large(write):
-    storage = Storage(np.zeros(100_000, np.float32))
-    tensors = {str(index): Tensor(storage, 0, (100_000,), (1,)) for index in range(100)}
+    whole = Tensor(Storage(np.zeros(100_000, np.float32)), 0, (100_000,), (1,))
     with pytest.raises(DamagedPickleError, match="larger than the file"):
-        load(write(tensors))
+        load(write({str(index): whole for index in range(100)}))
 
 
 def with_count(write, count, key="0"):
@@ -213,11 +212,9 @@ def test_sizes_of_storages(write):
 
 EVIL = {
     "os.system": Call(Name("os", "system"), ("touch evil",)),
-    "posix.system": Call(Name("posix", "system"), ("touch evil",)),
+    "torchvision.models.vgg.VGG": Instance(Name("torchvision.models.vgg", "VGG"), {}),
     "builtins.eval": Call(Name("builtins", "eval"), ("open('evil', 'w')",)),
     "torch._utils._rebuild_tensor_v2.__call__": Name("torch._utils", "_rebuild_tensor_v2.__call__"),
-    "torch.load": Call(Name("torch", "load"), ("other",)),
-    "torchvision.models.vgg.VGG": Instance(Name("torchvision.models.vgg", "VGG"), {}),
     "torch.storage._load_from_bytes": Call(Name("torch.storage", "_load_from_bytes"), (b"",)),
     "dnnlib.tflib.network.Network": Instance(Name("dnnlib.tflib.network", "Network"), {}),
     "numpy.core.multiarray._reconstruct": np.zeros(3),
