@@ -33,16 +33,17 @@ class VGGConvs(Trunk):
         x = (images / 255 - tf.constant(_MEAN)) / tf.constant(_STD)
         taps = []
         for number in range(1, len(FMAPS) + 1):
+            if number - 1 in TAPS:
+                x = halve(x)
             x = getattr(self, f"conv{number}")(x)
             if number in TAPS:
                 taps.append(x)
-                x = halve(x)
         return taps
 
 
 def halve(x: tf.Tensor) -> tf.Tensor:
-    """Maxima of 2x2 pixels."""
-    return tf.nn.max_pool2d(x, 2, 2, "VALID")
+    """Maxima of 2x2 pixels, without what is left over at the end of odd sides. Sides of one pixel keep it."""
+    return tf.nn.max_pool2d(x, 2, 2, "SAME" if 1 in x.shape[1:3] else "VALID")
 
 
 def rows_by_pixel(weight: np.ndarray) -> np.ndarray:
