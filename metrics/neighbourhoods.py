@@ -7,7 +7,8 @@ from differences in float64, so that the counts are those of float64 throughout.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from metrics import neighbourhoods_float16
 from metrics.feature_arrays import BLOCK_ROWS, checked_pair
 
 _STRIP_ROWS = 128  # rows of a block of distances that are looked at together: they stay in the cache
-_EXACT_PAIRS = 1024  # pairs whose differences are in memory together
+_EXACT_PAIRS = 256  # pairs whose differences are in memory together
 
 
 class PrecisionRecall(NamedTuple):
@@ -62,34 +63,24 @@ def precision_recall(
             precision=neighbourhoods_float16.share_within(fake, real, *args),
             recall=neighbourhoods_float16.share_within(real, fake, *args),
         )
-    reals, fakes = _Points(real), _Points(fake)
-    block = min(row_batch_size, col_batch_size)
-    pairs_of_reals, pairs_of_fakes = _triangle(len(reals), block), _triangle(len(fakes), block)
-    pairs_of_both = [
-        (rows, columns)
-        for rows in _slices(len(reals), row_batch_size)
-        for columns in _slices(len(fakes), col_batch_size)
-    ]
-    total = len(pairs_of_reals) + len(pairs_of_fakes) + len(pairs_of_both)
-    done = 0
+    reals, fakes = _different_points(real), _different_points(fake)
+    within_reals, within_fakes = (_Pairs(points, points, row_batch_size, col_batch_size) for points in (reals, fakes))
+    across = _Pairs(reals, fakes.around(reals.center), row_batch_size, col_batch_size)
+    total = len(within_reals) + len(within_fakes) + len(across)
+    done = itertools.count(1)
 
-    def counted(pairs: list[tuple[slice, slice]]) -> Iterator[tuple[slice, slice]]:
-        nonlocal done
-        for pair in pairs:
-            yield pair
-            done += 1
+    def blocks_of(pairs: _Pairs) -> Iterator[tuple[_Block, _Block, np.ndarray]]:
+        for blocks in pairs:
+            yield blocks
             if progress:
-                progress(done, total)
+                progress(next(done), total)
 
-    radii_of_reals = _squared_radii(reals, nhood_size, counted(pairs_of_reals))
-    radii_of_fakes = _squared_radii(fakes, nhood_size, counted(pairs_of_fakes))
+    radii_of_reals = _squared_radii(reals, nhood_size, blocks_of(within_reals))
+    radii_of_fakes = _squared_radii(fakes, nhood_size, blocks_of(within_fakes))
     real_inside, fake_inside = np.zeros(len(reals), bool), np.zeros(len(fakes), bool)
-    center = reals.center
-    for rows, columns in counted(pairs_of_both):
-        a, b = reals.block(rows, center), fakes.block(columns, center)
-        products = -2 * a.values @ b.values.T
-        _mark_inside(products, a, b, radii_of_fakes[columns], real_inside[rows])
-        _mark_inside(products.T, b, a, radii_of_reals[rows], fake_inside[columns])
+    for a, b, products in blocks_of(across):
+        _mark_inside(products, a, b, radii_of_fakes[b.rows], real_inside[a.rows])
+        _mark_inside(products.T, b, a, radii_of_reals[a.rows], fake_inside[b.rows])
     return PrecisionRecall(
         precision=float(fakes.counts @ fake_inside / len(fake)),
         recall=float(reals.counts @ real_inside / len(real)),
@@ -106,56 +97,92 @@ class _Block(NamedTuple):
     |a - b|^2 lies between a.least + b.least - 2 a b and a.most + b.most - 2 a b.
     """
 
+    rows: slice
     exact: np.ndarray  # [N, F] as given
     values: np.ndarray  # [N, F] float32
     least: np.ndarray  # [N] float32
     most: np.ndarray  # [N] float32
+    counts: np.ndarray  # [N] how often each occurs
 
 
 class _Points:
-    """The different ones among feature vectors, and how often each occurs.
+    """Different points, how often each occurs, and blocks of them around a center."""
 
-    A data set that is smaller than the number of images repeats itself; a broken generator may give one image always.
-    """
-
-    def __init__(self, features: np.ndarray):
-        first: dict[bytes, int] = {}
-        groups = np.empty(len(features), np.int64)
-        for index, row in enumerate(np.ascontiguousarray(features)):
-            groups[index] = first.setdefault(hashlib.blake2b(row, digest_size=16).digest(), len(first))
-        self.counts = np.bincount(groups)
-        self.features = features if len(first) == len(features) else features[np.unique(groups, return_index=True)[1]]
-        self.center = self.features.mean(axis=0, dtype=np.float64)
+    def __init__(self, features: np.ndarray, counts: np.ndarray, center: np.ndarray | None = None):
+        self.features = features
+        self.counts = counts
+        center = features.mean(axis=0, dtype=np.float64) if center is None else center
+        self.center = center.astype(features.dtype)
+        squares = np.empty(len(features))
+        for rows in _slices(len(features), BLOCK_ROWS):
+            values = self._centered(rows)
+            squares[rows] = np.einsum("nf,nf->n", values, values, dtype=np.float64)
+        # A float32 sum of F products is off by less than F units, of 2^-24 of the sum of the absolute products, which
+        # is at most half the squares of both vectors. The rest covers what else is rounded.
+        error = (features.shape[1] + 16) * 2.0**-24 * squares
+        self._least, self._most = (squares - error).astype(np.float32), (squares + error).astype(np.float32)
 
     def __len__(self) -> int:
         return len(self.features)
 
-    def block(self, rows: slice, center: np.ndarray) -> _Block:
-        exact = self.features[rows]
-        values = np.empty(exact.shape, np.float32)
-        for start in range(0, len(exact), BLOCK_ROWS):
-            values[start : start + BLOCK_ROWS] = exact[start : start + BLOCK_ROWS] - center
-        squares = np.einsum("nf,nf->n", values, values, dtype=np.float64)
-        # A float32 sum of F products is off by less than F units, of 2^-24 of the sum of the absolute products, which
-        # is at most half the squares of both vectors. The rest covers what else is rounded.
-        error = (exact.shape[1] + 16) * 2.0**-24 * squares
-        return _Block(exact, values, (squares - error).astype(np.float32), (squares + error).astype(np.float32))
+    def around(self, center: np.ndarray) -> "_Points":
+        return _Points(self.features, self.counts, center)
+
+    def _centered(self, rows: slice) -> np.ndarray:
+        return (self.features[rows] - self.center).astype(np.float32, copy=False)
+
+    def block(self, rows: slice) -> _Block:
+        bounds = self._least[rows], self._most[rows]
+        return _Block(rows, self.features[rows], self._centered(rows), *bounds, self.counts[rows])
+
+
+def _different_points(features: np.ndarray) -> _Points:
+    """Without repetitions: a data set that is smaller than the number of images has them, a broken generator too."""
+    first: dict[bytes, int] = {}
+    groups = np.empty(len(features), np.int64)
+    for index, row in enumerate(features):
+        digest = hashlib.blake2b(np.ascontiguousarray(row), digest_size=16).digest()
+        groups[index] = first.setdefault(digest, len(first))
+    if len(first) < len(features):
+        features = features[np.unique(groups, return_index=True)[1]]
+    return _Points(features, np.bincount(groups))
+
+
+class _Pairs:
+    """Iterates over blocks of points a, blocks of points b, and the products -2 a b of both.
+
+    If a is b, the blocks are the same for both, and each pair of different blocks comes once.
+    """
+
+    def __init__(self, a: _Points, b: _Points, row_batch_size: int, col_batch_size: int):
+        self.a, self.b = a, b
+        if a is b:
+            row_batch_size = col_batch_size = min(row_batch_size, col_batch_size)
+        self._rows, self._columns = _slices(len(a), row_batch_size), _slices(len(b), col_batch_size)
+
+    def __len__(self) -> int:
+        count = len(self._rows)
+        return count * (count + 1) // 2 if self.a is self.b else count * len(self._columns)
+
+    def __iter__(self) -> Iterator[tuple[_Block, _Block, np.ndarray]]:
+        for index, rows in enumerate(self._rows):
+            block_a = self.a.block(rows)
+            for columns in self._columns[index:] if self.a is self.b else self._columns:
+                block_b = block_a if self.a is self.b and columns == rows else self.b.block(columns)
+                products = block_a.values @ block_b.values.T
+                products *= -2
+                yield block_a, block_b, products
 
 
 def _slices(count: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def _triangle(count: int, size: int) -> list[tuple[slice, slice]]:
-    """Blocks of pairs of the same set, each pair once. Rows stay the same as long as possible."""
-    slices = _slices(count, size)
-    return [(rows, columns) for index, rows in enumerate(slices) for columns in slices[index:]]
-
-
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared distances [N] of rows of a [N, F] and b [N, F], in float64."""
-    differences = np.subtract(a, b, dtype=np.float64)
-    return np.square(differences, out=differences).sum(axis=1)
+    differences = a.astype(np.float64)
+    differences -= b
+    return np.einsum("nf,nf->n", differences, differences)
 
 
 def _for_each_strip(count: int, work: Callable[[slice], None]) -> None:
@@ -165,9 +192,11 @@ def _for_each_strip(count: int, work: Callable[[slice], None]) -> None:
             pass
 
 
-def _pairs(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the True values of an array [N, M], row by row. Faster than np.nonzero."""
-    return np.divmod(np.flatnonzero(chosen), chosen.shape[1])
+def _pairs(chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows and columns of the True values of an array [N, M], row by row, some at a time."""
+    indices = np.flatnonzero(chosen)
+    for start in range(0, len(indices), _EXACT_PAIRS):
+        yield np.divmod(indices[start : start + _EXACT_PAIRS], chosen.shape[1])
 
 
 # ----------------------------------------------------------------------------
@@ -195,16 +224,13 @@ class _Nearest:
         self.counts[present] = np.take_along_axis(all_counts, order, axis=1)
 
 
-def _squared_radii(points: _Points, nhood_size: int, pairs: Iterator[tuple[slice, slice]]) -> np.ndarray:
+def _squared_radii(points: _Points, nhood_size: int, blocks: Iterable[tuple[_Block, _Block, np.ndarray]]) -> np.ndarray:
     """Squared distance [N] from each point to its nhood_size-th nearest neighbour, itself left out once."""
     nearest = _Nearest(len(points), nhood_size)
-    for rows, columns in pairs:
-        a = points.block(rows, points.center)
-        b = a if rows == columns else points.block(columns, points.center)
-        products = -2 * (a.values @ b.values.T)
-        _find_nearest(products, a, b, rows.start, points.counts[columns], nearest, same=rows == columns)
-        if rows != columns:
-            _find_nearest(products.T, b, a, columns.start, points.counts[rows], nearest, same=False)
+    for a, b, products in blocks:
+        _find_nearest(products, a, b, nearest)
+        if a is not b:
+            _find_nearest(products.T, b, a, nearest)
     # Copies of a point are its nearest neighbours.
     rank = nhood_size + 1 - points.counts
     reached = np.cumsum(nearest.counts, axis=1) >= rank[:, np.newaxis]
@@ -212,37 +238,27 @@ def _squared_radii(points: _Points, nhood_size: int, pairs: Iterator[tuple[slice
     return np.where(rank > 0, radii, 0)
 
 
-def _find_nearest(
-    products: np.ndarray,
-    a: _Block,
-    b: _Block,
-    first_row: int,
-    counts: np.ndarray,
-    nearest: _Nearest,
-    same: bool,
-) -> None:
-    """Looks among points b for neighbours of points a, given -2 a b [N, M]. `same`: b is a."""
-    kept = min(nearest.distances.shape[1], products.shape[1] - same)
+def _find_nearest(products: np.ndarray, a: _Block, b: _Block, nearest: _Nearest) -> None:
+    """Looks among points b for neighbours of points a, given -2 a b [N, M]."""
+    nhood_size = nearest.distances.shape[1]
+    num_candidates = len(b.exact) - (a is b)
 
     def work(strip: slice) -> None:
-        least = products[strip] + b.least
         rows = np.arange(strip.start, strip.stop)
-        if same:
+        least = products[strip] + b.least
+        if a is b:
             least[rows - strip.start, rows] = np.inf
-        reach = nearest.distances[first_row + rows, -1]
-        if kept and np.isinf(reach).any():
-            near = np.argpartition(least, kept - 1, axis=1)[:, :kept]
+        reach = nearest.distances[a.rows.start + rows, -1]
+        if num_candidates >= nhood_size and np.isinf(reach).any():
+            near = np.argpartition(least, nhood_size - 1, axis=1)[:, :nhood_size]
             most = np.take_along_axis(products[strip], near, axis=1) + b.most[near]
-            if kept == nearest.distances.shape[1]:
-                reach = np.minimum(reach, most.max(axis=1) + a.most[strip])
+            reach = np.minimum(reach, most.max(axis=1) + a.most[strip])
         chosen = least <= (reach - a.least[strip])[:, np.newaxis].astype(np.float32)
-        if same:
+        if a is b:
             chosen[rows - strip.start, rows] = False
-        row, column = _pairs(chosen)
-        for start in range(0, len(row), _EXACT_PAIRS):
-            r, c = row[start : start + _EXACT_PAIRS], column[start : start + _EXACT_PAIRS]
-            distances = _squared_distances(a.exact[strip][r], b.exact[c])
-            nearest.merge(first_row + strip.start + r, distances, counts[c])
+        for row, column in _pairs(chosen):
+            distances = _squared_distances(a.exact[rows[row]], b.exact[column])
+            nearest.merge(a.rows.start + rows[row], distances, b.counts[column])
 
     _for_each_strip(len(products), work)
 
@@ -253,20 +269,20 @@ def _find_nearest(
 
 def _mark_inside(products: np.ndarray, a: _Block, b: _Block, squared_radii: np.ndarray, inside: np.ndarray) -> None:
     """Sets inside [N] for points a in the ball around any of the points b, given -2 a b [N, M]."""
-    outside = (b.least - squared_radii).astype(np.float32)
+    least_beyond = (b.least - squared_radii).astype(np.float32)
+    most_beyond = (b.most - squared_radii).astype(np.float32)
 
     def work(strip: slice) -> None:
-        open_rows = strip.start + np.flatnonzero(~inside[strip])
-        least = products[open_rows] + outside
-        row, column = _pairs(least <= -a.least[open_rows, np.newaxis])
-        row = open_rows[row]
-        most = products[row, column] + b.most[column] + a.most[row]
-        inside[row[most <= squared_radii[column]]] = True
-        unclear = ~inside[row]
-        row, column = row[unclear], column[unclear]
-        for start in range(0, len(row), _EXACT_PAIRS):
-            r, c = row[start : start + _EXACT_PAIRS], column[start : start + _EXACT_PAIRS]
-            r, c = r[~inside[r]], c[~inside[r]]
-            inside[r[_squared_distances(a.exact[r], b.exact[c]) <= squared_radii[c]]] = True
+        rows = strip.start + np.flatnonzero(~inside[strip])
+        beyond = products[rows] + least_beyond
+        possible = beyond.min(axis=1) <= -a.least[rows]
+        rows, beyond = rows[possible], beyond[possible]
+        certain = (products[rows] + most_beyond).min(axis=1) <= -a.most[rows]
+        inside[rows[certain]] = True
+        rows, beyond = rows[~certain], beyond[~certain]
+        for row, column in _pairs(beyond <= -a.least[rows, np.newaxis]):
+            row, column = row[~inside[rows[row]]], column[~inside[rows[row]]]
+            distances = _squared_distances(a.exact[rows[row]], b.exact[column])
+            inside[rows[row[distances <= squared_radii[column]]]] = True
 
     _for_each_strip(len(products), work)
