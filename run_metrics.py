@@ -17,6 +17,7 @@ import argparse
 import glob
 import os
 import sys
+import textwrap
 from typing import Any
 
 import dnnlib
@@ -65,8 +66,10 @@ def run(
     from metrics.metric_base import MetricGroup
 
     networks = [network_pkl] if isinstance(network_pkl, str) else list(network_pkl)
-    kwargs = [with_num_images(metric_defaults[name], num_images or 0) for name in metrics]
-    group = MetricGroup([{**args, "official_numerics": official_numerics} for args in kwargs])
+    defaults = [metric_defaults[name] for name in metrics]
+    kwargs = defaults if num_images is None else [with_num_images(args, num_images) for args in defaults]
+    once = {args["name"]: {**args, "official_numerics": official_numerics} for args in kwargs}
+    group = MetricGroup(once.values())
     settings = Settings(**{"num_gpus": dnnlib.submit_config.num_gpus, **settings}, keep_failed=True)
     print(f"Computing on {', '.join(name.split('device:')[-1] for name in settings.devices)}.")
     tflib.init_tf({"rnd.np_random_seed": settings.seed})
@@ -95,10 +98,13 @@ def run(
 # The command line.
 
 
+_METRICS = "\n  ".join(["Metrics, explained in docs/metrics.md:", *textwrap.wrap(", ".join(metric_defaults), 90)])
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = command_line.ArgumentParser(
         description=__doc__.split("\n", 1)[0],
-        epilog=f"Metrics: {', '.join(metric_defaults)}\n{__doc__.split(chr(10), 1)[1]}",
+        epilog=f"{_METRICS}\n{__doc__.split(chr(10), 1)[1]}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s --network=PKL [options]\n       %(prog)s inspect FILE [FILE ...]",
     )
@@ -127,10 +133,11 @@ def _parser() -> argparse.ArgumentParser:
     networks_help = "folder with files of metric networks (default: download the official ones)"
     add("--metric-networks", help=networks_help, metavar="DIR")
 
-    add = parser.add_argument_group("results and downloads").add_argument
-    command_line.add_result_dir(parser)
-    add("--json", dest="json_file", help="write the results there as JSON, too; - is stdout", metavar="FILE")
-    command_line.add_download_options(parser)
+    group = parser.add_argument_group("results and downloads")
+    command_line.add_result_dir(group)
+    json_help = "write the results there as JSON, too; - is stdout"
+    group.add_argument("--json", dest="json_file", help=json_help, metavar="FILE")
+    command_line.add_download_options(group)
     return parser
 
 
@@ -162,9 +169,7 @@ def _check(kwargs: dict[str, Any]) -> None:
         kwargs["network_pkl"] = _networks(kwargs["network_pkl"])
     except UserError as error:
         problems += str(error).split("\n")
-    folder = kwargs["metric_networks"]
-    if folder is not None and not os.path.isdir(os.path.expanduser(folder)):
-        problems.append(f"--metric-networks={folder}: there is no such folder")
+    problems += training_options.no_metric_networks(kwargs["metric_networks"])
     if kwargs["dataset"] is not None:
         kwargs["data_dir"] = os.path.expanduser(kwargs["data_dir"])
         try:

@@ -82,6 +82,8 @@ def _parser() -> _Parser:
     add("--result-dir", help="root folder of run folders (default: results)", metavar="DIR")
     metrics_help = "names with commas between, or none (default: fid50k)"
     add("--metrics", type=command_line.names, help=metrics_help, metavar="LIST")
+    networks_help = "folder with files of the networks that metrics need (default: download them)"
+    add("--metric-networks", help=networks_help, metavar="DIR")
     add("--snap", **count, help="ticks between network snapshots (default: 10)", metavar="TICKS")
     add("--image-snap", **count, help="ticks between image snapshots (default: 10)", metavar="TICKS")
     add("--keep-snapshots", **count, help="newest network snapshots to keep (default: all)", metavar="N")

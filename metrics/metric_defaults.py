@@ -82,12 +82,11 @@ metric_defaults = EasyDict((name, EasyDict(name=name, **args)) for name, args in
 
 
 def with_num_images(kwargs: dict[str, Any], num_images: int) -> EasyDict:
-    """A metric of another number of images or samples, which its name tells where it differs: 'fid2k', 'ls_2k'."""
+    """A metric of another number of images or samples, which its name tells where it differs: 'fid2k', 'pr1.5k3', 'ls_2k'."""
     key = "num_images" if "num_images" in kwargs else "num_samples"
     if kwargs[key] == num_images:
         return EasyDict(kwargs)
-    short = f"{num_images // 1000}k" if num_images % 1000 == 0 else str(num_images)
-    usual = f"{kwargs[key] // 1000}k"
+    short, usual = (f"{number / 1000:.10g}k" for number in (num_images, kwargs[key]))
     name = kwargs["name"]
     name = name.replace(usual, short, 1) if usual in name else f"{name}_{short}"
     changed = EasyDict(kwargs, name=name)

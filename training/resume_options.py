@@ -13,7 +13,7 @@ from .option_names import differences, problems_of
 from .options_files import load_training_options
 from .training_options import DEFAULTS, SETTINGS, Run
 
-_MAY_CHANGE = {"total_kimg", "metrics", "snap", "image_snap", "keep_snapshots", "logical_cpus"}
+_MAY_CHANGE = {"total_kimg", "metrics", "snap", "image_snap", "keep_snapshots", "logical_cpus", "metric_networks"}
 _MAY_CHANGE_ARGUMENTS = {"network_snapshot_ticks", "image_snapshot_ticks", "metric_arg_list"}
 _HANDLED_APART = {"resume", "result_dir", "num_gpus", "dataset", "data_dir", "config"}
 
@@ -56,6 +56,7 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     num_gpus, kwargs = load_training_options(run_dir)
 
     problems = [*training_options.unknown_metrics(flags.get("metrics", ())), *problems_of(settings)]
+    problems += training_options.no_metric_networks(flags.get("metric_networks"))
     problems += _changed_dataset(kwargs, flags) + _changed_config(run_dir, flags)
     started = dict(kwargs)
     if started.get("seed") is None:

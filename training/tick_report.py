@@ -99,17 +99,21 @@ class TickReport:
             f"sec/kimg {autosummary('Timing/sec_per_kimg', sec_per_kimg):<7.2f} "
             f"maintenance {autosummary('Timing/maintenance_sec', self.maintenance_sec):<6.1f} "
             f"gpumem {autosummary('Resources/peak_gpu_mem_gb', peak_gpu_mem_gb):<4.1f} "
-            f"eta {self.eta(cur_nimg)}",
+            f"eta {self.eta(cur_nimg)}" + "".join(f" {name} {value:.4f}" for name, value in self._metrics().items()),
             flush=True,
         )
         autosummary("Timing/total_hours", total_sec / 3600)
         autosummary("Timing/total_days", total_sec / 86400)
         self._tick_sec = tick_sec
 
+    def _metrics(self) -> dict[str, float]:
+        """The newest values of metrics, which are computed at snapshots only."""
+        start = "Metrics/"
+        return {tag[len(start) :]: value for tag, value in last_averages().items() if tag.startswith(start)}
+
     def finish_tick(self, cur_nimg: int) -> None:
         """Writes all averages to TensorBoard and stats.jsonl, after whatever else the tick had to do."""
-        # Metrics are computed at snapshots only, and keep their values in between.
-        metrics = {name: value for name, value in last_averages().items() if name.startswith("Metrics/")}
+        metrics = {f"Metrics/{name}": value for name, value in self._metrics().items()}
         values = {**metrics, **save_summaries(self._events, cur_nimg)}
         if self.run_dir is not None:
             record = {"cur_nimg": cur_nimg, "timestamp": time.time(), **values}

@@ -14,6 +14,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib import random_stream
 from dnnlib.tflib.scope import VariableMismatchError, check_variables
 from metrics import metric_base
+from metrics.evaluation import Settings
 
 from . import dataset, misc, snapshots, training_state
 from .devices import find_devices
@@ -59,6 +60,7 @@ def training_loop(
     seed: int | None = None,  # of everything random; None: tf_config's rnd.np_random_seed, or 1000
     keep_snapshots: int | None = None,  # network snapshots to keep; None: all
     logical_cpus: int | None = None,  # devices to split the CPU into
+    metric_networks: str | None = None,  # folder with files of metric networks; None: they are downloaded
     resume_run_dir: str | None = None,  # continue the run in this folder, which is the current one, exactly
 ) -> None:
     """Trains networks. Files go to the run folder (`dnnlib.make_run_dir_path`).
@@ -141,7 +143,8 @@ def training_loop(
     run.check_schedule()
     print("Initializing logs...")
     run.metrics = metric_base.MetricGroup(metric_arg_list) if run_dir is not None else None
-    run.metric_kwargs = {"data_dir": data_dir, "num_gpus": num_gpus, "tf_config": dict(tf_config)}
+    settings = Settings(num_gpus=num_gpus, metric_networks=metric_networks)
+    run.metric_kwargs = {"data_dir": data_dir, "settings": settings, "tf_config": dict(tf_config)}
     try:
         with _explained_memory():
             if saved is not None:

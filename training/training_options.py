@@ -41,6 +41,7 @@ SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "image_snap": lambda value: {"image_snapshot_ticks": value},
     "keep_snapshots": lambda value: {"keep_snapshots": value},
     "logical_cpus": lambda value: {"logical_cpus": value},
+    "metric_networks": lambda folder: {"metric_networks": os.path.abspath(os.path.expanduser(folder))},
     "resume": lambda pkl: {"resume_pkl": pkl},
 }
 """What each flag changes in the arguments of `training_loop`."""
@@ -102,7 +103,7 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
         close = did_you_mean(given["config"], CONFIGS)
         problems.append(f"--config value must be one of:  {', '.join(CONFIGS)}; got {given['config']!r}{close}")
     wrong = problems_of(settings)
-    problems += [*unknown_metrics(given.get("metrics", ())), *wrong]
+    problems += [*unknown_metrics(given.get("metrics", ())), *no_metric_networks(given.get("metric_networks")), *wrong]
     result_dir = os.path.expanduser(given["result_dir"])
     checks = {
         "result_dir": command_line.check_result_dir,
@@ -200,6 +201,13 @@ def unknown_metrics(names: Iterable[str], none: bool = True) -> list[str]:
         for name in names
         if name not in metric_defaults
     ]
+
+
+def no_metric_networks(folder: str | None) -> list[str]:
+    """Problems of --metric-networks."""
+    if folder is None or os.path.isdir(os.path.expanduser(folder)):
+        return []
+    return [f"--metric-networks={folder}: there is no such folder"]
 
 
 def check_consistency(kwargs: EasyDict, num_gpus: int) -> list[str]:
