@@ -91,7 +91,8 @@ def match(file: WeightFile, layers: Sequence[LayerSpec], title: str, hint: str =
         return Matched(_finished(file, layers, found), by_order=True)
     problems = by_name.problems[:_MAX_LINES]
     if len(by_name.problems) > len(problems):
-        problems.append(f"... and {len(by_name.problems) - len(problems)} more")
+        more = len(by_name.problems) - len(problems)
+        problems.append(f"... and {more} more; 'run_metrics.py inspect FILE' lists what is in a file")
     message = f"{file.path}: the weights in this {file.kind} do not fit {title}:\n  " + "\n  ".join(problems)
     raise WeightsMismatchError(message + (f"\n{hint}" if hint else ""))
 
@@ -140,7 +141,8 @@ def _match_names(file: WeightFile, layers: Sequence[LayerSpec]) -> _Names:
         for role in ("weight", *layer.vectors)
         if (layer.name, role) not in origin and not layer.optional
     ]
-    result.problems = misshapen + missing + unexpected
+    # Where no name is known, what the file holds tells more than what it lacks.
+    result.problems = misshapen + missing + unexpected if origin else unexpected or missing
     return result
 
 
