@@ -342,6 +342,9 @@ def test_classifiers_that_do_not_fit(tmp_path, classifier_weights):
     path = write_classifier(tmp_path / "y.pkl", classifier_weights, STYLEGAN_SOURCE, mbstd_group_size=4)
     with pytest.raises(UserError, match="4x4/Conv/weight: has shape"):
         loading.load(path)
+    weights = {**classifier_weights, "lod": np.float32(np.nan)}
+    with pytest.raises(UserError, match="impossible numbers in lod"):
+        loading.load(write_classifier(tmp_path / "w.pkl", weights, STYLEGAN_SOURCE))
     net = loading.load(write_classifier(tmp_path / "z.pkl", classifier_weights, STYLEGAN_SOURCE))
     with pytest.raises(ValueError, match=r"expected images of shape \['N', 3, 32, 32\], got \[1, 3, 64, 64\]"):
         net.run(np.zeros([1, 3, 64, 64], np.float32))

@@ -20,6 +20,7 @@ from training.networks_stylegan import D_basic
 from .metric_network import MetricNetwork, digest_of
 from .weight_files import WeightFile, flat_variables
 
+_MAX_LINES = 20  # of differences in a message
 _PROGAN_DEFAULTS = {"fused_scale": True, "blur_filter": None}  # of D_paper, where they are no arguments or others
 
 
@@ -42,13 +43,17 @@ def build(file: WeightFile, name: str) -> MetricNetwork:
     state = file.network
     if state is None:
         raise UserError(f"{file.path}: a {file.kind}, expected the official pickle of {name}")
-    kwargs = _arguments(state)
-    variables = _variables(state, kwargs["structure"])
     try:
+        kwargs = _arguments(state)
+        variables = _variables(state, kwargs["structure"])
         net = Network.from_state(NetworkState(state.name, D_basic.__name__, "", kwargs, variables))
         net.prepare()
     except (VariableMismatchError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
-        raise UserError(f"{file.path}: {state.func_name} is no attribute classifier: {error}") from None
+        reasons = str(error).splitlines()[:_MAX_LINES]
+        raise UserError(f"{file.path}: {state.func_name} is no attribute classifier: " + "\n".join(reasons)) from None
+    damaged = [variable for variable, value in variables.items() if not np.isfinite(value).all()]
+    if damaged:
+        raise UserError(f"{file.path}: the file is damaged: impossible numbers in {', '.join(damaged[:_MAX_LINES])}")
     if net.output_shape != [None, 1]:
         raise UserError(f"{file.path}: {state.func_name} has outputs {net.output_shape}, expected one for each image")
     blur = "with blur" if kwargs["blur_filter"] is not None else "without blur"
