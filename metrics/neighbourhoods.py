@@ -8,6 +8,7 @@ from differences in float64, so that the counts are those of float64 throughout.
 
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -47,7 +48,7 @@ def precision_recall(
         fake_features: [M, F].
         nhood_size: which neighbour; each set must have more samples than that.
         row_batch_size, col_batch_size: distances to have in memory at once. They do not change the result.
-        official_numerics: distances in float16, as the official code has them. They overflow above 65504.
+        official_numerics: distances in float16, as the official code has them. The squares must stay below 65504.
         progress: called with (blocks of distances done, blocks in all).
 
     Raises ValueError for shapes that do not fit together, values that are not finite, or too few samples.
@@ -187,9 +188,11 @@ def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _for_each_strip(count: int, work: Callable[[slice], None]) -> None:
     """Does the work for strips of rows, several at a time: NumPy's threads do only matrix products."""
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(work, _slices(count, _STRIP_ROWS)):
-            pass
+    strips = _slices(count, _STRIP_ROWS)
+    if len(strips) == 1:
+        return work(strips[0])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(work, strips))  # raises what a strip has raised
 
 
 def _pairs(chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

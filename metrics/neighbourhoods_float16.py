@@ -1,7 +1,7 @@
 """Precision and recall with distances in float16, as the official code computes them. NumPy only.
 
 Features, products and sums of squares are rounded to float16, and a sample's distance to itself counts as one of the
-neighbours although rounding may leave it above 0. Squared distances above 65504 are infinite.
+neighbours although rounding may leave it above 0.
 """
 
 import numpy as np
@@ -37,9 +37,14 @@ def squared_radii(features: np.ndarray, nhood_size: int, row_batch_size: int, co
 
 
 def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances [N, M], float16, of a [N, F] and b [M, F]."""
+    """Squared distances [N, M], float16, of a [N, F] and b [M, F].
+
+    Raises ValueError where the square of a length is too large: what follows from that means nothing.
+    """
     with np.errstate(over="ignore"):
         a, b = (array.astype(np.float16).astype(np.float32) for array in (a, b))
         squares_a, squares_b = (np.sum(array * array, axis=1).astype(np.float16) for array in (a, b))
+        if not (np.isfinite(squares_a).all() and np.isfinite(squares_b).all()):
+            raise ValueError("the features are too large for squared distances in float16, which end at 65504")
         products = (a @ b.T).astype(np.float16)
         return np.maximum(squares_a[:, np.newaxis] - np.float16(2) * products + squares_b, np.float16(0))
