@@ -20,6 +20,8 @@ from metrics.feature_arrays import BLOCK_ROWS, checked_pair
 
 _STRIP_ROWS = 128  # rows of a block of distances that are looked at together: they stay in the cache
 _EXACT_PAIRS = 256  # pairs whose differences are in memory together
+_LARGEST_SQUARE = 1e37  # sums of several stay below the end of float32
+_MAX_THREADS = 16  # each has some MB of distances of its own
 
 
 class PrecisionRecall(NamedTuple):
@@ -118,9 +120,11 @@ class _Points:
         for rows in _slices(len(features), BLOCK_ROWS):
             values = self._centered(rows)
             squares[rows] = np.einsum("nf,nf->n", values, values, dtype=np.float64)
+        if squares.max() > _LARGEST_SQUARE:
+            raise ValueError("the features are too large for squared distances in float32")
         # A float32 sum of F products is off by less than F units, of 2^-24 of the sum of the absolute products, which
-        # is at most half the squares of both vectors. The rest covers what else is rounded.
-        error = (features.shape[1] + 16) * 2.0**-24 * squares
+        # is at most half the squares of both vectors. The rest covers what else is rounded, and what underflows.
+        error = (features.shape[1] + 16) * (2.0**-24 * squares + np.finfo(np.float32).tiny)
         self._least, self._most = (squares - error).astype(np.float32), (squares + error).astype(np.float32)
 
     def __len__(self) -> int:
@@ -191,7 +195,7 @@ def _for_each_strip(count: int, work: Callable[[slice], None]) -> None:
     strips = _slices(count, _STRIP_ROWS)
     if len(strips) == 1:
         return work(strips[0])
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
         list(pool.map(work, strips))  # raises what a strip has raised
 
 

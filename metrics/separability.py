@@ -30,7 +30,7 @@ def prob_normalize(p: np.ndarray) -> np.ndarray:
 def entropy(p: np.ndarray) -> float:
     """H(X, Y) in bits."""
     p = prob_normalize(p)
-    return float(-np.sum(p * np.log2(np.where(p > 0, p, 1))))
+    return max(0.0, float(-np.sum(p * np.log2(np.where(p > 0, p, 1)))))
 
 
 def mutual_information(p: np.ndarray) -> float:
@@ -42,7 +42,7 @@ def mutual_information(p: np.ndarray) -> float:
 def conditional_entropy(p: np.ndarray) -> float:
     """H(Y | X) in bits."""
     p = prob_normalize(p)
-    return max(entropy(p) - entropy(p.sum(axis=1, keepdims=True)), 0.0)
+    return max(0.0, entropy(p) - entropy(p.sum(axis=1, keepdims=True)))
 
 
 def separability(

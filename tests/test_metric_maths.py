@@ -203,6 +203,8 @@ POINTS = {
     "float64": lambda count, seed: features("random", count, 64, seed, np.float64),
     "far away": lambda count, seed: features("random", count, 64, seed) + 1000,
     "tiny": lambda count, seed: features("random", count, 64, seed) * np.float32(1e-12),
+    "tiniest": lambda count, seed: features("random", count, 64, seed, np.float64) * 1e-24,
+    "huge": lambda count, seed: features("random", count, 64, seed) * np.float32(1e16),
     "line": lambda count, seed: features("random", count, 1, seed),
     "clusters": lambda count, seed: clusters(count, seed, 0.01),
     "tight clusters": lambda count, seed: clusters(count, seed, 1e-4),
@@ -228,6 +230,12 @@ def test_precision_recall_of_one_image():
     assert precision_recall(real, same) == reference_precision_recall(real, same, 3)
     assert precision_recall(same, same) == (1, 1)
     assert precision_recall(same, same + 1) == (0, 0)
+
+
+def test_features_too_large():
+    data = features("random", 50, 4, 1) * np.float32(1e20)
+    with pytest.raises(ValueError, match="too large"):
+        precision_recall(data, data)
 
 
 def test_few_distances_are_computed_twice(monkeypatch):
