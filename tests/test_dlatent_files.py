@@ -1,0 +1,115 @@
+"""`training.dlatent_files`: files of W vectors, and what is refused."""
+
+import json
+import types
+import zipfile
+
+import numpy as np
+import pytest
+
+from dnnlib.errors import UserError
+from training import dlatent_files
+
+pytestmark = pytest.mark.one_stack
+
+
+def fake_net(layers=6, size=8, sides=(4, 8, 8)):
+    variables = {f"noise{idx}": np.zeros([1, 1, side, side]) for idx, side in enumerate(sides)}
+    synthesis = types.SimpleNamespace(input_shape=[None, layers, size], vars=variables)
+    return types.SimpleNamespace(components=types.SimpleNamespace(synthesis=synthesis))
+
+
+def rnd(*shape):
+    return np.random.RandomState(0).randn(*shape).astype(np.float32)
+
+
+def test_round_trip(tmp_path):
+    noises = [rnd(2, 1, 4, 4), rnd(1, 1, 8, 8), rnd(2, 1, 8, 8)]
+    path = tmp_path / "a.npz"
+    dlatent_files.save(path, rnd(2, 6, 8), noises, {"network": "x.pkl", "steps": 3})
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+    file = dlatent_files.load(path, fake_net())
+    assert file.path == str(path) and file.settings == {"network": "x.pkl", "steps": 3}
+    np.testing.assert_array_equal(file.dlatents, rnd(2, 6, 8))
+    assert file.dlatents.dtype == np.float32 and len(file.noises) == 3
+    for own, noise in zip(file.noises_of(1), noises, strict=True):
+        np.testing.assert_array_equal(own, noise[-1:])
+    with np.load(path, allow_pickle=False) as npz:  # as anybody would read it
+        assert sorted(npz.files) == ["dlatents", "noise0", "noise1", "noise2", "settings"]
+        assert json.loads(str(npz["settings"]))["steps"] == 3
+
+
+def test_files_of_others(tmp_path):
+    w = rnd(1, 6, 8)
+    np.savez(tmp_path / "w.npz", w=w)
+    np.savez_compressed(tmp_path / "projected.npz", projected_w=w.astype(np.float64))
+    np.save(tmp_path / "w.npy", w)
+    np.save(tmp_path / "single.npy", np.asfortranarray(w[0]))
+    for name in ("w.npz", "projected.npz", "w.npy", "single.npy"):
+        file = dlatent_files.load(tmp_path / name, fake_net())
+        np.testing.assert_array_equal(file.dlatents, w)
+        assert file.dlatents.dtype == np.float32 and file.noises == [] and file.settings == {}
+
+
+def write_member(path, name, header, content=b""):
+    text = repr(header).encode().ljust(118) + b"\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + content)
+
+
+def test_what_is_refused(tmp_path):
+    good = {"dlatents": rnd(2, 6, 8), "noise0": rnd(1, 1, 4, 4)}
+
+    def savez(name, **arrays):
+        np.savez(tmp_path / name, **{**good, **arrays})
+        return tmp_path / name
+
+    huge = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 6, 8)}
+    write_member(tmp_path / "huge.npz", "dlatents.npy", huge)
+    write_member(tmp_path / "short.npz", "dlatents.npy", {**huge, "shape": (1, 6, 8)}, b"abc")
+    write_member(tmp_path / "object.npz", "dlatents.npy", {**huge, "descr": "|O", "shape": (1, 6, 8)}, b"x" * 384)
+    write_member(tmp_path / "shape.npz", "dlatents.npy", {**huge, "shape": (-1, 6, 8)})
+    write_member(tmp_path / "type.npz", "dlatents.npy", {**huge, "descr": "nonsense"})
+    (tmp_path / "text.npz").write_text("no vectors")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "cut.npz").write_bytes(savez("whole.npz").read_bytes()[:-40])
+    np.savez(tmp_path / "other.npz", images=rnd(2))
+    for path, message in (
+        (tmp_path / "none.npz", "no such file, expected a .npz file"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "text.npz", "is neither a .npz nor a .npy file"),
+        (tmp_path / "empty.npz", "is neither a .npz nor a .npy file"),
+        (tmp_path / "cut.npz", "is neither a .npz nor a .npy file"),
+        (tmp_path / "huge.npz", "array 'dlatents' of shape [1099511627776, 6, 8] is too large"),
+        (tmp_path / "short.npz", "array 'dlatents' of shape [1, 6, 8] is cut off"),
+        (tmp_path / "object.npz", "array 'dlatents' has type object, expected floating point numbers"),
+        (tmp_path / "shape.npz", "array 'dlatents' has the shape (-1, 6, 8)"),
+        (tmp_path / "type.npz", "is damaged, or no file of W vectors"),
+        (tmp_path / "other.npz", "has no array 'dlatents' (or w or projected_w), only images"),
+        (savez("int.npz", dlatents=np.zeros([2, 6, 8], int)), "has type int64, expected floating point numbers"),
+        (savez("pickled.npz", dlatents=np.asarray([None])), "has type object"),
+        (savez("4d.npz", dlatents=rnd(2, 6, 8, 1)), "the shape [2, 6, 8, 1], expected [N, layers, dlatent_size]"),
+        (savez("zero.npz", dlatents=rnd(0, 6, 8)), "the shape [0, 6, 8]"),
+        (savez("nan.npz", dlatents=rnd(2, 6, 8) * np.nan), "dlatents have values that are not finite"),
+        (savez("big.npz", dlatents=np.full([2, 6, 8], 1e300)), "dlatents have values that are not finite"),
+        (savez("noise.npz", noise0=rnd(3, 1, 4, 4)), "noise0 has the shape [3, 1, 4, 4], expected [2 or 1, 1, H, W]"),
+        (savez("gap.npz", noise2=rnd(1, 1, 4, 4)), "has 2 noise images, expected them as noise0, noise1, ..."),
+        (savez("settings.npz", settings=np.asarray("[1]")), "its settings are not JSON of an object"),
+    ):
+        with pytest.raises(UserError) as error:
+            dlatent_files.load(path)
+        assert message in str(error.value) and str(error.value).startswith(str(path))
+
+
+def test_all_that_does_not_fit(tmp_path):
+    path = tmp_path / "a.npz"
+    dlatent_files.save(path, rnd(1, 8, 4), [rnd(1, 1, 4, 4)], {"network": "other.pkl"})
+    with pytest.raises(UserError) as error:
+        dlatent_files.load(path, fake_net())
+    assert str(error.value).splitlines() == [
+        f"{path}: 8 layers of 4 numbers, but the network has 6 of 8 (made with other.pkl)",
+        f"{path}: noise images of 4x4, but the network has 4x4, 8x8, 8x8 (made with other.pkl)",
+    ]
+    np.savez(path, dlatents=rnd(1, 6, 8) * np.nan, noise0=rnd(1, 2, 4, 4))
+    with pytest.raises(UserError, match=r"not finite\n.*noise0 has the shape"):
+        dlatent_files.load(path)

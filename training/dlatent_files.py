@@ -1,0 +1,213 @@
+"""Files of W vectors, as the projector writes them: `.npz` with vectors, noise images and how they came about.
+
+Arrays: `dlatents` float32 [N, layers, dlatent_size]; `noise0`, `noise1`, ... float32 [N or 1, 1, H, W], all or none of
+them; `settings`, JSON as text. Read besides: `w` or `projected_w` in place of `dlatents`, as StyleGAN2-ADA's projectors
+write them, and a plain `.npy` of vectors. Nothing is unpickled.
+"""
+
+import ast
+import json
+import math
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from dnnlib.atomic import atomic_write
+from dnnlib.errors import UserError
+
+_NAMES = ("dlatents", "w", "projected_w")
+_MAX_BYTES = 1 << 30  # of one array
+_MAX_NOISES = 64
+_MAX_TEXT = 1 << 20  # characters of the settings
+
+
+@dataclass
+class DlatentFile:
+    """What a file of vectors holds.
+
+    dlatents: float32 [N, layers, dlatent_size].
+    noises: float32 [N or 1, 1, H, W] for each noise variable of the network; empty: the network's own.
+    settings: how the vectors came about; may be empty.
+    """
+
+    path: str
+    dlatents: np.ndarray
+    noises: list[np.ndarray] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def noises_of(self, index: int) -> list[np.ndarray]:
+        """The noise images of one vector, [1, 1, H, W] each; empty if the file has none."""
+        return [noise if len(noise) == 1 else noise[index : index + 1] for noise in self.noises]
+
+
+def save(
+    path: str | os.PathLike,
+    dlatents: np.ndarray,
+    noises: Sequence[np.ndarray] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a `.npz` file, which appears whole or not at all. Arguments as the fields of `DlatentFile`.
+
+    Raises OSError if it cannot be written.
+    """
+    arrays = {"dlatents": np.asarray(dlatents, np.float32)}
+    arrays |= {f"noise{idx}": np.asarray(noise, np.float32) for idx, noise in enumerate(noises)}
+    with atomic_write(path) as file:
+        np.savez(file, **arrays, settings=np.asarray(json.dumps(dict(settings or {}))))
+
+
+def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:
+    """Reads a `.npz` or `.npy` file of vectors.
+
+    net: the generator (a `Network` such as Gs) that they must fit; None: any.
+
+    Raises UserError for what is no such file, has values that are not finite, or does not fit, with all problems.
+    """
+    path = os.path.expanduser(os.fspath(path))
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: {'is a folder' if os.path.isdir(path) else 'no such file'}, expected a .npz file")
+    try:
+        result = _read_zip(path) if zipfile.is_zipfile(path) else _read_plain(path)
+    except _Refusal as error:
+        raise UserError(f"{path}: {error}") from None
+    except Exception as error:  # zip files and headers break in many ways
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise UserError(f"{path}: is damaged, or no file of W vectors ({reason})") from None
+    problems = list(_problems(result))
+    if problems:
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+    if net is not None:
+        check_fits(result, net)
+    return result
+
+
+def check_fits(file: DlatentFile, net: Any) -> None:
+    """Raises UserError with everything by which vectors and noise images do not fit a generator network."""
+    synthesis = net.components.synthesis
+    wanted = list(synthesis.input_shape[1:])
+    problems = []
+    if list(file.dlatents.shape[1:]) != wanted:
+        layers, size = file.dlatents.shape[1:]
+        problems.append(f"{layers} layers of {size} numbers, but the network has {wanted[0]} of {wanted[1]}")
+    if file.noises:
+        sizes = [tuple(var.shape[2:]) for name, var in synthesis.vars.items() if name.startswith("noise")]
+        given = [noise.shape[2:] for noise in file.noises]
+        if given != sizes:
+            problems.append(f"noise images of {_listed(given)}, but the network has {_listed(sizes)}")
+    if problems:
+        of = f" (made with {file.settings['network']})" if isinstance(file.settings.get("network"), str) else ""
+        raise UserError("\n".join(f"{file.path}: {problem}{of}" for problem in problems))
+
+
+def _listed(sizes: Sequence[tuple[int, ...]]) -> str:
+    return ", ".join("x".join(map(str, size)) for size in sizes) or "none"
+
+
+# ----------------------------------------------------------------------------
+# Reading.
+
+
+class _Refusal(Exception):
+    """What is wrong with a file, without its name."""
+
+
+def _read_zip(path: str) -> DlatentFile:
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+
+        def read(name: str, kinds: str = "f") -> np.ndarray:
+            with archive.open(members[name]) as file:
+                return _read_array(file, name, members[name].file_size, kinds)
+
+        found = [name for name in _NAMES if name in members]
+        if not found:
+            have = ", ".join(sorted(members)[:5]) or "nothing"
+            raise _Refusal(f"has no array 'dlatents' (or {' or '.join(_NAMES[1:])}), only {have}")
+        dlatents = read(found[0])
+        noises = [read(name) for name in _noise_names(members)]
+        settings = _settings(read("settings", "U")) if "settings" in members else {}
+    return DlatentFile(path, dlatents, noises, settings)
+
+
+def _read_plain(path: str) -> DlatentFile:
+    with open(path, "rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise _Refusal("is neither a .npz nor a .npy file")
+        file.seek(0)
+        return DlatentFile(path, _read_array(file, "dlatents", os.path.getsize(path), "f"))
+
+
+def _noise_names(members: Mapping[str, Any]) -> list[str]:
+    """noise0, noise1, ... without a gap."""
+    there = {name for name in members if name.startswith("noise") and name[5:].isdigit()}
+    names = [f"noise{idx}" for idx in range(min(len(there), _MAX_NOISES))]
+    missing = [name for name in names if name not in there]
+    if missing or len(there) > _MAX_NOISES:
+        raise _Refusal(f"has {len(there)} noise images, expected them as {', '.join(names[:2])}, ...")
+    return names
+
+
+def _settings(array: np.ndarray) -> dict[str, Any]:
+    try:
+        settings = json.loads(str(array[()]))
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise _Refusal("its settings are not JSON of an object")
+    return settings
+
+
+def _read_array(file: BinaryIO, name: str, size: int, kinds: str) -> np.ndarray:
+    """The array of a .npy file of `size` bytes; nothing is allocated before its header is found to be true."""
+    shape, fortran_order, dtype = _read_header(file, name)
+    num_bytes = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or dtype.kind not in kinds:
+        wanted = "text" if kinds == "U" else "floating point numbers"
+        raise _Refusal(f"array '{name}' has type {'object' if dtype.hasobject else dtype}, expected {wanted}")
+    if num_bytes > (4 * _MAX_TEXT if kinds == "U" else _MAX_BYTES):
+        raise _Refusal(f"array '{name}' of shape {list(shape)} is too large")
+    if file.tell() + num_bytes != size:
+        raise _Refusal(f"array '{name}' of shape {list(shape)} is cut off")
+    content = file.read(num_bytes)
+    array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
+    if kinds == "U":
+        return array
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused
+        return np.ascontiguousarray(array, np.float32)
+
+
+def _read_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether columns come first, and type."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise _Refusal(f"array '{name}' has format version {version[0]}.{version[1]}, expected 1.0 or 2.0")
+    length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+    if length > 10000:
+        raise _Refusal(f"array '{name}' has a header of {length} bytes")
+    header = ast.literal_eval(file.read(length).decode("latin1"))
+    shape = header["shape"]
+    if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape) or len(shape) > 8:
+        raise _Refusal(f"array '{name}' has the shape {shape!r}")
+    return shape, bool(header["fortran_order"]), np.lib.format.descr_to_dtype(header["descr"])
+
+
+def _problems(file: DlatentFile) -> Iterator[str]:
+    """What is wrong with arrays whatever the network."""
+    if file.dlatents.ndim == 2:  # a single vector
+        file.dlatents = file.dlatents[np.newaxis]
+    if file.dlatents.ndim != 3 or 0 in file.dlatents.shape:
+        yield f"dlatents have the shape {list(file.dlatents.shape)}, expected [N, layers, dlatent_size]"
+        return
+    if not np.isfinite(file.dlatents).all():
+        yield "dlatents have values that are not finite"
+    num = len(file.dlatents)
+    for idx, noise in enumerate(file.noises):
+        if noise.ndim != 4 or len(noise) not in (1, num) or noise.shape[1] != 1 or noise.size == 0:
+            expected = "[1, 1, H, W]" if num == 1 else f"[{num} or 1, 1, H, W]"
+            yield f"noise{idx} has the shape {list(noise.shape)}, expected {expected}"
+        elif not np.isfinite(noise).all():
+            yield f"noise{idx} has values that are not finite"
