@@ -11,3 +11,19 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "datasets" / "cats" / "cats-r05.tfrecords").write_bytes(b"")
     (tmp_path / "my.images.zip").write_bytes(b"")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def metric_networks(tmp_path_factory):
+    """A folder with the two Inception networks and LPIPS, of random weights."""
+    import metric_net_files
+    import weight_writers
+
+    folder = tmp_path_factory.mktemp("networks")
+    arrays = metric_net_files.inception_of_graph(*metric_net_files.inception_weights())
+    weight_writers.write_frozen_graph(folder / "classify_image_graph_def.pb", arrays)
+    weights = metric_net_files.lpips_of_pickle(metric_net_files.lpips_weights())
+    weight_writers.write_official_pickle(
+        folder / "vgg16_zhang_perceptual.pkl", "vgg16_perceptual_distance", weights, func_name="lpips_network"
+    )
+    return folder

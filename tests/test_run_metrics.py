@@ -7,27 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import metric_net_files
 import metric_stubs
 import pytest
-import weight_writers
 
 from metrics.metric_defaults import metric_defaults, with_num_images
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="session")
-def networks(tmp_path_factory):
-    """A folder with the two Inception networks and LPIPS."""
-    folder = tmp_path_factory.mktemp("networks")
-    arrays = metric_net_files.inception_of_graph(*metric_net_files.inception_weights())
-    weight_writers.write_frozen_graph(folder / "classify_image_graph_def.pb", arrays)
-    weights = metric_net_files.lpips_of_pickle(metric_net_files.lpips_weights())
-    weight_writers.write_official_pickle(
-        folder / "vgg16_zhang_perceptual.pkl", "vgg16_perceptual_distance", weights, func_name="lpips_network"
-    )
-    return folder
 
 
 @pytest.fixture
@@ -46,9 +31,9 @@ def run(cwd, *args):
     )
 
 
-def test_several_networks_and_metrics(place, networks):
+def test_several_networks_and_metrics(place, metric_networks):
     command = ["--network=a.pkl,b.pkl", "--metrics=fid50k,is50k,kid50k_full,ppl_wend,fid5k", "--dataset=cats"]
-    command += ["--num-images=12", f"--metric-networks={networks}", "--json=results.json", "--minibatch-size=6"]
+    command += ["--num-images=12", f"--metric-networks={metric_networks}", "--json=results.json", "--minibatch-size=6"]
     result = run(place, *command)
     assert result.returncode == 0, result.stderr
     records = json.loads((place / "results.json").read_text())
@@ -78,7 +63,7 @@ def test_several_networks_and_metrics(place, networks):
     assert [path.suffix for path in (place / ".stylegan2-cache" / "metrics").iterdir()] == [".rows"]
 
 
-def test_the_data_set_is_that_of_the_training(place, networks):
+def test_the_data_set_is_that_of_the_training(place, metric_networks):
     run_dir = place / "results" / "00000-training"
     run_dir.mkdir(parents=True)
     shutil.copy(place / "a.pkl", run_dir / "network-snapshot-000001.pkl")
@@ -86,7 +71,7 @@ def test_the_data_set_is_that_of_the_training(place, networks):
     options |= {name: {} for name in ("G_args", "D_args", "sched_args", "tf_config")}
     options |= {"run_func_name": "training.training_loop.training_loop", "num_gpus": 1}
     (run_dir / "training_options.json").write_text(json.dumps(options))
-    common = ["--metrics=fid50k", "--num-images=8", f"--metric-networks={networks}", "--json=-"]
+    common = ["--metrics=fid50k", "--num-images=8", f"--metric-networks={metric_networks}", "--json=-"]
     result = run(place, f"--network={run_dir}/network-snapshot-*.pkl", *common)
     assert result.returncode == 0, result.stderr
     record = json.loads((run_dir.parent / "00001-run-metrics" / "metric-fid0.008k.jsonl").read_text())
@@ -133,8 +118,8 @@ def test_all_mistakes_at_once(place):
         assert result.returncode == 2 and result.stderr.splitlines()[-1].endswith(message)
 
 
-def test_inspect(place, networks):
-    result = run(place, "inspect", networks / "classify_image_graph_def.pb", "a.pkl")
+def test_inspect(place, metric_networks):
+    result = run(place, "inspect", metric_networks / "classify_image_graph_def.pb", "a.pkl")
     assert result.returncode == 0, result.stderr
     assert "mixed_10/tower_2/conv/conv2d_params" in result.stdout and "[1, 1, 2048, 192]" in result.stdout
     assert "training.networks_stylegan2" in result.stdout or "G_main" in result.stdout

@@ -19,6 +19,7 @@ import dnnlib
 import run_training
 from dataset_tools.symbols import create_symbols
 from dnnlib.errors import UserError
+from metrics.metric_defaults import metric_defaults
 from training import misc, training_state
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,6 +174,33 @@ def test_labels_and_metrics(tmp_path, symbols, capsys):
     capsys.readouterr()
     run_training.parse(args)[0].start()
     assert "labels of size 10; training without them (--cond uses them)" in capsys.readouterr().out
+
+
+@pytest.mark.one_stack
+def test_metrics_at_snapshots(tmp_path, symbols, metric_networks, monkeypatch):
+    monkeypatch.setenv("STYLEGAN2_OFFLINE", "1")
+    monkeypatch.setenv("STYLEGAN2_CACHE_DIR", str(tmp_path / "cache"))
+    metrics = [
+        {**metric_defaults["fid50k"], "name": "fid16", "num_images": 16},
+        {**metric_defaults["pr50k3"], "name": "pr16", "num_images": 16},  # there is no vgg16.pkl
+    ]
+    changes = {"metrics": None, "metric_arg_list": metrics, "total-kimg": 0.05}
+    args = [f"--dataset={symbols}", "--config=config-f", "--snap=2", f"--metric-networks={metric_networks}"]
+    run_dir = train(tmp_path, *args, **changes)
+    log = (run_dir / "log.txt").read_text()
+    lines = (run_dir / "metric-fid16.txt").read_text().splitlines()
+    values = [float(line.split("fid16 ")[1]) for line in lines]
+    assert len(set(values)) == len(values) >= 2 and all(line in log for line in lines)
+    assert log.count("metric pr16 failed: vgg16.pkl is not in the cache") == len(values)
+    assert log.count("of 16 real images") == 1
+    records = [json.loads(line) for line in (run_dir / "stats.jsonl").read_text().splitlines()]
+    assert [round(record["Metrics/fid16"], 4) for record in records][-1] == values[-1]
+    assert all("Metrics/fid16" in record for record in records) and "Metrics/fid16" in events(run_dir)
+    ticks = [line for line in log.splitlines() if line.startswith("tick ")]
+    assert ticks[-1].endswith(f" fid16 {values[-2]:.4f}") and "fid16" not in ticks[0]
+    assert [json.loads(line)["results"]["fid16"] for line in (run_dir / "metric-fid16.jsonl").read_text().splitlines()]
+    kept = [path.name.split("-")[1] for path in (tmp_path / "cache" / "metrics").iterdir()]
+    assert kept == ["inception_v3_features"]  # of the real images
 
 
 @pytest.mark.one_stack
