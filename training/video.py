@@ -1,0 +1,175 @@
+"""Videos, written frame by frame: mp4 by the ffmpeg that imageio-ffmpeg brings along, animated gif by Pillow.
+
+A writer is a context manager; its file appears whole at the end of the block, and not at all after an exception.
+"""
+
+import contextlib
+import os
+import subprocess
+import tempfile
+from typing import Any, Protocol
+
+import numpy as np
+import PIL.Image
+
+from dnnlib.atomic import atomic_write
+from dnnlib.errors import UserError
+
+_MAX_GIF_FPS = 50  # browsers slow down anything faster
+_MAX_GIF_PIXELS = 1 << 30  # of all frames, which Pillow keeps in memory
+
+
+class Writer(Protocol):
+    """What the writers have in common."""
+
+    def __enter__(self) -> "Writer": ...
+
+    def add(self, frame: np.ndarray) -> None: ...
+
+    def __exit__(self, *error: Any) -> None: ...
+
+
+def ffmpeg_path() -> str:
+    """The ffmpeg program. Raises UserError where the package that brings it is missing."""
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except ImportError:
+        raise UserError("writing mp4 needs the package imageio-ffmpeg: pip install imageio-ffmpeg") from None
+    except RuntimeError as error:  # installed without its program
+        raise UserError(f"writing mp4 needs ffmpeg: {error}") from None
+
+
+class VideoWriter:
+    """Writes an mp4 (H.264) that every player shows.
+
+    Args:
+        path: the file.
+        fps: frames per second.
+        crf: constant rate factor of H.264: 0 is lossless; less quality and smaller files as it grows.
+
+    Raises:
+        UserError: ffmpeg is missing, or fails, as on a full disk.
+    """
+
+    def __init__(self, path: str | os.PathLike, fps: float, crf: int = 16):
+        self.path = os.fspath(path)
+        self.fps = fps
+        self.crf = crf
+        self._ffmpeg = ffmpeg_path()
+        self._shape: tuple[int, ...] | None = None
+        self._process: subprocess.Popen | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "VideoWriter":
+        self._file = self._stack.enter_context(atomic_write(self.path))
+        self._notes = self._stack.enter_context(tempfile.TemporaryFile())
+        self._stack.push(self._finish)
+        return self
+
+    def add(self, frame: np.ndarray) -> None:
+        """Adds a uint8 frame `[H, W, C]` of 1, 3 or 4 channels, all of one size; transparency is shown on black."""
+        _check_frame(frame, self._shape)
+        rgb = _to_rgb(frame)
+        rgb = np.pad(rgb, [(0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)], "edge")  # H.264: even sides
+        if self._process is None:
+            self._shape = frame.shape
+            self._process = self._start(*rgb.shape[:2])
+        try:
+            self._process.stdin.write(rgb.tobytes())
+        except BrokenPipeError:
+            self._process.wait()
+            raise self._failure() from None
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def _start(self, height: int, width: int) -> subprocess.Popen:
+        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{self.fps:g}", "-i", "-"]
+        codec = ["-c:v", "libx264", "-crf", str(self.crf), "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
+        command = [self._ffmpeg, "-y", "-v", "error", *source, "-an", *codec, "-f", "mp4", self._file.name]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._notes)
+
+    def _finish(self, kind: type | None, *_error: Any) -> None:
+        if self._process is None:
+            if kind is None:
+                raise ValueError(f"{self.path}: a video without frames")
+            return
+        if kind is not None:
+            self._process.kill()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        if self._process.wait() and kind is None:
+            raise self._failure()
+
+    def _failure(self) -> UserError:
+        self._notes.seek(0)
+        lines = self._notes.read().decode(errors="replace").strip().splitlines()
+        reason = "; ".join(lines[-2:]) or f"it ended with status {self._process.returncode}"
+        return UserError(f"{self.path}: ffmpeg failed: {reason}")
+
+
+class GifWriter:
+    """Writes an animated gif that repeats forever: 256 colours a frame, times in hundredths of a second.
+
+    Args:
+        path: the file.
+        fps: frames per second, up to 50.
+
+    Raises:
+        UserError: too fast, or too many pixels in all.
+    """
+
+    def __init__(self, path: str | os.PathLike, fps: float):
+        if fps > _MAX_GIF_FPS:
+            raise UserError(f"gif holds up to {_MAX_GIF_FPS} frames per second, got {fps:g}; mp4 holds more")
+        self.path = os.fspath(path)
+        self.fps = fps
+        self._shape: tuple[int, ...] | None = None
+        self._frames: list[PIL.Image.Image] = []
+
+    @staticmethod
+    def check_size(num: int, height: int, width: int) -> None:
+        """Raises UserError for more pixels than are kept in memory."""
+        if num * height * width > _MAX_GIF_PIXELS:
+            most = f"{_MAX_GIF_PIXELS // (height * width)} frames of {width}x{height}"
+            raise UserError(f"a gif of {num} frames is too large, expected up to {most}; mp4 holds more")
+
+    def __enter__(self) -> "GifWriter":
+        return self
+
+    def add(self, frame: np.ndarray) -> None:
+        """Adds a uint8 frame `[H, W, C]` of 1, 3 or 4 channels, all of one size; transparency is shown on black."""
+        _check_frame(frame, self._shape)
+        self._shape = frame.shape
+        self.check_size(len(self._frames) + 1, *frame.shape[:2])
+        self._frames.append(PIL.Image.fromarray(_to_rgb(frame)).quantize(256))
+
+    def __exit__(self, kind: type | None, *_error: Any) -> None:
+        if kind is not None:
+            return
+        if not self._frames:
+            raise ValueError(f"{self.path}: a video without frames")
+        ends = [round(100 * (idx + 1) / self.fps) for idx in range(len(self._frames))]
+        durations = [10 * (end - begin) for begin, end in zip([0, *ends], ends, strict=False)]  # milliseconds
+        first, *others = self._frames
+        with atomic_write(self.path) as file:
+            first.save(file, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
+
+
+WRITERS: dict[str, Any] = {"mp4": VideoWriter, "gif": GifWriter}
+
+
+def _check_frame(frame: np.ndarray, shape: tuple[int, ...] | None) -> None:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] not in (1, 3, 4):
+        raise ValueError(f"expected a uint8 frame [H, W, 1, 3 or 4], got {frame.dtype} {list(frame.shape)}")
+    if shape is not None and frame.shape != shape:
+        raise ValueError(f"expected a frame {list(shape)} as before, got {list(frame.shape)}")
+
+
+def _to_rgb(frame: np.ndarray) -> np.ndarray:
+    """`[H, W, 1, 3 or 4]` -> `[H, W, 3]`."""
+    if frame.shape[2] == 4:
+        return (frame[:, :, :3] * (frame[:, :, 3:] / 255.0)).round().astype(np.uint8)
+    return np.broadcast_to(frame, [*frame.shape[:2], 3])
