@@ -54,8 +54,7 @@ def reference_frechet(a, b):
     a, b = a.astype(np.float64), b.astype(np.float64)
     apart = np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2)
     a, b = ((x - x.mean(axis=0)) / np.sqrt(len(x) - 1) for x in (a, b))
-    if min(len(a), len(b)) > a.shape[1]:  # R of QR has the same products as the data
-        a, b = np.linalg.qr(a, mode="r"), np.linalg.qr(b, mode="r")
+    a, b = (np.linalg.qr(x, mode="r") if len(x) > x.shape[1] else x for x in (a, b))  # R^T R is x^T x
     return apart + np.sum(a * a) + np.sum(b * b) - 2 * np.linalg.svd(a @ b.T, compute_uv=False).sum()
 
 
