@@ -1,4 +1,4 @@
-"""Generates images with a pretrained network: `generate-images`, `style-mixing-example`, `interpolation-grid`.
+"""Generates images with a pretrained network, of seeds and of vectors from files: single, mixed, in a grid, in motion.
 
 Examples:
 
@@ -13,186 +13,42 @@ Examples:
   # What lies between four images
   python run_generator.py interpolation-grid --network=gdrive:networks/stylegan2-ffhq-config-f.pkl \\
     --seeds=85,100,75,458 --grid=8x8
+
+  # Projected images, all mixed with all
+  python run_generator.py style-mixing-example --network=gdrive:networks/stylegan2-ffhq-config-f.pkl \\
+    --row-dlatents=people/ --col-dlatents=people/
+
+  # A video from a seed to a projected image, on to another, and back
+  python run_generator.py interpolate --network=gdrive:networks/stylegan2-ffhq-config-f.pkl \\
+    --seeds=85 --dlatents=people/anna.npz,people/bert.npz --loop --video=mp4
 """
 
 import argparse
+import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dnnlib
 import pretrained_networks
 from dnnlib import command_line
-from dnnlib.errors import UserError, exits_on_user_error
+from dnnlib.errors import Problems, exits_on_user_error
+from training import latent_points
+from training.generator_runs import (
+    check_interpolation,
+    generate_images,
+    interpolate,
+    interpolation_grid,
+    style_mixing_example,
+)
 
-if TYPE_CHECKING:
-    from training.image_generation import ImageGenerator
-
-# ----------------------------------------------------------------------------
-# The runs. TensorFlow is imported when they start, not for --help.
-
-
-def generate_images(
-    network_pkl: str,
-    seeds: list[int],
-    truncation_psi: float | None = 0.5,
-    truncation_cutoff: int | None = None,
-    class_idx: int | None = None,
-    minibatch_size: int = 1,
-    grid: "tuple[int, int] | str | None" = None,
-    image_format: str = "png",
-    cache_dir: str | None = None,
-    offline: bool | None = None,
-) -> None:
-    """Saves one image per seed, `seed0000.png`, in the run folder; with `grid` also all of them as `grid.png`.
-
-    grid: 'auto', or (columns, rows). The other arguments are explained in `training.image_generation`.
-    """
-    from training import image_generation as generation
-
-    size = generation.grid_size(len(seeds), None if grid == "auto" else grid) if grid else None
-    generator = _load_generator(
-        network_pkl, cache_dir, offline, truncation_psi, truncation_cutoff, class_idx, image_format
-    )
-    if size:
-        generation.check_sheet(size[0] * generator.resolution, size[1] * generator.resolution, image_format)
-    progress = command_line.Progress(len(seeds), "images")
-    kept = {}
-    for begin in range(0, len(seeds), minibatch_size):
-        batch = seeds[begin : begin + minibatch_size]
-        for idx, seed in enumerate(batch, begin):
-            print(f"Generating image for seed {seed} ({idx}/{len(seeds)}) ...")
-        for idx, (seed, image) in enumerate(zip(batch, generator.from_seeds(batch), strict=True), begin):
-            path = dnnlib.make_run_dir_path(f"seed{seed:04d}.{image_format}")
-            generation.save_image(generation.to_pil(image), path)
-            if size:
-                kept[divmod(idx, size[0])] = image
-        progress.update(len(batch))
-    if size:
-        path = dnnlib.make_run_dir_path(f"grid.{image_format}")
-        generation.save_image(generation.paste_grid(kept, *size), path)
-    progress.finish()
-
-
-def style_mixing_example(
-    network_pkl: str,
-    row_seeds: list[int],
-    col_seeds: list[int],
-    truncation_psi: float | None = 0.5,
-    col_styles: "list[int] | None" = None,
-    truncation_cutoff: int | None = None,
-    class_idx: int | None = None,
-    minibatch_size: int = 4,
-    image_format: str = "png",
-    cache_dir: str | None = None,
-    offline: bool | None = None,
-) -> None:
-    """Saves `ROW-COL.png`, which take `col_styles` from the column's W and the rest from the row's, and `grid.png`."""
-    import numpy as np
-
-    from training import image_generation as generation
-
-    generator = _load_generator(
-        network_pkl, cache_dir, offline, truncation_psi, truncation_cutoff, class_idx, image_format, col_styles or ()
-    )
-    col_styles = list(range(min(7, generator.num_layers))) if col_styles is None else col_styles
-    columns, rows = len(col_seeds) + 1, len(row_seeds) + 1
-    generation.check_sheet(columns * generator.resolution, rows * generator.resolution, image_format)
-    print("Generating W vectors...")
-    all_seeds = list(dict.fromkeys([*row_seeds, *col_seeds]))
-    w_dict = generator.dlatents_from_seeds(all_seeds)
-
-    print("Generating images...")
-    pairs = [(row_seed, col_seed) for row_seed in dict.fromkeys(row_seeds) for col_seed in dict.fromkeys(col_seeds)]
-    progress = command_line.Progress(len(all_seeds) + len(pairs), "images")
-    image_dict = {}
-    for begin in range(0, len(all_seeds), minibatch_size):
-        batch = all_seeds[begin : begin + minibatch_size]
-        images = generator.from_dlatents(np.stack([w_dict[seed] for seed in batch]), minibatch_size)
-        image_dict.update(zip([(seed, seed) for seed in batch], images, strict=True))
-        progress.update(len(batch))
-
-    print("Generating style-mixed images...")
-    for begin in range(0, len(pairs), minibatch_size):
-        batch = pairs[begin : begin + minibatch_size]
-        w = np.stack([w_dict[row_seed] for row_seed, _ in batch])  # [N, layers, dlatent_size]
-        w[:, col_styles] = np.stack([w_dict[col_seed][col_styles] for _, col_seed in batch])
-        image_dict.update(zip(batch, generator.from_dlatents(w, minibatch_size), strict=True))
-        progress.update(len(batch))
-
-    print("Saving images...")
-    for (row_seed, col_seed), image in image_dict.items():
-        path = dnnlib.make_run_dir_path(f"{row_seed}-{col_seed}.{image_format}")
-        generation.save_image(generation.to_pil(image), path)
-
-    print("Saving image grid...")
-    cells = {}
-    for row, row_seed in enumerate([None, *row_seeds]):
-        for col, col_seed in enumerate([None, *col_seeds]):
-            if row or col:
-                key = (row_seed if row else col_seed, col_seed if col else row_seed)
-                cells[row, col] = image_dict[key]
-    sheet = generation.paste_grid(cells, columns, rows)
-    generation.save_image(sheet, dnnlib.make_run_dir_path(f"grid.{image_format}"))
-    progress.finish()
-
-
-def interpolation_grid(
-    network_pkl: str,
-    seeds: list[int],
-    truncation_psi: float | None = 0.5,
-    grid: tuple[int, int] = (8, 8),
-    space: str = "w",
-    truncation_cutoff: int | None = None,
-    class_idx: int | None = None,
-    minibatch_size: int = 4,
-    image_format: str = "png",
-    cache_dir: str | None = None,
-    offline: bool | None = None,
-) -> None:
-    """Saves `grid.png`: four seeds in the corners, and between them images of latents mixed in proportion.
-
-    seeds: top left, top right, bottom left, bottom right. space: 'w' or 'z', where latents are mixed.
-    """
-    import numpy as np
-
-    from training import image_generation as generation
-
-    if len(seeds) != 4:
-        raise UserError(f"--seeds: expected four, one for each corner, got {len(seeds)}")
-    generator = _load_generator(
-        network_pkl, cache_dir, offline, truncation_psi, truncation_cutoff, class_idx, image_format
-    )
-    columns, rows = grid
-    generation.check_sheet(columns * generator.resolution, rows * generator.resolution, image_format)
-    corners = generator.latents_from_seeds(seeds)
-    if space == "w":
-        corners = generator.dlatents_from_latents(corners)
-    between = generation.bilinear(corners, columns, rows)
-    progress = command_line.Progress(len(between), "images")
-    images = []
-    for begin in range(0, len(between), minibatch_size):
-        part = between[begin : begin + minibatch_size]
-        w = part if space == "w" else generator.dlatents_from_latents(part)
-        images.extend(generator.from_dlatents(w.astype(np.float32), minibatch_size))
-        progress.update(len(part))
-    sheet = generation.paste_grid({divmod(i, columns): image for i, image in enumerate(images)}, columns, rows)
-    generation.save_image(sheet, dnnlib.make_run_dir_path(f"grid.{image_format}"))
-    progress.finish()
-
-
-def _load_generator(network_pkl: str, cache_dir: str | None, offline: bool | None, *args: Any) -> "ImageGenerator":
-    print(f'Loading networks from "{network_pkl}"...')
-    from training.image_generation import ImageGenerator
-
-    _G, _D, Gs = pretrained_networks.load_networks(network_pkl, cache_dir=cache_dir, offline=offline)
-    generator = ImageGenerator(Gs, *args)
-    if generator.label_size and generator.class_idx is None:
-        print(f"The network knows {generator.label_size} classes; generating without a label (choose: --class-idx).")
-    return generator
-
-
-# ----------------------------------------------------------------------------
-# Command line.
+COMMANDS = {
+    "generate-images": generate_images,
+    "style-mixing-example": style_mixing_example,
+    "interpolation-grid": interpolation_grid,
+    "interpolate": interpolate,
+}
+FILES = {"seeds": "--dlatents", "row_seeds": "--row-dlatents", "col_seeds": "--col-dlatents"}
+"""The flags that give files to lists of points."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -203,10 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(help="what to do", dest="command", metavar="COMMAND")
 
-    generate = subparsers.add_parser("generate-images", help="generate one image per seed")
-    generate.add_argument(
-        "--seeds", type=command_line.num_list, required=True, help="list of random seeds: 1,2,7-9", metavar="SEEDS"
-    )
+    generate = subparsers.add_parser("generate-images", help="generate one image per seed or vector")
+    _add_points(generate, "", "list of random seeds: 1,2,7-9", "files of vectors, as the projector writes them")
+    _add_dlatents_psi(generate)
     generate.add_argument(
         "--grid",
         type=command_line.grid_size,
@@ -218,12 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(generate, minibatch_size=1)
 
     mixing = subparsers.add_parser("style-mixing-example", help="mix the styles of images")
-    mixing.add_argument(
-        "--row-seeds", type=command_line.num_list, required=True, help="seeds of the rows", metavar="SEEDS"
-    )
-    mixing.add_argument(
-        "--col-seeds", type=command_line.num_list, required=True, help="seeds of the columns", metavar="SEEDS"
-    )
+    _add_points(mixing, "row-", "seeds of the rows", "files of vectors for rows")
+    _add_points(mixing, "col-", "seeds of the columns", "files of vectors for columns")
+    _add_dlatents_psi(mixing)
     mixing.add_argument(
         "--col-styles",
         type=command_line.num_list,
@@ -241,7 +93,90 @@ def _parser() -> argparse.ArgumentParser:
     )
     between.add_argument("--space", choices=("w", "z"), default="w", help="where to mix (default: %(default)s)")
     _add_common(between, minibatch_size=4)
+
+    walk = subparsers.add_parser("interpolate", help="go from image to image, as frames or video")
+    _add_points(walk, "", "seeds on the way", "files of vectors on the way", repeats=True)
+    _add_dlatents_psi(walk)
+    walk.add_argument(
+        "--space",
+        choices=("w", "z"),
+        default="w",
+        help="straight lines in W, or great circles in Z, for seeds alone (default: %(default)s)",
+    )
+    walk.add_argument(
+        "--frames",
+        type=command_line.positive,
+        default=60,
+        help="frames from one to the next (default: %(default)s)",
+        metavar="N",
+    )
+    walk.add_argument("--loop", default=False, help="return from the last to the first", **command_line.BOOLEAN)
+    walk.add_argument("--smooth", default=False, help="slow down at each seed and vector", **command_line.BOOLEAN)
+    walk.add_argument(
+        "--video",
+        choices=("mp4", "gif"),
+        help="save a video in place of numbered images; mp4 needs: pip install imageio-ffmpeg",
+    )
+    walk.add_argument(
+        "--fps",
+        type=command_line.positive,
+        default=30,
+        help="frames per second of the video (default: %(default)s)",
+        metavar="N",
+    )
+    _add_common(walk, minibatch_size=4)
     return parser
+
+
+class _Points(argparse.Action):
+    """Adds seeds, or files of vectors, to one list in the order of the command line.
+
+    repeats: a flag that is given again adds to what it gave before, in place of replacing it.
+    """
+
+    def __init__(self, *args: Any, repeats: bool = False, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.repeats = repeats
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        before = getattr(namespace, self.dest) or []
+        if not self.repeats:
+            before = [point for point in before if type(point) is not type(values[0])]
+        setattr(namespace, self.dest, [*before, *values])
+        for action in parser._actions:  # one of the two flags is enough
+            if action.dest == self.dest:
+                action.required = False
+
+
+def _add_points(
+    parser: argparse.ArgumentParser, prefix: str, seeds_help: str, files_help: str, repeats: bool = False
+) -> None:
+    """--seeds and --dlatents, or with a prefix --row-seeds and --row-dlatents."""
+    common = {"action": _Points, "repeats": repeats, "dest": f"{prefix}seeds".replace("-", "_")}
+    seeds_help += f" (may be left out with --{prefix}dlatents)"
+    parser.add_argument(
+        f"--{prefix}seeds", type=command_line.num_list, required=True, help=seeds_help, metavar="SEEDS", **common
+    )
+    parser.add_argument(
+        f"--{prefix}dlatents", type=_files, help=files_help + ": FILE.npz,FOLDER,'*.npz'", metavar="FILES", **common
+    )
+
+
+def _add_dlatents_psi(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dlatents-psi",
+        type=command_line.psi,
+        default=1.0,
+        help="truncation of vectors from files (default: 1, none)",
+        metavar="PSI",
+    )
+
+
+def _files(text: str) -> list[str]:
+    files = [text] if os.path.exists(text) else [name.strip() for name in text.split(",")]
+    if not all(files):
+        raise argparse.ArgumentTypeError(f"expected names of files with commas between, got {text!r}")
+    return files
 
 
 def _fixed_grid(text: str) -> "tuple[int, int] | str":
@@ -258,7 +193,7 @@ def _add_common(parser: argparse.ArgumentParser, minibatch_size: int) -> None:
         "--truncation-psi",
         type=command_line.psi,
         default=0.5,
-        help="truncation: 1 is none, 0 the average image (default: %(default)s)",
+        help="truncation of seeds: 1 is none, 0 the average image (default: %(default)s)",
         metavar="PSI",
     )
     parser.add_argument(
@@ -305,17 +240,28 @@ def main() -> None:
     submit_config = dnnlib.SubmitConfig()
     submit_config.run_dir_root = kwargs.pop("result_dir")
     submit_config.run_desc = command
-    functions = {
-        "generate-images": generate_images,
-        "style-mixing-example": style_mixing_example,
-        "interpolation-grid": interpolation_grid,
-    }
     with exits_on_user_error():
-        # Before waiting for TensorFlow:
-        submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)
-        pretrained_networks.locate(kwargs["network_pkl"])
+        kwargs = _checked(kwargs, submit_config)  # before waiting for TensorFlow
         command_line.import_tensorflow_quietly()
-        dnnlib.submit_run(submit_config, f"run_generator.{functions[command].__name__}", **kwargs)
+        dnnlib.submit_run(submit_config, f"run_generator.{COMMANDS[command].__name__}", **kwargs)
+
+
+def _checked(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> dict[str, Any]:
+    """The arguments of a command, with folders and patterns of files resolved. Raises UserError with all problems."""
+    problems = Problems()
+    with problems.gather():
+        submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)
+    with problems.gather():
+        pretrained_networks.locate(kwargs["network_pkl"])
+    if submit_config.run_desc == "interpolate":
+        with problems.gather():
+            check_interpolation(kwargs["seeds"], kwargs["space"], kwargs["video"], kwargs["fps"])
+    for name, flag in FILES.items():
+        with problems.gather(flag):
+            if name in kwargs:
+                kwargs[name] = latent_points.locate(kwargs[name])
+    problems.report()
+    return kwargs
 
 
 if __name__ == "__main__":

@@ -10,6 +10,26 @@ class UserError(Exception):
     """Something the user can mend. The message names it, what was expected, and what was given."""
 
 
+class Problems:
+    """Gathers user errors, so that all of them are shown at once."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    @contextlib.contextmanager
+    def gather(self, name: str = "") -> Iterator[None]:
+        """A UserError ends the block only, and is kept. name: of a flag, put before each line of its message."""
+        try:
+            yield
+        except UserError as error:
+            self.messages.extend(f"{name}: {line}" if name else line for line in str(error).splitlines())
+
+    def report(self) -> None:
+        """Raises a UserError of everything gathered, each message once; does nothing where there is none."""
+        if self.messages:
+            raise UserError("\n".join(dict.fromkeys(self.messages)))
+
+
 @contextlib.contextmanager
 def exits_on_user_error() -> Iterator[None]:
     """Around the main function of a script: user errors end it with `Error: ...` on stderr and exit status 1."""

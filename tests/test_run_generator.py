@@ -251,6 +251,7 @@ def test_help_is_in_docs():
         "generate-images": "generate-images",
         "mixing": "style-mixing-example",
         "interpolation": "interpolation-grid",
+        "interpolate": "interpolate",
     }
     for name, args in (("", ()), *((f"-{name}", (command,)) for name, command in commands.items())):
         result = run(ROOT, *args, "--help", env={"COLUMNS": "100", "PATH": ""})

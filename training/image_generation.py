@@ -1,5 +1,6 @@
 """Images from seeds, with the random numbers of the official generator scripts, and saving them."""
 
+import functools
 import io
 import math
 import os
@@ -43,8 +44,7 @@ class ImageGenerator:
         image_format: str = "png",
         col_styles: Sequence[int] = (),
     ):
-        if set(net.components) != {"mapping", "synthesis"}:
-            raise UserError(f"network {net.name!r} ({type(net.model).__name__}) is not a generator")
+        check_generator(net)
         self.net = net
         self.synthesis = net.components.synthesis
         self.latent_size = net.input_shape[1]
@@ -105,7 +105,7 @@ class ImageGenerator:
         return convert_images_to_uint8(images, nchw_to_nhwc=True)
 
     # ------------------------------------------------------------------------
-    # Images of W, for style mixing: noise is that of the noise variables.
+    # Images of W, for style mixing: noise is that of the noise variables, where none is given.
 
     def dlatents_from_seeds(self, seeds: Sequence[int]) -> dict[int, np.ndarray]:
         """W `[layers, dlatent_size]` of each seed, truncated as the official `style-mixing-example` does it."""
@@ -118,20 +118,49 @@ class ImageGenerator:
     def dlatents_from_latents(self, latents: np.ndarray) -> np.ndarray:
         """Truncated W `[N, layers, dlatent_size]` of Z `[N, latent_size]`."""
         w = self.net.components.mapping.run(latents.astype(np.float32), self.labels(len(latents)))
-        if self.truncation_psi is not None:
-            w_avg = self.net.get_var("dlatent_avg")  # [dlatent_size]
-            layers = slice(None, self.truncation_cutoff)
-            w[:, layers] = w_avg + (w[:, layers] - w_avg) * self.truncation_psi
-        return w
+        return w if self.truncation_psi is None else self.truncate(w, self.truncation_psi)
 
-    def from_dlatents(self, dlatents: np.ndarray, minibatch_size: int = 4) -> np.ndarray:
-        """Images `[N, H, W, C]` of W `[N, layers, dlatent_size]`."""
-        batches = range(0, len(dlatents), minibatch_size)
-        return np.concatenate([self._synthesize(dlatents[i : i + minibatch_size]).numpy() for i in batches])
+    def truncate(self, dlatents: np.ndarray, psi: float) -> np.ndarray:
+        """W `[..., layers, dlatent_size]`, moved towards its average in the layers that are truncated."""
+        w_avg = self.net.get_var("dlatent_avg")  # [dlatent_size]
+        layers = slice(None, self.truncation_cutoff)
+        result = dlatents.copy()
+        result[..., layers, :] = w_avg + (result[..., layers, :] - w_avg) * psi
+        return result
 
-    def _synthesize_dlatents(self, dlatents: tf.Tensor) -> tf.Tensor:
-        images = self.synthesis.model(dlatents, randomize_noise=False)
+    @functools.cached_property
+    def own_noises(self) -> list[np.ndarray]:
+        """The network's own noise images, `[1, 1, H, W]` each."""
+        return [np.array(var) for name, var in self.synthesis.vars.items() if name.startswith("noise")]
+
+    def from_dlatents(
+        self, dlatents: np.ndarray, minibatch_size: int = 4, noises: Sequence[Sequence[np.ndarray]] = ()
+    ) -> np.ndarray:
+        """Images `[N, H, W, C]` of W `[N, layers, dlatent_size]`.
+
+        noises: the noise images `[1, 1, H, W]` of each; where there are none, the network's own.
+        """
+        images = []
+        for begin in range(0, len(dlatents), minibatch_size):
+            batch = slice(begin, begin + minibatch_size)
+            images.append(self._synthesize(dlatents[batch], self._joined(noises[batch])).numpy())
+        return np.concatenate(images)
+
+    def _joined(self, noises: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray] | None:
+        """Noise images `[N, 1, H, W]` of several vectors; None: all have the network's own."""
+        if not any(noises):
+            return None
+        return [np.concatenate(layer) for layer in zip(*(some or self.own_noises for some in noises), strict=True)]
+
+    def _synthesize_dlatents(self, dlatents: tf.Tensor, noise: list[tf.Tensor] | None) -> tf.Tensor:
+        images = self.synthesis.model(dlatents, randomize_noise=False, noise=noise)
         return convert_images_to_uint8(images, nchw_to_nhwc=True)
+
+
+def check_generator(net: Network) -> None:
+    """Raises UserError for a network that is no whole generator."""
+    if set(net.components) != {"mapping", "synthesis"}:
+        raise UserError(f"network {net.name!r} ({type(net.model).__name__}) is not a generator")
 
 
 def bilinear(corners: np.ndarray, columns: int, rows: int) -> np.ndarray:

@@ -62,6 +62,11 @@ class VideoWriter:
         self._process: subprocess.Popen | None = None
         self._stack = contextlib.ExitStack()
 
+    @staticmethod
+    def check(fps: float) -> None:
+        """Raises UserError if videos cannot be written at all."""
+        ffmpeg_path()
+
     def __enter__(self) -> "VideoWriter":
         self._file = self._stack.enter_context(atomic_write(self.path))
         self._notes = self._stack.enter_context(tempfile.TemporaryFile())
@@ -122,12 +127,17 @@ class GifWriter:
     """
 
     def __init__(self, path: str | os.PathLike, fps: float):
-        if fps > _MAX_GIF_FPS:
-            raise UserError(f"gif holds up to {_MAX_GIF_FPS} frames per second, got {fps:g}; mp4 holds more")
+        self.check(fps)
         self.path = os.fspath(path)
         self.fps = fps
         self._shape: tuple[int, ...] | None = None
         self._frames: list[PIL.Image.Image] = []
+
+    @staticmethod
+    def check(fps: float) -> None:
+        """Raises UserError for a speed that no viewer shows."""
+        if fps > _MAX_GIF_FPS:
+            raise UserError(f"gif holds up to {_MAX_GIF_FPS} frames per second, got {fps:g}; mp4 holds more")
 
     @staticmethod
     def check_size(num: int, height: int, width: int) -> None:

@@ -1,0 +1,126 @@
+"""Seeds and vectors of files in one list: what the commands of the generator show, mix and walk between.
+
+A point is a seed (int), or text: on the command line the name of a file, folder or pattern, and later the name of one
+vector, after which its images are called.
+"""
+
+import difflib
+import glob
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dnnlib.errors import Problems, UserError
+
+from . import dlatent_files
+
+Point = int | str
+SUFFIXES = (".npz", ".npy")
+_MAX_NAME = 100  # characters
+
+
+def locate(points: Sequence[Point]) -> list[Point]:
+    """A list with the files of folders and patterns in place of them, sorted by name. Needs no TensorFlow.
+
+    Raises UserError for everything that is not there.
+    """
+    problems = Problems()
+    result: list[Point] = []
+    for point in points:
+        with problems.gather():
+            result.extend([point] if isinstance(point, int) else _files(point))
+    problems.report()
+    return result
+
+
+def _files(text: str) -> list[str]:
+    path = os.path.expanduser(text)
+    if os.path.isdir(path):
+        found = sorted(name for name in os.listdir(path) if name.lower().endswith(SUFFIXES))
+        if not found:
+            raise UserError(f"{path}: no .npz file in this folder")
+        return [os.path.join(path, name) for name in found]
+    if os.path.exists(path):
+        return [path]
+    if glob.has_magic(path):
+        found = sorted(glob.glob(path))
+        if not found:
+            raise UserError(f"{path}: no file has such a name")
+        return found
+    folder = os.path.dirname(path) or "."
+    there = os.listdir(folder) if os.path.isdir(folder) else []
+    close = difflib.get_close_matches(os.path.basename(path), [name for name in there if name.endswith(SUFFIXES)], n=1)
+    raise UserError(f"{path}: no such file" + (f"; did you mean {close[0]}?" if close else ""))
+
+
+@dataclass
+class Vectors:
+    """Vectors of files by name.
+
+    dlatents: W [layers, dlatent_size] of each.
+    noises: its noise images [1, 1, H, W]; none where the file has none: the network's own.
+    """
+
+    dlatents: dict[str, np.ndarray] = field(default_factory=dict)
+    noises: dict[str, list[np.ndarray]] = field(default_factory=dict)
+
+
+def load(points: Mapping[str, Sequence[Point]], net: Any) -> tuple[dict[str, list[Point]], Vectors]:
+    """Reads the files of some lists.
+
+    Args:
+        points: lists by the flag that gives files to each.
+        net: the generator (a `Network` such as Gs) that the vectors must fit.
+
+    Returns:
+        The lists, with the names of a file's vectors in place of the file; and the vectors.
+
+    Raises:
+        UserError: what is wrong with any of the files.
+    """
+    problems = Problems()
+    seeds = [point for items in points.values() for point in items if isinstance(point, int)]
+    taken = {"grid", *(str(seed) for seed in seeds), *(f"seed{seed:04d}" for seed in seeds)}
+    vectors = Vectors()
+    names: dict[str, list[str]] = {}  # of the vectors of each file
+    result: dict[str, list[Point]] = {}
+    for flag, items in points.items():
+        result[flag] = []
+        for item in items:
+            if isinstance(item, int):
+                result[flag].append(item)
+                continue
+            key = os.path.realpath(item)
+            if key not in names:
+                with problems.gather(flag):
+                    names[key] = _add(vectors, dlatent_files.load(item, net), taken)
+            result[flag].extend(names.get(key, ()))
+    problems.report()
+    return result, vectors
+
+
+def _add(vectors: Vectors, file: dlatent_files.DlatentFile, taken: set[str]) -> list[str]:
+    """Names the vectors after the file: `anna`, or `anna-00`, `anna-01`, ... of a file that has several."""
+    stem = os.path.splitext(os.path.basename(file.path))[0][:_MAX_NAME]
+    num = len(file.dlatents)
+    digits = max(2, len(str(num - 1)))
+    wanted = [stem] if num == 1 else [f"{stem}-{idx:0{digits}d}" for idx in range(num)]
+    names = [unique(name, taken) for name in wanted]
+    if names != wanted:
+        print(f"{file.path}: its images are called {names[0]}{'' if num == 1 else ', ...'}; {wanted[0]} is taken.")
+    for idx, name in enumerate(names):
+        vectors.dlatents[name] = file.dlatents[idx]
+        vectors.noises[name] = file.noises_of(idx)
+    return names
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """The name, or name_2, ... if it is taken, whatever its case; from now on it is. taken: names in lower case."""
+    variants = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+    free = next(variant for variant in variants if variant.lower() not in taken)
+    taken.add(free.lower())
+    return free
