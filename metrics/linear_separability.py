@@ -49,6 +49,10 @@ class LS(MetricBase):
         classifiers = CLASSIFIERS if classifiers is None else classifiers
         self.classifiers = [classifiers[index] for index in attrib_indices]
 
+    def networks(self) -> list[Any]:
+        """The classifiers."""
+        return list(self.classifiers)
+
     def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
         evaluation = self._evaluation
         classifiers = [evaluation.settings.network(name) for name in self.classifiers]

@@ -63,7 +63,7 @@ class MetricBase:
         self._evaluation: Any = None
         self._data_dir = data_dir
         self._dataset_args = EasyDict(dataset_args or {})
-        self._mirror_augment = bool(mirror_augment)
+        self._mirror_augment = mirror_augment
         self._dataset_obj: Any = None
         self._results: list[Result] = []
         self._eval_time = 0.0
@@ -72,11 +72,9 @@ class MetricBase:
             options = load_training_options(run_dir)[1]
             self._data_dir = options.data_dir if data_dir is None else data_dir
             if dataset_args is None:
-                self._dataset_args = EasyDict(options.dataset_args)
+                self._dataset_args = EasyDict(options.dataset_args, shuffle_mb=0)
             if mirror_augment is None:
                 self._mirror_augment = bool(options.get("mirror_augment"))
-        if self._dataset_args:
-            self._dataset_args.shuffle_mb = 0  # metrics see the images in their order
 
     def run(
         self,
@@ -136,7 +134,7 @@ class MetricBase:
             networks = pretrained_networks.read(self._network_pkl, settings.cache_dir, settings.offline)
             Gs = networks[-1] if isinstance(networks, (tuple, list)) else networks
         kwargs = {"is_validation": True} if Gs_kwargs is None else Gs_kwargs
-        return Evaluation(self._network_name(), Gs, kwargs, self._open_dataset, self._mirror_augment, settings)
+        return Evaluation(self._network_name(), Gs, kwargs, self._open_dataset, bool(self._mirror_augment), settings)
 
     def _add_to_files(self, run_dir: str, line: str) -> None:
         path = os.path.join(run_dir, f"metric-{self.name}")
@@ -151,7 +149,7 @@ class MetricBase:
             "seed": self._evaluation.settings.seed,
             "Gs_kwargs": self._evaluation.Gs_kwargs,
             "official_numerics": self.official_numerics,
-            "mirror_augment": self._mirror_augment,
+            "mirror_augment": bool(self._mirror_augment),
             "network_pkl": self._network_pkl,
             "timestamp": time.time(),
         }
@@ -187,6 +185,10 @@ class MetricBase:
         """Features that `_evaluate` will ask for, so that several metrics share a pass over the images."""
         return []
 
+    def networks(self) -> list[Any]:
+        """Official names of the metric networks that `_evaluate` needs, or networks themselves."""
+        return [request.network for request in self.requests()]
+
     def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
         """Computes the metric of a generator (None: without network) and calls `_report_result`."""
         raise NotImplementedError
@@ -216,8 +218,8 @@ class MetricBase:
 
         if not self._dataset_args:
             raise UserError(f"{self.name}: needs a data set; give --dataset")
-        labels = {"max_label_size": "full"} if with_labels else {}
-        return dataset.load_dataset(data_dir=self._data_dir, **{**labels, **self._dataset_args})
+        in_order, labels = {"shuffle_mb": 0}, {"max_label_size": "full"} if with_labels else {}
+        return dataset.load_dataset(data_dir=self._data_dir, **{**labels, **self._dataset_args, **in_order})
 
     # ----------------------------------------------------------------------------
     # For metrics written for the official code.
@@ -310,11 +312,13 @@ class MetricGroup:
             try:
                 self._run(network_pkl, args, settings, Gs_kwargs, kwargs)
             except Exception as error:  # the network cannot be read: the same for all
-                self.failed = {metric.name: _reason(error) for metric in self.metrics}
-        for reason in dict.fromkeys(self.failed.values()):
-            names = [name for name in self.failed if self.failed[name] == reason]
-            print(f"metric{'s' if len(names) > 1 else ''} {', '.join(names)} failed: {reason}")
+                self._fail(self.metrics, error)
         self.failed |= self._cannot_run  # said when the group was made
+
+    def _fail(self, metrics: Iterable[MetricBase], error: Exception) -> None:
+        names = [metric.name for metric in metrics]
+        self.failed |= dict.fromkeys(names, _reason(error))
+        print(f"metric{'s' if len(names) > 1 else ''} {', '.join(names)} failed: {_reason(error)}")
 
     def _run(self, network_pkl: str | None, args: Any, settings: Any, Gs_kwargs: Any, kwargs: dict[str, Any]) -> None:
         for metric in self.metrics:
@@ -324,13 +328,20 @@ class MetricGroup:
         settings = settings or Settings(num_gpus=kwargs.get("num_gpus", 1))
         evaluation = common._new_evaluation(settings, Gs_kwargs)
         for metric in self.metrics:
-            evaluation.expect(metric.requests())
+            try:  # before hours of work, and so that one pass over the images does for all metrics
+                for network in metric.networks():
+                    settings.network(network)
+                evaluation.expect(metric.requests())
+            except Exception as error:
+                self._fail([metric], error)
         for metric in self.metrics:
+            if metric.name in self.failed:
+                continue
             try:
                 metric.run(network_pkl, *args, **kwargs, evaluation=evaluation)
             except Exception as error:
                 metric.close()  # no results rather than some
-                self.failed[metric.name] = _reason(error)
+                self._fail([metric], error)
         if not (self.failed and settings.keep_failed):
             evaluation.finish()
 
@@ -349,9 +360,11 @@ class MetricGroup:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of a message, with the kind of error unless that is clear."""
+    """A message for users; of other errors the first line, with the kind of error unless that is clear."""
+    if isinstance(error, UserError):
+        return str(error)
     text = (str(error).strip().splitlines() or [""])[0][:200]
-    if isinstance(error, (UserError, ImportError)) and text:
+    if isinstance(error, ImportError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

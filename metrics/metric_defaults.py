@@ -82,7 +82,7 @@ metric_defaults = EasyDict((name, EasyDict(name=name, **args)) for name, args in
 
 
 def with_num_images(kwargs: dict[str, Any], num_images: int) -> EasyDict:
-    """A metric of another number of images or samples, which its name tells where it differs: 'fid2k', 'pr1.5k3', 'ls_2k'."""
+    """A metric of another number of images or samples, which its name tells: 'fid2k', 'pr1.5k3', 'ls_2k'."""
     key = "num_images" if "num_images" in kwargs else "num_samples"
     if kwargs[key] == num_images:
         return EasyDict(kwargs)

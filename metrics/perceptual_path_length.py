@@ -58,6 +58,10 @@ class PPL(MetricBase):
         self.Gs_overrides = dict(Gs_overrides or {})
         self.distance = distance
 
+    def networks(self) -> list[Any]:
+        """The network that compares images."""
+        return [self.distance]
+
     def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
         distance = self._evaluation.settings.network(self.distance)
         generator = self._evaluation.generator
