@@ -1,0 +1,124 @@
+"""Videos: frames come back, files appear whole, what is missing is said."""
+
+import stat
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from dnnlib.errors import UserError
+from training import video
+from training.video import GifWriter, VideoWriter
+
+pytestmark = pytest.mark.one_stack
+
+
+def frames(num, height, width, channels):
+    """Smooth colours that move."""
+    y, x = np.mgrid[:height, :width]
+    for idx in range(num):
+        moving = [(3 * x + 8 * idx) % 256, 255 - 4 * y, np.full_like(x, 10 * idx), np.full_like(x, 128)]
+        yield np.stack(moving, axis=-1)[:, :, :channels].astype(np.uint8)
+
+
+def write(writer, images):
+    with writer:
+        for image in images:
+            writer.add(image)
+
+
+@pytest.mark.parametrize(("channels", "size"), [(3, (32, 32)), (1, (17, 31)), (4, (16, 24))])
+def test_gif(tmp_path, channels, size):
+    write(GifWriter(tmp_path / "a.gif", 24), frames(12, *size, channels))
+    picture = PIL.Image.open(tmp_path / "a.gif")
+    assert picture.n_frames == 12 and picture.size == size[::-1] and picture.info["loop"] == 0
+    durations = []
+    for idx, frame in enumerate(frames(12, *size, channels)):
+        picture.seek(idx)
+        durations.append(picture.info["duration"])
+        alpha = frame[:, :, 3:] / 255 if channels == 4 else 1.0
+        expected = np.broadcast_to(frame[:, :, :3] * alpha, [*size, 3])
+        assert np.abs(np.asarray(picture.convert("RGB")) - expected).mean() < 6
+    assert set(durations) == {40, 50} and sum(durations) == 500
+
+
+def test_gif_limits(tmp_path):
+    with pytest.raises(UserError, match="up to 50 frames per second, got 60"):
+        GifWriter(tmp_path / "a.gif", 60)
+    with pytest.raises(UserError, match="1025 frames is too large, expected up to 1024 frames of 1024x1024"):
+        GifWriter.check_size(1025, 1024, 1024)
+
+
+@pytest.mark.parametrize(("channels", "size"), [(3, (32, 48)), (1, (17, 31)), (4, (64, 64))])
+def test_mp4(tmp_path, channels, size):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    write(VideoWriter(tmp_path / "a.mp4", 25), frames(10, *size, channels))
+    read = imageio_ffmpeg.read_frames(str(tmp_path / "a.mp4"))
+    about = next(read)
+    even = [side + side % 2 for side in size]
+    assert about["fps"] == 25 and about["codec"] == "h264" and list(about["size"]) == even[::-1]
+    decoded = [np.frombuffer(image, np.uint8).reshape([*even, 3]) for image in read]
+    assert len(decoded) == 10
+    for image, frame in zip(decoded, frames(10, *size, channels), strict=True):
+        alpha = frame[:, :, 3:] / 255 if channels == 4 else 1.0
+        expected = np.broadcast_to(frame[:, :, :3] * alpha, [*size, 3])
+        assert np.abs(image[: size[0], : size[1]] - expected).mean() < 12  # colours have half the resolution
+
+
+def test_without_imageio_ffmpeg(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(UserError, match="mp4 needs the package imageio-ffmpeg: pip install imageio-ffmpeg"):
+        VideoWriter(tmp_path / "a.mp4", 30)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """A function that puts a shell script in place of ffmpeg."""
+
+    def use(script):
+        path = tmp_path / "ffmpeg"
+        path.write_text("#!/bin/sh\n" + script)
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setattr(video, "ffmpeg_path", lambda: str(path))
+        return tmp_path / "a.mp4"
+
+    return use
+
+
+def test_mp4_appears_whole(program):
+    path = program('for name; do :; done; cat > "$name"')  # the last argument
+    path.write_bytes(b"before")
+    with VideoWriter(path, 30) as writer:
+        writer.add(np.zeros([3, 5, 3], np.uint8))
+        assert path.read_bytes() == b"before"
+    assert path.read_bytes() == bytes(4 * 6 * 3)
+    with pytest.raises(KeyError), VideoWriter(path, 30) as writer:
+        writer.add(np.ones([4, 4, 3], np.uint8))
+        raise KeyError
+    assert path.read_bytes() == bytes(4 * 6 * 3)
+    assert sorted(other.name for other in path.parent.iterdir()) == ["a.mp4", "ffmpeg"]
+
+
+@pytest.mark.parametrize(
+    "script", ["exec 0<&-; echo no space >&2; exit 1", "cat > /dev/null; echo no space >&2; exit 1"]
+)
+def test_ffmpeg_fails(program, script):
+    path = program(script)
+    with pytest.raises(UserError, match=r"a\.mp4: ffmpeg failed: no space"):
+        write(VideoWriter(path, 30), [np.zeros([512, 512, 3], np.uint8)] * 3)
+    assert [other.name for other in path.parent.iterdir()] == ["ffmpeg"]
+
+
+@pytest.mark.parametrize("kind", [GifWriter, VideoWriter])
+def test_frames_must_fit(program, kind):
+    path = program("cat > /dev/null")
+    with pytest.raises(ValueError, match="without frames"):
+        write(kind(path, 30), [])
+    with pytest.raises(ValueError, match=r"expected a frame \[4, 4, 3\] as before, got \[4, 5, 3\]"):
+        write(kind(path, 30), [np.zeros([4, 4, 3], np.uint8), np.zeros([4, 5, 3], np.uint8)])
+    for wrong in (np.zeros([4, 4, 3], np.float32), np.zeros([4, 4], np.uint8), np.zeros([4, 4, 2], np.uint8)):
+        with pytest.raises(ValueError, match="expected a uint8 frame"):
+            write(kind(path, 30), [wrong])
+    assert not path.exists()
