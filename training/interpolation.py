@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from dnnlib.errors import Problems
+
 from .image_generation import save_image, to_pil
 from .video import WRITERS, GifWriter
 
@@ -88,6 +90,9 @@ def frame_writer(folder: str, suffix: str, num: int, fps: float, resolution: int
     """
     if suffix not in WRITERS:
         return FrameFiles(folder, suffix, num)
-    if suffix == "gif":
-        GifWriter.check_size(num, resolution, resolution)
+    problems = Problems()
+    with problems.gather("--video=gif"):
+        if suffix == "gif":
+            GifWriter.check_size(num, resolution, resolution)
+    problems.report()
     return WRITERS[suffix](os.path.join(folder, f"interpolation.{suffix}"), fps)

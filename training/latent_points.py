@@ -53,7 +53,8 @@ def _files(text: str) -> list[str]:
         return found
     folder = os.path.dirname(path) or "."
     there = os.listdir(folder) if os.path.isdir(folder) else []
-    close = difflib.get_close_matches(os.path.basename(path), [name for name in there if name.endswith(SUFFIXES)], n=1)
+    known = [name for name in there if name.lower().endswith(SUFFIXES) or os.path.isdir(os.path.join(folder, name))]
+    close = difflib.get_close_matches(os.path.basename(path), known, n=1)
     raise UserError(f"{path}: no such file" + (f"; did you mean {close[0]}?" if close else ""))
 
 
