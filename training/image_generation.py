@@ -131,7 +131,7 @@ class ImageGenerator:
     @functools.cached_property
     def own_noises(self) -> list[np.ndarray]:
         """The network's own noise images, `[1, 1, H, W]` each."""
-        return [np.array(var) for name, var in self.synthesis.vars.items() if name.startswith("noise")]
+        return [self.synthesis.get_var(name) for name in self.synthesis.vars if name.startswith("noise")]
 
     def from_dlatents(
         self, dlatents: np.ndarray, minibatch_size: int = 4, noises: Sequence[Sequence[np.ndarray]] = ()
