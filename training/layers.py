@@ -5,7 +5,7 @@ translate at the borders. Weights have the official names and shapes: convolutio
 `[in, out]`. Sections and equations cite the StyleGAN2 paper, arXiv:1912.04958.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -161,7 +161,8 @@ def modulated_conv2d(
     x: `[N, H, W, in]`. w: effective weights `[k, k, in, out]`. style: `[N, in]`.
     Scaling the weights (equation 1) equals scaling the input; demodulation (equation 3) equals scaling the output.
     One sample is computed the first way (`fused_modconv`, which saves passes over the feature maps), several samples
-    the second way, with one convolution for all: a grouped convolution would be slow or missing on a CPU.
+    the second way, with one convolution for all: a grouped convolution would be slow or missing on a CPU. Without
+    `fused_modconv` a CPU computes a sample alone as it does among others, to the last bit.
     """
     if fused_modconv and x.shape[0] == 1:
         w = w * style[0][:, tf.newaxis]  # [k, k, in, out]
@@ -173,9 +174,14 @@ def modulated_conv2d(
     x = resample_conv2d(x, tf.cast(w, x.dtype), up, down, resample_kernel)
     if demodulate:
         energy = tf.reduce_sum(tf.square(w), axis=[0, 1])  # [in, out]
-        d = tf.math.rsqrt(tf.matmul(tf.square(style), energy) + 1e-8)  # [N, out]
+        d = _as_in_batches(lambda style: tf.math.rsqrt(tf.matmul(tf.square(style), energy) + 1e-8), style)  # [N, out]
         x = x * tf.cast(d, x.dtype)[:, tf.newaxis, tf.newaxis, :]
     return x
+
+
+def _as_in_batches(func: Callable[[tf.Tensor], tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
+    """`func(rows)`, for matrix products. A single row goes in twice: alone it has kernels of its own, which round."""
+    return func(rows) if rows.shape[0] != 1 else func(tf.tile(rows, [2, 1]))[:1]
 
 
 class ModulatedConv2D(EqualizedLayer):
@@ -213,7 +219,12 @@ class ModulatedConv2D(EqualizedLayer):
 
     def convolve(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:
         """x `[N, H, W, in]`, dlatents `[N, dlatent_size]` -> `[N, H', W', fmaps]`. Styles are computed in float32."""
-        style = tf.matmul(tf.cast(dlatents, tf.float32), self.mod_weight * self.mod_coef) + self.mod_bias + 1
+
+        def style_of(dlatents: tf.Tensor) -> tf.Tensor:
+            return tf.matmul(tf.cast(dlatents, tf.float32), self.mod_weight * self.mod_coef) + self.mod_bias + 1
+
+        fused = self.conv_kwargs["fused_modconv"]
+        style = style_of(dlatents) if fused else _as_in_batches(style_of, dlatents)  # [N, in]
         return modulated_conv2d(x, self.weight * self.runtime_coef, style, **self.conv_kwargs)
 
     def call(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,1 @@
+"""What the projector and its script are made of."""

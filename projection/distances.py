@@ -1,0 +1,64 @@
+"""How the projector compares images with their targets."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+from metrics.nets import loading
+from metrics.nets.catalog import LPIPS
+from metrics.nets.metric_network import MetricNetwork
+
+
+class Distance(Protocol):
+    """Anything that compares images: a metric network, a `tflib.Network`, `PixelDistance`."""
+
+    def get_output_for(self, images_a: Any, images_b: Any) -> tf.Tensor:
+        """Distances [N] of float images [N, C, H, W] from 0 to 255. Differentiable by the first."""
+
+
+class PixelDistance:
+    """The mean squared difference of pixels, where black and white differ by 1. Needs no weights."""
+
+    name = "pixel"
+
+    def get_output_for(self, images_a: tf.Tensor, images_b: tf.Tensor) -> tf.Tensor:
+        """See `Distance`."""
+        return tf.reduce_mean(tf.math.squared_difference(images_a, images_b), axis=[1, 2, 3]) * (1 / 255**2)
+
+
+def load(name: str = "lpips", folder: str | None = None, **download: Any) -> Distance:
+    """A distance by name.
+
+    Args:
+        name: 'lpips', 'pixel', or the path of a file with the weights of LPIPS.
+        folder: where metric networks are looked for before they are downloaded.
+        download: `cache_dir` and `offline` of `metrics.nets.loading.load`.
+
+    Raises:
+        UserError: weights that cannot be had, or that are not those of LPIPS.
+    """
+    if name == "pixel":
+        return PixelDistance()
+    if name == "lpips":
+        return loading.load(LPIPS, folder, **download)
+    return loading.load(name, as_=LPIPS, **download)
+
+
+class TargetDistance:
+    """A distance, in two parts: what depends on the targets alone is computed once."""
+
+    def __init__(self, distance: Distance):
+        self.distance = distance
+        trunk = distance.trunk if isinstance(distance, MetricNetwork) and distance.head is None else None
+        self._network = trunk if hasattr(trunk, "features") and hasattr(trunk, "distance_of") else None
+
+    def prepare(self, targets: tf.Tensor) -> list[tf.Tensor]:
+        """What `between` compares images with. targets: [N, C, H, W], 0..255."""
+        return [targets] if self._network is None else self._network.features(targets)
+
+    def between(self, images: tf.Tensor, prepared: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Distances [N] of images [N, C, H, W], 0..255, to the prepared targets."""
+        if self._network is None:
+            return tf.reshape(self.distance.get_output_for(images, prepared[0]), [-1])
+        return self._network.distance_of(self._network.features(images), list(prepared))

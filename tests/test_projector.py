@@ -1,0 +1,267 @@
+"""`projector.Projector` against the official one (goldens/projector), and what it finds."""
+
+import golden
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import projector
+from dnnlib.tflib import Network, random_stream
+from metrics.nets.lpips import LPIPS
+from metrics.nets.metric_network import MetricNetwork
+from metrics.perceptual_path_length import prepare_images
+from projection import distances, noise_images, schedule
+
+CASES = golden.index("projector", "projector.json")
+ARRAYS = golden.arrays("projector", "projector.npz")
+SIZES = {"fmap_base": 512, "fmap_max": 32, "latent_size": 32, "dlatent_size": 32, "mapping_fmaps": 32}
+NETWORKS = {
+    "cfgf-r64": {"resolution": 64},
+    "cfgd-r32": {"resolution": 32, "synthesis_func": "G_synthesis_stylegan_revised"},
+}
+
+
+class ToyDistance:
+    """What stands in for LPIPS in the goldens."""
+
+    def get_output_for(self, a, b):
+        weights = tf.reshape(tf.constant([1, 0.5, 2.0]), [1, 3, 1, 1])
+        return tf.reduce_mean(tf.square((a - b) / 255) * weights, axis=[1, 2, 3])
+
+
+class GoldenStream:
+    """The random numbers of the goldens: noise images first, the noise on W last."""
+
+    def __init__(self, first, num_noises):
+        self.first, self.num_noises, self.calls = first, num_noises, 0
+
+    def normal(self, shape, dtype):
+        call = self.num_noises if len(shape) == 3 else self.calls
+        self.calls += 1
+        return tf.constant(golden.rnd(self.first + call, *map(int, shape)), dtype)
+
+
+def official_network(case):
+    net = Network("Gs", func_name="training.networks_stylegan2.G_main", **NETWORKS[case], **SIZES)
+    golden.set_variables(net.vars, f"{case}.Gs:")
+    return net
+
+
+@pytest.mark.parametrize("case", NETWORKS)
+def test_official_projector(case):
+    facts = CASES[case]
+    data = {key.removeprefix(f"{case}/"): value for key, value in ARRAYS.items() if key.startswith(case)}
+    num_noises = len(facts["noise_vars"])
+    proj = projector.Projector()
+    proj.distance = ToyDistance()
+    proj.num_steps = facts["num_steps"]
+    proj.make_stream = lambda seed: GoldenStream(facts["seed"], num_noises)
+    assert proj.dlatent_avg_samples == facts["dlatent_avg_samples"] and proj.get_cur_step() == -1
+    proj.set_network(official_network(case))
+    golden.close(proj._dlatent_avg, data["dlatent_avg"], 1e-5)
+    assert proj._dlatent_std == pytest.approx(facts["dlatent_std"], rel=1e-6)
+
+    proj.start(data["target"])
+    assert proj.get_cur_step() == 0
+    for idx, noise in enumerate(proj.get_noises()):
+        np.testing.assert_array_equal(noise, data[f"noise_after_start/noise{idx}"])
+    gradients, distance, loss = proj._gradients(tf.constant([0, 0]), tf.constant(0.0), proj._prepared)
+    assert distance.numpy() == pytest.approx(facts["start_dist"], rel=1e-4)
+    assert loss.numpy() == pytest.approx(facts["start_loss"], rel=1e-4)
+    for name, gradient in zip(["dlatents", *(f"noise{idx}" for idx in range(num_noises))], gradients, strict=True):
+        expected = data[f"grad/{name}"]
+        assert np.linalg.norm(gradient - expected) <= 1e-3 * np.linalg.norm(expected) + 1e-6
+    noises = [tf.constant(noise) for noise in proj.get_noises()]
+    assert noise_images.regularization(noises).numpy() == pytest.approx(facts["start_noise_reg"], rel=1e-5)
+    noises = [noise_images.normalized(noise) for noise in noises]
+    for idx, noise in enumerate(noises):
+        golden.close(noise, data[f"noise_normalized/noise{idx}"], 1e-5)
+    assert noise_images.regularization(noises).numpy() == pytest.approx(facts["normalized_noise_reg"], rel=1e-5)
+
+    for number, (_noise_strength, _lrate, distance, loss) in enumerate(facts["trace"], 1):
+        proj.step()
+        assert proj.get_cur_step() == number
+        np.testing.assert_allclose(proj.get_distances(), [distance], rtol=1e-4)
+        np.testing.assert_allclose(proj.get_losses(), [loss], rtol=1e-4)
+    golden.close(proj.get_dlatents(), data["dlatents_after"], 1e-4)
+    golden.close(proj.get_images(), data["images_after"], 1e-4)
+    for idx, noise in enumerate(proj.get_noises()):
+        golden.close(noise, data[f"noise_after/noise{idx}"], 1e-4)
+
+
+@pytest.mark.one_stack
+def test_official_schedule():
+    steps = [step / 1000 for step in range(1000)]
+    rates = [schedule.learning_rate(t, 0.1, 0.25, 0.05) for t in steps]
+    np.testing.assert_array_equal(rates, ARRAYS["schedule/learning_rate"])
+    std = CASES["cfgf-r64"]["dlatent_std"]
+    strengths = np.asarray([schedule.noise_strength(t, std * 0.05, 0.75) for t in steps]) / std
+    np.testing.assert_array_equal(strengths, ARRAYS["schedule/noise_strength_over_dlatent_std"])
+    for case, num_steps in (("cfgf-r64", 1000), ("cfgd-r32", 20)):
+        facts = CASES[case]
+        for number, (strength, rate, *_) in enumerate(facts["trace"]):
+            t = number / num_steps
+            assert schedule.noise_strength(t, facts["dlatent_std"] * 0.05, 0.75) == strength
+            assert schedule.learning_rate(t, 0.1, 0.25, 0.05) == rate
+    for arguments, expected in CASES["snapshot_steps"].items():
+        assert schedule.snapshot_steps(*map(int, arguments.split(","))) == expected
+    assert schedule.snapshot_steps(2, 5) == [1, 2] and schedule.snapshot_steps(7, 0) == []
+    assert schedule.noise_strength(0.0, 1.0, 0.0) == 0 and schedule.learning_rate(0.9, 0.1, 0.0, 0.0) == 0.1
+
+
+def plain_regularization(noise):
+    """As the paper has it, for one noise image [H, W]."""
+    total, v = 0.0, noise.astype(np.float64)
+    while True:
+        total += np.mean(v * np.roll(v, 1, 1)) ** 2 + np.mean(v * np.roll(v, 1, 0)) ** 2
+        if v.shape[0] <= 8:
+            return total
+        v = (v[::2, ::2] + v[1::2, ::2] + v[::2, 1::2] + v[1::2, 1::2]) / 4
+
+
+def test_noise_regularization_of_several_images():
+    shapes = [(3, 1, 4, 4), (3, 1, 8, 8), (3, 1, 8, 8), (3, 1, 64, 64), (3, 1, 64, 64)]
+    noises = [golden.rnd(idx, *shape) + np.float32(0.3) for idx, shape in enumerate(shapes)]
+    expected = [sum(plain_regularization(noise[i, 0]) for noise in noises) for i in range(3)]
+    np.testing.assert_allclose(noise_images.regularization([tf.constant(n) for n in noises]), expected, rtol=1e-4)
+    for noise in noises:
+        result = noise_images.normalized(tf.constant(noise)).numpy()
+        np.testing.assert_allclose(result.mean(axis=(1, 2, 3)), 0, atol=1e-5)
+        np.testing.assert_allclose(result.std(axis=(1, 2, 3)), 1, rtol=1e-5)
+    np.testing.assert_array_equal(noise_images.normalized(tf.zeros([1, 1, 4, 4])), np.zeros([1, 1, 4, 4]))
+
+
+# ----------------------------------------------------------------------------
+# Several images, and what is found. The demo network.
+
+
+@pytest.fixture(scope="module")
+def demo():
+    import pretrained_networks
+
+    return pretrained_networks.load_networks("demo/symbols-32x32.pkl")[2]
+
+
+def demo_images(Gs, seeds):
+    """Images of seeds as `run_generator.py` makes them."""
+    images = []
+    for seed in seeds:
+        rnd = np.random.RandomState(seed)
+        z = rnd.randn(1, *Gs.input_shape[1:])
+        shapes = [var.shape for name, var in Gs.components.synthesis.vars.items() if name.startswith("noise")]
+        noise = [rnd.randn(*shape).astype(np.float32) for shape in shapes]
+        images.append(Gs.get_output_for(z.astype(np.float32), None, truncation_psi=1.0, noise=noise).numpy())
+    return np.concatenate(images)
+
+
+def demo_projector(Gs, minibatch_size, num_steps, **attributes):
+    proj = projector.Projector()
+    proj.distance = distances.PixelDistance()
+    proj.num_steps = num_steps
+    proj.dlatent_avg_samples = 1000
+    for name, value in attributes.items():
+        setattr(proj, name, value)
+    proj.set_network(Gs, minibatch_size)
+    return proj
+
+
+def mean_squared(a, b):
+    return np.mean(np.square(a - b), axis=(1, 2, 3))
+
+
+def test_images_are_found_again(demo):
+    """An eighth of the steps, and half of what all of them must achieve: an error 10 times below the mean image's."""
+    targets = demo_images(demo, range(8))
+    proj = demo_projector(demo, 8, 125)
+    before = {name: var.numpy() for name, var in demo.vars.items()}
+    result = proj.run(targets)
+    mean = np.tile(proj._dlatent_avg, [1, proj._num_layers, 1])
+    mean = demo.components.synthesis.get_output_for(mean, randomize_noise=False).numpy()
+    assert np.median(mean_squared(mean, targets) / mean_squared(result.images, targets)) > 5
+    assert proj.get_cur_step() == 125
+    proj.step()  # nothing is left to do
+    assert proj.get_cur_step() == 125
+    for name, var in demo.vars.items():
+        np.testing.assert_array_equal(var, before[name])
+    remade = demo.components.synthesis.get_output_for(result.dlatents, noise=result.noises)
+    np.testing.assert_allclose(remade, result.images, atol=1e-4)
+
+
+@pytest.mark.parametrize("w_plus", [False, True])
+def test_each_as_if_alone(demo, w_plus):
+    targets = demo_images(demo, range(3))
+    together = demo_projector(demo, 3, 25, w_plus=w_plus, seed=5)
+    results = together.run(targets)
+    alone = demo_projector(demo, 1, 25, w_plus=w_plus, seed=5)
+    for idx in range(3):
+        result = alone.run(targets[idx : idx + 1])
+        np.testing.assert_allclose(results.dlatents[idx], result.dlatents[0], atol=2e-4)
+        np.testing.assert_allclose(results.images[idx], result.images[0], atol=5e-4)
+        for noise, noises in zip(result.noises, results.noises, strict=True):
+            np.testing.assert_allclose(noises[idx], noise[0], atol=1e-4)
+        np.testing.assert_allclose(together.get_distances()[idx], alone.get_distances()[0], rtol=1e-3)
+    per_layer = np.ptp(results.dlatents, axis=1).max()
+    assert per_layer > 0.01 if w_plus else per_layer == 0
+    assert alone._step_function.experimental_get_tracing_count() == 1
+    other = demo_projector(demo, 1, 25, w_plus=w_plus, seed=6).run(targets[2:])
+    assert np.abs(other.dlatents - result.dlatents).max() > 1e-3
+
+
+def test_continuing(demo):
+    targets = demo_images(demo, range(2))
+    first = demo_projector(demo, 2, 40)
+    found = first.run(targets)
+    again = demo_projector(demo, 2, 40, initial_noise_factor=0)
+    again.start(targets, found.dlatents, found.noises)
+    np.testing.assert_allclose(again.get_images(), found.images, atol=1e-4)
+    while again.get_cur_step() < 40:
+        again.step()
+    assert (mean_squared(again.get_images(), targets) < mean_squared(found.images, targets)).all()
+    single = demo_projector(demo, 1, 40, w_plus=True)
+    single.start(targets[:1], found.dlatents[:1])
+    np.testing.assert_array_equal(single.get_dlatents(), found.dlatents[:1])
+
+
+def test_wrong_arguments(demo):
+    proj = demo_projector(demo, 2, 10)
+    targets = demo_images(demo, range(2))
+    with pytest.raises(ValueError, match="start comes first"):
+        proj.step()
+    for images in (targets[:1], targets[:, :1], targets[:, :, :16, :16], targets[:, :, :, :16], targets[0]):
+        with pytest.raises(ValueError, match=r"expected target images of shape \[2, 3, 32, 32\]"):
+            proj.start(images)
+    with pytest.raises(ValueError, match="not finite"):
+        proj.start(targets * np.nan)
+    varied = golden.rnd(0, 2, *demo.components.synthesis.input_shape[1:])
+    with pytest.raises(ValueError, match="dlatents to start from"):  # needs w_plus
+        proj.start(targets, varied)
+    with pytest.raises(ValueError, match="noise images"):
+        proj.start(targets, None, [varied])
+    with pytest.raises(ValueError, match="not a generator"):
+        proj.set_network(demo.components.mapping)
+    with pytest.raises(ValueError, match="set_network comes first"):
+        projector.Projector().start(targets)
+    large = np.repeat(np.repeat(targets, 2, 2), 2, 3)
+    proj.start(large)
+    np.testing.assert_allclose(proj._prepared[0], prepare_images(tf.constant(targets)), atol=1e-3)
+
+
+def test_lpips_looks_at_targets_once():
+    rng = np.random.default_rng(0)
+    weights = {name: rng.random(shape, np.float32) / 50 for name, shape in LPIPS.weight_shapes().items()}
+    kwargs = {"source": "", "trunk_digest": "", "output_shape": [None], "input_shapes": [[None, 3, None, None]] * 2}
+    network = MetricNetwork("lpips", LPIPS.with_weights(weights), **kwargs)
+    images, targets = (tf.constant(rng.random([2, 3, 32, 32], np.float32) * 255) for _ in range(2))
+    distance = distances.TargetDistance(network)
+    prepared = distance.prepare(targets)
+    assert len(prepared) == 5
+    expected = network.get_output_for(images, targets)
+    np.testing.assert_allclose(distance.between(images, prepared), expected, rtol=1e-5)
+    pixel = distances.PixelDistance().get_output_for(images, targets)
+    np.testing.assert_allclose(pixel, np.mean(((images - targets) / 255) ** 2, axis=(1, 2, 3)), rtol=1e-5)
+
+
+def test_random_numbers_of_steps_differ():
+    keys = [random_stream.seed_of(0, step, 7) for step in range(3)]
+    draws = [random_stream.StatelessStream(key).normal([4], tf.float32).numpy() for key in keys]
+    assert len({tuple(draw) for draw in draws}) == 3
