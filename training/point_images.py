@@ -42,7 +42,7 @@ class PointImages:
 
     def synthesize(self, points: Sequence[Point], dlatents: dict[Point, np.ndarray]) -> np.ndarray:
         """Images `[N, H, W, C]` of points, whose `dlatents` are given; seeds have the network's own noise."""
-        noises = [self._noises.get(point, []) for point in points]
+        noises = [self._noises_of(point) for point in points]
         return self.generator.from_dlatents(np.stack([dlatents[point] for point in points]), len(points), noises)
 
     def mix(
@@ -57,11 +57,14 @@ class PointImages:
         noises = [self._mixed_noises(row, col, col_styles) for row, col in pairs]
         return self.generator.from_dlatents(w, len(pairs), noises)
 
-    def _mixed_noises(self, row: Point, col: Point, col_styles: Collection[int]) -> list[np.ndarray]:
-        if not self._noises.get(row) and not self._noises.get(col):
+    def _noises_of(self, point: Point) -> list[np.ndarray]:
+        """Noise images of a point; none where no point has any: the same rendering, but faster."""
+        if not any(self._noises.values()):
             return []
-        row_noises, col_noises = (self._noises.get(point) or self.generator.own_noises for point in (row, col))
-        both = enumerate(zip(row_noises, col_noises, strict=True))
+        return self._noises.get(point) or self.generator.own_noises
+
+    def _mixed_noises(self, row: Point, col: Point, col_styles: Collection[int]) -> list[np.ndarray]:
+        both = enumerate(zip(self._noises_of(row), self._noises_of(col), strict=True))
         return [of_col if layer in col_styles else of_row for layer, (of_row, of_col) in both]
 
 
