@@ -8,6 +8,7 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .errors import UserError
@@ -119,6 +120,17 @@ def _integer(text: str, least: int) -> int:
     return int(text)
 
 
+def non_negative(text: str) -> float:
+    """A number of 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of 0 or more, got {text!r}")
+    return value
+
+
 def boolean(text: str) -> bool:
     """'true', 'yes', 'on' and the like; 'false', 'no', 'off'."""
     if text.lower() in ("yes", "true", "t", "y", "1", "on"):
@@ -228,8 +240,8 @@ class Progress:
         self.start = self.last_report = time.time()
         self.first: tuple[float, int] | None = None  # time and count after the first update
 
-    def update(self, count: int) -> None:
-        """Counts some more as done."""
+    def update(self, count: int, note: Callable[[], str] | None = None) -> None:
+        """Counts some more as done. note: what else to say, asked only when something is said."""
         self.done += count
         now = time.time()
         if self.first is None:
@@ -238,7 +250,8 @@ class Progress:
             self.last_report = now
             rate = self._rate(now)
             left = format_time((self.total - self.done) / rate) if rate else "?"
-            print(f"{self.done}/{self.total} {self.unit}, {rate:.2f} {self.unit}/s, {left} left", file=sys.stderr)
+            said = f"{note()}, " if note else ""
+            print(f"{self.done}/{self.total} {self.unit}, {said}{rate:.2f} {self.unit}/s, {left} left", file=sys.stderr)
 
     def finish(self) -> None:
         """Says how many and how fast."""

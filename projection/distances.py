@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from dnnlib.errors import UserError
 from metrics.nets import loading
 from metrics.nets.catalog import LPIPS
 from metrics.nets.metric_network import MetricNetwork
@@ -40,9 +41,21 @@ def load(name: str = "lpips", folder: str | None = None, **download: Any) -> Dis
     """
     if name == "pixel":
         return PixelDistance()
-    if name == "lpips":
+    if name != "lpips":
+        return loading.load(name, as_=LPIPS, **download)
+    try:
         return loading.load(LPIPS, folder, **download)
-    return loading.load(name, as_=LPIPS, **download)
+    except UserError as error:
+        raise UserError(f"{error}\nWithout them, --distance=pixel compares pixels.") from None
+
+
+def check_channels(distance: Distance | None, num_channels: int) -> None:
+    """Raises UserError if a metric network cannot look at images of so many channels."""
+    if isinstance(distance, MetricNetwork) and num_channels not in (1, 3):
+        raise UserError(
+            f"--distance: {distance.name} compares images of 1 or 3 channels, the network makes {num_channels}; "
+            "--distance=pixel compares any"
+        )
 
 
 class TargetDistance:

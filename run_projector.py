@@ -1,0 +1,211 @@
+"""Finds the latent vectors of images: `project-generated-images`, `project-real-images`.
+
+Examples:
+
+  # Images that the network made itself
+  python run_projector.py project-generated-images --network=gdrive:networks/stylegan2-car-config-f.pkl --seeds=0,1,5
+
+  # Images of a data set
+  python run_projector.py project-real-images --network=gdrive:networks/stylegan2-car-config-f.pkl \\
+    --dataset=car --data-dir=~/datasets
+
+  # Photos, four at once; vectors for run_generator.py, and videos
+  python run_projector.py project-real-images --network=gdrive:networks/stylegan2-ffhq-config-f.pkl \\
+    --images ~/people --minibatch-size=4 --save-vector --video
+"""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+import dnnlib
+import pretrained_networks
+from dnnlib import command_line
+from dnnlib.errors import Problems, UserError, exits_on_user_error
+from projection import image_targets
+from training import dlatent_files, training_options, video
+
+# ----------------------------------------------------------------------------
+# The runs. TensorFlow is imported when they start, not for --help.
+
+
+def project_generated_images(
+    network_pkl: str, seeds: list[int], truncation_psi: float | None = 1.0, **settings: Any
+) -> None:
+    """Projects images that the network makes of seeds. settings: of `projection.runs.Settings`."""
+    from projection import runs, targets
+
+    runs.project(network_pkl, lambda Gs: targets.GeneratedImages(Gs, seeds, truncation_psi), runs.Settings(**settings))
+
+
+def project_real_images(
+    network_pkl: str,
+    dataset_name: str | None = None,
+    data_dir: str | None = None,
+    num_images: int | None = None,
+    images: list[str] | None = None,
+    convert: bool = False,
+    **settings: Any,
+) -> None:
+    """Projects the first images of a data set, or image files. settings: of `projection.runs.Settings`.
+
+    num_images: how many; None: 3 of a data set, all of files. convert: see `image_targets.check_images`.
+    """
+    from projection import runs, targets
+
+    def open_targets(Gs: Any) -> targets.Targets:
+        if images is not None:
+            return targets.ImageFiles(Gs, images, convert, num_images)
+        return targets.DatasetImages(Gs, dataset_name, data_dir, num_images)
+
+    runs.project(network_pkl, open_targets, runs.Settings(**settings))
+
+
+COMMANDS = {"project-generated-images": project_generated_images, "project-real-images": project_real_images}
+
+# ----------------------------------------------------------------------------
+# The command line.
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_line.ArgumentParser(
+        description="Finds latent vectors and noise images from which a network makes given images.",
+        epilog=__doc__.split("\n\n", 1)[1],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(help="what to do", dest="command", metavar="COMMAND")
+
+    generated = subparsers.add_parser("project-generated-images", help="project images that the network makes of seeds")
+    _add_network(generated)
+    add = generated.add_argument
+    add("--seeds", type=command_line.num_list, default=[0, 1, 2], help="list of random seeds: 1,2,7-9 (default: 0-2)")
+    psi_help = "truncation of the images: 1 is none (default: %(default)s)"
+    add("--truncation-psi", type=command_line.psi, default=1.0, help=psi_help, metavar="PSI")
+    _add_common(generated)
+
+    real = subparsers.add_parser("project-real-images", help="project images of a data set, or image files")
+    _add_network(real)
+    add = real.add_argument
+    add("--dataset", dest="dataset_name", help="name of a data set in --data-dir, or path of one")
+    add("--data-dir", default="datasets", help="root folder of data sets (default: %(default)s)", metavar="DIR")
+    images_help = "image files in place of a data set: files, folders, patterns; cut to squares and resized"
+    add("--images", action="extend", nargs="+", help=images_help, metavar="FILES")
+    convert_help = "convert images of other colours or depths, or with transparency (default: refuse them)"
+    add("--convert", default=False, help=convert_help, **command_line.BOOLEAN)
+    count_help = "project only the first so many images (default: 3 of a data set, all of --images)"
+    add("--num-images", type=command_line.positive, help=count_help, metavar="N")
+    _add_common(real)
+    return parser
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    network_help = "name, URL or path of the network pickle"
+    parser.add_argument("--network", required=True, dest="network_pkl", help=network_help, metavar="PKL")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    shown = " (default: %(default)s)"
+    group = parser.add_argument_group("how to project")
+    add = group.add_argument
+    add("--num-steps", type=command_line.positive, default=1000, help="steps of the optimization" + shown, metavar="N")
+    rate_help = "learning rate between its ramps" + shown
+    add("--learning-rate", type=command_line.non_negative, default=0.1, help=rate_help, metavar="RATE")
+    noise_help = "weight of what keeps noise images from holding the picture" + shown
+    kind = command_line.non_negative
+    add("--regularize-noise-weight", type=kind, default=1e5, help=noise_help, metavar="WEIGHT")
+    w_plus_help = "a vector of its own for each layer: closer to the image, worse to edit"
+    add("--w-plus", default=False, help=w_plus_help, **command_line.BOOLEAN)
+    initial_help = "start from the vectors and noise images that --save-vector saved"
+    add("--initial", help=initial_help, metavar="FILE.npz")
+    add("--seed", type=command_line.seed, default=0, help="of all random numbers" + shown)
+    batch_help = "images projected at once, each as if alone" + shown
+    add("--minibatch-size", type=command_line.positive, default=1, help=batch_help, metavar="N")
+    distance_help = "how images are compared: lpips, pixel, or a file with weights of LPIPS" + shown
+    add("--distance", default="lpips", help=distance_help, metavar="NAME")
+    networks_help = "folder with files of metric networks (default: download the official LPIPS)"
+    add("--metric-networks", help=networks_help, metavar="DIR")
+
+    group = parser.add_argument_group("results and downloads")
+    add = group.add_argument
+    add("--num-snapshots", type=command_line.natural, default=5, help="images saved on the way" + shown, metavar="N")
+    vector_help = "save W and noise images for run_generator.py --dlatents, as .npz"
+    add("--save-vector", default=False, help=vector_help, **command_line.BOOLEAN)
+    video_help = "save an mp4 of the optimization beside the target; needs: pip install imageio-ffmpeg"
+    add("--video", default=False, help=video_help, **command_line.BOOLEAN)
+    command_line.add_result_dir(group)
+    command_line.add_download_options(group)
+
+
+def _checked(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> dict[str, Any]:
+    """The arguments of a command, with names of files resolved. Raises UserError with all problems."""
+    problems = Problems()
+    with problems.gather():
+        submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)
+    with problems.gather("--network"):
+        pretrained_networks.locate(kwargs["network_pkl"])
+    if submit_config.run_desc == "project-real-images":
+        with problems.gather():
+            _check_images(kwargs)
+    with problems.gather():
+        _check_distance(kwargs)
+    if kwargs["initial"] is not None:
+        with problems.gather("--initial"):
+            kwargs["initial"] = dlatent_files.load(kwargs["initial"]).path
+    if kwargs["video"]:
+        with problems.gather("--video"):
+            video.ffmpeg_path()
+    problems.report()
+    return kwargs
+
+
+def _check_images(kwargs: dict[str, Any]) -> None:
+    """Finds the data set or the images."""
+    if (kwargs["dataset_name"] is None) == (kwargs["images"] is None):
+        given = "neither" if kwargs["images"] is None else "both"
+        raise UserError(f"expected --dataset (with --data-dir) or --images, got {given}")
+    problems = Problems()
+    if kwargs["images"] is not None:
+        with problems.gather("--images"):
+            kwargs["images"] = image_targets.find_images(kwargs["images"])
+    else:
+        if kwargs["convert"]:
+            problems.messages.append("--convert is for --images; data sets are used as they are")
+        kwargs["data_dir"] = os.path.expanduser(kwargs["data_dir"])
+        with problems.gather():
+            kwargs["dataset_name"] = training_options.find_dataset(kwargs["dataset_name"], kwargs["data_dir"])[0]
+            training_options.check_dataset(kwargs["data_dir"], kwargs["dataset_name"])
+    problems.report()
+
+
+def _check_distance(kwargs: dict[str, Any]) -> None:
+    problems = training_options.no_metric_networks(kwargs["metric_networks"])
+    name = kwargs["distance"]
+    if name not in ("lpips", "pixel") and not dnnlib.util.is_url(name) and not os.path.isfile(os.path.expanduser(name)):
+        problems.append(f"--distance={name}: expected lpips, pixel, or a file with weights of LPIPS; no such file")
+    if kwargs["metric_networks"] is not None:
+        kwargs["metric_networks"] = os.path.expanduser(kwargs["metric_networks"])
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def main() -> None:
+    """Parses the command line and submits the run."""
+    kwargs = vars(_parser().parse_args(command_line.official_spelling(sys.argv[1:])))
+    command = kwargs.pop("command")
+    if command is None:
+        print("Error: missing subcommand.  Re-run with --help for usage.")
+        sys.exit(1)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
+    submit_config = dnnlib.SubmitConfig()
+    submit_config.run_dir_root = kwargs.pop("result_dir")
+    submit_config.run_desc = command
+    with exits_on_user_error():
+        kwargs = _checked(kwargs, submit_config)  # before waiting for TensorFlow
+        command_line.import_tensorflow_quietly()
+        dnnlib.submit_run(submit_config, f"run_projector.{COMMANDS[command].__name__}", **kwargs)
+
+
+if __name__ == "__main__":
+    main()
