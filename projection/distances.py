@@ -1,5 +1,6 @@
 """How the projector compares images with their targets."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -42,7 +43,8 @@ def load(name: str = "lpips", folder: str | None = None, **download: Any) -> Dis
     if name == "pixel":
         return PixelDistance()
     if name != "lpips":
-        return loading.load(name, as_=LPIPS, **download)
+        path = os.path.expanduser(name)  # not relative: that could be taken for an official name
+        return loading.load(os.path.abspath(path) if os.path.exists(path) else name, as_=LPIPS, **download)
     try:
         return loading.load(LPIPS, folder, **download)
     except UserError as error:

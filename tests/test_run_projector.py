@@ -1,0 +1,282 @@
+"""`run_projector.py` as a user runs it: files, log, vectors, messages."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import golden
+import metric_net_files
+import numpy as np
+import PIL.Image
+import pytest
+import weight_writers
+
+import run_projector
+from dnnlib.tflib import Network, network_files
+from training import dlatent_files, video
+
+ROOT = Path(__file__).parent.parent
+RUNS = golden.index("cli", "projector_runs.json")["runs"]
+SIZES = {"fmap_base": 512, "fmap_max": 32, "latent_size": 32, "dlatent_size": 32, "mapping_fmaps": 32}
+NETWORKS = {
+    "cfgf-r16-gray": {"resolution": 16, "num_channels": 1},
+    "cfge-Gorig-Dskip-r32": {"resolution": 32, "num_channels": 3, "architecture": "orig"},
+    "rgba": {"resolution": 16, "num_channels": 4},
+}
+QUICK = ("--num-steps=6", "--distance=pixel")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """The networks and the data set of the golden runs."""
+    folder = tmp_path_factory.mktemp("base")
+    (folder / "pickles").mkdir()
+    for name, kwargs in NETWORKS.items():
+        net = Network("Gs", func_name="training.networks_stylegan2.G_main", **kwargs, **SIZES)
+        golden.set_variables(net.vars, f"{name}.Gs:")
+        network_files.save_pkl(net, folder / "pickles" / f"{name}.pkl")
+    name = "tfr_rgb32_noshuffle"
+    shutil.copytree(golden.GOLDENS / "dataset" / name, folder / "dataset" / name)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs the script in this process, in an empty folder. Returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["run_projector.py", *map(str, args)])
+        code = 0
+        try:
+            run_projector.main()
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def run_dir(number=0):
+    (found,) = Path("results").glob(f"{number:05d}-*")
+    return found
+
+
+def photo(path, size=(40, 36), channels=3, seed=0):
+    pixels = np.random.RandomState(seed).randint(0, 256, [size[1], size[0], channels]).astype(np.uint8)
+    PIL.Image.fromarray(pixels.squeeze()).save(path)
+
+
+@pytest.mark.parametrize("number", range(len(RUNS)))
+def test_official_runs(base, run, number):
+    case = RUNS[number]
+    args = [arg.replace("<BASE>", str(base)) for arg in case["argv"]]
+    code, out, err = run(*args, f"--num-steps={case['num_steps']}", "--distance=pixel")
+    assert code == 0, err
+    assert run_dir().name[5:] == Path(case["run_dir"]).name[5:]
+    assert sorted(path.name for path in run_dir().iterdir()) == sorted(case["files"])
+    for name, (size, mode) in case["png"].items():
+        with PIL.Image.open(run_dir() / name) as img:
+            assert (list(img.size), img.mode) == (size, mode)
+    # Ours has some lines more: what came out, and how long it took.
+    ours = (run_dir() / "log.txt").read_text().splitlines()
+    for line in case["log_txt"].replace("<BASE>", str(base)).splitlines():
+        if "<TIME>" in line:
+            assert re.fullmatch(re.escape(line).replace("<TIME>", r"\S+"), ours[-1])
+            continue
+        while ours[0].rstrip() != line.rstrip():
+            assert re.match(r"(seed|image)\d+: distance|\d+ steps in", ours[0].strip()), (ours[0], line)
+            ours.pop(0)
+        ours.pop(0)
+    assert re.search(rf"^{case['num_steps'] * out.count('Projecting')} steps in .*steps/s", err, re.MULTILINE)
+
+
+def test_photos_vectors_and_continuing(base, run):
+    photo("b.jpg", (50, 80))
+    Path("people").mkdir()
+    for idx, name in enumerate(("anna.png", "bert.png", "carl.png")):
+        photo(f"people/{name}", seed=idx)
+    network = base / "pickles" / "cfge-Gorig-Dskip-r32.pkl"
+    args = ("project_real_images", f"--network={network}", "--images", "people", "b.jp*", *QUICK)
+    code, _, err = run(*args, "--minibatch-size=3", "--save-vector", "--w_plus", "--num-snapshots=1", "--seed=4")
+    assert code == 0, err
+    names = {f"image{idx:04d}{end}" for idx in range(4) for end in ("-target.png", "-step0006.png", ".npz")}
+    assert names < {path.name for path in run_dir().iterdir()}
+    Gs = network_files.load_pkl(network)
+    files = [dlatent_files.load(run_dir() / f"image{idx:04d}.npz", Gs) for idx in range(4)]
+    for file, source in zip(files, ["people/anna.png", "people/bert.png", "people/carl.png", "b.jpg"], strict=True):
+        assert file.dlatents.shape == (1, 8, 32) and file.settings["target"] == source
+        assert file.settings["w_plus"] is True and file.settings["num_steps"] == 6 and file.settings["seed"] == 4
+        image = Gs.components.synthesis.get_output_for(file.dlatents, noise=file.noises)
+        pixels = np.rint((image[0].numpy() + 1) * 127.5).clip(0, 255).transpose(1, 2, 0)
+        saved = np.asarray(PIL.Image.open(file.path.replace(".npz", "-step0006.png")))
+        assert np.abs(pixels - saved).max() <= 1
+    target = np.asarray(PIL.Image.open(run_dir() / "image0000-target.png"))
+    cut = PIL.Image.open("people/anna.png").crop((2, 0, 38, 36)).resize((32, 32), PIL.Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(target, cut)
+
+    initial = ("--initial", files[0].path)
+    code, _, err = run(*args, "--num-images=1", *initial, "--w-plus", "--save-vector", "--learning-rate=0")
+    assert code == 0, err
+    again = dlatent_files.load(run_dir(1) / "image0000.npz")
+    np.testing.assert_array_equal(again.dlatents, files[0].dlatents)
+    assert again.settings["initial"] == files[0].path
+    code, _, err = run(*args, "--num-images=5", *initial)
+    assert code == 1 and "--num-images=5: --images has 4" in err and "add --w-plus" in err
+    dlatent_files.save("two.npz", np.zeros([2, 8, 32]))
+    code, _, err = run(*args, "--initial=two.npz")
+    assert code == 1 and "--initial: two.npz: 2 vectors for 4 images; expected 1 or 4" in err
+
+
+def test_lpips_and_video(base, run, monkeypatch):
+    """LPIPS with random weights; a writer that keeps frames stands in for ffmpeg."""
+    frames, closed = {}, []
+
+    class Writer:
+        def __init__(self, path, fps):
+            self.frames = frames.setdefault(Path(path).name, [])
+
+        def __enter__(self):
+            return self
+
+        def add(self, frame):
+            self.frames.append(frame)
+
+        def __exit__(self, *error):
+            closed.append(error[0])
+
+    import projection.runs
+
+    monkeypatch.setattr(projection.runs, "VideoWriter", Writer)
+    monkeypatch.setattr(video, "ffmpeg_path", lambda: "ffmpeg")
+    weights = metric_net_files.lpips_of_pickle(metric_net_files.lpips_weights())
+    weight_writers.write_official_pickle(
+        Path("vgg16_zhang_perceptual.pkl"), "vgg16_perceptual_distance", weights, func_name="lpips_network"
+    )
+    args = (f"--network={base}/pickles/cfgf-r16-gray.pkl", "--seeds=1,2", "--num-steps=5", "--minibatch-size=2")
+    code, _, err = run("project-generated-images", *args, "--metric-networks=.", "--video", "--save-vector")
+    assert code == 0, err
+    assert sorted(frames) == ["seed0001-projection.mp4", "seed0002-projection.mp4"] and closed == [None, None]
+    target = np.asarray(PIL.Image.open(run_dir() / "seed0002-target.png")).repeat(16, 0).repeat(16, 1)
+    last = np.asarray(PIL.Image.open(run_dir() / "seed0002-step0005.png")).repeat(16, 0).repeat(16, 1)
+    shown = frames["seed0002-projection.mp4"]
+    assert len(shown) == 6 and shown[0].shape == (256, 512, 1)
+    np.testing.assert_allclose(shown[-1][:, :, 0], np.concatenate([target, last], axis=1), atol=1)
+    settings = dlatent_files.load(run_dir() / "seed0001.npz").settings
+    assert settings["distance_network"] == "lpips" and 0 < settings["distance"] < settings["loss"]
+    # The same network by its path; images of four channels are not for it.
+    pkl = ("--network", base / "pickles" / "rgba.pkl", "--seeds=1")
+    code, _, err = run("project-generated-images", *pkl, "--distance=vgg16_zhang_perceptual.pkl")
+    assert code == 1 and "compares images of 1 or 3 channels, the network makes 4; --distance=pixel" in err
+    code, _, err = run("project-generated-images", *pkl, "--distance=pixel", "--num-steps=2", "--num-snapshots=0")
+    assert code == 0, err
+    assert PIL.Image.open(run_dir(2) / "seed0001-target.png").mode == "RGBA"
+    assert not list(run_dir(2).glob("*step*"))
+
+
+def test_what_does_not_fit_the_network(base, run):
+    Path("bad").mkdir()
+    photo("bad/gray.png", channels=1)
+    photo("bad/rgba.png", channels=4)
+    photo("bad/small.png", size=(20, 60))
+    dlatent_files.save("other.npz", np.zeros([1, 6, 16]), settings={"network": "other.pkl"})
+    network = f"--network={base}/pickles/cfge-Gorig-Dskip-r32.pkl"
+    args = ("project-real-images", network, "--images=bad", "--offline", "--initial=other.npz")
+    code, _, err = run(*args, "--cache-dir=nothing")
+    assert code == 1 and "Traceback" not in err
+    for message in (
+        "vgg16_zhang_perceptual.pkl is not in the cache",
+        "--metric-networks=DIR",
+        "--distance=pixel compares pixels",
+        "bad/gray.png: 40x36 grayscale, but the network makes RGB images; --convert makes it so",
+        "bad/rgba.png: 40x36 RGB with transparency, but the network makes RGB images",
+        "bad/small.png: 20x60 RGB, too small for a network of 32x32",
+        "--initial: other.npz: 6 layers of 16 numbers, but the network has 8 of 32 (made with other.pkl)",
+    ):
+        assert message in err
+    Path("bad/small.png").unlink()
+    code, _, err = run("project-real-images", network, "--images=bad", "--convert", *QUICK)
+    assert code == 0, err
+    (left,) = Path("results").iterdir()  # runs that never began leave no folder
+    target = np.asarray(PIL.Image.open(left / "image0000-target.png"))
+    assert target.shape == (32, 32, 3) and (target == target[:, :, :1]).all()
+
+    gray = f"--network={base}/pickles/cfgf-r16-gray.pkl"
+    dataset = (f"--data-dir={base}/dataset", "--dataset=tfr_rgb32_noshuffle", "--num-images=100")
+    code, _, err = run("project-real-images", gray, *dataset, *QUICK)
+    assert code == 1 and "has images [3, 32, 32], the network makes [1, 16, 16]" in err
+    assert "--num-images=100: the data set tfr_rgb32_noshuffle has" in err
+
+
+def script(cwd, *args, **kwargs):
+    command = [sys.executable, ROOT / "run_projector.py", *map(str, args)]
+    options = {"capture_output": True, "text": True, "timeout": 300, "check": False, **kwargs}
+    return subprocess.run(command, cwd=cwd, **options)
+
+
+def test_all_mistakes_at_once(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "readme.txt").write_text("nothing")
+    (tmp_path / "text.png").write_text("not a picture")
+    np.savez(tmp_path / "nan.npz", dlatents=np.full([1, 8, 32], np.nan))
+    images = ("--images", "empty", "text.png", "none.jpg", "*.gif")
+    wrong = ("--network=none.pkl", "--initial=nan.npz", "--distance=lpip", "--metric-networks=nowhere")
+    result = script(tmp_path, "project-real-images", *images, *wrong, "--result-dir=text.png")
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert sorted(line.removeprefix("Error: ") for line in result.stderr.splitlines()) == sorted(
+        [
+            f"--result-dir=text.png: {tmp_path / 'text.png'} is a file, expected a folder",
+            "--network: none.pkl: no such file",
+            "--images: empty: there are no images in this folder",
+            "--images: none.jpg: no such file",
+            "--images: *.gif: no file has such a name",
+            "--images: text.png: not an image",
+            "--metric-networks=nowhere: there is no such folder",
+            "--distance=lpip: expected lpips, pixel, or a file with weights of LPIPS; no such file",
+            "--initial: nan.npz: dlatents have values that are not finite",
+        ]
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "nan.npz", "text.png"]
+
+
+def test_wrong_arguments(run, monkeypatch):
+    def no_ffmpeg():
+        raise run_projector.UserError("writing mp4 needs the package imageio-ffmpeg: pip install imageio-ffmpeg")
+
+    monkeypatch.setattr(video, "ffmpeg_path", no_ffmpeg)
+    Path("x.pkl").write_text("")
+    real, generated = ("project-real-images", "--network=x.pkl"), ("project-generated-images", "--network=x.pkl")
+    for args, code, message in (
+        ((), 1, ""),
+        (real, 1, "expected --dataset (with --data-dir) or --images, got neither"),
+        ((*real, "--dataset=a", "--images=b"), 1, "expected --dataset (with --data-dir) or --images, got both"),
+        ((*real, "--dataset=a"), 1, "--dataset=a: there is no datasets/a"),
+        ((*real, "--dataset=a", "--convert"), 1, "--convert is for --images"),
+        ((*generated, "--video"), 1, "--video: writing mp4 needs the package imageio-ffmpeg"),
+        ((*generated, "--num-steps=0"), 2, "integer of 1 or more"),
+        ((*generated, "--learning-rate=-1"), 2, "expected a number of 0 or more, got '-1'"),
+        ((*generated, "--regularize-noise-weight=nan"), 2, "expected a number of 0 or more"),
+        ((*generated, "--save-vectors"), 2, "did you mean --save-vector?"),
+        (("project-generated-images",), 2, "the following arguments are required: --network"),
+        (("project-images",), 2, "did you mean project-real-images?"),
+    ):
+        got, out, err = run(*args)
+        assert got == code and message in err, (args, err)
+        assert args or "missing subcommand" in out
+    assert not Path("results").exists()
+
+
+def test_settings_are_kept(base, run):
+    code, _, err = run("project-generated-images", f"--network={base}/pickles/cfgf-r16-gray.pkl", "--seeds=3", *QUICK)
+    assert code == 0, err
+    assert "'num_steps': 6" in (run_dir() / "submit_config.txt").read_text()
+
+
+def test_help_is_in_docs():
+    for name, args in (("", ()), ("-generated", ("project-generated-images",)), ("-real", ("project-real-images",))):
+        result = script(ROOT, *args, "--help", env={"COLUMNS": "100", "PATH": ""})
+        assert result.returncode == 0
+        documented = (ROOT / "docs" / f"run_projector{name}-help.txt").read_text()
+        assert " ".join(result.stdout.split()) == " ".join(documented.split())
