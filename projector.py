@@ -93,6 +93,7 @@ class Projector:
         variables = {variable.name: variable for variable in [self._dlatents, *self._noises]}
         self._optimizer = Optimizer("projector", variables)
         self._step_function = tf.function(self._make_step, autograph=False)
+        self._compiled_step: Any = None
         self._images_function = tf.function(lambda: self._images(self._dlatents), autograph=False)
 
     def _find_dlatent_stats(self) -> None:
@@ -199,20 +200,18 @@ class Projector:
         learning_rate = schedule.learning_rate(
             t, self.initial_learning_rate, self.lr_rampdown_length, self.lr_rampup_length
         )
-        self._last = self._step_function(
-            tf.constant(random_stream.seed_of(self.seed, self._cur_step + 1, _NOISE)),
-            tf.constant(noise_strength, tf.float32),
-            tf.constant(learning_rate, tf.float32),
-            self._prepared,
-        )
+        seed = tf.constant(random_stream.seed_of(self.seed, self._cur_step + 1, _NOISE))
+        numbers = tf.constant([noise_strength, learning_rate], tf.float32)
+        if self._compiled_step is None:
+            self._compiled_step = self._step_function.get_concrete_function(seed, numbers, self._prepared)
+        self._last = self._compiled_step(seed, numbers, self._prepared)
         self._cur_step += 1
         if self._cur_step == self.num_steps:
             self._info("Done.")
 
-    def _make_step(
-        self, seed: tf.Tensor, noise_strength: tf.Tensor, learning_rate: tf.Tensor, prepared: list[tf.Tensor]
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Distances and losses, [N] each, before an update; makes the update."""
+    def _make_step(self, seed: tf.Tensor, numbers: tf.Tensor, prepared: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Distances and losses, [N] each, before an update; makes the update. numbers: noise on W, learning rate."""
+        noise_strength, learning_rate = tf.unstack(numbers)
         gradients, distance, loss = self._gradients(seed, noise_strength, prepared)
         self._optimizer.apply(gradients, learning_rate)
         for variable in self._noises:

@@ -169,18 +169,21 @@ def mean_squared(a, b):
     return np.mean(np.square(a - b), axis=(1, 2, 3))
 
 
-def test_images_are_found_again(demo):
-    """An eighth of the steps, and half of what all of them must achieve: an error 10 times below the mean image's."""
+@pytest.mark.parametrize(
+    ("num_steps", "least"), [(100, 8), pytest.param(1000, 100, marks=pytest.mark.slow)], ids=["100", "default"]
+)
+def test_images_are_found_again(demo, num_steps, least):
+    """How many times the error is below that of the mean image: measured were 20 after 100 steps, 580 after all."""
     targets = demo_images(demo, range(8))
-    proj = demo_projector(demo, 8, 125)
+    proj = demo_projector(demo, 8, num_steps)
     before = {name: var.numpy() for name, var in demo.vars.items()}
     result = proj.run(targets)
     mean = np.tile(proj._dlatent_avg, [1, proj._num_layers, 1])
     mean = demo.components.synthesis.get_output_for(mean, randomize_noise=False).numpy()
-    assert np.median(mean_squared(mean, targets) / mean_squared(result.images, targets)) > 5
-    assert proj.get_cur_step() == 125
+    assert np.median(mean_squared(mean, targets) / mean_squared(result.images, targets)) > least
+    assert proj.get_cur_step() == num_steps
     proj.step()  # nothing is left to do
-    assert proj.get_cur_step() == 125
+    assert proj.get_cur_step() == num_steps
     for name, var in demo.vars.items():
         np.testing.assert_array_equal(var, before[name])
     remade = demo.components.synthesis.get_output_for(result.dlatents, noise=result.noises)
@@ -190,9 +193,9 @@ def test_images_are_found_again(demo):
 @pytest.mark.parametrize("w_plus", [False, True])
 def test_each_as_if_alone(demo, w_plus):
     targets = demo_images(demo, range(3))
-    together = demo_projector(demo, 3, 25, w_plus=w_plus, seed=5)
+    together = demo_projector(demo, 3, 12, w_plus=w_plus, seed=5)
     results = together.run(targets)
-    alone = demo_projector(demo, 1, 25, w_plus=w_plus, seed=5)
+    alone = demo_projector(demo, 1, 12, w_plus=w_plus, seed=5)
     for idx in range(3):
         result = alone.run(targets[idx : idx + 1])
         np.testing.assert_allclose(results.dlatents[idx], result.dlatents[0], atol=2e-4)
@@ -203,7 +206,7 @@ def test_each_as_if_alone(demo, w_plus):
     per_layer = np.ptp(results.dlatents, axis=1).max()
     assert per_layer > 0.01 if w_plus else per_layer == 0
     assert alone._step_function.experimental_get_tracing_count() == 1
-    other = demo_projector(demo, 1, 25, w_plus=w_plus, seed=6).run(targets[2:])
+    other = demo_projector(demo, 1, 12, w_plus=w_plus, seed=6).run(targets[2:])
     assert np.abs(other.dlatents - result.dlatents).max() > 1e-3
 
 

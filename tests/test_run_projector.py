@@ -172,8 +172,8 @@ def test_lpips_and_video(base, run, monkeypatch):
     assert code == 1 and "compares images of 1 or 3 channels, the network makes 4; --distance=pixel" in err
     code, _, err = run("project-generated-images", *pkl, "--distance=pixel", "--num-steps=2", "--num-snapshots=0")
     assert code == 0, err
-    assert PIL.Image.open(run_dir(2) / "seed0001-target.png").mode == "RGBA"
-    assert not list(run_dir(2).glob("*step*"))
+    assert PIL.Image.open(run_dir(1) / "seed0001-target.png").mode == "RGBA"
+    assert not list(run_dir(1).glob("*step*"))
 
 
 def test_what_does_not_fit_the_network(base, run):

@@ -1,0 +1,97 @@
+"""Times projecting: a step against what it cannot do without, and several images at once against one after the other.
+
+What it cannot do without: the image, its features, the distance to those of the target, and the gradients of that by W
+and by the noise images. LPIPS has random weights.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from bench_metrics import random_network
+from timing import in_turns
+
+import pretrained_networks
+from dnnlib.tflib import Network
+from metrics.nets.lpips import LPIPS
+from metrics.perceptual_path_length import prepare_images
+from projection.distances import Distance, PixelDistance
+from projector import Projector
+
+_DEMO = Path(__file__).resolve().parent.parent / "demo" / "symbols-32x32.pkl"
+_TOGETHER = 4  # images
+_STEPS = 20  # of the small network in each round; of the large one there is one
+
+
+def make_projector(Gs: Network, distance: Distance, minibatch: int) -> Projector:
+    """A projector that has begun with random images."""
+    proj = Projector()
+    proj.clone_net = False
+    proj.distance = distance
+    proj.num_steps = 1 << 30
+    proj.dlatent_avg_samples = 100
+    proj.set_network(Gs, minibatch)
+    shape = [minibatch, *Gs.output_shape[1:]]
+    proj.start(np.random.RandomState(0).uniform(-1, 1, shape).astype(np.float32))
+    return proj
+
+
+def step_call(proj: Projector, steps: int) -> Callable[[], None]:
+    """A call that makes some steps."""
+
+    def call() -> None:
+        for _ in range(steps):
+            proj.step()
+        proj.get_distances()
+
+    return call
+
+
+def bare_call(proj: Projector, steps: int) -> Callable[[], None]:
+    """A call that computes as many distances and gradients, and nothing else."""
+    synthesis = proj._synthesis
+    dlatents = tf.constant(proj.get_dlatents())
+    noises = [tf.constant(noise) for noise in proj.get_noises()]
+
+    def gradients() -> list[tf.Tensor]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([dlatents, *noises])
+            images = synthesis.get_output_for(dlatents, noise=noises, **proj._synthesis_kwargs)
+            distance = proj._target_distance.between(prepare_images(images), proj._prepared)
+        return tape.gradient(distance, [dlatents, *noises])
+
+    function = tf.function(gradients, autograph=False).get_concrete_function()
+
+    def call() -> None:
+        for _ in range(steps):
+            function()
+
+    return call
+
+
+def bench(resolution: int, rounds: int) -> None:
+    """Measures the demo network, and config f at a resolution, and prints a table."""
+    Gs = Network("Gs", func_name="training.networks_stylegan2.G_main", resolution=resolution, num_channels=3)
+    cases = {
+        "demo network, 32x32, pixel distance": (
+            pretrained_networks.load_networks(str(_DEMO))[2],
+            PixelDistance(),
+            _STEPS,
+        ),
+        f"config f, {resolution}x{resolution}, LPIPS": (Gs, random_network(LPIPS, 2, [None]), 1),
+    }
+    print("\nProjecting: float32\n", flush=True)
+    lines = []
+    for title, (net, distance, steps) in cases.items():
+        alone, together = (make_projector(net, distance, number) for number in (1, _TOGETHER))
+        calls = {"step": step_call(alone, steps), "bare": bare_call(alone, steps), "batch": step_call(together, steps)}
+        times = in_turns(calls, rounds)
+        per_step = times["step"] / steps
+        lines.append(f"| {title}: a step | {1000 * per_step:.0f} ms, 1000 steps {1000 * per_step / 60:.1f} min | |")
+        lines.append(f"| against image, distance and gradients | {times['step'] / times['bare']:.2f} | 1.3 or less |")
+        ratio = times["batch"] / (_TOGETHER * times["step"])
+        lines.append(f"| {_TOGETHER} images at once against one after the other | {ratio:.2f} | 0.8 or less |")
+    print("\n| what | measured | target |")
+    print("|---|---|---|")
+    print("\n".join(lines), flush=True)
