@@ -174,12 +174,12 @@ def modulated_conv2d(
     x = resample_conv2d(x, tf.cast(w, x.dtype), up, down, resample_kernel)
     if demodulate:
         energy = tf.reduce_sum(tf.square(w), axis=[0, 1])  # [in, out]
-        d = _as_in_batches(lambda style: tf.math.rsqrt(tf.matmul(tf.square(style), energy) + 1e-8), style)  # [N, out]
+        d = as_in_batches(lambda style: tf.math.rsqrt(tf.matmul(tf.square(style), energy) + 1e-8), style)  # [N, out]
         x = x * tf.cast(d, x.dtype)[:, tf.newaxis, tf.newaxis, :]
     return x
 
 
-def _as_in_batches(func: Callable[[tf.Tensor], tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
+def as_in_batches(func: Callable[[tf.Tensor], tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
     """`func(rows)`, for matrix products. A single row goes in twice: alone it has kernels of its own, which round."""
     return func(rows) if rows.shape[0] != 1 else func(tf.tile(rows, [2, 1]))[:1]
 
@@ -224,7 +224,7 @@ class ModulatedConv2D(EqualizedLayer):
             return tf.matmul(tf.cast(dlatents, tf.float32), self.mod_weight * self.mod_coef) + self.mod_bias + 1
 
         fused = self.conv_kwargs["fused_modconv"]
-        style = style_of(dlatents) if fused else _as_in_batches(style_of, dlatents)  # [N, in]
+        style = style_of(dlatents) if fused else as_in_batches(style_of, dlatents)  # [N, in]
         return modulated_conv2d(x, self.weight * self.runtime_coef, style, **self.conv_kwargs)
 
     def call(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from dnnlib.tflib.scope import Scoped, ones, zeros
 
-from .layers import Conv2D, Dense, EqualizedLayer, apply_bias_act, normalize_2nd_moment
+from .layers import Conv2D, Dense, EqualizedLayer, apply_bias_act, as_in_batches, normalize_2nd_moment
 
 GAIN = {"relu": float(np.sqrt(2)), "lrelu": float(np.sqrt(2))}
 
@@ -207,7 +207,8 @@ class StyleMod(EqualizedLayer):
         self.add_variable("bias", [fmaps * 2], zeros)
 
     def call(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:
-        style = tf.matmul(dlatents, tf.cast(self.weight * self.runtime_coef, dlatents.dtype))
+        weight = tf.cast(self.weight * self.runtime_coef, dlatents.dtype)
+        style = as_in_batches(lambda rows: tf.matmul(rows, weight), dlatents)  # [N, fmaps * 2]
         style = tf.cast(style + tf.cast(self.bias, style.dtype), x.dtype)
         scale, shift = tf.split(style[:, tf.newaxis, tf.newaxis, :], 2, axis=-1)  # [N, 1, 1, C] each
         return x * (scale + 1) + shift
