@@ -1,6 +1,6 @@
 """Times what docs/benchmarks.md reports.
 
-Usage: python tools/bench.py [--only generating|training|metrics] [--rounds 9] [--keep PKL]
+Usage: python tools/bench.py [--only generating|metrics|projecting|training] [--rounds 9] [--keep PKL]
 
 Everything that is compared is measured in the same run, in turns; the figures are medians.
 """
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 def main() -> None:
     """Runs the benchmarks and prints a table of each."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", choices=("generating", "training", "metrics"), help="default: all")
+    parser.add_argument("--only", choices=("generating", "metrics", "projecting", "training"), help="default: all")
     parser.add_argument("--rounds", type=int, default=9, help="a third of it for training (default: %(default)s)")
     parser.add_argument("--resolution", type=int, default=1024, help="when generating (default: %(default)s)")
     parser.add_argument("--keep", type=Path, help="write the network pickle for generating here and keep it")
@@ -39,6 +39,10 @@ def main() -> None:
         import bench_metrics
 
         bench_metrics.bench(args.rounds, args.minibatch)
+    if args.only in (None, "projecting"):
+        import bench_projecting
+
+        bench_projecting.bench(args.training_resolution, args.rounds)
     if args.only in (None, "training"):
         import bench_training
 
