@@ -80,6 +80,7 @@ def test_fid_is_that_of_the_images(place):
     )
 
 
+@pytest.mark.one_stack
 def test_reals_are_computed_once_per_data_set_network_and_mirroring(place):
     first, computed = run(fid())
     assert computed == 60
@@ -97,6 +98,7 @@ def test_reals_are_computed_once_per_data_set_network_and_mirroring(place):
     assert computed == 60 and value != first
 
 
+@pytest.mark.one_stack
 def test_full_takes_each_real_once_and_never_mirrors(place):
     seen = {}
     for name, metric in {"full": fid(full=True), "first": fid(full=True, max_reals=5), "some": fid(30)}.items():
@@ -112,6 +114,7 @@ def test_full_takes_each_real_once_and_never_mirrors(place):
     np.testing.assert_allclose(seen["some"], features_of(expected), atol=1e-5)
 
 
+@pytest.mark.one_stack
 def test_an_interrupted_pass_goes_on(place, monkeypatch, capsys):
     expected, _ = run(fid())
     run(fid(), cache_dir="other")  # so that reals are there
@@ -134,6 +137,7 @@ def test_an_interrupted_pass_goes_on(place, monkeypatch, capsys):
     assert len(left) == 1 and left[0].startswith("cats-detector-")
 
 
+@pytest.mark.one_stack
 def test_damaged_caches_are_rebuilt_with_a_warning(place, capsys):
     expected, _ = run(fid())
     (cache,) = (place / "cache" / "metrics").iterdir()
@@ -147,6 +151,7 @@ def test_damaged_caches_are_rebuilt_with_a_warning(place, capsys):
         assert (str(cache.name) in capsys.readouterr().err) == bool(damaged)
 
 
+@pytest.mark.one_stack
 def test_minibatch_size_changes_nothing_but_noise(place):
     a, b = (run(fid(64), minibatch_size=size, cache_dir=str(size))[0] for size in (4, 7))
     assert a == pytest.approx(b, rel=0.2)
@@ -159,6 +164,7 @@ def test_minibatch_size_changes_nothing_but_noise(place):
     assert abs(t.mean() - 0.5) < 0.02 and t.min() >= 0 and t.max() < 1
 
 
+@pytest.mark.one_stack
 def test_metrics_of_a_group_share_one_pass(place, monkeypatch):
     detectors = [metric_stubs.Detector(), metric_stubs.Detector("other", "xyz")]
     passes = []
@@ -194,6 +200,7 @@ def test_metrics_of_a_group_share_one_pass(place, monkeypatch):
     assert alone.get_results()["kid"] == group.get_results()["kid"]
 
 
+@pytest.mark.one_stack
 def test_one_network_that_cannot_be_had_does_not_stop_the_others(place, capsys):
     group = MetricGroup(
         [
@@ -235,6 +242,7 @@ def test_labels_come_from_the_data_set(tmp_path, monkeypatch):
         metric.run("network.pkl", dataset_args={}, mirror_augment=False, settings=settings())
 
 
+@pytest.mark.one_stack
 def test_a_diverged_network_is_said(place):
     class Broken(metric_stubs.Detector):
         def get_output_for(self, images):
@@ -245,6 +253,7 @@ def test_a_diverged_network_is_said(place):
     assert run(fid())[1] == 60
 
 
+@pytest.mark.one_stack
 def test_kid(place):
     metric = KID(num_images=30, minibatch_per_gpu=4, detector=metric_stubs.Detector(), name="kid", max_subset_size=20)
     value, _ = run(metric)
@@ -252,6 +261,7 @@ def test_kid(place):
     assert 0 < value < 100
 
 
+@pytest.mark.one_stack
 def test_trunks_run_once(place):
     runs = []
 
@@ -273,6 +283,7 @@ def test_trunks_run_once(place):
     assert len(runs) == 1
 
 
+@pytest.mark.one_stack
 def test_several_devices(place):
     """On parts of the CPU, in a process of its own: TensorFlow divides it when it starts."""
     import subprocess
@@ -291,6 +302,7 @@ print("result", t.run(t.fid(), num_gpus=2, logical_cpus=2, minibatch_size=2)[0])
     assert value == pytest.approx(run(fid())[0], rel=0.3)
 
 
+@pytest.mark.one_stack
 def test_data_set_digest(place):
     digest = load_dataset(data_dir=".", tfrecord_dir="cats", shuffle_mb=0).digest()
     assert digest == load_dataset(data_dir=".", tfrecord_dir="cats").digest()

@@ -12,6 +12,8 @@ import pytest
 
 from metrics.metric_defaults import metric_defaults, with_num_images
 
+pytestmark = pytest.mark.one_stack
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -132,7 +134,6 @@ def test_inspect(place, metric_networks):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.one_stack
 def test_names_of_other_numbers():
     def name(metric, number):
         return with_num_images(metric_defaults[metric], number).name

@@ -17,6 +17,8 @@ import run_projector
 from dnnlib.tflib import Network, network_files
 from training import dlatent_files, video
 
+pytestmark = pytest.mark.one_stack
+
 ROOT = Path(__file__).parent.parent
 RUNS = golden.index("cli", "projector_runs.json")["runs"]
 SIZES = {"fmap_base": 512, "fmap_max": 32, "latent_size": 32, "dlatent_size": 32, "mapping_fmaps": 32}
