@@ -1,5 +1,9 @@
 """Fixtures of several test files."""
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 
@@ -27,3 +31,11 @@ def metric_networks(tmp_path_factory):
         folder / "vgg16_zhang_perceptual.pkl", "vgg16_perceptual_distance", weights, func_name="lpips_network"
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def metric_goldens():
+    """The scalars and the arrays of the official metrics, without TensorFlow, which tests/golden.py imports."""
+    folder = Path(__file__).parent / "goldens" / "metrics"
+    with np.load(folder / "metrics.npz") as arrays:
+        return json.loads((folder / "metrics.json").read_text()), dict(arrays)

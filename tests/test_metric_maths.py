@@ -4,34 +4,19 @@ The tests that are marked slow have the sizes of real metrics: 50,000 samples.
 """
 
 import itertools
-import json
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.spatial.distance
-import sklearn.svm
 
 from metrics import neighbourhoods, neighbourhoods_float16
 from metrics.class_scores import inception_score
 from metrics.feature_distances import FeatureStatistics, feature_statistics, frechet_distance
 from metrics.kernel_distance import kernel_distance
-from metrics.linear_svm import fit_plane, side_of_plane
 from metrics.neighbourhoods import precision_recall
-from metrics.path_lengths import path_length_score, without_outliers
-from metrics.separability import conditional_entropy, entropy, mutual_information, prob_normalize, separability
 
 pytestmark = pytest.mark.one_stack
-
-GOLDENS = Path(__file__).parent / "goldens" / "metrics"  # tests/golden.py needs TensorFlow
-
-
-@pytest.fixture(scope="module")
-def golden():
-    """The scalars and the arrays of the official metrics."""
-    with np.load(GOLDENS / "metrics.npz") as arrays:
-        return json.loads((GOLDENS / "metrics.json").read_text()), dict(arrays)
 
 
 def features(kind, count, size, seed, dtype=np.float32):
@@ -83,8 +68,8 @@ def test_statistics_in_blocks():
 
 
 @pytest.mark.parametrize("official_numerics", [False, True])
-def test_official_frechet_distance(golden, official_numerics):
-    results, arrays = golden
+def test_official_frechet_distance(metric_goldens, official_numerics):
+    results, arrays = metric_goldens
     for case in ("fid/0", "fid/1", "fid/2"):
         stats = (feature_statistics(arrays[f"{case}/{name}"]) for name in ("real", "fake"))
         distance = frechet_distance(*itertools.chain(*stats), official_numerics=official_numerics)
@@ -169,8 +154,8 @@ def test_inception_score_of_extremes():
             inception_score(array, splits)
 
 
-def test_official_inception_score(golden):
-    results, arrays = golden
+def test_official_inception_score(metric_goldens):
+    results, arrays = metric_goldens
     for case in ("is/0", "is/1"):
         score = inception_score(arrays[f"{case}/probs"], results[case]["num_splits"])
         expected = [results[case]["result"][name][0] for name in ("_mean", "_std")]
@@ -257,8 +242,8 @@ def test_precision_recall_reports_progress():
 
 
 @pytest.mark.parametrize("official_numerics", [False, True])
-def test_official_precision_recall(golden, official_numerics):
-    results, arrays = golden
+def test_official_precision_recall(metric_goldens, official_numerics):
+    results, arrays = metric_goldens
     for case in ("pr/0", "pr/1", "pr/2"):
         info = results[case]
         real, fake = arrays[f"{case}/real"], arrays[f"{case}/fake"]
@@ -278,112 +263,6 @@ def test_official_precision_recall_overflows():
     with pytest.raises(ValueError, match="float16"):
         precision_recall(data, data, official_numerics=True)
     assert precision_recall(data, data) == (1, 1)
-
-
-# ----------------------------------------------------------------------------
-# Separability.
-
-
-def test_official_entropies(golden):
-    for case in golden[0]["ls_entropy"]:
-        p = case["p"]
-        np.testing.assert_allclose(prob_normalize(p), case["prob_normalize"], rtol=1e-6)
-        assert mutual_information(p) == pytest.approx(case["mutual_information"], abs=1e-6)
-        assert entropy(p) == pytest.approx(case["entropy"], abs=1e-6)
-        assert conditional_entropy(p) == pytest.approx(case["conditional_entropy"], abs=1e-6)
-    with pytest.raises(ValueError, match="expected a table"):
-        prob_normalize(np.zeros([2, 2]))
-
-
-def softmax_of(logits):
-    pairs = np.stack([logits, -logits], axis=1)
-    exps = np.exp(pairs - pairs.max(axis=1, keepdims=True))
-    return (exps / exps.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-@pytest.mark.parametrize("official_numerics", [False, True])
-def test_official_separability(golden, official_numerics):
-    results, arrays = golden
-    z = arrays["ls/latents"]
-    images = z + 1.5 * np.sin(3 * z)
-    predictions = [softmax_of(images @ np.float32(weights)) for weights in ([1, 0.5, -0.2], [0.3, -1, 2])]
-    reports = []
-    np.random.seed(5)
-    found = separability(
-        {"z": z, "w": z + 1},
-        predictions,
-        num_keep=120,
-        official_numerics=official_numerics,
-        progress=lambda *args: reports.append(args),
-    )
-    for name, result in found.items():
-        assert result.score == pytest.approx(results["ls"]["result"][f"_{name}"][0], rel=0.02)
-        assert result.score == pytest.approx(2 ** sum(result.entropies))
-    assert reports == [(1, 4), (2, 4), (3, 4), (4, 4)]
-
-
-def test_separability_keeps_the_confident():
-    z = np.random.RandomState(0).randn(400, 3)
-    logits = z[:, 0].copy()
-    logits[np.abs(logits) < 0.5] *= -1  # wrong where they are unsure
-    kept = int((np.abs(logits) >= 0.5).sum())
-    assert separability({"z": z}, [softmax_of(logits)], num_keep=kept)["z"].score == pytest.approx(1)
-    assert separability({"z": z}, [softmax_of(logits)], num_keep=400)["z"].score > 1.3
-    assert separability({"z": z}, [softmax_of(np.abs(z[:, 0]))])["z"] == (1, [0])  # one class only
-
-
-@pytest.mark.parametrize(
-    ("latents", "predictions", "message"),
-    [
-        (np.zeros([5, 2]), np.zeros([4, 2]), "same samples"),
-        (np.zeros([5, 2]), np.zeros([5, 3]), "predictions"),
-        (np.zeros([5]), np.zeros([5, 2]), "latents z"),
-        (np.full([5, 2], np.nan), np.zeros([5, 2]), "finite"),
-    ],
-)
-def test_separability_of_what_does_not_fit(latents, predictions, message):
-    with pytest.raises(ValueError, match=message):
-        separability({"z": latents}, [predictions])
-
-
-@pytest.mark.parametrize(("count", "size"), [(600, 20), (40, 60)])
-@pytest.mark.parametrize("noise", [0, 1])
-def test_fit_plane(count, size, noise):
-    """The optimum of LinearSVC: no other plane, its own included, has a lower objective, and the gradient is 0."""
-    rnd = np.random.RandomState(0)
-    samples = (rnd.randn(count, size) @ np.diag(np.geomspace(1, 0.01, size)) + 0.3).astype(np.float32)
-    targets = (samples @ rnd.randn(size) + 0.2 * noise * rnd.randn(count) > 0.5).astype(int)
-    samples64, signs = samples.astype(np.float64), 2 * targets - 1
-
-    def objective(plane):
-        return plane @ plane / 2 + np.sum(np.maximum(0, 1 - signs * (samples64 @ plane[:-1] + plane[-1])) ** 2)
-
-    plane = fit_plane(samples, targets)
-    svm = sklearn.svm.LinearSVC(dual=False, tol=1e-10, max_iter=100000).fit(samples64, targets)
-    theirs = np.append(svm.coef_[0], svm.intercept_)
-    assert objective(plane) == pytest.approx(objective(theirs), rel=1e-7)
-    assert objective(plane) <= objective(theirs) * (1 + 1e-10)
-    np.testing.assert_allclose(plane, theirs, atol=1e-4 * np.abs(theirs).max())
-    assert np.mean(side_of_plane(samples, plane) == svm.predict(samples64)) > 0.995
-    assert np.mean(side_of_plane(samples, plane) == targets) > 0.8
-
-
-# ----------------------------------------------------------------------------
-# Path lengths.
-
-
-def test_official_path_lengths(golden):
-    results, arrays = golden
-    distances, expected = arrays["ppl_filter/d"], results["ppl_filter"]
-    kept = without_outliers(distances)
-    assert (kept.min(), kept.max(), kept.size) == pytest.approx((expected["lo"], expected["hi"], expected["n"]))
-    assert path_length_score(distances) == pytest.approx(expected["mean"], rel=1e-6)
-    for number in range(5):
-        score = path_length_score(arrays[f"ppl/{number}/distances"])
-        assert score == pytest.approx(results[f"ppl/{number}"]["result"][""][0], rel=1e-6)
-    for bad in ([], [1, np.nan]):
-        with pytest.raises(ValueError, match="finite"):
-            path_length_score(bad)
 
 
 # ----------------------------------------------------------------------------
