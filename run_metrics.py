@@ -70,7 +70,7 @@ def run(
     kwargs = defaults if num_images is None else [with_num_images(args, num_images) for args in defaults]
     once = {args["name"]: {**args, "official_numerics": official_numerics} for args in kwargs}
     group = MetricGroup(once.values())
-    settings = Settings(**{"num_gpus": dnnlib.submit_config.num_gpus, **settings}, keep_failed=True)
+    settings = Settings(**{"num_gpus": dnnlib.submit_config.num_gpus, **settings})
     print(f"Computing on {', '.join(name.split('device:')[-1] for name in settings.devices)}.")
     tflib.init_tf({"rnd.np_random_seed": settings.seed})
     Gs_kwargs = None if truncation_psi is None else {"truncation_psi": truncation_psi}
@@ -81,7 +81,7 @@ def run(
         group.run(
             pretrained_networks.get_path_or_url(network),
             run_dir=dnnlib.submit_config.run_dir,
-            data_dir=data.data_dir if data else data_dir,
+            data_dir=data_dir or (data.data_dir if data else None),
             dataset_args=data.dataset_args if data else {"tfrecord_dir": dataset} if dataset else {},
             mirror_augment=data.mirror_augment if data and mirror_augment is None else bool(mirror_augment),
             Gs_kwargs=Gs_kwargs,
@@ -117,7 +117,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--metrics", type=command_line.names, default=["fid50k"], help=metrics_help, metavar="LIST")
     dataset_help = "name of a data set in --data-dir, or path of one (default: that of the network's training)"
     add("--dataset", help=dataset_help)
-    add("--data-dir", default="datasets", help="root folder of data sets (default: %(default)s)", metavar="DIR")
+    add(
+        "--data-dir",
+        help="root folder of data sets (default: datasets; without --dataset, as in training)",
+        metavar="DIR",
+    )
     mirror_help = "mirror real images at random (default: false; without --dataset, as in training)"
     add("--mirror-augment", **command_line.BOOLEAN, help=mirror_help)
     add("--num-images", **count, help="generated images or samples (default: as the name says: 50k is 50000)")
@@ -170,8 +174,23 @@ def _check(kwargs: dict[str, Any]) -> None:
     except UserError as error:
         problems += str(error).split("\n")
     problems += training_options.no_metric_networks(kwargs["metric_networks"])
-    if kwargs["dataset"] is not None:
+    if kwargs["data_dir"] is not None:
         kwargs["data_dir"] = os.path.expanduser(kwargs["data_dir"])
+        if not os.path.isdir(kwargs["data_dir"]):
+            problems.append(f"--data-dir={kwargs['data_dir']}: there is no such folder")
+    if kwargs["json_file"] not in (None, "-"):
+        kwargs["json_file"] = os.path.abspath(os.path.expanduser(kwargs["json_file"]))
+        folder = os.path.dirname(kwargs["json_file"])
+        if not os.access(folder, os.W_OK | os.X_OK) or os.path.isdir(kwargs["json_file"]):
+            problems.append(f"--json={kwargs['json_file']}: cannot be written")
+    if kwargs["dataset"] is None:
+        for network in kwargs["network_pkl"]:
+            try:
+                options_files.options_beside(network)
+            except UserError as error:
+                problems.append(f"--network={network}: {error}")
+    else:
+        kwargs["data_dir"] = kwargs["data_dir"] or "datasets"
         try:
             kwargs["dataset"] = training_options.find_dataset(kwargs["dataset"], kwargs["data_dir"])[0]
             training_options.check_dataset(kwargs["data_dir"], kwargs["dataset"])

@@ -17,7 +17,7 @@ from dnnlib.errors import UserError
 
 from .generator_samples import Generator
 from .image_passes import GeneratedImages, ImagePass, RealImages
-from .row_file import RowFile
+from .row_file import RowFile, file_label, in_cache
 from .row_passes import fill
 
 
@@ -41,8 +41,7 @@ class Settings:
 
     seed: of latents, labels and noise. num_gpus: that share the work. logical_cpus: rehearse that on parts of the CPU.
     minibatch_size: images per device at once, None: what the metric says. metric_networks: folder with files of metric
-    networks, None: official URLs. cache_dir: None: the default. offline: no downloads. keep_failed: keep features of
-    generated images when a metric fails.
+    networks, None: official URLs. cache_dir: None: the default. offline: no downloads.
     """
 
     seed: int = 0
@@ -52,7 +51,6 @@ class Settings:
     metric_networks: str | None = None
     cache_dir: str | None = None
     offline: bool | None = None
-    keep_failed: bool = False
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def network(self, name: Any) -> Any:
@@ -72,6 +70,11 @@ class Settings:
                 name, self.metric_networks, cache_dir=self.cache_dir, offline=self.offline
             )
         return self._loaded[name]
+
+    def describe(self, names: Iterable[Any]) -> dict[str, dict[str, str]]:
+        """Where metric networks came from, and their digests, by name."""
+        networks = [self.network(name) for name in names]
+        return {net.name: {"source": getattr(net, "source", ""), "digest": net.digest} for net in networks}
 
     @cached_property
     def devices(self) -> list[str]:
@@ -142,7 +145,13 @@ class Evaluation:
     # Features.
 
     def expect(self, requests: Iterable[Request]) -> None:
-        """Announces what metrics will ask for, so that one pass over the images does for all of them."""
+        """Announces what metrics will ask for, so that one pass over the images does for all of them.
+
+        Raises UserError if that needs a data set and there is none.
+        """
+        requests = list(requests)
+        if any(request.images != "generated" for request in requests):
+            self.dataset  # noqa: B018, opened now
         self._expected += requests
 
     def features(self, request: Request) -> np.ndarray:
@@ -200,9 +209,9 @@ class Evaluation:
         """
         facts = {**self.generator.facts, **facts, "label": label}
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-        self.settings.folder.mkdir(parents=True, exist_ok=True)
-        with only_one(self.settings.folder / f"{key}.lock", f"Waiting for another process that computes {label} ..."):
-            file = RowFile(self.settings.folder / f"{self.name}-{label}-{key}.rows", columns, facts)
+        folder, waiting = self.settings.folder, f"Waiting for another process that computes {label} ..."
+        with in_cache(folder), only_one(folder / f"{key}.lock", waiting):
+            file = RowFile(folder / f"{file_label(self.name)}-{label}-{key}.rows", columns, facts)
             self._row_files.append(file)
             try:
                 fill({label: file}, {label: total}, batch_size, lambda _, *place: [compute(*place)], unit)

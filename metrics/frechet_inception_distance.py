@@ -22,5 +22,7 @@ class FID(FeatureMetric):
         super().__init__(num_images, minibatch_per_gpu, detector, **base_kwargs)
 
     def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
-        real, generated = (feature_statistics(features) for features in self._features())
+        features = self._features()
+        print(f"{self.name}: comparing {len(features[0])} real and {len(features[1])} generated images ...")
+        real, generated = map(feature_statistics, features)
         self._report_result(frechet_distance(*real, *generated, official_numerics=self.official_numerics))

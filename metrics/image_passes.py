@@ -6,7 +6,6 @@ generated ones until all metrics are done, so that an interrupted run goes on.
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +21,7 @@ from dnnlib.errors import UserError
 from .generator_samples import Generator
 from .nets.metric_network import MetricNetwork, combine
 from .random_inputs import RandomInputs
-from .row_file import RowFile
+from .row_file import RowFile, file_label, in_cache
 from .row_passes import BatchFunction, fill
 
 # How the Inception and VGG networks resize, part of what their features depend on.
@@ -44,7 +43,7 @@ class ImagePass:
         self._facts = {**facts, "resize": _RESIZE}
         self._folder = folder
         self._key = hashlib.sha256(json.dumps(self._facts, sort_keys=True).encode()).hexdigest()[:16]
-        self._label = re.sub(r"[^\w.-]", "_", label)[:60]
+        self._label = file_label(label)
         self._wanted: dict[str, int] = {}  # images, by name of the network
         self._networks: dict[str, MetricNetwork] = {}
         self._functions: dict[tuple[str, ...], BatchFunction] = {}
@@ -52,19 +51,25 @@ class ImagePass:
 
     def expect(self, network: MetricNetwork, count: int) -> None:
         """Announces that the features of so many images will be asked for: the next pass computes them, too."""
-        self._networks[network.name] = network
-        self._wanted[network.name] = max(count, self._wanted.get(network.name, 0))
+        key = self._key_of(network)
+        self._networks[key] = network
+        self._wanted[key] = max(count, self._wanted.get(key, 0))
+
+    def _key_of(self, network: MetricNetwork) -> str:
+        """The name of a network; with its digest if another network has the name."""
+        other = self._networks.get(network.name, network)
+        return network.name if other.digest == network.digest else f"{network.name}-{network.digest[:8]}"
 
     def features(self, network: MetricNetwork, count: int) -> np.ndarray:
         """The output of a network, float32 [count, columns], for the first images of the stream."""
         self.expect(network, count)
-        self._folder.mkdir(parents=True, exist_ok=True)
         lock = self._folder / f"{self._key}.lock"
-        with only_one(lock, f"Waiting for another process that computes features of the same {self.unit} ..."):
+        waiting = f"Waiting for another process that computes features of the same {self.unit} ..."
+        with in_cache(self._folder), only_one(lock, waiting):
             files = {name: self._open(other) for name, other in self._networks.items()}
             try:
                 fill(files, self._wanted, self._batch_size, self._compute, self.unit)
-                return files[network.name].read(count)
+                return files[self._key_of(network)].read(count)
             finally:
                 for file in files.values():
                     file.close()

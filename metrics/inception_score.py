@@ -5,6 +5,8 @@ Salimans et al., "Improved Techniques for Training GANs" (2016).
 
 from typing import Any
 
+from dnnlib.errors import UserError
+
 from .class_scores import inception_score
 from .evaluation import Request
 from .metric_base import MetricBase
@@ -29,6 +31,8 @@ class IS(MetricBase):
         **base_kwargs: Any,
     ):
         super().__init__(**base_kwargs)
+        if num_images < num_splits:
+            raise UserError(f"{num_images} images are too few for {num_splits} splits")
         self.num_images = num_images
         self.num_splits = num_splits
         self.minibatch_per_gpu = minibatch_per_gpu

@@ -32,6 +32,7 @@ class KID(FeatureMetric):
 
     def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
         real, generated = self._features()
+        print(f"{self.name}: comparing {len(real)} real and {len(generated)} generated images ...")
         seed = None if self.official_numerics else self._evaluation.settings.seed
         distance = kernel_distance(real, generated, self.num_subsets, self.max_subset_size, seed)
         self._report_result(distance, fmt="%-12.8f")

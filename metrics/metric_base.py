@@ -24,6 +24,7 @@ from .evaluation import Evaluation, Request, Settings
 _NAME_WIDTH = 29  # of a network's name in result lines
 _PROGRESS_SECONDS = 15.0
 _OFFICIAL_CACHE = ".stylegan2-cache"
+_OF_KERAS = "Exception encountered when calling"  # before the message itself
 _OF_RESET = ("run_dir", "data_dir", "dataset_args", "mirror_augment")
 
 
@@ -68,6 +69,7 @@ class MetricBase:
         self._results: list[Result] = []
         self._eval_time = 0.0
         self._last_progress = time.time()
+        self._phase: tuple[str, float, int] | None = None  # status, time and count at its start
         if run_dir is not None and (dataset_args is None or mirror_augment is None):
             options = load_training_options(run_dir)[1]
             self._data_dir = options.data_dir if data_dir is None else data_dir
@@ -124,7 +126,10 @@ class MetricBase:
             line = self.get_result_str().strip()
             print(line)
             if run_dir is not None:
-                self._add_to_files(run_dir, line)
+                try:
+                    self._add_to_files(run_dir, line)
+                except OSError as error:  # the value is known, and printed
+                    print(f"{run_dir}: {self.name} could not be added to files: {error.strerror}", file=sys.stderr)
 
     def _new_evaluation(self, settings: Settings, Gs_kwargs: Mapping[str, Any] | None) -> Evaluation:
         Gs = None
@@ -133,6 +138,8 @@ class MetricBase:
 
             networks = pretrained_networks.read(self._network_pkl, settings.cache_dir, settings.offline)
             Gs = networks[-1] if isinstance(networks, (tuple, list)) else networks
+            if set(Gs.components) != {"mapping", "synthesis"}:
+                raise UserError(f"{self._network_pkl}: network {Gs.name!r} is not a generator")
         kwargs = {"is_validation": True} if Gs_kwargs is None else Gs_kwargs
         return Evaluation(self._network_name(), Gs, kwargs, self._open_dataset, bool(self._mirror_augment), settings)
 
@@ -151,6 +158,11 @@ class MetricBase:
             "official_numerics": self.official_numerics,
             "mirror_augment": bool(self._mirror_augment),
             "network_pkl": self._network_pkl,
+            "data_dir": self._data_dir,
+            "dataset_args": self._dataset_args,
+            "arguments": {key: value for key, value in vars(self).items() if key[0] != "_"},
+            "metric_networks": self._evaluation.settings.describe(self.networks()),
+            "minibatch_size": self._evaluation.settings.minibatch_size,
             "timestamp": time.time(),
         }
         with open(path + ".jsonl", "a", encoding="utf-8") as file:
@@ -204,11 +216,16 @@ class MetricBase:
         self._results.append(Result(float(value), suffix, fmt))
 
     def _report_progress(self, done: int, total: int, status: str = "") -> None:
-        """Says on stderr how far the metric is, now and then."""
+        """Says on stderr how far the metric is, how fast, and how long it will take, now and then."""
         now = time.time()
+        if self._phase is None or self._phase[0] != status or done < self._phase[2]:
+            self._phase = status, now, done
         if now - self._last_progress >= _PROGRESS_SECONDS:
             self._last_progress = now
-            print(f"{self.name}: {done}/{total} {status}".rstrip(), file=sys.stderr)
+            _, start, first = self._phase
+            rate = (done - first) / max(now - start, 1e-9)
+            ahead = f", {rate:.2f}/s, {format_time((total - done) / rate)} left" if rate else ""
+            print(f"{self.name}: {done}/{total} {status}".rstrip() + ahead, file=sys.stderr)
             if dnnlib.RunContext._current is not None:
                 dnnlib.RunContext.get().update()
 
@@ -217,7 +234,7 @@ class MetricBase:
         from training import dataset
 
         if not self._dataset_args:
-            raise UserError(f"{self.name}: needs a data set; give --dataset")
+            raise UserError("needs a data set; give --dataset")
         in_order, labels = {"shuffle_mb": 0}, {"max_label_size": "full"} if with_labels else {}
         return dataset.load_dataset(data_dir=self._data_dir, **{**labels, **self._dataset_args, **in_order})
 
@@ -327,6 +344,8 @@ class MetricGroup:
         common._reset(network_pkl, *args, **{name: kwargs[name] for name in _OF_RESET if name in kwargs})
         settings = settings or Settings(num_gpus=kwargs.get("num_gpus", 1))
         evaluation = common._new_evaluation(settings, Gs_kwargs)
+        if evaluation.is_conditional:
+            evaluation.generator  # noqa: B018, finds out whether its labels are those of the data set
         for metric in self.metrics:
             try:  # before hours of work, and so that one pass over the images does for all metrics
                 for network in metric.networks():
@@ -342,8 +361,7 @@ class MetricGroup:
             except Exception as error:
                 metric.close()  # no results rather than some
                 self._fail([metric], error)
-        if not (self.failed and settings.keep_failed):
-            evaluation.finish()
+        evaluation.finish()
 
     def get_result_str(self) -> str:
         """The result lines of the metrics that ran, joined."""
@@ -363,7 +381,8 @@ def _reason(error: Exception) -> str:
     """A message for users; of other errors the first line, with the kind of error unless that is clear."""
     if isinstance(error, UserError):
         return str(error)
-    text = (str(error).strip().splitlines() or [""])[0][:200]
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(_OF_KERAS)]
+    text = (lines or [""])[0].strip()[:200]
     if isinstance(error, ImportError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -65,6 +65,8 @@ class PPL(MetricBase):
     def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
         distance = self._evaluation.settings.network(self.distance)
         generator = self._evaluation.generator
+        if Gs_kwargs.get("truncation_psi") is not None:
+            print(f"{self.name}: truncation has no effect on path lengths.")
         kwargs = {**Gs_kwargs, **self.Gs_overrides}
 
         def step(latents0: tf.Tensor, latents1: tf.Tensor, t: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:

@@ -5,6 +5,8 @@ Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Gener
 
 from typing import Any
 
+from dnnlib.errors import UserError
+
 from .feature_metric import FeatureMetric
 from .neighbourhoods import precision_recall
 
@@ -27,6 +29,8 @@ class PR(FeatureMetric):
         **base_kwargs: Any,
     ):
         super().__init__(num_images, minibatch_per_gpu, detector, **base_kwargs)
+        if num_images <= nhood_size:
+            raise UserError(f"{num_images} images are too few for neighbourhoods of {nhood_size}")
         self.nhood_size = nhood_size
         self.row_batch_size = row_batch_size
         self.col_batch_size = col_batch_size

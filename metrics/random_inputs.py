@@ -28,7 +28,7 @@ class RandomInputs:
 
     def positions(self, begin: int, count: int) -> np.ndarray:
         """Uniform numbers from 0 to 1, float32 [count]."""
-        return self._draw(_POSITIONS, begin, count, lambda rnd: rnd.random(dtype=np.float32))
+        return self._draw(_POSITIONS, begin, count, lambda rnd: rnd.random(dtype=np.float32)).astype(np.float32)
 
     def mirrors(self, begin: int, count: int) -> np.ndarray:
         """Which images to mirror: half of them, bool [count]."""

@@ -4,15 +4,21 @@ A file only grows, by blocks that have a checksum each. So what an interrupted p
 be added another day, and a damaged file is good up to the damage: the rest is computed again.
 """
 
+import contextlib
 import json
 import os
+import re
 import struct
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from dnnlib.download import CACHE_VARIABLE
+from dnnlib.errors import UserError
 
 _MAGIC = b"STYLEGAN2-ROWS-1\n"
 _BLOCK = struct.Struct("<II")  # number of rows, CRC-32 of row number and data
@@ -113,6 +119,26 @@ class RowFile:
         """Closes and deletes the file."""
         self.close()
         self.path.unlink(missing_ok=True)
+
+
+def file_label(text: str) -> str:
+    """A text for names of files: at most 60 characters, none of them special."""
+    return re.sub(r"[^\w.-]", "_", text)[:60]
+
+
+@contextlib.contextmanager
+def in_cache(folder: Path) -> Iterator[None]:
+    """Makes a folder for files of rows. Raises UserError if that, or what is done inside, fails for the disk."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{folder}: {error.strerror or error}. What metrics compute is kept there; --cache-dir or "
+            f"{CACHE_VARIABLE} names another folder"
+        ) from None
 
 
 def _checksum(first: int, data: bytes) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +12,10 @@ from dnnlib.command_line import Progress
 from dnnlib.tflib import random_stream
 
 from .row_file import RowFile
+
+
+class Stopped(BaseException):
+    """A pass ended because the run was asked to stop. Not an Exception: no metric has failed."""
 
 
 class BatchFunction:
@@ -30,15 +35,17 @@ class BatchFunction:
         self._devices = list(devices)
         self.batch_size = per_device * len(self._devices)
         self._seed = seed
-        self._compiled = tf.function(self._on_devices, autograph=False)
+        self._compiled: Any = None
 
     def __call__(self, first: int, *arrays: np.ndarray) -> list[np.ndarray]:
         """The outputs for arrays [n, ...], n up to `batch_size`. `first`: the number of the first sample."""
         count = len(arrays[0])
         fill = self.batch_size - count
         filled = [np.concatenate([a, np.repeat(a[-1:], fill, axis=0)]) if fill else a for a in arrays]
-        seed = tf.constant(random_stream.seed_of(self._seed, first))
-        return [output.numpy()[:count] for output in self._compiled(seed, *map(tf.constant, filled))]
+        inputs = [tf.constant(array) for array in (random_stream.seed_of(self._seed, first), *filled)]
+        if self._compiled is None:  # once: shapes do not change
+            self._compiled = tf.function(self._on_devices, autograph=False).get_concrete_function(*inputs)
+        return [output.numpy()[:count] for output in self._compiled(*inputs)]
 
     def _on_devices(self, seed: tf.Tensor, *inputs: tf.Tensor) -> list[tf.Tensor]:
         split = [tf.split(x, len(self._devices)) for x in inputs]
@@ -80,6 +87,14 @@ def fill(
         for name, rows in zip(names, compute(names, begin, count), strict=True):
             files[name].append(rows)
         progress.update(count)
-        with contextlib.suppress(RuntimeError):  # outside of runs
-            dnnlib.RunContext.get().update()
+        _check_run()
     progress.finish()
+
+
+def _check_run() -> None:
+    """Tells the run in progress, if there is one, that work goes on; raises Stopped if it should not."""
+    with contextlib.suppress(RuntimeError):  # outside of runs
+        context = dnnlib.RunContext.get()
+        context.update()
+        if context.should_stop():
+            raise Stopped

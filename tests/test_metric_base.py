@@ -1,6 +1,7 @@
 """Metrics as training uses them: result lines, files, and what happens to those that fail."""
 
 import json
+import time
 from pathlib import Path
 
 import golden
@@ -126,6 +127,9 @@ def test_progress(capsys):
     metric._last_progress -= 100
     metric._report_progress(2, 10, "reals")
     assert capsys.readouterr().err == "dummy: 2/10 reals\n"
+    metric._phase, metric._last_progress = ("reals", time.time() - 100, 2), 0.0
+    metric._report_progress(7, 10, "reals")
+    assert capsys.readouterr().err == "dummy: 7/10 reals, 0.05/s, 1m 00s left\n"
 
 
 @pytest.mark.one_stack

@@ -1,10 +1,14 @@
 """Features of real and generated images: shared, cached, resumed, rebuilt after damage."""
 
+import os
+from types import SimpleNamespace
+
 import metric_stubs
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import dnnlib
 from dnnlib.errors import UserError
 from metrics import evaluation as evaluation_module
 from metrics import row_passes
@@ -198,6 +202,44 @@ def test_metrics_of_a_group_share_one_pass(place, monkeypatch):
     alone = {metric.name: metric for metric in group.metrics}["kid"]
     alone.run("network.pkl", settings=settings(), **data)
     assert alone.get_results()["kid"] == group.get_results()["kid"]
+
+
+@pytest.mark.one_stack
+def test_networks_of_one_name(place):
+    detectors = [metric_stubs.Detector(), metric_stubs.Detector(digest="xyz")]
+    alone = [run(fid(detector=detector), cache_dir="alone")[0] for detector in detectors]
+    metric = fid(detector=detectors[0])
+    metric._reset("network.pkl", data_dir=".", dataset_args={"tfrecord_dir": "cats"}, mirror_augment=False)
+    shared = metric._new_evaluation(settings(), None)
+    metrics = [metric, fid(detector=detectors[1])]
+    for each in metrics:
+        shared.expect(each.requests())
+    for each, expected in zip(metrics, alone, strict=True):
+        each.run("network.pkl", dataset_args={}, mirror_augment=False, evaluation=shared)
+        assert each.get_results()["fid"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.one_stack
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device")
+def test_a_disk_without_room_is_named(place, monkeypatch):
+    full = open("/dev/full", "r+b", buffering=0)
+    monkeypatch.setattr("metrics.row_file.open", lambda path, mode: full, raising=False)
+    with pytest.raises(UserError, match="metrics: No space left on device.*--cache-dir"):
+        run(fid())
+
+
+@pytest.mark.one_stack
+def test_a_run_that_is_asked_to_stop(place, monkeypatch):
+    stopped = SimpleNamespace(update=lambda: None, should_stop=lambda: True)
+    monkeypatch.setattr(dnnlib.RunContext, "_current", stopped)
+    group = MetricGroup([{"name": "x", "func_name": "metric_stubs.small_fid"}])
+    data = {"data_dir": ".", "dataset_args": {"tfrecord_dir": "cats"}, "mirror_augment": False}
+    with pytest.raises(row_passes.Stopped):
+        group.run("network.pkl", settings=settings(), **data)
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    group.run("network.pkl", settings=settings(), **data)
+    assert list(group.get_results()) == ["x"]
 
 
 @pytest.mark.one_stack

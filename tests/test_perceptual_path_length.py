@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import dnnlib
 from dnnlib import tflib
 from metrics import perceptual_path_length
 from metrics.evaluation import Settings
+from metrics.metric_defaults import metric_defaults
 from metrics.perceptual_path_length import PPL, average_down, prepare_images, slerp
 from metrics.random_inputs import RandomInputs
 from training import misc
@@ -115,6 +117,21 @@ def test_noise_is_that_of_the_pair():
         assert np.abs(a - old).max() > 0 and np.abs(a - b).max() > 0
         np.testing.assert_array_equal(a, again.numpy())
     assert {name: Gs.vars[name].numpy() for name in strengths} == strengths
+
+
+@pytest.mark.parametrize("name", [name for name in metric_defaults if name.startswith("ppl")])
+def test_of_the_table(name, tmp_path):
+    """Without anything replaced but the distance."""
+    misc.save_pkl(network(CASES["ppl/2"]), tmp_path / "network.pkl")
+    kwargs = {**metric_defaults[name], "num_samples": 10, "epsilon": 1e-2, "distance": SquaredDifference()}
+    results = []
+    for size in (4, 5):
+        metric = dnnlib.util.call_func_by_name(**kwargs)
+        metric.run(
+            str(tmp_path / "network.pkl"), settings=Settings(minibatch_size=size, cache_dir=str(tmp_path / "cache"))
+        )
+        results.append(metric.get_results()[name])
+    assert 0 < results[0] == pytest.approx(results[1], rel=0.5)  # other noise
 
 
 @pytest.mark.one_stack

@@ -34,13 +34,13 @@ def run(cwd, *args):
 
 
 def test_several_networks_and_metrics(place, metric_networks):
-    command = ["--network=a.pkl,b.pkl", "--metrics=fid50k,is50k,kid50k_full,ppl_wend,fid5k", "--dataset=cats"]
+    command = ["--network=a.pkl,b.pkl", "--metrics=fid50k,is50k,kid50k_full,ppl_wend,ppl_zfull,fid5k", "--dataset=cats"]
     command += ["--num-images=12", f"--metric-networks={metric_networks}", "--json=results.json", "--minibatch-size=6"]
     result = run(place, *command)
     assert result.returncode == 0, result.stderr
     records = json.loads((place / "results.json").read_text())
     assert [record["network"] for record in records] == ["a.pkl", "b.pkl"]
-    names = ["fid0.012k", "is0.012k_mean", "is0.012k_std", "kid0.012k_full", "ppl_wend_0.012k"]
+    names = ["fid0.012k", "is0.012k_mean", "is0.012k_std", "kid0.012k_full", "ppl_wend_0.012k", "ppl_zfull_0.012k"]
     (run_dir,) = (place / "results").iterdir()
     assert run_dir.name == "00000-run-metrics"
     for record in records:
@@ -54,7 +54,8 @@ def test_several_networks_and_metrics(place, metric_networks):
             assert line in result.stdout and line in (run_dir / "log.txt").read_text()
             written = (run_dir / f"metric-{metric}.jsonl").read_text().splitlines()[records.index(record)]
             assert json.loads(written)["results"] == {metric: value}
-            assert json.loads(written)["seed"] == 0
+            assert json.loads(written)["seed"] == 0 and json.loads(written)["dataset_args"] == {"tfrecord_dir": "cats"}
+            assert "classify_image_graph_def.pb" in written or "vgg16_zhang_perceptual.pkl" in written
     header, *rows = result.stdout.splitlines()[-4:-1]
     assert header.split() == ["network", *names]
     assert [row.split()[0] for row in rows] == ["a.pkl", "b.pkl"]
@@ -101,7 +102,7 @@ def test_what_cannot_be_had(place):
 def test_all_mistakes_at_once(place):
     result = run(
         *(place, "--network=c.pkl,gdrive:networks/stylegan2-ffhq-config-g.pkl", "--metrics=fid50,fid50k"),
-        *("--dataset=cat", "--metric-networks=nowhere"),
+        *("--dataset=cat", "--metric-networks=nowhere", "--json=none/x.json"),
     )
     assert result.returncode == 1 and not (place / "results").exists()
     assert [line[:48] for line in result.stderr.splitlines()] == [
@@ -109,6 +110,7 @@ def test_all_mistakes_at_once(place):
         "Error: --network=c.pkl: no such file (did you mean"[:48],
         "Error: --network='gdrive:networks/stylegan2-ffhq"[:48],
         "Error: --metric-networks=nowhere: there is no such folder"[:48],
+        "Error: --json=" + str(place)[:34],
         "Error: --dataset=cat: there is no datasets/cat (did you mean cats?)"[:48],
     ]
     for arguments, message in (

@@ -14,6 +14,7 @@ import dnnlib
 from dnnlib import EasyDict
 from dnnlib.errors import UserError
 from dnnlib.tflib import autosummary, random_stream
+from metrics.row_passes import Stopped
 
 from . import misc, snapshots, training_state
 from .devices import Devices, peak_gpu_memory
@@ -285,7 +286,11 @@ class TrainingRun:
             self.counters.last_snapshot = name
         if self.keep_snapshots is not None:
             snapshots.remove_old(self.run_dir, self.keep_snapshots)
-        self.metrics.run(path, run_dir=self.run_dir, **self.metric_kwargs)
+        try:
+            self.metrics.run(path, run_dir=self.run_dir, **self.metric_kwargs)
+        except Stopped:
+            names = ",".join(metric.name for metric in self.metrics.metrics)
+            print(f"Stopping before {names} of {name} are computed; run_metrics.py can go on with them.")
 
     def _stop(self, signum: int) -> None:
         self.save_state(check_room=False)  # see whether it fits
@@ -317,7 +322,9 @@ def _signals() -> Iterator[list[int]]:
     def note(signum: int, _frame: Any) -> None:
         if received:
             raise KeyboardInterrupt
-        received.append(signum)  # and nothing else: the terminal may be gone
+        received.append(signum)  # and print nothing: the terminal may be gone
+        if dnnlib.RunContext._current is not None:
+            dnnlib.RunContext._current.should_stop_flag = True  # metrics in progress look at it
 
     try:
         for signum in (signal.SIGINT, signal.SIGTERM):
