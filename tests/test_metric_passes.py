@@ -222,7 +222,7 @@ def test_networks_of_one_name(place):
 @pytest.mark.one_stack
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device")
 def test_a_disk_without_room_is_named(place, monkeypatch):
-    full = open("/dev/full", "r+b", buffering=0)
+    full = open("/dev/full", "r+b", buffering=0)  # noqa: SIM115, RowFile closes it
     monkeypatch.setattr("metrics.row_file.open", lambda path, mode: full, raising=False)
     with pytest.raises(UserError, match="metrics: No space left on device.*--cache-dir"):
         run(fid())

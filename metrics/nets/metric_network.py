@@ -66,9 +66,8 @@ class _Runnable:
             shape = tf.TensorShape(x.shape)
             allowed = [expected, [expected[0], 1, *expected[2:]]]
             if not any(shape.is_compatible_with(candidate) for candidate in allowed):
-                wanted = str(["N" if n is None else n for n in expected[:2]])[:-1]
-                sizes = ", ".join("any" if n is None else str(n) for n in expected[2:])
-                raise ValueError(f"{self.name}: expected images of shape {wanted}, {sizes}], got {list(x.shape)}")
+                sizes = ", ".join("any" if n is None else str(n) for n in expected[1:])
+                raise ValueError(f"{self.name}: expected images of shape [N, {sizes}], got {list(x.shape)}")
         return inputs
 
 
