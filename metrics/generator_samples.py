@@ -23,7 +23,7 @@ class Generator:
         devices: names of devices that share the work.
 
     Attributes besides:
-        inputs_of: random inputs by number of the sample.
+        random: random inputs by number of the sample.
         facts: what the samples are, in JSON.
     """
 

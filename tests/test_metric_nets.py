@@ -177,7 +177,7 @@ def test_minibatches_and_graphs_give_the_same(features_net):
 
 
 def test_wrong_inputs(features_net):
-    with pytest.raises(ValueError, match=r"expected images of shape \['N', 3, any, any\], got \[2, 4, 8, 8\]"):
+    with pytest.raises(ValueError, match=r"expected images of shape \[N, 3, any, any\], got \[2, 4, 8, 8\]"):
         features_net.run(np.zeros([2, 4, 8, 8]))
     with pytest.raises(ValueError, match="expected 1 inputs, got 2"):
         features_net.run(images(75), images(75))

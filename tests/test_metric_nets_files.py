@@ -348,7 +348,7 @@ def test_classifiers_that_do_not_fit(tmp_path, classifier_weights):
     with pytest.raises(UserError, match="impossible numbers in lod"):
         loading.load(write_classifier(tmp_path / "w.pkl", weights, STYLEGAN_SOURCE))
     net = loading.load(write_classifier(tmp_path / "z.pkl", classifier_weights, STYLEGAN_SOURCE))
-    with pytest.raises(ValueError, match=r"expected images of shape \['N', 3, 32, 32\], got \[1, 3, 64, 64\]"):
+    with pytest.raises(ValueError, match=r"expected images of shape \[N, 3, 32, 32\], got \[1, 3, 64, 64\]"):
         net.run(np.zeros([1, 3, 64, 64], np.float32))
     with pytest.raises(ValueError, match="expected images of float numbers from -1 to 1, got uint8"):
         net.run(np.zeros([1, 3, 32, 32], np.uint8))
