@@ -25,13 +25,12 @@ Examples:
 
 import argparse
 import os
-import sys
 from typing import Any
 
 import dnnlib
 import pretrained_networks
 from dnnlib import command_line
-from dnnlib.errors import Problems, exits_on_user_error
+from dnnlib.errors import Problems
 from training import latent_points
 from training.generator_runs import (
     check_interpolation,
@@ -229,21 +228,7 @@ def _add_common(parser: argparse.ArgumentParser, minibatch_size: int) -> None:
 
 def main() -> None:
     """Parses the command line and submits the run."""
-    parser = _parser()
-    kwargs = vars(parser.parse_args(command_line.official_spelling(sys.argv[1:])))
-    command = kwargs.pop("command")
-    if command is None:
-        print("Error: missing subcommand.  Re-run with --help for usage.")
-        sys.exit(1)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
-    submit_config = dnnlib.SubmitConfig()
-    submit_config.run_dir_root = kwargs.pop("result_dir")
-    submit_config.run_desc = command
-    with exits_on_user_error():
-        kwargs = _checked(kwargs, submit_config)  # before waiting for TensorFlow
-        command_line.import_tensorflow_quietly()
-        dnnlib.submit_run(submit_config, f"run_generator.{COMMANDS[command].__name__}", **kwargs)
+    command_line.submit_command(_parser(), "run_generator", COMMANDS, _checked)
 
 
 def _checked(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from typing import Any
 import dnnlib
 import pretrained_networks
 from dnnlib import command_line
-from dnnlib.errors import UserError, exits_on_user_error
+from dnnlib.errors import Problems, UserError, exits_on_user_error
 from metrics.metric_defaults import metric_defaults, with_num_images
 from training import options_files, training_options
 
@@ -147,57 +147,57 @@ def _parser() -> argparse.ArgumentParser:
 
 def _networks(given: list[str]) -> list[str]:
     """The networks that --network names, each once. Raises UserError for those that do not exist."""
-    result, problems = [], []
+    result, problems = [], Problems()
     for text in given:
         for name in [text] if os.path.exists(os.path.expanduser(text)) else text.split(","):
             found = sorted(glob.glob(os.path.expanduser(name))) if glob.has_magic(name) else [name]
-            if not found:
-                problems.append(f"--network={name}: there is no such file")
+            with problems.gather("--network"):
+                if not found:
+                    raise UserError(f"{name}: there is no such file")
             for path in found:
-                try:
+                with problems.gather("--network"):
                     pretrained_networks.locate(path)
-                except UserError as error:
-                    problems.append(f"--network={error}")
             result += found
-    if problems:
-        raise UserError("\n".join(problems))
+    problems.report()
     return list(dict.fromkeys(result))
 
 
-def _check(kwargs: dict[str, Any]) -> None:
+def _check(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> None:
     """Resolves names, and raises UserError with everything that is wrong."""
-    problems = training_options.unknown_metrics(kwargs["metrics"], none=False)
-    if not kwargs["metrics"]:
-        problems.append("--metrics is empty")
-    try:
+    problems = Problems()
+    with problems.gather():
+        submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)
+    problems.messages += training_options.unknown_metrics(kwargs["metrics"], none=False)
+    problems.messages += [] if kwargs["metrics"] else ["--metrics is empty"]
+    problems.messages += training_options.no_metric_networks(kwargs["metric_networks"])
+    with problems.gather():
         kwargs["network_pkl"] = _networks(kwargs["network_pkl"])
-    except UserError as error:
-        problems += str(error).split("\n")
-    problems += training_options.no_metric_networks(kwargs["metric_networks"])
+    with problems.gather("--json"):
+        kwargs["json_file"] = _writable(kwargs["json_file"])
     if kwargs["data_dir"] is not None:
         kwargs["data_dir"] = os.path.expanduser(kwargs["data_dir"])
         if not os.path.isdir(kwargs["data_dir"]):
-            problems.append(f"--data-dir={kwargs['data_dir']}: there is no such folder")
-    if kwargs["json_file"] not in (None, "-"):
-        kwargs["json_file"] = os.path.abspath(os.path.expanduser(kwargs["json_file"]))
-        folder = os.path.dirname(kwargs["json_file"])
-        if not os.access(folder, os.W_OK | os.X_OK) or os.path.isdir(kwargs["json_file"]):
-            problems.append(f"--json={kwargs['json_file']}: cannot be written")
+            problems.messages.append(f"--data-dir={kwargs['data_dir']}: there is no such folder")
     if kwargs["dataset"] is None:
         for network in kwargs["network_pkl"]:
-            try:
+            with problems.gather(f"--network={network}"):
                 options_files.options_beside(network)
-            except UserError as error:
-                problems.append(f"--network={network}: {error}")
     else:
         kwargs["data_dir"] = kwargs["data_dir"] or "datasets"
-        try:
-            kwargs["dataset"] = training_options.find_dataset(kwargs["dataset"], kwargs["data_dir"])[0]
+        kwargs["dataset"] = training_options.find_dataset(kwargs["dataset"], kwargs["data_dir"])[0]
+        with problems.gather():
             training_options.check_dataset(kwargs["data_dir"], kwargs["dataset"])
-        except UserError as error:
-            problems += str(error).split("\n")
-    if problems:
-        raise UserError("\nError: ".join(problems))
+    problems.report()
+
+
+def _writable(path: str | None) -> str | None:
+    """The path of a file to write, absolute; None and '-' as they are. Raises UserError if it cannot be written."""
+    if path in (None, "-"):
+        return path
+    path = os.path.abspath(os.path.expanduser(path))
+    if os.path.isdir(path) or not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
+        raise UserError(f"{path} cannot be written")
+    return path
 
 
 def _inspect(files: list[str]) -> None:
@@ -211,14 +211,11 @@ def _inspect(files: list[str]) -> None:
     command_line.import_tensorflow_quietly()
     from metrics.nets import inspection
 
-    problems = []
+    problems = Problems()
     for file in files:
-        try:
+        with problems.gather():
             print(inspection.describe(file))
-        except UserError as error:
-            problems.append(str(error))
-    if problems:
-        raise UserError("\nError: ".join(problems))
+    problems.report()
 
 
 def main() -> None:
@@ -236,9 +233,7 @@ def main() -> None:
     submit_config.run_desc = "run-metrics"
     submit_config.num_gpus = kwargs.pop("num_gpus")
     with exits_on_user_error():
-        # Before waiting for TensorFlow:
-        submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)
-        _check(kwargs)
+        _check(kwargs, submit_config)  # before waiting for TensorFlow
         command_line.import_tensorflow_quietly()
         import tensorflow as tf
 

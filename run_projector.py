@@ -16,13 +16,12 @@ Examples:
 
 import argparse
 import os
-import sys
 from typing import Any
 
 import dnnlib
 import pretrained_networks
 from dnnlib import command_line
-from dnnlib.errors import Problems, UserError, exits_on_user_error
+from dnnlib.errors import Problems, UserError
 from projection import image_targets
 from training import dlatent_files, training_options, video
 
@@ -191,20 +190,7 @@ def _check_distance(kwargs: dict[str, Any]) -> None:
 
 def main() -> None:
     """Parses the command line and submits the run."""
-    kwargs = vars(_parser().parse_args(command_line.official_spelling(sys.argv[1:])))
-    command = kwargs.pop("command")
-    if command is None:
-        print("Error: missing subcommand.  Re-run with --help for usage.")
-        sys.exit(1)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
-    submit_config = dnnlib.SubmitConfig()
-    submit_config.run_dir_root = kwargs.pop("result_dir")
-    submit_config.run_desc = command
-    with exits_on_user_error():
-        kwargs = _checked(kwargs, submit_config)  # before waiting for TensorFlow
-        command_line.import_tensorflow_quietly()
-        dnnlib.submit_run(submit_config, f"run_projector.{COMMANDS[command].__name__}", **kwargs)
+    command_line.submit_command(_parser(), "run_projector", COMMANDS, _checked)
 
 
 if __name__ == "__main__":

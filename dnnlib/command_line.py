@@ -8,10 +8,10 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from .errors import UserError
+from .errors import UserError, exits_on_user_error
 from .util import format_time
 
 MAX_SEED = 2**32 - 1  # of NumPy's RandomState
@@ -196,6 +196,35 @@ def add_download_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--offline", action="store_true", default=None, help="fail instead of downloading (default: $STYLEGAN2_OFFLINE)"
     )
+
+
+def submit_command(
+    parser: argparse.ArgumentParser,
+    module: str,
+    commands: Mapping[str, Callable[..., None]],
+    check: Callable[[dict[str, Any], Any], dict[str, Any]],
+) -> None:
+    """The main function of a script with sub-commands: parses the command line and submits the run.
+
+    parser: puts the sub-command into `command`. module: of the functions. check: takes the arguments of a function and
+    the SubmitConfig; returns the arguments, resolved, or raises UserError; called before TensorFlow is imported.
+    """
+    import dnnlib
+
+    kwargs = vars(parser.parse_args(official_spelling(sys.argv[1:])))
+    command = kwargs.pop("command")
+    if command is None:
+        print("Error: missing subcommand.  Re-run with --help for usage.")
+        sys.exit(1)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
+    submit_config = dnnlib.SubmitConfig()
+    submit_config.run_dir_root = kwargs.pop("result_dir")
+    submit_config.run_desc = command
+    with exits_on_user_error():
+        kwargs = check(kwargs, submit_config)
+        import_tensorflow_quietly()
+        dnnlib.submit_run(submit_config, f"{module}.{commands[command].__name__}", **kwargs)
 
 
 # ----------------------------------------------------------------------------

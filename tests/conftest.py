@@ -39,3 +39,15 @@ def metric_goldens():
     folder = Path(__file__).parent / "goldens" / "metrics"
     with np.load(folder / "metrics.npz") as arrays:
         return json.loads((folder / "metrics.json").read_text()), dict(arrays)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes bytes to a file whose name says nothing."""
+
+    def write(data):
+        path = tmp_path / "file"
+        path.write_bytes(data)
+        return str(path)
+
+    return write

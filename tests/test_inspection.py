@@ -23,18 +23,6 @@ SOURCE = "def InceptionV3(images, size=299, act='relu', **kwargs):\n\tpass # \x1
 OFFICIAL = {"name": "InceptionV3", "func_name": "InceptionV3", "source": SOURCE, "static_kwargs": {"size": 299}}
 
 
-@pytest.fixture
-def write(tmp_path):
-    """Writes bytes to a file whose name says nothing."""
-
-    def write(data):
-        path = tmp_path / "file"
-        path.write_bytes(data)
-        return str(path)
-
-    return write
-
-
 def test_inspect_an_official_pickle(tmp_path, monkeypatch):
     path = tmp_path / "inception_v3_features.pkl"
     writers.write_official_pickle(path, variables=ARRAYS, **OFFICIAL)

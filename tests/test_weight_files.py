@@ -33,18 +33,6 @@ SOURCE = "def InceptionV3(images, size=299): pass\n"
 OFFICIAL = {"name": "InceptionV3", "func_name": "InceptionV3", "source": SOURCE, "static_kwargs": {"size": 299}}
 
 
-@pytest.fixture
-def write(tmp_path):
-    """Writes bytes to a file whose name says nothing."""
-
-    def write(data):
-        path = tmp_path / "file"
-        path.write_bytes(data)
-        return str(path)
-
-    return write
-
-
 def assert_same(file, expected, kind):
     assert file.kind == kind
     assert list(file.arrays) == list(expected)
