@@ -14,6 +14,7 @@ from metrics.perceptual_path_length import average_down, prepare_images
 from projection import distances, noise_images, schedule
 
 _SIZE = 256  # pixels; larger images are compared at this size
+_LARGEST = 8  # what networks make goes a little beyond 1; pixels from 0 to 255 are a mistake
 _NOISE = 7  # purpose of random numbers
 
 
@@ -175,6 +176,8 @@ class Projector:
             raise ValueError(f"expected target images of shape {expected}, or a multiple, got {list(images.shape)}")
         if not np.isfinite(images).all():
             raise ValueError("target images have values that are not finite")
+        if np.abs(images).max() > _LARGEST:
+            raise ValueError(f"expected target images from -1 to 1, got {images.min():g} to {images.max():g}")
         return average_down(tf.constant(images), min(resolution, _SIZE))
 
     def _checked(self, name: str, array: np.ndarray, shape: Sequence[int]) -> np.ndarray:

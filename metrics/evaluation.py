@@ -160,7 +160,11 @@ class Evaluation:
         for other in self._expected:
             if self._stream(other) == self._stream(request):
                 self._pass(other).expect(self.settings.network(other.network), self._count(other))
-        return self._pass(request).features(network, self._count(request))
+        features = self._pass(request).features(network, self._count(request))
+        if request.images == "real" and len(features) < request.count:
+            print(f"The data set has {len(features)} images, fewer than {request.count}: they are counted again.")
+            features = features[np.arange(request.count) % len(features)]
+        return features
 
     def _stream(self, request: Request) -> str:
         if request.images == "generated":
@@ -169,7 +173,8 @@ class Evaluation:
         return "mirrored reals" if request.images == "real" and self.mirror_augment else "reals"
 
     def _count(self, request: Request) -> int:
-        if request.images != "each real":
+        """How many images to look at. Those that come again would have the same features, unless mirrored."""
+        if self._stream(request) != "reals":
             return request.count
         return min(request.count or self.dataset.num_images, self.dataset.num_images)
 
