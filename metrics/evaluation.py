@@ -1,7 +1,5 @@
 """What the metrics of one network share: the generator, the data set, metric networks, images and their features."""
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +15,7 @@ from dnnlib.errors import UserError
 
 from .generator_samples import Generator
 from .image_passes import GeneratedImages, ImagePass, RealImages
-from .row_file import RowFile, file_label, in_cache
+from .row_file import RowFile, file_label, in_cache, key_of
 from .row_passes import fill
 
 
@@ -213,7 +211,7 @@ class Evaluation:
             facts: what the rows depend on besides the samples, in JSON.
         """
         facts = {**self.generator.facts, **facts, "label": label}
-        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        key = key_of(facts)
         folder, waiting = self.settings.folder, f"Waiting for another process that computes {label} ..."
         with in_cache(folder), only_one(folder / f"{key}.lock", waiting):
             file = RowFile(folder / f"{file_label(self.name)}-{label}-{key}.rows", columns, facts)

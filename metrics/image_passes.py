@@ -4,8 +4,6 @@ All networks that are asked for together see each image once. Features of real i
 generated ones until all metrics are done, so that an interrupted run goes on.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +19,7 @@ from dnnlib.errors import UserError
 from .generator_samples import Generator
 from .nets.metric_network import MetricNetwork, combine
 from .random_inputs import RandomInputs
-from .row_file import RowFile, file_label, in_cache
+from .row_file import RowFile, file_label, in_cache, key_of
 from .row_passes import BatchFunction, fill
 
 # How the Inception and VGG networks resize, part of what their features depend on.
@@ -42,7 +40,7 @@ class ImagePass:
         self.unit = unit
         self._facts = {**facts, "resize": _RESIZE}
         self._folder = folder
-        self._key = hashlib.sha256(json.dumps(self._facts, sort_keys=True).encode()).hexdigest()[:16]
+        self._key = key_of(self._facts)
         self._label = file_label(label)
         self._wanted: dict[str, int] = {}  # images, by name of the network
         self._networks: dict[str, MetricNetwork] = {}

@@ -135,11 +135,11 @@ class MetricBase:
         Gs = None
         if self._network_pkl is not None:
             import pretrained_networks
+            from training.image_generation import check_generator
 
             networks = pretrained_networks.read(self._network_pkl, settings.cache_dir, settings.offline)
             Gs = networks[-1] if isinstance(networks, (tuple, list)) else networks
-            if set(Gs.components) != {"mapping", "synthesis"}:
-                raise UserError(f"{self._network_pkl}: network {Gs.name!r} is not a generator")
+            check_generator(Gs, f"{self._network_pkl}: ")
         kwargs = {"is_validation": True} if Gs_kwargs is None else Gs_kwargs
         return Evaluation(self._network_name(), Gs, kwargs, self._open_dataset, bool(self._mirror_augment), settings)
 
@@ -263,13 +263,12 @@ class MetricBase:
 
     def _iterate_reals(self, minibatch_size: int) -> Iterator[np.ndarray]:
         """Images of the data set in their order, again and again: uint8 [N, C, H, W]."""
+        from training import misc
+
         dataset = self._get_dataset_obj()
         while True:
             images, _labels = dataset.get_minibatch_np(minibatch_size)
-            if self._mirror_augment:
-                mirrored = np.random.rand(len(images)) < 0.5
-                images = np.where(mirrored[:, np.newaxis, np.newaxis, np.newaxis], images[..., ::-1], images)
-            yield images
+            yield misc.apply_mirror_augment(images) if self._mirror_augment else images
 
     def _iterate_fakes(self, Gs: Any, minibatch_size: int, num_gpus: int) -> Iterator[np.ndarray]:
         """Generated images, again and again: uint8 [N, C, H, W]. Latents and labels are drawn from `np.random`."""

@@ -5,13 +5,14 @@ be added another day, and a damaged file is good up to the damage: the rest is c
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -119,6 +120,11 @@ class RowFile:
         """Closes and deletes the file."""
         self.close()
         self.path.unlink(missing_ok=True)
+
+
+def key_of(facts: Mapping[str, Any]) -> str:
+    """16 hex digits that tell facts, in JSON, from others: for names of files."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def file_label(text: str) -> str:

@@ -16,6 +16,7 @@ from dnnlib.tflib import convert_images_to_uint8
 from projector import Projector
 from training import dlatent_files, misc
 from training.dlatent_files import DlatentFile
+from training.image_generation import check_generator
 from training.video import VideoWriter
 
 from . import distances
@@ -111,8 +112,7 @@ def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: 
 
 def _generator(network_pkl: str, download: dict[str, Any]) -> Any:
     _G, _D, Gs = pretrained_networks.load_networks(network_pkl, **download)
-    if set(Gs.components) != {"mapping", "synthesis"}:
-        raise UserError(f"network {Gs.name!r} ({type(Gs.model).__name__}) is not a generator")
+    check_generator(Gs)
     if Gs.output_shape[1] not in (1, 3, 4):
         raise UserError(f"the network makes images of {Gs.output_shape[1]} channels; only 1, 3 or 4 can be saved")
     return Gs

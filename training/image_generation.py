@@ -157,10 +157,10 @@ class ImageGenerator:
         return convert_images_to_uint8(images, nchw_to_nhwc=True)
 
 
-def check_generator(net: Network) -> None:
-    """Raises UserError for a network that is no whole generator."""
+def check_generator(net: Network, start: str = "") -> None:
+    """Raises UserError for a network that is no whole generator. start: of the message."""
     if set(net.components) != {"mapping", "synthesis"}:
-        raise UserError(f"network {net.name!r} ({type(net.model).__name__}) is not a generator")
+        raise UserError(f"{start}network {net.name!r} ({type(net.model).__name__}) is not a generator")
 
 
 def bilinear(corners: np.ndarray, columns: int, rows: int) -> np.ndarray:
