@@ -42,8 +42,9 @@ def fused_bias_act(
     alpha: float | None = None,
     gain: float | None = None,
     impl: str = "ref",
+    clamp: float | None = None,
 ) -> tf.Tensor:
-    """Adds a bias, applies an activation, multiplies by a gain.
+    """Adds a bias, applies an activation, multiplies by a gain, limits the result.
 
     Args:
         x: activations of any shape.
@@ -53,6 +54,7 @@ def fused_bias_act(
         alpha: slope of 'lrelu' for negative values; None is the default of the activation.
         gain: factor on the result; None is the default of the activation.
         impl: see `implementation.check_impl`.
+        clamp: the result is limited to [-clamp, clamp] (StyleGAN2-ADA's `conv_clamp`); None leaves it unlimited.
 
     Returns:
         A tensor of the shape and type of x.
@@ -70,7 +72,8 @@ def fused_bias_act(
     if b is not None:
         x = _add_bias(x, tf.convert_to_tensor(b, dtype=x.dtype), axis)
     x = activation.func(x, alpha)
-    return x if gain == 1 else x * tf.cast(gain, x.dtype)
+    x = x if gain == 1 else x * tf.cast(gain, x.dtype)
+    return x if clamp is None else tf.clip_by_value(x, tf.cast(-clamp, x.dtype), tf.cast(clamp, x.dtype))
 
 
 def _add_bias(x: tf.Tensor, b: tf.Tensor, axis: int) -> tf.Tensor:
