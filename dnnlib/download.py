@@ -1,5 +1,7 @@
 """Downloads into a cache: resumed after breaks, checked, placed whole, and explained where they fail."""
 
+from __future__ import annotations
+
 import glob
 import hashlib
 import html
@@ -10,14 +12,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlencode, urljoin, urlparse
-
-import requests
-import urllib3
 
 from .atomic import only_one
 from .errors import UserError
+
+if TYPE_CHECKING:
+    import requests
 
 CACHE_VARIABLE = "STYLEGAN2_CACHE_DIR"
 OFFLINE_VARIABLE = "STYLEGAN2_OFFLINE"
@@ -30,10 +32,6 @@ _FORMER_HOSTS = {
 _CONNECT_ATTEMPTS = 4  # without a sign of the server
 _CHUNK = 1 << 18
 _TIMEOUT = (15, 60)  # seconds to connect, and between bytes
-_PASSING = (
-    *(requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError),
-    urllib3.exceptions.HTTPError,
-)
 _QUOTA = ("quota exceeded", "too many users have viewed or downloaded", "download quota")
 
 
@@ -47,6 +45,15 @@ class _Retry(Exception):
     def __init__(self, reason: str, wait: float | None = None):
         super().__init__(reason)
         self.wait = wait
+
+
+def _passing() -> tuple[type[Exception], ...]:
+    """Failures of a connection that may pass."""
+    import requests
+    import urllib3
+
+    of_requests = requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError
+    return *of_requests, urllib3.exceptions.HTTPError
 
 
 def default_cache_dir() -> str:
@@ -128,6 +135,8 @@ def _fetch(
     sha256: str | None,
     backoff: float,
 ) -> str:
+    import requests  # takes as long as the rest of a script's --help
+
     part = cache / f"{key}.part"
     reason, attempt, attempts = "", 0, max(1, num_attempts)
     while attempt < attempts:
@@ -139,7 +148,7 @@ def _fetch(
             os.replace(part, target)
             _forget(part)
             return os.fspath(target)
-        except (_Retry, *_PASSING) as error:
+        except (_Retry, *_passing()) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             if isinstance(error, requests.ConnectionError) and not part.exists():
                 reason = f"no connection to {urlparse(url).netloc}"
@@ -194,7 +203,7 @@ def _download(session: requests.Session, url: str, part: Path, verbose: bool, si
                 for chunk in _chunks(response):
                     file.write(chunk)
                     bar.update(len(chunk))
-            except _PASSING as error:
+            except _passing() as error:
                 raise _Retry(f"the connection broke after {file.tell()} of {total or '?'} bytes") from error
     done = part.stat().st_size
     if total is not None and done != total:
