@@ -24,8 +24,8 @@ import dnnlib
 import pretrained_networks
 from dnnlib import command_line
 from dnnlib.errors import Problems, UserError, exits_on_user_error
-from metrics.metric_defaults import metric_defaults, with_num_images
-from training import options_files, training_options
+from metrics.metric_defaults import metric_defaults, needs_reals, with_num_images
+from training import open_source, options_files, training_options
 
 # ----------------------------------------------------------------------------
 # The run. TensorFlow is imported when it starts, not for --help.
@@ -181,13 +181,31 @@ def _check(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> None:
     if kwargs["dataset"] is None:
         for network in kwargs["network_pkl"]:
             with problems.gather(f"--network={network}"):
-                options_files.options_beside(network)
+                _check_dataset_of_training(network, kwargs["data_dir"], kwargs["metrics"])
     else:
         kwargs["data_dir"] = kwargs["data_dir"] or "datasets"
         kwargs["dataset"] = training_options.find_dataset(kwargs["dataset"], kwargs["data_dir"])[0]
         with problems.gather():
             training_options.check_dataset(kwargs["data_dir"], kwargs["dataset"])
     problems.report()
+
+
+def _check_dataset_of_training(network: str, data_dir: str | None, metrics: list[str]) -> None:
+    """Without --dataset: raises UserError if metrics need the data set that a network was trained with, and where it
+    should be there is none."""
+    options = options_files.options_beside(network)
+    need = ", ".join(name for name in metrics if name in metric_defaults and needs_reals(name))
+    if not need:
+        return
+    if options is None:
+        raise UserError(
+            f"{need}: needs a data set, and this network is not in the folder of a training; give --dataset"
+        )
+    path = os.path.join(data_dir or options.data_dir, options.dataset_args.tfrecord_dir)
+    if not os.path.exists(path):
+        instead = "--dataset" if data_dir else "--data-dir or --dataset"
+        raise UserError(f"{need}: needs the data set of its training, and there is no {path}; give {instead}")
+    open_source.check_kind(path)
 
 
 def _writable(path: str | None) -> str | None:

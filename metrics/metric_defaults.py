@@ -81,6 +81,11 @@ metric_defaults = EasyDict((name, EasyDict(name=name, **args)) for name, args in
 """Arguments of `dnnlib.util.call_func_by_name` that make each metric."""
 
 
+def needs_reals(name: str) -> bool:
+    """Whether a metric looks at real images, so that it cannot do without a data set. TensorFlow is not imported."""
+    return metric_defaults[name]["func_name"].rpartition(".")[2] in ("FID", "KID", "PR")
+
+
 def with_num_images(kwargs: dict[str, Any], num_images: int) -> EasyDict:
     """A metric of another number of images or samples, which its name tells: 'fid2k', 'pr1.5k3', 'ls_2k'."""
     key = "num_images" if "num_images" in kwargs else "num_samples"

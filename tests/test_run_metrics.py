@@ -10,7 +10,8 @@ from pathlib import Path
 import metric_stubs
 import pytest
 
-from metrics.metric_defaults import metric_defaults, with_num_images
+from dnnlib.util import call_func_by_name
+from metrics.metric_defaults import metric_defaults, needs_reals, with_num_images
 
 pytestmark = pytest.mark.one_stack
 
@@ -86,9 +87,37 @@ def test_the_data_set_is_that_of_the_training(place, metric_networks):
     record = json.loads((run_dir.parent / "00002-run-metrics" / "metric-fid0.008k.jsonl").read_text())
     assert truncated.returncode == 0, truncated.stderr
     assert record["Gs_kwargs"] == {"truncation_psi": 0.1} and record["seed"] == 3
-    missing = run(place, "--network=a.pkl", *common)
-    assert missing.returncode == 1 and "give --dataset" in missing.stdout
-    assert missing.stderr.splitlines()[-1] == "Error: 1 metric could not be computed; see above"
+
+
+def test_a_missing_data_set_is_found_at_once(place):
+    """Before TensorFlow is imported, and for all networks."""
+    run_dir = place / "results" / "00000-training"
+    run_dir.mkdir(parents=True)
+    shutil.copy(place / "a.pkl", run_dir / "network-final.pkl")
+    options = {"data_dir": str(place / "moved"), "dataset_args": {"tfrecord_dir": "cats"}}
+    options |= {name: {} for name in ("G_args", "D_args", "sched_args", "tf_config")}
+    options |= {"run_func_name": "training.training_loop.training_loop", "num_gpus": 1}
+    (run_dir / "training_options.json").write_text(json.dumps(options))
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.modules['tensorflow'] = None; import run_metrics; "
+    command = [f"--network=a.pkl,{run_dir}/network-final.pkl", "--metrics=pr50k3,is50k,fid5k"]
+    result = subprocess.run(
+        [sys.executable, "-c", code + "run_metrics.main()", *command],
+        **{"cwd": place, "capture_output": True, "text": True, "check": False},
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        "Error: --network=a.pkl: pr50k3, fid5k: needs a data set, and this network is not in the folder of a training; "
+        "give --dataset",
+        f"--network={run_dir}/network-final.pkl: pr50k3, fid5k: needs the data set of its training, and there is no "
+        f"{place}/moved/cats; give --data-dir or --dataset",
+    ]
+    assert len(list(run_dir.parent.iterdir())) == 1
+
+
+def test_which_metrics_need_real_images():
+    for name, kwargs in metric_defaults.items():
+        metric = call_func_by_name(**kwargs)
+        assert needs_reals(name) == any(request.images != "generated" for request in metric.requests()), name
 
 
 def test_what_cannot_be_had(place):
