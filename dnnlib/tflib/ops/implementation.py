@@ -1,14 +1,130 @@
 """Which implementation of a custom op runs.
 
-Each op is one public function with an `impl` argument. 'ref' is built from TensorFlow ops and defines the meaning;
-it runs on every device and is the only one there is so far.
+Each op is one public function with an `impl` argument:
+
+- 'ref' is built from TensorFlow ops and defines the meaning; it runs on every device, for every type.
+- 'cpu' is the library's C++ kernels, 'cuda' its CUDA kernels (see `build`), for float32, float16 and bfloat16.
+- 'auto' is the choice of $STYLEGAN2_OPS if that is set; else 'cuda' where a GPU and CUDA kernels are there, 'cpu' where
+  no GPU is visible and the op has a CPU kernel, and 'ref' for the rest. One line on stderr says which, and why.
 """
+
+import functools
+import os
+import sys
+from typing import Any
+
+import tensorflow as tf
+
+from dnnlib.errors import UserError
+
+from . import build
+
+VARIABLE = "STYLEGAN2_OPS"
+IMPLS = ("auto", "ref", "cuda", "cpu")
+OPS = ("StyleganUpfirdn2D", "StyleganBiasAct", "StyleganEpilogue", "StyleganEpilogueGrad")
+KERNEL_DTYPES = ("float32", "float16", "bfloat16")
+
+_DEVICES = {"cuda": "GPU", "cpu": "CPU"}
+
+
+def choose(impl: str, ops: tuple[str, ...], dtype: tf.DType, problem: str | None = None) -> str:
+    """What runs for an `impl` argument: 'ref', 'cuda' or 'cpu'.
+
+    Args:
+        impl: one of 'auto', 'ref', 'cuda', 'cpu'.
+        ops: the TensorFlow ops behind 'cuda' and 'cpu', of `OPS`; all of them are needed.
+        dtype: of the images.
+        problem: what stands against compiled kernels in this call, if something does; 'auto' is 'ref' then.
+
+    Raises:
+        ValueError: another `impl`.
+        UserError: an implementation, asked for by `impl` or $STYLEGAN2_OPS, that cannot run here; it says why.
+    """
+    check_impl(impl)
+    dtype = tf.as_dtype(dtype).name
+    asked = f"impl={impl!r}"
+    if impl == "auto":
+        impl, asked = _environment(), f"{VARIABLE}={_environment()}"
+        if dtype not in KERNEL_DTYPES or problem:
+            return "ref"
+    if impl == "ref":
+        return "ref"
+    if impl == "auto":
+        return _automatic(ops, dtype)
+    if dtype not in KERNEL_DTYPES:
+        problem = f"expected {', '.join(KERNEL_DTYPES)}, got {dtype}; impl='ref' takes every type"
+    problem = problem or _problem(impl, ops, dtype)
+    if problem:
+        raise UserError(f"{asked}: {problem}")
+    return impl
 
 
 def check_impl(impl: str) -> None:
-    """Raises ValueError unless `impl` names an implementation that this version has ('ref', or 'auto' for the best)."""
-    if impl in ("ref", "auto"):
-        return
-    if impl == "cuda":
-        raise ValueError("impl='cuda': this version has no CUDA kernels; use impl='ref' (or 'auto')")
-    raise ValueError(f"impl must be 'ref' or 'auto', got {impl!r}")
+    """Raises ValueError unless `impl` is the name of an implementation or 'auto'."""
+    if impl not in IMPLS:
+        raise ValueError(f"impl must be one of {', '.join(map(repr, IMPLS))}, got {impl!r}")
+
+
+def kernels(module: Any) -> dict[str, set[tuple[str, str]]]:
+    """The kernels of a loaded library: for each op the pairs (device, dtype), such as ('GPU', 'float16')."""
+    if module is None:
+        return {op: set() for op in OPS}
+    from tensorflow.python.framework.kernels import get_registered_kernels_for_op
+
+    found = {}
+    for op in OPS:
+        found[op] = set()
+        for kernel in get_registered_kernels_for_op(op).kernel:
+            types = next(c.allowed_values.list.type for c in kernel.constraint if c.name == "T")
+            found[op] |= {(kernel.device_type, tf.as_dtype(t).name) for t in types}
+    return found
+
+
+def _environment() -> str:
+    value = os.environ.get(VARIABLE) or "auto"
+    if value not in IMPLS:
+        raise UserError(f"{VARIABLE}: expected one of {', '.join(IMPLS)}, got {value!r}")
+    return value
+
+
+def _has_gpu() -> bool:
+    return bool(tf.config.get_visible_devices("GPU"))
+
+
+@functools.cache
+def _kernels() -> dict[str, set[tuple[str, str]]]:
+    return kernels(build.load())
+
+
+def _problem(impl: str, ops: tuple[str, ...], dtype: str) -> str | None:
+    """Why 'cuda' or 'cpu' cannot run; None if it can."""
+    if impl == "cuda" and not _has_gpu():
+        return "TensorFlow sees no GPU, and the CUDA kernels need one; use impl='auto', 'cpu' or 'ref'"
+    if build.load() is None:
+        return f"no compiled ops: {build.reason()}"
+    missing = [op for op in ops if (_DEVICES[impl], dtype) not in _kernels()[op]]
+    if missing:
+        device, remedy = _DEVICES[impl], "python -m dnnlib.tflib.ops.build shows what was found"
+        return f"the library ({build.reason()}) has no {device} kernels of {', '.join(missing)} for {dtype}; {remedy}"
+    return build.cuda_problem() if impl == "cuda" else None
+
+
+def _automatic(ops: tuple[str, ...], dtype: str) -> str:
+    impl, why = _automatic_choice(ops, dtype)
+    _say(impl, why)
+    return impl
+
+
+@functools.cache
+def _automatic_choice(ops: tuple[str, ...], dtype: str) -> tuple[str, str]:
+    impl = "cuda" if _has_gpu() else "cpu"
+    problem = _problem(impl, ops, dtype)
+    if problem is None:
+        return impl, build.reason()
+    return "ref", problem
+
+
+@functools.cache
+def _say(impl: str, why: str) -> None:
+    names = {"cuda": "CUDA kernels", "cpu": "CPU kernels", "ref": "TensorFlow ops ('ref')"}
+    print(f"Custom ops: {names[impl]}; {why}", file=sys.stderr, flush=True)

@@ -5,8 +5,11 @@ Section 2.2 and figure 2c of the StyleGAN2 paper (arXiv:1912.04958); the clamp i
 
 import tensorflow as tf
 
-from .fused_bias_act import fused_bias_act
-from .implementation import check_impl
+from . import compiled
+from .fused_bias_act import activation_funcs, fused_bias_act, pointwise
+from .implementation import choose
+
+KERNELS = ("StyleganEpilogue", "StyleganEpilogueGrad", "StyleganBiasAct")  # the last for gradients of gradients
 
 
 def synthesis_epilogue(
@@ -31,7 +34,7 @@ def synthesis_epilogue(
         b: bias `[C]`; None is 0.
         act, alpha, gain, clamp: as in `fused_bias_act`.
         data_format: 'NHWC' or 'NCHW'.
-        impl: see `implementation.check_impl`.
+        impl: see `implementation`.
 
     Returns:
         A tensor of the shape and type of x.
@@ -39,10 +42,16 @@ def synthesis_epilogue(
     Raises:
         ValueError: an unknown activation or layout.
     """
-    check_impl(impl)
     if data_format not in ("NCHW", "NHWC"):
         raise ValueError(f"data_format must be 'NCHW' or 'NHWC', got {data_format!r}")
+    if act not in activation_funcs:
+        raise ValueError(f"act must be one of {', '.join(activation_funcs)}, got {act!r}")
     nhwc = data_format == "NHWC"
+    x = tf.convert_to_tensor(x)
+    impl = choose(impl, KERNELS, x.dtype)
+    if impl != "ref":
+        noise = None if noise is None else tf.squeeze(noise, axis=1)  # [N or 1, H, W]
+        return compiled.epilogue(x, scale, noise, b, nhwc, pointwise(act, alpha, gain, clamp))
     if scale is not None:
         scale = tf.cast(scale, x.dtype)
         x = x * (scale[:, tf.newaxis, tf.newaxis, :] if nhwc else scale[:, :, tf.newaxis, tf.newaxis])
@@ -50,4 +59,4 @@ def synthesis_epilogue(
         noise = tf.cast(noise, x.dtype)
         x = x + (tf.transpose(noise, [0, 2, 3, 1]) if nhwc else noise)  # [N or 1, H, W, 1]
     b = None if b is None else tf.cast(b, x.dtype)
-    return fused_bias_act(x, b, axis=-1 if nhwc else 1, act=act, alpha=alpha, gain=gain, clamp=clamp)
+    return fused_bias_act(x, b, axis=-1 if nhwc else 1, act=act, alpha=alpha, gain=gain, clamp=clamp, impl="ref")

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from .implementation import check_impl
+from . import compiled
+from .implementation import choose
 
 _Pair = tuple[int, int]  # for y and x
+KERNELS = ("StyleganUpfirdn2D",)
 Kernel = Sequence[float] | Sequence[Sequence[float]] | np.ndarray
 
 # ----------------------------------------------------------------------------
@@ -32,7 +34,7 @@ def upfirdn_2d(
     padx1: int = 0,
     pady0: int = 0,
     pady1: int = 0,
-    impl: str = "ref",
+    impl: str = "auto",
 ) -> tf.Tensor:
     """Upsamples by inserting zeros, pads, filters, and keeps every downx-th / downy-th sample.
 
@@ -42,7 +44,7 @@ def upfirdn_2d(
         upx, upy: upsampling factors: each sample is followed by up - 1 zeros.
         downx, downy: downsampling factors.
         padx0, padx1, pady0, pady1: samples added before and after, counted in upsampled pixels; negative ones crop.
-        impl: see `implementation.check_impl`.
+        impl: see `implementation`.
 
     Returns:
         `[majorDim, outH, outW, minorDim]` with `outH = (inH * upy + pady0 + pady1 - firH) // downy + 1`.
@@ -50,7 +52,6 @@ def upfirdn_2d(
     Raises:
         ValueError: arguments out of range, a size that is not static, or an output without pixels.
     """
-    check_impl(impl)
     x = tf.convert_to_tensor(x)
     k = np.asarray(k, dtype=np.float64)
     if x.shape.rank != 4 or None in x.shape[1:]:
@@ -59,12 +60,16 @@ def upfirdn_2d(
         raise ValueError(f"upfirdn_2d: k must be a filter [firH, firW], got shape {k.shape}")
     if min(upx, upy, downx, downy) < 1:
         raise ValueError(f"upfirdn_2d: factors must be 1 or more, got up {upx}, {upy} and down {downx}, {downy}")
-    return _upfirdn(x, k, (upy, upx), (downy, downx), ((pady0, pady1), (padx0, padx1)))
+    return _upfirdn(x, k, (upy, upx), (downy, downx), ((pady0, pady1), (padx0, padx1)), "NHWC", impl)
 
 
-def _upfirdn(x: tf.Tensor, k: np.ndarray, up: _Pair, down: _Pair, pads: tuple[_Pair, _Pair]) -> tf.Tensor:
-    """upfirdn on NHWC. k: NumPy [firH, firW]; up, down: (y, x) factors; pads: ((y0, y1), (x0, x1))."""
-    in_size = x.shape[1:3]
+def _upfirdn(
+    x: tf.Tensor, k: np.ndarray, up: _Pair, down: _Pair, pads: tuple[_Pair, _Pair], data_format: str, impl: str
+) -> tf.Tensor:
+    """upfirdn of either layout. k: NumPy [firH, firW]; up, down: (y, x) factors; pads: ((y0, y1), (x0, x1))."""
+    impl = choose(impl, KERNELS, x.dtype, _kernel_problem(k))
+    row = data_format.find("H")
+    in_size = x.shape[row : row + 2]
     padded = [n * u + p0 + p1 for n, u, (p0, p1) in zip(in_size, up, pads, strict=True)]
     out_size = [(n - f) // d + 1 for n, f, d in zip(padded, k.shape, down, strict=True)]
     if min(out_size) < 1:
@@ -79,16 +84,23 @@ def _upfirdn(x: tf.Tensor, k: np.ndarray, up: _Pair, down: _Pair, pads: tuple[_P
     @tf.custom_gradient
     def op(x: tf.Tensor) -> Any:
         def grad(dy: tf.Tensor) -> tf.Tensor:
-            return _upfirdn(dy, k[::-1, ::-1], down, up, grad_pads)
+            return _upfirdn(dy, k[::-1, ::-1], down, up, grad_pads, data_format, impl)
 
-        return _upfirdn_forward(x, k, up, down, pads), grad
+        if impl != "ref":
+            return compiled.upfirdn(x, k, up, down, pads, data_format), grad
+        return _from_nhwc(_upfirdn_ref(_to_nhwc(x, data_format), k, up, down, pads), data_format), grad
 
     y = op(x)
-    y.set_shape([x.shape[0], *out_size, x.shape[3]])
+    y.set_shape([*x.shape[:row], *out_size, *x.shape[row + 2 :]])
     return y
 
 
-def _upfirdn_forward(x: tf.Tensor, k: np.ndarray, up: _Pair, down: _Pair, pads: tuple[_Pair, _Pair]) -> tf.Tensor:
+def _kernel_problem(k: np.ndarray) -> str | None:
+    """Why the compiled kernels do not take a filter."""
+    return f"filters up to 32x32, got {k.shape}; impl='ref' takes every size" if max(k.shape) > 32 else None
+
+
+def _upfirdn_ref(x: tf.Tensor, k: np.ndarray, up: _Pair, down: _Pair, pads: tuple[_Pair, _Pair]) -> tf.Tensor:
     (height, width), channels = x.shape[1:3], x.shape[3]
     pads = [list(p) for p in pads]
     if up != (1, 1):
@@ -119,15 +131,14 @@ def _upfirdn_forward(x: tf.Tensor, k: np.ndarray, up: _Pair, down: _Pair, pads: 
 # Resampling of images.
 
 
-def filter_2d(x: tf.Tensor, k: Kernel, gain: float = 1, data_format: str = "NCHW", impl: str = "ref") -> tf.Tensor:
+def filter_2d(x: tf.Tensor, k: Kernel, gain: float = 1, data_format: str = "NCHW", impl: str = "auto") -> tf.Tensor:
     """Filters images `[N, C, H, W]` or `[N, H, W, C]` with the FIR filter k, keeping their size.
 
     k: `[firH, firW]` or separable `[firN]`; it is normalised to sum 1, so pixels keep their scale times gain.
     """
-    check_impl(impl)
     k = _setup_kernel(k) * gain
     p = k.shape[0] - 1
-    return _simple_upfirdn(x, k, pad0=(p + 1) // 2, pad1=p // 2, data_format=data_format)
+    return _simple_upfirdn(x, k, 1, 1, ((p + 1) // 2, p // 2), data_format, impl)
 
 
 def upsample_2d(
@@ -136,17 +147,17 @@ def upsample_2d(
     factor: int = 2,
     gain: float = 1,
     data_format: str = "NCHW",
-    impl: str = "ref",
+    impl: str = "auto",
 ) -> tf.Tensor:
     """Enlarges images by an integer factor, interpolating with the filter k.
 
     k: as in `filter_2d`; None is `[1] * factor`, nearest-neighbour. The result has factor times the height and width.
     """
-    check_impl(impl)
     _check_factor(factor)
     k = _setup_kernel([1] * factor if k is None else k) * (gain * factor**2)
     p = k.shape[0] - factor
-    return _simple_upfirdn(x, k, up=factor, pad0=(p + 1) // 2 + factor - 1, pad1=p // 2, data_format=data_format)
+    pads = (p + 1) // 2 + factor - 1, p // 2
+    return _simple_upfirdn(x, k, factor, 1, pads, data_format, impl)
 
 
 def downsample_2d(
@@ -155,14 +166,13 @@ def downsample_2d(
     factor: int = 2,
     gain: float = 1,
     data_format: str = "NCHW",
-    impl: str = "ref",
+    impl: str = "auto",
 ) -> tf.Tensor:
     """Reduces images by an integer factor after filtering them with k; None is `[1] * factor`, the box average."""
-    check_impl(impl)
     _check_factor(factor)
     k = _setup_kernel([1] * factor if k is None else k) * gain
     p = k.shape[0] - factor
-    return _simple_upfirdn(x, k, down=factor, pad0=(p + 1) // 2, pad1=p // 2, data_format=data_format)
+    return _simple_upfirdn(x, k, 1, factor, ((p + 1) // 2, p // 2), data_format, impl)
 
 
 # ----------------------------------------------------------------------------
@@ -176,13 +186,12 @@ def upsample_conv_2d(
     factor: int = 2,
     gain: float = 1,
     data_format: str = "NCHW",
-    impl: str = "ref",
+    impl: str = "auto",
 ) -> tf.Tensor:
     """`upsample_2d()` followed by a convolution with zero padding, computed as a strided transposed convolution.
 
     w: weights `[convH, convW, inC, outC]`, convH = convW. The result has factor times the height and width.
     """
-    check_impl(impl)
     _check_factor(factor)
     x, w = tf.convert_to_tensor(x), tf.convert_to_tensor(w)
     size = _check_weight(x, w, data_format, "upsample_conv_2d")
@@ -194,7 +203,7 @@ def upsample_conv_2d(
     w = tf.transpose(w[::-1, ::-1], [0, 1, 3, 2])  # mirrored [convH, convW, outC, inC]: transposed = correlation
     x = tf.nn.conv2d_transpose(x, w, out_shape, strides=factor, padding="VALID")
     pads = ((p + 1) // 2 + factor - 1, p // 2 + 1)
-    return _from_nhwc(_upfirdn(x, k, (1, 1), (1, 1), (pads, pads)), data_format)
+    return _from_nhwc(_upfirdn(x, k, (1, 1), (1, 1), (pads, pads), "NHWC", impl), data_format)
 
 
 def conv_downsample_2d(
@@ -204,17 +213,16 @@ def conv_downsample_2d(
     factor: int = 2,
     gain: float = 1,
     data_format: str = "NCHW",
-    impl: str = "ref",
+    impl: str = "auto",
 ) -> tf.Tensor:
     """A convolution with zero padding followed by `downsample_2d()`, computed as FIR and strided convolution."""
-    check_impl(impl)
     _check_factor(factor)
     x, w = tf.convert_to_tensor(x), tf.convert_to_tensor(w)
     size = _check_weight(x, w, data_format, "conv_downsample_2d")
     k = _setup_kernel([1] * factor if k is None else k) * gain
     p = (k.shape[0] - factor) + (size - 1)
     pads = ((p + 1) // 2, p // 2)
-    x = _upfirdn(_to_nhwc(x, data_format), k, (1, 1), (1, 1), (pads, pads))
+    x = _upfirdn(_to_nhwc(x, data_format), k, (1, 1), (1, 1), (pads, pads), "NHWC", impl)
     return _from_nhwc(tf.nn.conv2d(x, w, strides=factor, padding="VALID"), data_format)
 
 
@@ -249,17 +257,22 @@ def _check_weight(x: tf.Tensor, w: tf.Tensor, data_format: str, op: str) -> int:
 
 
 def _simple_upfirdn(
-    x: tf.Tensor, k: np.ndarray, up: int = 1, down: int = 1, pad0: int = 0, pad1: int = 0, data_format: str = "NCHW"
+    x: tf.Tensor, k: np.ndarray, up: int, down: int, pads: _Pair, data_format: str, impl: str
 ) -> tf.Tensor:
-    x = _to_nhwc(tf.convert_to_tensor(x), data_format)
-    return _from_nhwc(_upfirdn(x, k, (up, up), (down, down), ((pad0, pad1), (pad0, pad1))), data_format)
+    x = tf.convert_to_tensor(x)
+    _check_images(x, data_format)
+    return _upfirdn(x, k, (up, up), (down, down), (pads, pads), data_format, impl)
 
 
-def _to_nhwc(x: tf.Tensor, data_format: str) -> tf.Tensor:
+def _check_images(x: tf.Tensor, data_format: str) -> None:
     if data_format not in ("NCHW", "NHWC"):
         raise ValueError(f"data_format must be 'NCHW' or 'NHWC', got {data_format!r}")
     if x.shape.rank != 4 or None in x.shape[1:]:
         raise ValueError(f"expected images {list(data_format)}, all but N static, got shape {x.shape}")
+
+
+def _to_nhwc(x: tf.Tensor, data_format: str) -> tf.Tensor:
+    _check_images(x, data_format)
     return tf.transpose(x, [0, 2, 3, 1]) if data_format == "NCHW" else x  # [N, H, W, C]
 
 

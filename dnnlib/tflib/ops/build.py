@@ -1,0 +1,291 @@
+"""Builds the library of compiled ops, once per user and version, and loads it.
+
+One shared library holds the registrations (ops.cc), the CPU kernels and, where CUDA's compiler and a GPU are found (or
+architectures are asked for), the CUDA kernels. It is built when an op first runs, or ahead by
+
+    python -m dnnlib.tflib.ops.build
+
+and kept in a folder of the user: $STYLEGAN2_OPS_CACHE, else `stylegan2-keras/ops` in $XDG_CACHE_HOME or ~/.cache. Its
+name there is made of the sources, the TensorFlow version, the processor, the compilers and the GPU architectures.
+"""
+
+import argparse
+import concurrent.futures
+import ctypes
+import functools
+import hashlib
+import os
+import secrets
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from dnnlib.atomic import only_one
+
+from . import toolchain
+from .toolchain import BuildError, Compiler
+
+CACHE_VARIABLE = "STYLEGAN2_OPS_CACHE"
+SOURCES = Path(__file__).parent
+DEFAULT_ARCHS = (70, 75, 80, 86, 89, 90, 100, 120)  # Volta to Blackwell, as far as the compiler knows them
+
+_NO_COMPILER = "Install g++ 9 or newer (Debian, Ubuntu: apt install g++), or set CXX to a C++17 compiler."
+_CXX_REMEDY = f"{_NO_COMPILER} STYLEGAN2_OPS=ref runs the TensorFlow ops without building anything."
+_NVCC_REMEDY = (
+    "Install a CUDA toolkit that supports this g++ and the GPU's driver, or set NVCC or CUDA_HOME to another one."
+    " STYLEGAN2_OPS=ref runs the TensorFlow ops without building anything."
+)
+
+
+class Plan(NamedTuple):
+    """What to build: with which compilers (None: not found), for which GPU architectures ([80, 90]; none: CPU only)."""
+
+    cxx: Compiler | None
+    nvcc: Compiler | None
+    archs: tuple[int, ...]
+
+
+# ----------------------------------------------------------------------------
+# Loading, once per process.
+
+_lock = threading.Lock()
+_loaded: tuple[Any, str] | None = None  # the module or None, the reason
+_path: Path | None = None
+
+
+def load() -> Any:
+    """The module of compiled ops (`tf.load_op_library`), or None; builds them at the first call if they are not there.
+
+    What went wrong is in `reason()`; nothing is tried twice in a process.
+    """
+    return _load()[0]
+
+
+def reason() -> str:
+    """What `load()` loaded ('built with g++ 12.2.0'), or why it is None."""
+    return _load()[1]
+
+
+def cuda_problem() -> str | None:
+    """Why the CUDA kernels of the loaded library cannot run (a driver that is too old, say); None if they can."""
+    try:
+        check = ctypes.CDLL(str(_path)).stylegan2_cuda_problem
+    except AttributeError:
+        return "the library has no CUDA kernels"
+    check.restype = ctypes.c_char_p
+    problem = check()
+    return f"CUDA: {problem.decode()}; nvcc must not be newer than the driver. {_NVCC_REMEDY}" if problem else None
+
+
+def _load() -> tuple[Any, str]:
+    global _loaded, _path
+    with _lock:
+        if _loaded is None:
+            try:
+                _path = library()
+                _loaded = tf.load_op_library(str(_path)), f"built with {_compilers(_path)}"
+            except BuildError as error:
+                _loaded = None, str(error)
+            except (OSError, tf.errors.OpError) as error:
+                _loaded = None, f"the library cannot be used: {error}. Delete the file or set {CACHE_VARIABLE}."
+        return _loaded
+
+
+# ----------------------------------------------------------------------------
+# Finding and building.
+
+
+def library(plan: Plan | None = None, verbose: bool = True) -> Path:
+    """The path of the library; builds it unless it is there.
+
+    Args:
+        plan: None is what this machine needs: CPU kernels, and CUDA kernels for the GPUs that TensorFlow sees.
+        verbose: whether to say on stderr that something is being built.
+
+    Raises:
+        BuildError: no compiler, a compiler that failed, or sources that are not there.
+        OSError: a cache folder that cannot be written.
+    """
+    plan = _plan() if plan is None else plan
+    folder = cache_dir() / _key()
+    found = _find(folder, plan)
+    if found:
+        return found
+    if plan.cxx is None:
+        raise BuildError(f"no C++ compiler found. {_NO_COMPILER}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_one(folder / "lock", "Waiting for another process that builds the custom ops ..." if verbose else None):
+        found = _find(folder, plan)
+        return found or _build(folder, plan, verbose)
+
+
+def cache_dir() -> Path:
+    """The folder of built libraries."""
+    if os.environ.get(CACHE_VARIABLE):
+        return Path(os.environ[CACHE_VARIABLE])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stylegan2-keras" / "ops"
+
+
+def visible_archs() -> tuple[int, ...]:
+    """The architectures of the GPUs that TensorFlow sees, such as (80, 90)."""
+    archs = set()
+    for gpu in tf.config.get_visible_devices("GPU"):
+        capability = tf.config.experimental.get_device_details(gpu).get("compute_capability")
+        if capability:
+            archs.add(capability[0] * 10 + capability[1])
+    return tuple(sorted(archs))
+
+
+def _plan() -> Plan:
+    archs = visible_archs()
+    nvcc = toolchain.find_nvcc() if archs else None
+    return Plan(toolchain.find_cxx(), nvcc, archs)
+
+
+def _cuda_sources() -> list[Path]:
+    return sorted(SOURCES.glob("*.cu"))
+
+
+@functools.cache
+def _key() -> str:
+    """What the library depends on beside compilers and architectures: sources, TensorFlow, the processor."""
+    key = hashlib.sha256(f"{tf.__version__} {tf.sysconfig.get_compile_flags()[1:]} {toolchain.cpu_name()}".encode())
+    for path in sorted(p for p in SOURCES.iterdir() if p.suffix in (".cc", ".cu", ".h")):
+        key.update(path.name.encode() + path.read_bytes())
+    return f"tf{tf.__version__}-{key.hexdigest()[:16]}"
+
+
+def _name(plan: Plan) -> str:
+    parts = ["ops", f"{Path(plan.cxx.path).name}{plan.cxx.version}"]
+    if plan.nvcc and plan.archs:
+        parts += [f"nvcc{plan.nvcc.version}", *(f"sm{arch}" for arch in plan.archs)]
+    return "-".join(parts) + ".so"
+
+
+def _find(folder: Path, plan: Plan) -> Path | None:
+    """A library that serves the plan: of these compilers if they are here, of any if they are not."""
+    exact = folder / _name(plan) if plan.cxx else None
+    cxx, nvcc = (f"{Path(plan.cxx.path).name}{plan.cxx.version}" if plan.cxx else ""), plan.nvcc
+    for path in sorted(folder.glob("ops-*.so"), key=lambda path: (path != exact, path)):
+        parts = path.stem.split("-")  # built ahead for more architectures, or by compilers now gone, serves as well
+        same = cxx in (parts[1], "") and (nvcc is None or not plan.archs or f"nvcc{nvcc.version}" in parts)
+        if same and all(f"sm{arch}" in parts for arch in plan.archs):
+            return path
+    return exact if exact and exact.exists() else None  # the CPU kernels alone: there is a GPU but no nvcc
+
+
+def _compilers(path: Path) -> str:
+    parts = path.stem.split("-")[1:]
+    compilers = [part for part in parts if not part.startswith("sm")]
+    archs = [part for part in parts if part.startswith("sm")]
+    return " and ".join(compilers) + (f" for {', '.join(archs)}" if archs else "")
+
+
+def _build(folder: Path, plan: Plan, verbose: bool) -> Path:
+    cuda = bool(plan.nvcc and plan.archs and _cuda_sources())
+    path = folder / _name(plan)
+    if verbose:
+        compilers = f"{plan.cxx.path}" + (f" and {plan.nvcc.path}" if cuda else "")
+        print(f"Building the custom ops with {compilers} (once, about a minute) ...", file=sys.stderr, flush=True)
+    start = time.time()
+    work = folder / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
+    work.mkdir()
+    try:
+        sources = [SOURCES / "ops.cc", SOURCES / "cpu_kernels.cc"]
+        sources += [SOURCES / "gpu_kernels.cc", *_cuda_sources()] if cuda else []
+        sources = [source for source in sources if source.exists()]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(lambda source: _compile(source, work, plan), sources))
+        temporary = work / path.name
+        if cuda:  # with CUDA's run time inside, so that the library loads where there is no GPU
+            options = ["-cudart", "static", "-ccbin", plan.cxx.path]
+            run = [plan.nvcc.path, "-shared", *options, *map(str, objects), "-o", str(temporary)]
+        else:
+            run = [plan.cxx.path, "-shared", *map(str, objects), "-o", str(temporary)]
+        toolchain.run([*run, *tf.sysconfig.get_link_flags()], _NVCC_REMEDY if cuda else _CXX_REMEDY)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    if verbose:
+        print(f"Built {path} in {time.time() - start:.0f} s.", file=sys.stderr, flush=True)
+    return path
+
+
+def _compile(source: Path, work: Path, plan: Plan) -> Path:
+    target = work / f"{source.name}.o"
+    if source.suffix == ".cu":
+        command = [plan.nvcc.path, "-ccbin", plan.cxx.path, "-std=c++17", "-O3", "-Xcompiler", "-fPIC"]
+        for arch in plan.archs:
+            command += ["-gencode", f"arch=compute_{arch},code=sm_{arch}"]
+        newest = plan.archs[-1]  # its intermediate code lets later GPUs run it
+        command += ["-gencode", f"arch=compute_{newest},code=compute_{newest}"]
+        toolchain.run([*command, "-c", str(source), "-o", str(target)], _NVCC_REMEDY)
+    else:
+        include, *flags = tf.sysconfig.get_compile_flags()
+        include = ["-isystem", include.removeprefix("-I")]  # no warnings about TensorFlow's own headers
+        options = ["-O3", "-march=native", "-fPIC", "-Wno-deprecated-declarations", *include, *flags]
+        toolchain.run([plan.cxx.path, *options, "-c", str(source), "-o", str(target)], _CXX_REMEDY)
+    return target
+
+
+# ----------------------------------------------------------------------------
+# Command line.
+
+
+def main() -> int:
+    """Builds ahead and prints what was found; the exit status is 1 if nothing could be built."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dnnlib.tflib.ops.build", description="Builds the custom ops ahead of their first use."
+    )
+    parser.add_argument(
+        "--arch",
+        help="GPU architectures, such as 80,90 (default: those of the GPUs of this machine, else those from"
+        f" {DEFAULT_ARCHS[0]} to {DEFAULT_ARCHS[-1]} that nvcc knows; none: no CUDA kernels)",
+        metavar="LIST",
+    )
+    args = parser.parse_args()
+    cxx, nvcc, gpus = toolchain.find_cxx(), toolchain.find_nvcc(), visible_archs()
+    print("TensorFlow   ", tf.__version__)
+    print("C++ compiler ", f"{cxx.path} {cxx.version}" if cxx else "none")
+    print("nvcc         ", f"{nvcc.path} {nvcc.version}" if nvcc else "none")
+    print("GPUs         ", ", ".join(f"sm_{arch}" for arch in gpus) or "none")
+    try:
+        path = library(Plan(cxx, nvcc, _archs(args.arch, nvcc, gpus)))
+        module = tf.load_op_library(str(path))
+    except (BuildError, OSError, tf.errors.OpError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    from .implementation import kernels
+
+    print("library      ", path)
+    print("built with   ", _compilers(path))
+    for name, places in kernels(module).items():
+        print(f"{name:21s}", ", ".join(sorted(f"{device} {dtype}" for device, dtype in places)) or "no kernels")
+    return 0
+
+
+def _archs(text: str | None, nvcc: Compiler | None, gpus: tuple[int, ...]) -> tuple[int, ...]:
+    if nvcc is None or text == "none":
+        if text not in (None, "none"):
+            raise BuildError(f"--arch={text}: no nvcc found. {_NVCC_REMEDY}")
+        return ()
+    known = toolchain.supported_archs(nvcc)
+    if text is None:
+        return gpus or tuple(arch for arch in DEFAULT_ARCHS if arch in known)
+    try:
+        archs = tuple(sorted({int(arch) for arch in text.split(",")}))
+    except ValueError:
+        archs = ()
+    if not archs or not set(archs) <= set(known):
+        names = ", ".join(map(str, known))
+        raise BuildError(f"--arch={text}: expected some of {names} (what nvcc {nvcc.version} knows), or none")
+    return archs
+
+
+if __name__ == "__main__":
+    sys.exit(main())

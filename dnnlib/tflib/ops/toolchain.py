@@ -1,0 +1,85 @@
+"""The compilers on this machine, and what they have to compile for: GPU architectures, this processor."""
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+from typing import NamedTuple
+
+
+class Compiler(NamedTuple):
+    """A compiler that answered: its path and its version, such as '12.2.0'."""
+
+    path: str
+    version: str
+
+
+class BuildError(Exception):
+    """The library could not be built. The message is for users: what failed, the compiler's words, the remedy."""
+
+
+def find_cxx() -> Compiler | None:
+    """The C++ compiler: $CXX, else g++, c++ or clang++ of the search path; None where there is none."""
+    for name in [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "c++", "clang++"]:
+        compiler = _ask(name, r"\b(\d+\.\d+(?:\.\d+)?)")
+        if compiler:
+            return compiler
+    return None
+
+
+def find_nvcc() -> Compiler | None:
+    """CUDA's compiler: $NVCC, else nvcc of $CUDA_HOME, the search path or /usr/local/cuda; None where there is none."""
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    candidates = [f"{home}/bin/nvcc"] if home else []
+    candidates += ["nvcc", "/usr/local/cuda/bin/nvcc"]
+    for name in [os.environ["NVCC"]] if os.environ.get("NVCC") else candidates:
+        compiler = _ask(name, r"\bV(\d+\.\d+\.\d+)")
+        if compiler:
+            return compiler
+    return None
+
+
+def _ask(name: str, version: str) -> Compiler | None:
+    path = shutil.which(name)
+    if path is None:
+        return None
+    try:
+        text = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = re.search(version, text)
+    return Compiler(path, match[1] if match else "unknown")
+
+
+def supported_archs(nvcc: Compiler) -> list[int]:
+    """The GPU architectures that a compiler knows, such as [75, 80, 90]: compute capability times 10."""
+    out = subprocess.run([nvcc.path, "--list-gpu-arch"], capture_output=True, text=True, timeout=60).stdout
+    return sorted({int(arch) for arch in re.findall(r"compute_(\d+)\b", out)})
+
+
+def run(command: list[str], remedy: str) -> None:
+    """Runs a compiler; raises BuildError with what it printed and the remedy."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1800)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BuildError(f"{command[0]} could not be run: {error}\n{remedy}") from None
+    if done.returncode != 0:
+        text = done.stdout.decode(errors="replace").strip()
+        lines = text.splitlines()
+        if len(lines) > 40:  # the first errors say most
+            text = "\n".join([*lines[:40], f"... ({len(lines) - 40} more lines)"])
+        raise BuildError(f"{' '.join(command)}\nended with status {done.returncode}:\n{text}\n{remedy}")
+
+
+@functools.cache
+def cpu_name() -> str:
+    """What `-march=native` depends on: the processor's instruction sets, as the system lists them."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            lines = {line.split(":", 1)[0].strip(): line for line in file}
+        return "".join(lines.get(key, "") for key in ("vendor_id", "model name", "flags", "Features"))
+    except OSError:
+        import platform
+
+        return f"{platform.machine()} {platform.processor()}"
