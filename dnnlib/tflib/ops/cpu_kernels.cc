@@ -1,0 +1,365 @@
+// CPU kernels of bias-act and the epilogue: what a layer does besides its convolution, in one pass over memory.
+//
+// Channels last only: the layout in which feature maps are computed on a CPU. Arithmetic is in float32 whatever the
+// type of the tensors. Sums are taken over fixed blocks in a fixed order, so results do not depend on the number of
+// threads. Loops marked `omp simd` become vector instructions. The ops are declared in ops.cc.
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "cpu_common.h"
+
+namespace stylegan2 {
+
+using tensorflow::errors::InvalidArgument;
+
+// ---------------------------------------------------------------------------
+// Activations: the value F(u) = clamp(gain * act(u)) and its first two derivatives.
+
+enum class Act { linear, relu, lrelu, tanh, sigmoid, elu, selu, softplus, swish };
+
+struct Activation {
+    Act act;
+    float alpha, gain, clamp;  // clamp: infinite for none
+};
+
+constexpr float kSeluScale = 1.0507009873554805f;
+constexpr float kSeluAlpha = 1.6732632423543772f;
+
+inline float sigmoid(float u) { return 1.f / (1.f + std::exp(-u)); }
+
+float act_value(float u, const Activation& a) {
+    switch (a.act) {
+        case Act::linear: return u;
+        case Act::relu: return u > 0 ? u : 0.f * (u != u ? u : 0.f);
+        case Act::lrelu: return u > 0 ? u : u * a.alpha;
+        case Act::tanh: return std::tanh(u);
+        case Act::sigmoid: return sigmoid(u);
+        case Act::elu: return u > 0 ? u : std::expm1(u);
+        case Act::selu: return kSeluScale * (u > 0 ? u : kSeluAlpha * std::expm1(u));
+        case Act::softplus: return std::max(u, 0.f) + std::log1p(std::exp(-std::abs(u)));
+        case Act::swish: return u * sigmoid(u);
+    }
+    return u;
+}
+
+float act_slope(float u, const Activation& a) {
+    const float t = std::tanh(u), s = sigmoid(u);
+    switch (a.act) {
+        case Act::linear: return 1.f;
+        case Act::relu: return u > 0 ? 1.f : 0.f;
+        case Act::lrelu: return u > 0 ? 1.f : a.alpha;
+        case Act::tanh: return 1.f - t * t;
+        case Act::sigmoid: return s * (1.f - s);
+        case Act::elu: return u > 0 ? 1.f : std::exp(u);
+        case Act::selu: return kSeluScale * (u > 0 ? 1.f : kSeluAlpha * std::exp(u));
+        case Act::softplus: return s;
+        case Act::swish: return s * (1.f + u * (1.f - s));
+    }
+    return 1.f;
+}
+
+float act_curvature(float u, const Activation& a) {
+    const float t = std::tanh(u), s = sigmoid(u);
+    switch (a.act) {
+        case Act::tanh: return -2.f * t * (1.f - t * t);
+        case Act::sigmoid: return s * (1.f - s) * (1.f - 2.f * s);
+        case Act::elu: return u > 0 ? 0.f : std::exp(u);
+        case Act::selu: return u > 0 ? 0.f : kSeluScale * kSeluAlpha * std::exp(u);
+        case Act::softplus: return s * (1.f - s);
+        case Act::swish: return s * (1.f - s) * (2.f + u * (1.f - 2.f * s));
+        default: return 0.f;
+    }
+}
+
+// Loops are compiled twice: for the leaky ones (linear, lrelu), which become vector instructions, and for any.
+template <bool leaky>
+struct F {
+    static inline float plain(float u, const Activation& a) {
+        return leaky ? (u > 0 ? u : u * a.alpha) * a.gain : act_value(u, a) * a.gain;
+    }
+    static inline float value(float u, const Activation& a) {
+        const float y = plain(u, a);
+        return y > a.clamp ? a.clamp : y < -a.clamp ? -a.clamp : y;  // NaN stays NaN
+    }
+    static inline float slope(float u, const Activation& a) {
+        const float d = leaky ? (u > 0 ? a.gain : a.gain * a.alpha) : act_slope(u, a) * a.gain;
+        return std::abs(plain(u, a)) < a.clamp ? d : 0.f;
+    }
+    static inline float curvature(float u, const Activation& a) {
+        return leaky || !(std::abs(plain(u, a)) < a.clamp) ? 0.f : act_curvature(u, a) * a.gain;
+    }
+};
+
+Activation read_activation(OpKernelConstruction* context) {
+    static const char* names[] = {"linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"};
+    Activation a{Act::linear, 0, 1, INFINITY};
+    std::string name;
+    auto check = [context](const tensorflow::Status& status) { context->CtxFailureWithWarning(status); };
+    for (const auto& status : {context->GetAttr("act", &name), context->GetAttr("alpha", &a.alpha),
+                               context->GetAttr("gain", &a.gain), context->GetAttr("clamp", &a.clamp)}) {
+        if (!status.ok()) check(status);
+    }
+    const auto found = std::find(std::begin(names), std::end(names), name);
+    if (found == std::end(names)) check(InvalidArgument("unknown activation ", name));
+    a.act = static_cast<Act>(found - std::begin(names));
+    if (a.act == Act::linear) a.alpha = 1;
+    if (a.clamp < 0) a.clamp = INFINITY;
+    return a;
+}
+
+// Calls loop.run<leaky>().
+template <typename Loop>
+void run(const Activation& a, Loop&& loop) {
+    a.act == Act::linear || a.act == Act::lrelu ? loop.template run<true>() : loop.template run<false>();
+}
+
+// ---------------------------------------------------------------------------
+// The epilogue: y = F(x * scale + noise + b).
+
+// Views of the inputs of the epilogue; absent ones point at ones or zeros that fit.
+struct EpilogueInputs {
+    int64_t samples, pixels, channels;
+    bool has_scale, has_noise, has_bias, noise_per_sample;
+    const float *scale_data, *noise_data, *bias_data;
+    std::vector<float> ones, zeros;
+
+    EpilogueInputs(const Tensor& x, const Tensor& scale, const Tensor& noise, const Tensor& b)
+        : samples(x.dim_size(0)),
+          pixels(x.dim_size(1) * x.dim_size(2)),
+          channels(x.dim_size(3)),
+          has_scale(scale.dims() == 2),
+          has_noise(noise.dims() == 3),
+          has_bias(b.dim_size(0) == channels && channels > 0),
+          noise_per_sample(has_noise && noise.dim_size(0) == samples && samples > 1),
+          scale_data(scale.flat<float>().data()),
+          noise_data(noise.flat<float>().data()),
+          bias_data(b.flat<float>().data()),
+          ones(has_scale ? 0 : channels, 1.f),
+          zeros(channels, 0.f) {}
+
+    const float* scale(int64_t n) const { return has_scale ? scale_data + n * channels : ones.data(); }
+    const float* bias() const { return has_bias ? bias_data : zeros.data(); }
+    float noise(int64_t n, int64_t p) const {
+        return has_noise ? noise_data[noise_per_sample ? n * pixels + p : p] : 0.f;
+    }
+};
+
+template <typename T>
+struct EpilogueRows {
+    using S = Stored<T>;
+    const EpilogueInputs& in;
+    const Activation& a;
+    const typename S::Bits* x;
+    typename S::Bits* y;
+    int64_t begin, end;  // rows of one pixel each
+
+    template <bool leaky>
+    void run() {
+        const int64_t C = in.channels;
+        const Activation f = a;
+        const float* b = in.bias();
+        for (int64_t row = begin; row < end; ++row) {
+            const int64_t n = row / in.pixels;
+            const float* s = in.scale(n);
+            const float z = in.noise(n, row % in.pixels);
+            const typename S::Bits* from = x + row * C;
+            typename S::Bits* to = y + row * C;
+#pragma omp simd
+            for (int64_t c = 0; c < C; ++c) to[c] = S::store(F<leaky>::value(S::load(from[c]) * s[c] + z + b[c], f));
+        }
+    }
+};
+
+template <typename T>
+class Epilogue : public OpKernel {
+  public:
+    explicit Epilogue(OpKernelConstruction* context) : OpKernel(context), a_(read_activation(context)) {}
+
+    void Compute(OpKernelContext* context) override {
+        const Tensor& x = context->input(0);
+        Tensor* y = nullptr;
+        OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &y));
+        if (x.NumElements() == 0) return;
+        const EpilogueInputs in(x, context->input(1), context->input(2), context->input(3));
+        parallel_for(context, in.samples * in.pixels, in.channels * 2, [&](int64_t begin, int64_t end) {
+            run(a_, EpilogueRows<T>{in, a_, bits<T>(x), bits<T>(y), begin, end});
+        });
+    }
+
+  private:
+    Activation a_;
+};
+
+constexpr int64_t kBlock = 512;  // pixels per partial sum
+
+template <typename T>
+struct EpilogueGradBlock {
+    using S = Stored<T>;
+    const EpilogueInputs& in;
+    const Activation& a;
+    const typename S::Bits *dy, *x;
+    typename S::Bits* dx;
+    float *noise_sums, *scale_sums, *bias_sums;  // noise_sums: [N, P] or null; the others: [C] of this block
+    int64_t n, begin, end;                       // pixels of sample n
+
+    template <bool leaky>
+    void run() {
+        const int64_t C = in.channels;
+        const Activation f = a;
+        const float *s = in.scale(n), *b = in.bias();
+        float *ds = scale_sums, *db = bias_sums;
+        for (int64_t p = begin; p < end; ++p) {
+            const float z = in.noise(n, p);
+            const int64_t offset = (n * in.pixels + p) * C;
+            const typename S::Bits *g = dy + offset, *from = x + offset;
+            typename S::Bits* to = dx + offset;
+            float sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t c = 0; c < C; ++c) {
+                const float v = S::load(from[c]);
+                const float du = S::load(g[c]) * F<leaky>::slope(v * s[c] + z + b[c], f);
+                to[c] = S::store(du * s[c]);
+                ds[c] += du * v;
+                db[c] += du;
+                sum += du;
+            }
+            if (noise_sums) noise_sums[n * in.pixels + p] = sum;
+        }
+    }
+};
+
+template <typename T>
+class EpilogueGrad : public OpKernel {
+  public:
+    explicit EpilogueGrad(OpKernelConstruction* context) : OpKernel(context), a_(read_activation(context)) {}
+
+    void Compute(OpKernelContext* context) override {
+        const Tensor &dy = context->input(0), &x = context->input(1);
+        const EpilogueInputs in(x, context->input(2), context->input(3), context->input(4));
+        Tensor *dx = nullptr, *dscale = nullptr, *dnoise = nullptr, *db = nullptr;
+        OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &dx));
+        OP_REQUIRES_OK(context, context->allocate_output(1, context->input(2).shape(), &dscale));
+        OP_REQUIRES_OK(context, context->allocate_output(2, context->input(3).shape(), &dnoise));
+        OP_REQUIRES_OK(context, context->allocate_output(3, context->input(4).shape(), &db));
+        const int64_t C = in.channels, blocks = (in.pixels + kBlock - 1) / kBlock;
+        std::vector<float> scale_sums(in.samples * blocks * C), bias_sums(in.samples * blocks * C);
+        std::vector<float> all_noise(in.has_noise && !in.noise_per_sample ? in.samples * in.pixels : 0);
+        float* noise_sums = !in.has_noise         ? nullptr
+                            : in.noise_per_sample ? dnoise->flat<float>().data()
+                                                  : all_noise.data();
+        parallel_for(context, in.samples * blocks, kBlock * C * 3, [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i) {
+                const int64_t n = i / blocks, first = i % blocks * kBlock;
+                run(a_,
+                    EpilogueGradBlock<T>{in, a_, bits<T>(dy), bits<T>(x), bits<T>(dx), noise_sums, &scale_sums[i * C],
+                                         &bias_sums[i * C], n, first, std::min(first + kBlock, in.pixels)});
+            }
+        });
+        if (in.has_scale) sum_rows(scale_sums, in.samples, blocks, C, dscale->flat<float>().data());
+        if (in.has_bias) sum_rows(bias_sums, 1, in.samples * blocks, C, db->flat<float>().data());
+        if (!all_noise.empty()) sum_rows(all_noise, 1, in.samples, in.pixels, dnoise->flat<float>().data());
+    }
+
+  private:
+    // [groups, rows, columns] -> [groups, columns], in order.
+    static void sum_rows(const std::vector<float>& from, int64_t groups, int64_t rows, int64_t columns, float* to) {
+        std::vector<double> total(columns);
+        for (int64_t g = 0; g < groups; ++g) {
+            std::fill(total.begin(), total.end(), 0.0);
+            for (int64_t r = 0; r < rows; ++r) {
+                const float* row = &from[(g * rows + r) * columns];
+                for (int64_t c = 0; c < columns; ++c) total[c] += row[c];
+            }
+            for (int64_t c = 0; c < columns; ++c) to[g * columns + c] = static_cast<float>(total[c]);
+        }
+    }
+
+    Activation a_;
+};
+
+// ---------------------------------------------------------------------------
+// Bias and activation: F(x + b), v * F'(x + b) or v * F''(x + b).
+
+template <typename T>
+struct BiasActRows {
+    using S = Stored<T>;
+    const Activation& a;
+    int grad;
+    int64_t inner, channels;
+    const float* b;  // null: none
+    const typename S::Bits *x, *v;
+    typename S::Bits* y;
+    int64_t begin, end;  // rows that share one channel (inner > 1), or that hold each channel once (inner == 1)
+
+    template <bool leaky>
+    void run() {
+        if (grad == 0) rows([f = a](float u, float) { return F<leaky>::value(u, f); });
+        if (grad == 1) rows([f = a](float u, float v) { return v * F<leaky>::slope(u, f); });
+        if (grad == 2) rows([f = a](float u, float v) { return v * F<leaky>::curvature(u, f); });
+    }
+
+    template <typename Func>
+    void rows(Func func) {
+        const int64_t length = inner > 1 ? inner : channels;
+        for (int64_t row = begin; row < end; ++row) {
+            const int64_t offset = row * length;
+            const float shared = b && inner > 1 ? b[row % channels] : 0.f;
+            const bool own = b && inner == 1;
+#pragma omp simd
+            for (int64_t i = 0; i < length; ++i) {
+                const float u = S::load(x[offset + i]) + (own ? b[i] : shared);
+                y[offset + i] = S::store(func(u, v ? S::load(v[offset + i]) : 0.f));
+            }
+        }
+    }
+};
+
+template <typename T>
+class BiasAct : public OpKernel {
+  public:
+    explicit BiasAct(OpKernelConstruction* context) : OpKernel(context), a_(read_activation(context)) {
+        OP_REQUIRES_OK(context, context->GetAttr("grad", &grad_));
+        OP_REQUIRES_OK(context, context->GetAttr("inner", &inner_));
+    }
+
+    void Compute(OpKernelContext* context) override {
+        const Tensor &x = context->input(0), &b = context->input(1), &v = context->input(2);
+        Tensor* y = nullptr;
+        OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &y));
+        const int64_t total = x.NumElements();
+        if (total == 0) return;
+        const bool has_bias = b.NumElements() > 0;
+        // Without a bias the tensor is one channel of rows of any length.
+        const int64_t channels = has_bias ? b.NumElements() : 1;
+        const int64_t inner = has_bias ? inner_ : std::min<int64_t>(total, 4096);
+        const int64_t length = inner > 1 ? inner : channels;
+        if (!has_bias && total % length) {
+            run(a_, BiasActRows<T>{a_, grad_, total, 1, nullptr, bits<T>(x), grad_ ? bits<T>(v) : nullptr, bits<T>(y),
+                                   0, 1});
+            return;
+        }
+        parallel_for(context, total / length, length * 2, [&](int64_t begin, int64_t end) {
+            run(a_, BiasActRows<T>{a_, grad_, inner, channels, has_bias ? b.flat<float>().data() : nullptr, bits<T>(x),
+                                   grad_ ? bits<T>(v) : nullptr, bits<T>(y), begin, end});
+        });
+    }
+
+  private:
+    Activation a_;
+    int grad_ = 0;
+    int64_t inner_ = 1;
+};
+
+#define REGISTER(T)                                                                                           \
+    REGISTER_KERNEL_BUILDER(Name("StyleganBiasAct").Device(DEVICE_CPU).TypeConstraint<T>("T"), BiasAct<T>);   \
+    REGISTER_KERNEL_BUILDER(Name("StyleganEpilogue").Device(DEVICE_CPU).TypeConstraint<T>("T"), Epilogue<T>); \
+    REGISTER_KERNEL_BUILDER(Name("StyleganEpilogueGrad").Device(DEVICE_CPU).TypeConstraint<T>("T"), EpilogueGrad<T>)
+REGISTER(float);
+REGISTER(Eigen::bfloat16);
+REGISTER(Eigen::half);
+#undef REGISTER
+
+}  // namespace stylegan2

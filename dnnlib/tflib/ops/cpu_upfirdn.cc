@@ -1,0 +1,192 @@
+// CPU kernel of upfirdn: row by row, first down the columns, then along the rows. Channels last only.
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "cpu_common.h"
+
+namespace stylegan2 {
+
+using tensorflow::TensorShape;
+using tensorflow::errors::InvalidArgument;
+using tensorflow::errors::Unimplemented;
+
+// The filter as a sum of products of a column and a row: one product for a separable filter, else one for each row.
+struct Factors {
+    std::vector<std::vector<float>> columns, rows;
+
+    Factors(const float* k, int64_t height, int64_t width, bool mirror, float gain) {
+        auto at = [&](int64_t y, int64_t x) {
+            return mirror ? k[(height - 1 - y) * width + width - 1 - x] : k[y * width + x];
+        };
+        int64_t py = 0, px = 0;
+        for (int64_t y = 0; y < height; ++y)
+            for (int64_t x = 0; x < width; ++x)
+                if (std::abs(at(y, x)) > std::abs(at(py, px))) py = y, px = x;
+        const float peak = at(py, px);
+        if (peak == 0) {
+            columns.emplace_back(height, 0.f);
+            rows.emplace_back(width, 0.f);
+            return;
+        }
+        float error = 0;
+        for (int64_t y = 0; y < height; ++y)
+            for (int64_t x = 0; x < width; ++x)
+                error = std::max(error, std::abs(at(y, x) - at(y, px) * at(py, x) / peak));
+        const bool separable = error <= 1e-7f * std::abs(peak);
+        for (int64_t i = 0; i < (separable ? 1 : height); ++i) {
+            std::vector<float> column(height, 0.f), row(width);
+            for (int64_t y = 0; y < height; ++y) column[y] = (separable ? at(y, px) / peak : y == i ? 1.f : 0.f) * gain;
+            for (int64_t x = 0; x < width; ++x) row[x] = at(separable ? py : i, x);
+            columns.push_back(column);
+            rows.push_back(row);
+        }
+    }
+};
+
+// A stretch of outputs [begin, end) that are the same sum of inputs: of output i, sum of weight * in[from + i - begin].
+struct Run {
+    int64_t begin, end;
+    std::vector<int64_t> from;
+    std::vector<float> weight;
+};
+
+// All outputs of one axis as runs of at most `longest`; zeros that were inserted, and padding, are left out.
+std::vector<Run> runs_of(const std::vector<float>& k, int64_t up, int64_t down, int64_t pad, int64_t in, int64_t out,
+                         int64_t longest) {
+    std::vector<Run> runs;
+    for (int64_t i = 0; i < out; ++i) {
+        Run run{i, i + 1, {}, {}};
+        for (int64_t f = 0; f < static_cast<int64_t>(k.size()); ++f) {
+            const int64_t position = i * down + f - pad;
+            if (k[f] == 0 || position < 0 || position % up || position / up >= in) continue;
+            run.from.push_back(position / up);
+            run.weight.push_back(k[f]);
+        }
+        if (!runs.empty()) {
+            Run& last = runs.back();
+            const int64_t length = last.end - last.begin;
+            bool same = length < longest && last.weight == run.weight;
+            for (size_t t = 0; same && t < run.from.size(); ++t) same = run.from[t] == last.from[t] + length;
+            if (same) {
+                last.end = i + 1;
+                continue;
+            }
+        }
+        runs.push_back(run);
+    }
+    return runs;
+}
+
+// to[i] = store(sum over taps of weight * in[from * stride + i], to[i]).
+template <typename Out, typename In, typename Load, typename Store>
+inline void combine(const Run& taps, const In* from, int64_t stride, int64_t count, Out* to, Load load, Store store) {
+    const int64_t* at = taps.from.data();
+    const float* w = taps.weight.data();
+    switch (taps.from.size()) {
+        case 0:
+            for (int64_t i = 0; i < count; ++i) to[i] = store(0.f, to[i]);
+            return;
+        case 2: {
+            const In *p = from + at[0] * stride, *q = from + at[1] * stride;
+#pragma omp simd
+            for (int64_t i = 0; i < count; ++i) to[i] = store(w[0] * load(p[i]) + w[1] * load(q[i]), to[i]);
+            return;
+        }
+        case 4: {
+            const In *p = from + at[0] * stride, *q = from + at[1] * stride;
+            const In *r = from + at[2] * stride, *s = from + at[3] * stride;
+#pragma omp simd
+            for (int64_t i = 0; i < count; ++i)
+                to[i] = store(w[0] * load(p[i]) + w[1] * load(q[i]) + w[2] * load(r[i]) + w[3] * load(s[i]), to[i]);
+            return;
+        }
+        default:
+            for (int64_t i = 0; i < count; ++i) {
+                float sum = 0;
+                for (size_t t = 0; t < taps.from.size(); ++t) sum += w[t] * load(from[at[t] * stride + i]);
+                to[i] = store(sum, to[i]);
+            }
+    }
+}
+
+template <typename T>
+class Upfirdn2D : public OpKernel {
+  public:
+    using S = Stored<T>;
+
+    explicit Upfirdn2D(OpKernelConstruction* context) : OpKernel(context) {
+        const char* names[] = {"upx", "upy", "downx", "downy", "padx0", "padx1", "pady0", "pady1"};
+        int64_t* values[] = {&upx_, &upy_, &downx_, &downy_, &padx0_, &padx1_, &pady0_, &pady1_};
+        for (int i = 0; i < 8; ++i) OP_REQUIRES_OK(context, context->GetAttr(names[i], values[i]));
+        OP_REQUIRES_OK(context, context->GetAttr("flip", &flip_));
+        OP_REQUIRES_OK(context, context->GetAttr("gain", &gain_));
+        bool channels_last;
+        OP_REQUIRES_OK(context, context->GetAttr("channels_last", &channels_last));
+        OP_REQUIRES(context, channels_last, Unimplemented("the CPU kernel of upfirdn wants channels last"));
+    }
+
+    void Compute(OpKernelContext* context) override {
+        const Tensor &x = context->input(0), &k = context->input(1);
+        const int64_t N = x.dim_size(0), H = x.dim_size(1), W = x.dim_size(2), C = x.dim_size(3);
+        const int64_t kh = k.dim_size(0), kw = k.dim_size(1);
+        const int64_t outH = (H * upy_ + pady0_ + pady1_ - kh) / downy_ + 1;
+        const int64_t outW = (W * upx_ + padx0_ + padx1_ - kw) / downx_ + 1;
+        OP_REQUIRES(context, outH > 0 && outW > 0, InvalidArgument("upfirdn: no pixels left"));
+        Tensor* y = nullptr;
+        OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({N, outH, outW, C}), &y));
+        if (y->NumElements() == 0) return;
+        const Factors factors(k.flat<float>().data(), kh, kw, !flip_, gain_);
+        const size_t terms = factors.rows.size();
+        std::vector<std::vector<Run>> across(terms), down(terms);
+        for (size_t i = 0; i < terms; ++i) {
+            across[i] = runs_of(factors.rows[i], upx_, downx_, padx0_, W, outW, std::max<int64_t>(4096 / C, 1));
+            down[i] = runs_of(factors.columns[i], upy_, downy_, pady0_, H, outH, 1);
+        }
+        const auto* source = bits<T>(x);
+        auto* target = bits<T>(y);
+        parallel_for(context, N * outH, (W + 2 * outW) * C * 4, [&](int64_t begin, int64_t end) {
+            std::vector<float> filtered(W * C), sum(terms == 1 ? 0 : outW * C);
+            for (int64_t row = begin; row < end; ++row) {
+                const auto* image = source + row / outH * H * W * C;
+                auto* to = target + row * outW * C;
+                for (size_t i = 0; i < terms; ++i) {
+                    int64_t done = 0;  // columns of the input that are filtered
+                    for (const Run& run : across[i]) {
+                        const int64_t needed = run.from.empty() ? 0 : run.from.back() + run.end - run.begin;
+                        if (needed > done) {
+                            combine(
+                                down[i][row % outH], image + done * C, W * C, (needed - done) * C, &filtered[done * C],
+                                [](typename S::Bits v) { return S::load(v); }, [](float v, float) { return v; });
+                            done = needed;
+                        }
+                        const int64_t count = (run.end - run.begin) * C;
+                        auto same = [](float v) { return v; };
+                        if (terms == 1)
+                            combine(run, filtered.data(), C, count, to + run.begin * C, same,
+                                    [](float v, auto) { return S::store(v); });
+                        else
+                            combine(run, filtered.data(), C, count, &sum[run.begin * C], same,
+                                    [i](float v, float before) { return i == 0 ? v : before + v; });
+                    }
+                }
+                for (size_t i = 0; i < sum.size(); ++i) to[i] = S::store(sum[i]);
+            }
+        });
+    }
+
+  private:
+    int64_t upx_, upy_, downx_, downy_, padx0_, padx1_, pady0_, pady1_;
+    bool flip_;
+    float gain_;
+};
+
+#define REGISTER(T) \
+    REGISTER_KERNEL_BUILDER(Name("StyleganUpfirdn2D").Device(DEVICE_CPU).TypeConstraint<T>("T"), Upfirdn2D<T>)
+REGISTER(float);
+REGISTER(Eigen::bfloat16);
+REGISTER(Eigen::half);
+#undef REGISTER
+
+}  // namespace stylegan2
