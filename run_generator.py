@@ -24,14 +24,14 @@ Examples:
 """
 
 import argparse
-import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import dnnlib
 import pretrained_networks
 from dnnlib import command_line
 from dnnlib.errors import Problems
-from training import latent_points
+from training import file_names, latent_points
 from training.generator_runs import (
     check_interpolation,
     generate_images,
@@ -51,7 +51,7 @@ FILES = {"seeds": "--dlatents", "row_seeds": "--row-dlatents", "col_seeds": "--c
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command_line.ArgumentParser(
+    parser = _Parser(
         description="Generates images with a pretrained network.",
         epilog=__doc__.split("\n\n", 1)[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -127,6 +127,41 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Parser(command_line.ArgumentParser):
+    """Knows pairs of arguments of which one is needed, while both may be given; usage and errors say so."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.pairs: list[Any] = []
+
+    def add_pair(self) -> Any:
+        """What takes the two arguments. argparse shows them as it shows arguments that exclude each other."""
+        self.pairs.append(self.add_mutually_exclusive_group(required=True))
+        self._mutually_exclusive_groups.remove(self.pairs[-1])
+        return self.pairs[-1]
+
+    def format_usage(self) -> str:
+        return self._with_pairs(super().format_usage)
+
+    def format_help(self) -> str:
+        return self._with_pairs(super().format_help)
+
+    def _with_pairs(self, format_: Callable[[], str]) -> str:
+        others = self._mutually_exclusive_groups
+        self._mutually_exclusive_groups = [*others, *self.pairs]
+        try:
+            return format_()
+        finally:
+            self._mutually_exclusive_groups = others
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("the following arguments are required"):
+            for pair in self.pairs:
+                first, second = (action.option_strings[0] for action in pair._group_actions)
+                message = message.replace(first, f"{first} or {second}")
+        super().error(message)
+
+
 class _Points(argparse.Action):
     """Adds seeds, or files of vectors, to one list in the order of the command line.
 
@@ -147,18 +182,17 @@ class _Points(argparse.Action):
                 action.required = False
 
 
-def _add_points(
-    parser: argparse.ArgumentParser, prefix: str, seeds_help: str, files_help: str, repeats: bool = False
-) -> None:
+def _add_points(parser: _Parser, prefix: str, seeds_help: str, files_help: str, repeats: bool = False) -> None:
     """--seeds and --dlatents, or with a prefix --row-seeds and --row-dlatents."""
     common = {"action": _Points, "repeats": repeats, "dest": f"{prefix}seeds".replace("-", "_")}
     seeds_help += f" (may be left out with --{prefix}dlatents)"
-    parser.add_argument(
-        f"--{prefix}seeds", type=command_line.num_list, required=True, help=seeds_help, metavar="SEEDS", **common
+    files_help += ": FILE.npz,FOLDER,'*.npz'"
+    pair = parser.add_pair()
+    seeds = pair.add_argument(
+        f"--{prefix}seeds", type=command_line.num_list, help=seeds_help, metavar="SEEDS", **common
     )
-    parser.add_argument(
-        f"--{prefix}dlatents", type=_files, help=files_help + ": FILE.npz,FOLDER,'*.npz'", metavar="FILES", **common
-    )
+    seeds.required = True  # until files are given
+    pair.add_argument(f"--{prefix}dlatents", type=file_names.split, help=files_help, metavar="FILES", **common)
 
 
 def _add_dlatents_psi(parser: argparse.ArgumentParser) -> None:
@@ -169,13 +203,6 @@ def _add_dlatents_psi(parser: argparse.ArgumentParser) -> None:
         help="truncation of vectors from files (default: 1, none)",
         metavar="PSI",
     )
-
-
-def _files(text: str) -> list[str]:
-    files = [text] if os.path.exists(text) else [name.strip() for name in text.split(",")]
-    if not all(files):
-        raise argparse.ArgumentTypeError(f"expected names of files with commas between, got {text!r}")
-    return files
 
 
 def _fixed_grid(text: str) -> "tuple[int, int] | str":
@@ -237,7 +264,7 @@ def _checked(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> dict
     with problems.gather():
         submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)
     with problems.gather():
-        pretrained_networks.locate(kwargs["network_pkl"])
+        pretrained_networks.locate_generator(kwargs["network_pkl"])
     if submit_config.run_desc == "interpolate":
         with problems.gather():
             check_interpolation(kwargs["seeds"], kwargs["space"], kwargs["video"], kwargs["fps"])

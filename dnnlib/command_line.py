@@ -25,16 +25,26 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        known = sorted({option for parser in self._parsers_in_use() for option in parser._option_string_actions})
         for option in re.findall(r"--[\w-]+", message) if message.startswith("unrecognized arguments") else ():
-            close = difflib.get_close_matches(option, known, n=1)
+            close = self._near_option(option)
             if close:
-                message += f" (did you mean {close[0]}?)"
+                message += f" (did you mean {close}?)"
         choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
         if choice:
-            close = difflib.get_close_matches(choice[1], re.findall(r"[\w.-]+", choice[2]), n=1)
-            message += f" (did you mean {close[0]}?)" if close else ""
+            there = re.findall(r"[\w.-]+", choice[2])
+            close = [name for name in there if len(choice[1]) > 2 and choice[1] in name]
+            close = close or difflib.get_close_matches(choice[1], there, n=1)
+            message += f" (did you mean {' or '.join(close)}?)" if close else ""
         super().error(message)
+
+    def _near_option(self, option: str) -> str:
+        """The option that is meant by one that does not exist; of a value such as --gif the option that takes it."""
+        actions = [action for parser in self._parsers_in_use() for action in parser._actions if action.option_strings]
+        for action in actions:
+            if option.removeprefix("--") in (action.choices or ()):
+                return f"{action.option_strings[-1]}={option.removeprefix('--')}"
+        known = sorted({name for action in actions for name in action.option_strings})
+        return "".join(difflib.get_close_matches(option, known, n=1))
 
     def _parsers_in_use(self) -> list[argparse.ArgumentParser]:
         """This parser and that of the command on the command line."""
@@ -269,13 +279,13 @@ class Progress:
         self.start = self.last_report = time.time()
         self.first: tuple[float, int] | None = None  # time and count after the first update
 
-    def update(self, count: int, note: Callable[[], str] | None = None) -> None:
-        """Counts some more as done. note: what else to say, asked only when something is said."""
+    def update(self, count: int, note: Callable[[], str] | None = None, due: bool = False) -> None:
+        """Counts some more as done. note: what else to say, asked only when something is said. due: say it now."""
         self.done += count
         now = time.time()
         if self.first is None:
             self.first = now, self.done
-        elif now - self.last_report >= self.interval and self.done < self.total:
+        elif (due or now - self.last_report >= self.interval) and self.done < self.total:
             self.last_report = now
             rate = self._rate(now)
             left = format_time((self.total - self.done) / rate) if rate else "?"

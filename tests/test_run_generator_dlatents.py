@@ -13,7 +13,7 @@ import pretrained_networks
 import run_generator
 from dnnlib.errors import UserError
 from dnnlib.tflib import convert_images_to_uint8
-from training import dlatent_files, latent_points
+from training import dlatent_files, file_names, latent_points
 from training.generator_runs import generate_images, style_mixing_example
 
 ROOT = Path(__file__).parent.parent
@@ -165,14 +165,14 @@ def test_folders_and_patterns(people):
     files = ["people/anna.npz", "people/bert.npz"]
     assert latent_points.locate([1, "people", 2]) == [1, *files, 2]
     assert latent_points.locate(["people/*.npz", "odd[1],name.npz"]) == [*files, "odd[1],name.npz"]
-    assert run_generator._files("odd[1],name.npz") == ["odd[1],name.npz"]
+    assert file_names.split("odd[1],name.npz") == ["odd[1],name.npz"]
     (people / "empty").mkdir()
     with pytest.raises(UserError) as error:
         latent_points.locate(["people/ana.npz", "peopel", "empty", "x*.npz"])
     assert str(error.value).splitlines() == [
         "people/ana.npz: no such file; did you mean anna.npz?",
         "peopel: no such file; did you mean people?",
-        "empty: no .npz file in this folder",
+        "empty: there are no files of vectors (.npz) in this folder",
         "x*.npz: no file has such a name",
     ]
 
@@ -230,8 +230,16 @@ def test_all_problems_of_files_at_once(people, Gs):
             "argument --dlatents: expected names of files with commas between, got ''",
         ),
         (("style-mixing-example", "--row-dlatents=a,,b"), "argument --row-dlatents: expected names of files"),
-        (("style-mixing-example", "--row-dlatents=a"), "the following arguments are required: --col-seeds"),
-        (("interpolate",), "the following arguments are required: --seeds"),
+        (
+            ("style-mixing-example", "--row-dlatents=a"),
+            "(--row-seeds SEEDS | --row-dlatents FILES)",
+        ),
+        (("style-mixing-example", "--row-dlatents=a"), "are required: --col-seeds or --col-dlatents\n"),
+        (("style-mixing-example",), "are required: --row-seeds or --row-dlatents, --col-seeds or --col-dlatents\n"),
+        (("interpolate",), "the following arguments are required: --seeds or --dlatents\n"),
+        (("interpolate", "--seeds=1,2", "--gif"), "unrecognized arguments: --gif (did you mean --video=gif?)"),
+        (("interpolate", "--seeds=1,2", "--frame=3"), "unrecognized arguments: --frame=3 (did you mean --frames?)"),
+        (("mix",), "(did you mean style-mixing-example?)"),
         (("interpolate", "--seeds=1,2", "--video=avi"), "invalid choice: 'avi'"),
         (("interpolate", "--seeds=1,2", "--frames=0"), "expected an integer of 1 or more, got '0'"),
     ],

@@ -4,8 +4,6 @@ A point is a seed (int), or text: on the command line the name of a file, folder
 vector, after which its images are called.
 """
 
-import difflib
-import glob
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -14,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import Problems, UserError
+from dnnlib.errors import Problems
 
-from . import dlatent_files
+from . import dlatent_files, file_names
 
 Point = int | str
 SUFFIXES = (".npz", ".npy")
@@ -32,30 +30,14 @@ def locate(points: Sequence[Point]) -> list[Point]:
     result: list[Point] = []
     for point in points:
         with problems.gather():
-            result.extend([point] if isinstance(point, int) else _files(point))
+            result.extend([point] if isinstance(point, int) else find_files(point))
     problems.report()
     return result
 
 
-def _files(text: str) -> list[str]:
-    path = os.path.expanduser(text)
-    if os.path.isdir(path):
-        found = sorted(name for name in os.listdir(path) if name.lower().endswith(SUFFIXES))
-        if not found:
-            raise UserError(f"{path}: no .npz file in this folder")
-        return [os.path.join(path, name) for name in found]
-    if os.path.exists(path):
-        return [path]
-    if glob.has_magic(path):
-        found = sorted(glob.glob(path))
-        if not found:
-            raise UserError(f"{path}: no file has such a name")
-        return found
-    folder = os.path.dirname(path) or "."
-    there = os.listdir(folder) if os.path.isdir(folder) else []
-    known = [name for name in there if name.lower().endswith(SUFFIXES) or os.path.isdir(os.path.join(folder, name))]
-    close = difflib.get_close_matches(os.path.basename(path), known, n=1)
-    raise UserError(f"{path}: no such file" + (f"; did you mean {close[0]}?" if close else ""))
+def find_files(name: str) -> list[str]:
+    """The files of vectors that the name of a file, folder or pattern stands for. Errors as of `file_names.find`."""
+    return file_names.find(name, lambda file: file.lower().endswith(SUFFIXES), "files of vectors (.npz)")
 
 
 @dataclass
