@@ -1,6 +1,7 @@
 """`Projector`: finds W and noise images from which a generator makes given images (appendix D of arXiv:1912.04958)."""
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,8 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib import EasyDict
+from dnnlib.errors import UserError
 from dnnlib.tflib import Network, random_stream
 from dnnlib.tflib.optimizer import Optimizer
+from dnnlib.util import is_url
 from metrics.perceptual_path_length import average_down, prepare_images
 from projection import distances, noise_images, schedule
 
@@ -35,7 +38,8 @@ class Projector:
         clone_net: work with a copy of the network, so that the network may change meanwhile.
 
     Beyond the official ones:
-        distance: what compares images: see `projection.distances.Distance`. None: LPIPS of the metric networks.
+        distance: what compares images: 'lpips', 'pixel', the path of a file with weights of LPIPS, or a
+            `projection.distances.Distance`.
         w_plus: a W of its own for each layer.
         seed: of the noise on W and of the noise images to start from.
         make_stream: random numbers for a seed.
@@ -52,7 +56,7 @@ class Projector:
         self.regularize_noise_weight = 1e5
         self.verbose = False
         self.clone_net = True
-        self.distance: distances.Distance | None = None
+        self.distance: distances.Distance | str = "lpips"
         self.w_plus = False
         self.seed = 0
         self.make_stream: Callable[[Any], random_stream.Stream] = random_stream.StatelessStream
@@ -67,12 +71,14 @@ class Projector:
     def set_network(self, Gs: Network, minibatch_size: int = 1) -> None:
         """Prepares for images of a generator, `minibatch_size` of them at a time.
 
-        Raises ValueError for what is no generator, UserError if the distance is LPIPS and its weights cannot be had.
+        Raises ValueError for what is no generator and for what is no distance, UserError if the distance is LPIPS and
+        its weights cannot be had.
         """
         if set(Gs.components) != {"mapping", "synthesis"}:
             raise ValueError(f"network {Gs.name!r} is not a generator")
         if minibatch_size < 1:
             raise ValueError(f"minibatch_size must be 1 or more, got {minibatch_size}")
+        distance = self._distance()
         self._cur_step = -1
         self._last = None
         self._minibatch_size = minibatch_size
@@ -84,7 +90,7 @@ class Projector:
         self._synthesis_kwargs = {"fused_modconv": False} if knows_fused else {}
         self._find_dlatent_stats()
 
-        self._target_distance = distances.TargetDistance(distances.load() if self.distance is None else self.distance)
+        self._target_distance = distances.TargetDistance(distance)
         layers = self._num_layers if self.w_plus else 1
         self._dlatents = tf.Variable(tf.zeros([minibatch_size, layers, dlatent_size]), name="dlatents")
         shapes = [var.shape[1:] for name, var in self._synthesis.vars.items() if name.startswith("noise")]
@@ -93,9 +99,24 @@ class Projector:
         ]
         variables = {variable.name: variable for variable in [self._dlatents, *self._noises]}
         self._optimizer = Optimizer("projector", variables)
-        self._step_function = tf.function(self._make_step, autograph=False)
-        self._compiled_step: Any = None
-        self._images_function = tf.function(lambda: self._images(self._dlatents), autograph=False)
+        # Compiled once, when their arguments are known: TensorFlow takes the functions of several projectors, which are
+        # the same lines of code, for one that is compiled again and again, and warns of it.
+        self._compiled: dict[str, Any] = {}
+
+    def _distance(self) -> distances.Distance:
+        if not isinstance(self.distance, str):
+            distances.check(self.distance)
+            return self.distance
+        name = os.path.expanduser(self.distance)
+        if name not in ("lpips", "pixel") and not is_url(name) and not os.path.isfile(name):
+            distances.check(self.distance)
+        try:
+            return distances.load(self.distance)
+        except distances.NoWeights as error:
+            raise UserError(
+                f"{error}\nIn Python: Projector.distance = projection.distances.load('lpips', DIR), or the path of a "
+                "file; without weights, Projector.distance = 'pixel' compares pixels."
+            ) from None
 
     def _find_dlatent_stats(self) -> None:
         """The mean of W, [1, 1, dlatent_size], and the distance that samples have from it."""
@@ -146,7 +167,7 @@ class Projector:
         targets = self._checked_targets(target_images)
         self._info("Preparing target images...")
         prepared = prepare_images(targets)
-        self._prepared = tf.function(self._target_distance.prepare, autograph=False)(prepared)
+        self._prepared = self._call("prepare", self._target_distance.prepare, prepared)
 
         self._info("Initializing optimization state...")
         start = self._dlatent_avg if dlatents is None else self._checked("dlatents", dlatents, self._dlatents.shape)
@@ -205,9 +226,7 @@ class Projector:
         )
         seed = tf.constant(random_stream.seed_of(self.seed, self._cur_step + 1, _NOISE))
         numbers = tf.constant([noise_strength, learning_rate], tf.float32)
-        if self._compiled_step is None:
-            self._compiled_step = self._step_function.get_concrete_function(seed, numbers, self._prepared)
-        self._last = self._compiled_step(seed, numbers, self._prepared)
+        self._last = self._call("step", self._make_step, seed, numbers, self._prepared)
         self._cur_step += 1
         if self._cur_step == self.num_steps:
             self._info("Done.")
@@ -248,6 +267,12 @@ class Projector:
         noise = [tf.convert_to_tensor(variable) for variable in self._noises] or None
         return self._synthesis.get_output_for(dlatents, randomize_noise=False, noise=noise, **self._synthesis_kwargs)
 
+    def _call(self, name: str, function: Callable, *args: Any) -> Any:
+        """Calls a function, compiled for arguments of these shapes."""
+        if name not in self._compiled:
+            self._compiled[name] = tf.function(function, autograph=False).get_concrete_function(*args)
+        return self._compiled[name](*args)
+
     # ------------------------------------------------------------------------
     # Results.
 
@@ -266,7 +291,7 @@ class Projector:
 
     def get_images(self) -> np.ndarray:
         """What the network makes of them, [N, C, H, W] from about -1 to 1."""
-        return self._images_function().numpy()
+        return self._call("images", lambda: self._images(self._dlatents)).numpy()
 
     def get_distances(self) -> np.ndarray:
         """Distances to the targets, [N], as the last step found them: before its update, with noise on W."""

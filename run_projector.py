@@ -15,6 +15,7 @@ Examples:
 """
 
 import argparse
+import itertools
 import os
 from typing import Any
 
@@ -22,8 +23,8 @@ import dnnlib
 import pretrained_networks
 from dnnlib import command_line
 from dnnlib.errors import Problems, UserError
-from projection import image_targets
-from training import dlatent_files, training_options, video
+from projection import dataset_images, image_targets, starts
+from training import file_names, latent_points, training_options, video
 
 # ----------------------------------------------------------------------------
 # The runs. TensorFlow is imported when they start, not for --help.
@@ -61,6 +62,8 @@ def project_real_images(
     runs.project(network_pkl, open_targets, runs.Settings(**settings))
 
 
+FILES: dict[str, Any] = {"type": file_names.split, "action": "extend", "nargs": "+", "metavar": "FILES"}
+"""Arguments of `add_argument` for names of files, which become lists of lists."""
 COMMANDS = {"project-generated-images": project_generated_images, "project-real-images": project_real_images}
 
 # ----------------------------------------------------------------------------
@@ -88,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     add = real.add_argument
     add("--dataset", dest="dataset_name", help="name of a data set in --data-dir, or path of one")
     add("--data-dir", default="datasets", help="root folder of data sets (default: %(default)s)", metavar="DIR")
-    images_help = "image files in place of a data set: files, folders, patterns; cut to squares and resized"
-    add("--images", action="extend", nargs="+", help=images_help, metavar="FILES")
+    images_help = "image files in place of a data set: FILE,FOLDER,'*.jpg'; cut to squares and resized"
+    add("--images", help=images_help, **FILES)
     convert_help = "convert images of other colours or depths, or with transparency (default: refuse them)"
     add("--convert", default=False, help=convert_help, **command_line.BOOLEAN)
     count_help = "project only the first so many images (default: 3 of a data set, all of --images)"
@@ -115,8 +118,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--regularize-noise-weight", type=kind, default=1e5, help=noise_help, metavar="WEIGHT")
     w_plus_help = "a vector of its own for each layer: closer to the image, worse to edit"
     add("--w-plus", default=False, help=w_plus_help, **command_line.BOOLEAN)
-    initial_help = "start from the vectors and noise images that --save-vector saved"
-    add("--initial", help=initial_help, metavar="FILE.npz")
+    initial_help = "start from what --save-vector saved: FILE.npz,FOLDER,'*.npz'; one for all images or one for each"
+    add("--initial", default=[], help=initial_help, **FILES)
     add("--seed", type=command_line.seed, default=0, help="of all random numbers" + shown)
     batch_help = "images projected at once, each as if alone" + shown
     add("--minibatch-size", type=command_line.positive, default=1, help=batch_help, metavar="N")
@@ -142,31 +145,40 @@ def _checked(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> dict
     with problems.gather():
         submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)
     with problems.gather("--network"):
-        pretrained_networks.locate(kwargs["network_pkl"])
-    if submit_config.run_desc == "project-real-images":
-        with problems.gather():
-            _check_images(kwargs)
+        pretrained_networks.locate_generator(kwargs["network_pkl"])
     with problems.gather():
         _check_distance(kwargs)
-    if kwargs["initial"] is not None:
-        with problems.gather("--initial"):
-            kwargs["initial"] = dlatent_files.load(kwargs["initial"]).path
     if kwargs["video"]:
         with problems.gather("--video"):
             video.ffmpeg_path()
+    sources = None  # of the images, as far as they are known
+    with problems.gather():
+        sources = _find_sources(kwargs)
+    with problems.gather("--initial"):
+        kwargs["initial"] = _find_starts(kwargs, sources)
+    if problems.messages and kwargs.get("images") and sources:
+        # Without other problems, all that is wrong with images is told when the network is there to compare them with.
+        with problems.gather("--images"):
+            image_targets.check_readable(sources)
     problems.report()
     return kwargs
 
 
-def _check_images(kwargs: dict[str, Any]) -> None:
-    """Finds the data set or the images."""
+def _find_sources(kwargs: dict[str, Any]) -> list[str] | None:
+    """Finds the data set or the images. Returns where each image is from; None for the first three of a data set."""
+    if "seeds" in kwargs:
+        return [f"seed {seed}" for seed in kwargs["seeds"]]
     if (kwargs["dataset_name"] is None) == (kwargs["images"] is None):
         given = "neither" if kwargs["images"] is None else "both"
         raise UserError(f"expected --dataset (with --data-dir) or --images, got {given}")
     problems = Problems()
+    num_images, sources = kwargs["num_images"], None
     if kwargs["images"] is not None:
         with problems.gather("--images"):
-            kwargs["images"] = image_targets.find_images(kwargs["images"])
+            kwargs["images"] = image_targets.find_images(list(itertools.chain(*kwargs["images"])))
+            sources = kwargs["images"][:num_images]
+        if sources is not None and len(sources) < (num_images or 0):
+            problems.messages.append(f"--num-images={num_images}: --images has {len(sources)}")
     else:
         if kwargs["convert"]:
             problems.messages.append("--convert is for --images; data sets are used as they are")
@@ -174,14 +186,39 @@ def _check_images(kwargs: dict[str, Any]) -> None:
         with problems.gather():
             kwargs["dataset_name"] = training_options.find_dataset(kwargs["dataset_name"], kwargs["data_dir"])[0]
             training_options.check_dataset(kwargs["data_dir"], kwargs["dataset_name"])
+            if num_images is not None:
+                dataset_images.open_dataset(kwargs["dataset_name"], kwargs["data_dir"], num_images).close()
+                sources = [f"image {index}" for index in range(num_images)]
     problems.report()
+    return sources
+
+
+def _find_starts(kwargs: dict[str, Any], sources: list[str] | None) -> list[str]:
+    """Finds the files of --initial, and compares them with the images as far as that needs no network."""
+    problems = Problems()
+    paths: list[str] = []
+    for name in itertools.chain(*kwargs["initial"]):
+        with problems.gather():
+            paths += latent_points.find_files(name)
+    with problems.gather():
+        found = starts.load(paths, kwargs["w_plus"])
+        if found and sources is not None and not problems.messages:
+            starts.check_count(found, len(sources))
+            starts.check_order(found, sources)
+    problems.report()
+    return paths
 
 
 def _check_distance(kwargs: dict[str, Any]) -> None:
     problems = training_options.no_metric_networks(kwargs["metric_networks"])
     name = kwargs["distance"]
-    if name not in ("lpips", "pixel") and not dnnlib.util.is_url(name) and not os.path.isfile(os.path.expanduser(name)):
-        problems.append(f"--distance={name}: expected lpips, pixel, or a file with weights of LPIPS; no such file")
+    path = os.path.expanduser(name)
+    if name not in ("lpips", "pixel") and not dnnlib.util.is_url(name) and not os.path.isfile(path):
+        there, hint = "no such file", ""
+        if os.path.isdir(path):
+            there, hint = "is a folder", f"; --metric-networks={name} looks there for the files of lpips"
+        expected = "expected lpips, pixel, or a file with weights of LPIPS"
+        problems.append(f"--distance={name}: {there}, {expected}{hint}")
     if kwargs["metric_networks"] is not None:
         kwargs["metric_networks"] = os.path.expanduser(kwargs["metric_networks"])
     if problems:

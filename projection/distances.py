@@ -20,13 +20,17 @@ class Distance(Protocol):
 
 
 class PixelDistance:
-    """The mean squared difference of pixels, where black and white differ by 1. Needs no weights."""
+    """The mean squared difference of pixels and channels, where black and white differ by 1. Needs no weights."""
 
     name = "pixel"
 
     def get_output_for(self, images_a: tf.Tensor, images_b: tf.Tensor) -> tf.Tensor:
         """See `Distance`."""
         return tf.reduce_mean(tf.math.squared_difference(images_a, images_b), axis=[1, 2, 3]) * (1 / 255**2)
+
+
+class NoWeights(UserError):
+    """The weights of LPIPS cannot be had; something else can be used."""
 
 
 def load(name: str = "lpips", folder: str | None = None, **download: Any) -> Distance:
@@ -38,7 +42,7 @@ def load(name: str = "lpips", folder: str | None = None, **download: Any) -> Dis
         download: `cache_dir` and `offline` of `metrics.nets.loading.load`.
 
     Raises:
-        UserError: weights that cannot be had, or that are not those of LPIPS.
+        UserError: weights that are not those of LPIPS; NoWeights: weights that cannot be had.
     """
     if name == "pixel":
         return PixelDistance()
@@ -48,7 +52,16 @@ def load(name: str = "lpips", folder: str | None = None, **download: Any) -> Dis
     try:
         return loading.load(LPIPS, folder, **download)
     except UserError as error:
-        raise UserError(f"{error}\nWithout them, --distance=pixel compares pixels.") from None
+        raise NoWeights(str(error)) from None
+
+
+def check(distance: Any) -> None:
+    """Raises ValueError for what is no `Distance`."""
+    if isinstance(distance, type) or not callable(getattr(distance, "get_output_for", None)):
+        raise ValueError(
+            "distance: expected 'lpips', 'pixel', the path of a file with weights of LPIPS, or an object with "
+            f"get_output_for(images, targets), got {distance!r:.80}"
+        )
 
 
 def check_channels(distance: Distance | None, num_channels: int) -> None:

@@ -4,7 +4,6 @@ The rule: an image is turned upright as its EXIF orientation says, cut to the la
 to the resolution of the network by a Lanczos filter. Nothing is enlarged. Needs no TensorFlow.
 """
 
-import glob
 import os
 from collections.abc import Sequence
 
@@ -13,8 +12,9 @@ import PIL.ImageOps
 
 from dataset_tools.image_files import ImageFile, file_in_folder
 from dataset_tools.image_rules import ImageFacts, ImageRules, look_at, open_image
-from dnnlib.errors import UserError
-from training.encoded_images import is_image_name, list_files
+from dnnlib.errors import Problems, UserError
+from training import file_names
+from training.encoded_images import is_image_name
 from training.image_modes import describe, mode_name
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -26,31 +26,25 @@ _MAX_LISTED = 20
 def find_images(names: Sequence[str]) -> list[str]:
     """The image files that names of files, folders and patterns stand for, each once; those of a folder by name.
 
-    Raises UserError for all that are not there, not images, or damaged.
+    Raises UserError for all that are not there; then also for those that are no images.
     """
     found: list[str] = []
-    problems: list[str] = []
+    problems = Problems()
     for name in names:
-        path = os.path.expanduser(name)
-        if os.path.isdir(path):
-            inside = sorted(os.path.join(path, file) for file in list_files(path) if is_image_name(file))
-            if not inside:
-                problems.append(f"{name}: there are no images in this folder")
-            found += inside
-        elif os.path.exists(path):
-            found.append(path)
-        else:
-            matching = sorted(file for file in glob.glob(path, recursive=True) if os.path.isfile(file))
-            if not matching:
-                what = "no file has such a name" if glob.has_magic(path) else "no such file"
-                problems.append(f"{name}: {what}")
-            found += matching
+        with problems.gather():
+            found += file_names.find(name, is_image_name, "images", recursive=True)
     found = list(dict.fromkeys(found))
-    bad = [(path, look_at(_file(path)).problem) for path in found]
-    problems += [f"{path}: {problem}" for path, problem in bad if problem]
-    if problems:
-        raise UserError(_listed(problems))
+    if problems.messages:
+        with problems.gather():
+            check_readable(found)
+    _report(problems.messages)
     return found
+
+
+def check_readable(paths: Sequence[str]) -> None:
+    """Raises UserError for all files that are not images, or damaged."""
+    facts = [(path, look_at(_file(path))) for path in paths]
+    _report([f"{path}: {fact.problem}" for path, fact in facts if fact.problem])
 
 
 def check_images(paths: Sequence[str], resolution: int, channels: int, convert: bool) -> None:
@@ -62,8 +56,7 @@ def check_images(paths: Sequence[str], resolution: int, channels: int, convert: 
     for path in paths:
         facts = look_at(_file(path))
         problems += [f"{path}: {problem}" for problem in _problems(facts, resolution, channels, convert)]
-    if problems:
-        raise UserError(_listed(problems))
+    _report(problems)
 
 
 def _problems(facts: ImageFacts, resolution: int, channels: int, convert: bool) -> list[str]:
@@ -92,7 +85,9 @@ def _file(path: str) -> ImageFile:
     return file_in_folder(os.path.dirname(path), os.path.basename(path))
 
 
-def _listed(problems: list[str]) -> str:
+def _report(problems: list[str]) -> None:
+    """Raises UserError of problems, if there are any; a long list is cut."""
     if len(problems) > _MAX_LISTED:
         problems = [*problems[:_MAX_LISTED], f"... and {len(problems) - _MAX_LISTED} more"]
-    return "\n".join(problems)
+    if problems:
+        raise UserError("\n".join(problems))

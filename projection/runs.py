@@ -15,17 +15,18 @@ from dnnlib.errors import Problems, UserError
 from dnnlib.tflib import convert_images_to_uint8
 from projector import Projector
 from training import dlatent_files, misc
-from training.dlatent_files import DlatentFile
 from training.image_generation import check_generator
 from training.video import VideoWriter
 
-from . import distances
+from . import distances, starts
 from .schedule import snapshot_steps
 from .targets import Target, Targets
 
 _FPS = 30
 _MAX_FRAMES = 300  # of a video
 _MIN_SIDE = 256  # pixels; smaller images are enlarged in videos
+_LOGGED_STEPS = 100  # of each image; one in so many is in the log
+_INTERVAL = 60.0  # seconds; so often, too, in long runs
 
 
 @dataclass
@@ -34,8 +35,8 @@ class Settings:
 
     num_snapshots: images saved on the way, the last included. num_steps, learning_rate, regularize_noise_weight,
     w_plus, seed: see `Projector`. minibatch_size: images optimized at once. save_vector: a file of W and noise images
-    of each. video: an mp4 of each. initial: file of W vectors to start from. distance, metric_networks, cache_dir,
-    offline: see `distances.load`.
+    of each. video: an mp4 of each. initial: files of W vectors to start from, one vector in all or one for each image.
+    distance, metric_networks, cache_dir, offline: see `distances.load`.
     """
 
     num_snapshots: int = 5
@@ -47,7 +48,7 @@ class Settings:
     minibatch_size: int = 1
     save_vector: bool = False
     video: bool = False
-    initial: str | None = None
+    initial: Sequence[str] = ()
     distance: str = "lpips"
     metric_networks: str | None = None
     cache_dir: str | None = None
@@ -70,9 +71,9 @@ def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: 
     problems = Problems()
     distance: Any = None
     targets: Any = None
-    initial = None
+    initial: list[starts.Start] = []
     with problems.gather():
-        distance = distances.load(settings.distance, settings.metric_networks, **download)
+        distance = _distance(settings, download)
     with problems.gather():
         Gs = _generator(network_pkl, download)
         with problems.gather():
@@ -80,7 +81,9 @@ def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: 
         with problems.gather():
             targets = open_targets(Gs)
         with problems.gather("--initial"):
-            initial = _initial(settings, Gs, targets)
+            initial = starts.load(settings.initial, settings.w_plus, Gs)
+            if initial and targets is not None:
+                starts.check_count(initial, len(targets))
     problems.report()
 
     proj = Projector()
@@ -91,22 +94,24 @@ def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: 
     proj.regularize_noise_weight = settings.regularize_noise_weight
     proj.w_plus = settings.w_plus
     proj.seed = settings.seed
-    if initial is not None:
+    if initial:
         proj.initial_noise_factor = 0.0  # it would lead away from what was found
     num_batches = -(-len(targets) // settings.minibatch_size)
-    progress = Progress(num_batches * settings.num_steps, "steps")
+    progress = Progress(num_batches * settings.num_steps, "steps", _INTERVAL)
     prepared_for = 0
     for begin in range(0, len(targets), settings.minibatch_size):
-        batch = [targets[idx] for idx in range(begin, min(begin + settings.minibatch_size, len(targets)))]
-        for target in batch:
-            print(f"Projecting {target.title} ...", end="\n\r")
+        indices = range(begin, min(begin + settings.minibatch_size, len(targets)))
+        batch = [targets[idx] for idx in indices]
+        begins = [initial[0 if len(initial) == 1 else idx].path for idx in indices] if initial else [None] * len(batch)
+        for target, path in zip(batch, begins, strict=True):
+            print(f"Projecting {target.title} ..." + (f" from {path}" if path else ""))
         if len(batch) != prepared_for:
             proj.set_network(Gs, len(batch))
             prepared_for = len(batch)
-        start = {} if initial is None else _start_of(initial, range(begin, begin + len(batch)))
+        start = starts.arguments(initial, indices) if initial else {}
         proj.start(np.concatenate([target.image for target in batch]), **start)
-        facts = {"network": network_pkl, "resolution": Gs.output_shape[2], "initial": settings.initial}
-        _project_batch(proj, batch, settings, facts, progress)
+        common = {"network": network_pkl, "resolution": Gs.output_shape[2], **_settings(proj, settings)}
+        _project_batch(proj, batch, settings, [{**common, "initial": path} for path in begins], progress)
     progress.finish()
 
 
@@ -118,33 +123,17 @@ def _generator(network_pkl: str, download: dict[str, Any]) -> Any:
     return Gs
 
 
-def _initial(settings: Settings, Gs: Any, targets: Targets | None) -> DlatentFile | None:
-    """The vectors to start from, checked."""
-    if settings.initial is None:
-        return None
-    file = dlatent_files.load(settings.initial, Gs)
-    problems = []
-    num = len(file.dlatents)
-    if targets is not None and num not in (1, len(targets)):
-        problems.append(f"{file.path}: {num} vectors for {len(targets)} images; expected 1 or {len(targets)}")
-    if not settings.w_plus and (file.dlatents != file.dlatents[:, :1]).any():
-        problems.append(f"{file.path}: has a W of its own for each layer; add --w-plus")
-    if problems:
-        raise UserError("\n".join(problems))
-    return file
-
-
-def _start_of(initial: DlatentFile, indices: Sequence[int]) -> dict[str, Any]:
-    """Arguments of `Projector.start` for some of the images."""
-    indices = [0 if len(initial.dlatents) == 1 else index for index in indices]
-    noises = zip(*(initial.noises_of(index) for index in indices), strict=True)
-    return {"dlatents": initial.dlatents[indices], "noises": [np.concatenate(layer) for layer in noises]}
+def _distance(settings: Settings, download: dict[str, Any]) -> distances.Distance:
+    try:
+        return distances.load(settings.distance, settings.metric_networks, **download)
+    except distances.NoWeights as error:
+        raise UserError(f"{error}\nWithout them, --distance=pixel compares pixels.") from None
 
 
 def _project_batch(
-    proj: Projector, batch: list[Target], settings: Settings, facts: dict[str, Any], progress: Progress
+    proj: Projector, batch: list[Target], settings: Settings, facts: list[dict[str, Any]], progress: Progress
 ) -> None:
-    """Makes all steps for some images, and saves what there is to save."""
+    """Makes all steps for some images, and saves what there is to save. facts: to keep with the vectors of each."""
     snapshots = set(snapshot_steps(proj.num_steps, settings.num_snapshots))
     stride = -(-proj.num_steps // _MAX_FRAMES)
     for target in batch:
@@ -164,22 +153,24 @@ def _project_batch(
                     misc.save_image_grid(image[np.newaxis], path, drange=(-1, 1))
             if has_frame:
                 add_frames(images)
-            progress.update(1, lambda: _numbers(proj.get_distances(), proj.get_losses()))
+            due = step % _LOGGED_STEPS == 0
+            progress.update(1, lambda: _numbers(proj.get_distances(), proj.get_losses()), due)
     _show(f"{'':30}")
     for idx, target in enumerate(batch):
         distance, loss = float(proj.get_distances()[idx]), float(proj.get_losses()[idx])
         print(f"{target.name}: distance {distance:.5g}, loss {loss:.5g}", file=sys.stderr)
         if settings.save_vector:
             one = slice(idx, idx + 1)
-            how = {**facts, **_settings(proj, settings), "target": target.source, "distance": distance, "loss": loss}
-            path = dnnlib.make_run_dir_path(f"{target.name}.npz")
+            how = {**facts[idx], "target": target.source, "distance": distance, "loss": loss}
+            path = dnnlib.make_run_dir_path(f"{target.vector_name}.npz")
             dlatent_files.save(path, proj.get_dlatents()[one], [noise[one] for noise in proj.get_noises()], how)
 
 
 def _show(text: str) -> None:
-    """Writes a line that the next one replaces, in one piece: the log keeps those that end with a carriage return."""
-    sys.stdout.write(f"{text}\r")
-    sys.stdout.flush()
+    """Shows a line that the next one replaces, on terminals alone: the log has some of the steps only."""
+    if sys.stdout.isatty():
+        sys.stdout.write(f"\r{text}\r")
+        sys.stdout.flush()
 
 
 def _numbers(distances: np.ndarray, losses: np.ndarray) -> str:

@@ -1,5 +1,6 @@
 """What can be projected: images of seeds, of a data set, of files. UserError is raised for what does not fit."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -7,13 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.errors import UserError
-from training import dataset
+from dnnlib.errors import Problems, UserError
+from training import latent_points
 from training.real_images import adjust_dynamic_range
 
 from . import image_targets
+from .dataset_images import open_dataset
 
 _NUM_IMAGES = 3  # of data sets, officially
+_MAX_NAME = 100  # bytes
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,13 @@ class Target:
     """An image to project.
 
     name: how names of its files begin. title: what the log calls it. source: where it is from.
-    image: [1, C, H, W], from about -1 to 1.
+    vector_name: of its file of vectors. image: [1, C, H, W], from about -1 to 1.
     """
 
     name: str
     title: str
     source: str
+    vector_name: str
     image: np.ndarray
 
 
@@ -62,7 +66,8 @@ class GeneratedImages:
         z = rnd.randn(1, *self._Gs.input_shape[1:]).astype(np.float32)
         noise = [rnd.randn(*shape).astype(np.float32) for shape in self._noise_shapes]
         image = self._make(tf.constant(z), [tf.constant(layer) for layer in noise]).numpy()
-        return Target(f"seed{seed:04d}", f"seed {seed} ({index}/{len(self)})", f"seed {seed}", image)
+        name = f"seed{seed:04d}"
+        return Target(name, f"seed {seed} ({index}/{len(self)})", f"seed {seed}", name, image)
 
 
 class DatasetImages:
@@ -70,19 +75,13 @@ class DatasetImages:
 
     def __init__(self, Gs: Any, dataset_name: str, data_dir: str | None, num_images: int | None = None):
         print(f'Loading images from "{dataset_name}"...')
-        options = {"max_label_size": 0, "repeat": False, "shuffle_mb": 0}
         self._name = dataset_name
-        self._dataset = dataset.load_dataset(data_dir=data_dir, tfrecord_dir=dataset_name, **options)
-        shape, wanted, count = self._dataset.shape, Gs.output_shape[1:], self._dataset.num_images
-        problems = []
+        self._dataset = open_dataset(dataset_name, data_dir, num_images)
+        shape, wanted = self._dataset.shape, Gs.output_shape[1:]
         if list(shape) != list(wanted):
-            problems.append(f"--dataset={dataset_name}: has images {list(shape)}, the network makes {list(wanted)}")
-        if num_images is not None and num_images > count:
-            problems.append(f"--num-images={num_images}: the data set {dataset_name} has {count}")
-        if problems:
             self._dataset.close()
-            raise UserError("\n".join(problems))
-        self._num_images = min(_NUM_IMAGES, count) if num_images is None else num_images
+            raise UserError(f"--dataset={dataset_name}: has images {list(shape)}, the network makes {list(wanted)}")
+        self._num_images = min(_NUM_IMAGES, self._dataset.num_images) if num_images is None else num_images
 
     def __len__(self) -> int:
         return self._num_images
@@ -90,18 +89,24 @@ class DatasetImages:
     def __getitem__(self, index: int) -> Target:
         pixels, _labels = self._dataset.read(np.asarray([index]))
         image = adjust_dynamic_range(pixels.astype(np.float32), self._dataset.dynamic_range, (-1, 1))
-        return _numbered(index, len(self), f"{self._name} {index}", image)
+        name = f"image{index:04d}"
+        return Target(name, f"image {index}/{len(self)}", f"{self._name} {index}", name, image)
 
 
 class ImageFiles:
-    """Image files, by the rule of `image_targets`."""
+    """Image files, by the rule of `image_targets`. Their vectors are named after them."""
 
     def __init__(self, Gs: Any, paths: Sequence[str], convert: bool = False, num_images: int | None = None):
         self._paths = list(paths) if num_images is None else list(paths)[:num_images]
         _, self._channels, self._resolution, _ = Gs.output_shape
         if num_images is not None and num_images > len(paths):
             raise UserError(f"--num-images={num_images}: --images has {len(paths)}")
-        image_targets.check_images(self._paths, self._resolution, self._channels, convert)
+        problems = Problems()
+        with problems.gather("--images"):
+            image_targets.check_images(self._paths, self._resolution, self._channels, convert)
+        problems.report()
+        taken: set[str] = set()
+        self._vector_names = [latent_points.unique(_stem(path), taken) for path in self._paths]
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -110,8 +115,11 @@ class ImageFiles:
         path = self._paths[index]
         pixels = image_targets.read_image(path, self._resolution, self._channels)[np.newaxis]
         image = adjust_dynamic_range(pixels.astype(np.float32), (0, 255), (-1, 1))
-        return _numbered(index, len(self), path, image)
+        name = f"image{index:04d}"
+        return Target(name, f"{name}: {path} ({index}/{len(self)})", path, self._vector_names[index], image)
 
 
-def _numbered(index: int, count: int, source: str, image: np.ndarray) -> Target:
-    return Target(f"image{index:04d}", f"image {index}/{count}", source, image)
+def _stem(path: str) -> str:
+    """The name of a file without folder and extension, cut to what file systems allow."""
+    name = os.path.splitext(os.path.basename(path))[0]
+    return name.encode(errors="replace")[:_MAX_NAME].decode(errors="ignore")

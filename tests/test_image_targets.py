@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from dnnlib.errors import UserError
-from projection.image_targets import check_images, find_images, read_image
+from projection.image_targets import check_images, check_readable, find_images, read_image
 
 pytestmark = pytest.mark.one_stack
 
@@ -35,15 +35,22 @@ def test_which_images(tmp_path, monkeypatch):
     save("odd[1].png", random_pixels(8, 8, 3))
     assert find_images(["odd[1].png"]) == ["odd[1].png"]
     (tmp_path / "cut.png").write_bytes((tmp_path / "people" / "b.png").read_bytes()[:60])
+    wrong = ["people/notes.txt", "cut.png"]
+    assert find_images(wrong) == wrong  # what is in them is another question
     with pytest.raises(UserError) as error:
-        find_images(["people/notes.txt", "cut.png", "none.png", "*.tif", "people/.thumbnails/x"])
+        find_images([*wrong, "people/d.png", "*.tif", "peple"])
     lines = str(error.value).splitlines()
     assert lines[:3] == [
-        "none.png: no such file",
+        "people/d.png: no such file; did you mean b.png?",
         "*.tif: no file has such a name",
-        "people/.thumbnails/x: no such file",
+        "peple: no such file; did you mean people?",
     ]
     assert lines[3] == "people/notes.txt: not an image" and lines[4].startswith("cut.png: ")
+    with pytest.raises(UserError, match="notes.txt: not an image\ncut.png: "):
+        check_readable([*wrong, "people/a.jpg"])
+    with pytest.raises(UserError) as error:  # all that is wrong with all of them
+        check_images([*wrong, "people/a.jpg"], 16, 3, convert=False)
+    assert [line.split(":")[0] for line in str(error.value).splitlines()] == [*wrong, "people/a.jpg"]
 
 
 def test_cut_and_reduced(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import projector
+from dnnlib.errors import UserError
 from dnnlib.tflib import Network, random_stream
 from metrics.nets.lpips import LPIPS
 from metrics.nets.metric_network import MetricNetwork
@@ -204,12 +205,35 @@ def test_each_as_if_alone(demo, w_plus):
         for noise, noises in zip(result.noises, results.noises, strict=True):
             np.testing.assert_allclose(noises[idx], noise[0], atol=1e-4)
         np.testing.assert_allclose(together.get_distances()[idx], alone.get_distances()[0], rtol=1e-3)
+    assert alone._compiled.keys() == {"prepare", "step", "images"}
     per_layer = np.ptp(results.dlatents, axis=1).max()
     assert per_layer > 0.01 if w_plus else per_layer == 0
-    assert alone._step_function.experimental_get_tracing_count() == 1
     alone.seed = 6
     other = alone.run(targets[2:])
     assert np.abs(other.dlatents - result.dlatents).max() > 1e-3
+
+
+def test_compiled_once(demo, caplog):
+    traced = []
+
+    class Counted(projector.Projector):
+        def _make_step(self, *args):
+            traced.append(self)
+            return super()._make_step(*args)
+
+    counted = Counted()
+    counted.distance, counted.num_steps, counted.dlatent_avg_samples, counted.clone_net = "pixel", 3, 100, False
+    targets = demo_images(demo, range(2))
+    counted.set_network(demo)
+    for idx in range(2):
+        counted.run(targets[idx : idx + 1])
+    assert traced == [counted]
+    for _ in range(6):  # TensorFlow warns after 5
+        proj = demo_projector(demo, 1, 3)
+        for idx in range(2):
+            proj.start(targets[idx : idx + 1])
+            proj.get_images()
+    assert "retracing" not in caplog.text
 
 
 def test_continuing(demo):
@@ -246,9 +270,27 @@ def test_wrong_arguments(demo):
         proj.set_network(demo.components.mapping)
     with pytest.raises(ValueError, match="set_network comes first"):
         projector.Projector().start(targets)
+    for distance in ("pixels", "", None, 3, distances.PixelDistance, "demo"):
+        proj.distance = distance
+        with pytest.raises(ValueError, match="distance: expected 'lpips', 'pixel', the path of a file"):
+            proj.set_network(demo)
     large = np.repeat(np.repeat(targets, 2, 2), 2, 3)
     proj.start(large)
     np.testing.assert_allclose(proj._prepared[0], prepare_images(tf.constant(targets)), atol=1e-3)
+
+
+def test_without_weights(demo, tmp_path, monkeypatch):
+    monkeypatch.setenv("STYLEGAN2_OFFLINE", "1")
+    monkeypatch.setenv("STYLEGAN2_CACHE_DIR", str(tmp_path))
+    proj = projector.Projector()
+    with pytest.raises(UserError) as error:
+        proj.set_network(demo)
+    assert "Projector.distance = 'pixel' compares pixels" in str(error.value)
+    assert "--distance" not in str(error.value)
+    (tmp_path / "text.pkl").write_text("no weights")
+    proj.distance = str(tmp_path / "text.pkl")
+    with pytest.raises(UserError, match="text.pkl"):
+        proj.set_network(demo)
 
 
 def test_lpips_looks_at_targets_once():

@@ -1,0 +1,87 @@
+"""Where projections start from: vectors and noise images of files, one for all images or one for each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dnnlib.errors import Problems, UserError
+from training import dlatent_files
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the projection of one image starts.
+
+    path: of the file. dlatents: [1, layers, dlatent_size]. noises: [1, 1, H, W] each; none: random ones.
+    source: the image that the file says it was made of; may be empty.
+    """
+
+    path: str
+    dlatents: np.ndarray
+    noises: list[np.ndarray]
+    source: str
+
+
+def load(paths: Sequence[str], w_plus: bool, net: Any = None) -> list[Start]:
+    """The vectors of some files, in order.
+
+    Args:
+        paths: the files, as `dlatent_files` reads them.
+        w_plus: whether layers may differ.
+        net: the generator (a `Network` such as Gs) that they must fit; None: any.
+
+    Raises UserError with everything that is wrong with any of the files.
+    """
+    problems = Problems()
+    starts = []
+    for path in paths:
+        with problems.gather():
+            file = dlatent_files.load(path, net)
+            if not w_plus and (file.dlatents != file.dlatents[:, :1]).any():
+                problems.messages.append(f"{file.path}: has a W of its own for each layer; add --w-plus")
+            source = file.settings.get("target")
+            for idx in range(len(file.dlatents)):
+                one = file.dlatents[idx : idx + 1]
+                starts.append(Start(file.path, one, file.noises_of(idx), source if isinstance(source, str) else ""))
+    without = [start.path for start in starts if not start.noises]
+    if without and len(without) < len(starts):
+        problems.messages.append(f"{without[0]}: has no noise images, others have; expected all or none with them")
+    problems.report()
+    return starts
+
+
+def check_count(starts: Sequence[Start], num_images: int) -> None:
+    """Raises UserError unless there is a start for all images, or one for each."""
+    if len(starts) not in (1, num_images):
+        wanted = "1" if num_images == 1 else f"1 or {num_images}"
+        raise UserError(f"{len(starts)} vectors for {num_images} image{'s'[: num_images > 1]}; expected {wanted}")
+
+
+def check_order(starts: Sequence[Start], sources: Sequence[str]) -> None:
+    """Raises UserError if an image would start from the vector of another of the images.
+
+    sources: of the images, as the files name them.
+    """
+    if len(starts) != len(sources):
+        return
+    by_source = {start.source: start for start in starts}
+    for start, source in zip(starts, sources, strict=True):
+        if start.source != source and start.source in sources:
+            order = [by_source.get(name) for name in sources]
+            better = f": {','.join(s.path for s in order if s)}" if all(order) else ""
+            raise UserError(
+                f"{start.path} was made of {start.source}, but comes where {source} is among the images; "
+                f"expected the files in the order of the images{better}"
+            )
+
+
+def arguments(starts: Sequence[Start], indices: Sequence[int]) -> dict[str, Any]:
+    """Arguments of `Projector.start` for some of the images."""
+    chosen = [starts[0 if len(starts) == 1 else index] for index in indices]
+    layers = zip(*(start.noises for start in chosen), strict=True)
+    return {
+        "dlatents": np.concatenate([start.dlatents for start in chosen]),
+        "noises": [np.concatenate(layer) for layer in layers],
+    }
