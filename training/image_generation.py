@@ -140,10 +140,12 @@ class ImageGenerator:
 
         noises: the noise images `[1, 1, H, W]` of each; where there are none, the network's own.
         """
-        images = []
+        images: list[Any] = []
         for begin in range(0, len(dlatents), minibatch_size):
             batch = slice(begin, begin + minibatch_size)
-            images.append(self._synthesize(dlatents[batch], self._joined(noises[batch])).numpy())
+            images.append(self._synthesize(dlatents[batch], self._joined(noises[batch])))
+            if len(images) > 1:  # fetched while the device computes the next
+                images[-2] = images[-2].numpy()
         return np.concatenate(images)
 
     def _joined(self, noises: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray] | None:

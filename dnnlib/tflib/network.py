@@ -119,16 +119,16 @@ class Network:
         """The outputs for NumPy arrays, as NumPy arrays, computed in minibatches. See `network_run`."""
         return self._runner.run(*in_arrays, **kwargs)
 
-    def call_arguments(self) -> set[str]:
+    def call_arguments(self) -> frozenset[str]:
         """Names of the arguments that each call of the model takes, besides its inputs."""
-        parameters = inspect.signature(type(self.model).call).parameters.values()
-        return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return _call_arguments(type(self.model))
 
     def _split_kwargs(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Divides arguments into those of the call and those that need a model built with them."""
         of_call = self.call_arguments()
         call_kwargs = {key: value for key, value in kwargs.items() if key in of_call}
-        return call_kwargs, self.model.effective_kwargs({k: v for k, v in kwargs.items() if k not in of_call})
+        build_kwargs = {key: value for key, value in kwargs.items() if key not in of_call}
+        return call_kwargs, self.model.effective_kwargs(build_kwargs) if build_kwargs else {}
 
     def _variant(self, build_kwargs: dict[str, Any]) -> Any:
         """The model with other arguments but the same variables."""
@@ -324,6 +324,12 @@ def _model_class(func_name: Any) -> Any:
     if not (inspect.isclass(model_class) and issubclass(model_class, tf.keras.Model)):
         raise ValueError(f"Network: {func_name!r} is not a network")
     return model_class
+
+
+@functools.cache
+def _call_arguments(model_class: Any) -> frozenset[str]:
+    parameters = inspect.signature(model_class.call).parameters.values()
+    return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
 def _build(

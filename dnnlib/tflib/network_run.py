@@ -66,11 +66,15 @@ class NetworkRunner:
         net.prepare(**fixed)
         function = self._function(fixed, input_transform, output_transform, num_gpus)
         pieces: list[list[np.ndarray]] = []
+        started: list[tf.Tensor] = []
         for begin in range(0, num_items, minibatch_size):
             if print_progress:
                 print(f"\r{begin} / {num_items}", end="", flush=True)
             batch = [None if array is None else tf.constant(array[begin : begin + minibatch_size]) for array in arrays]
-            pieces.append([output.numpy() for output in function(batch, fed)])
+            before, started = started, function(batch, fed)
+            if before:  # fetched while the device computes the next
+                pieces.append([output.numpy() for output in before])
+        pieces.append([output.numpy() for output in started])
         if print_progress:
             print(f"\r{num_items} / {num_items}")
         outputs = [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*pieces, strict=True)]
