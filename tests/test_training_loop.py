@@ -355,6 +355,10 @@ def test_replicas_and_workers_train_alike(tmp_path, symbols):
     # Updates of Adam without momentum are as large as the learning rate, so this is float noise.
     assert max(differences(one, two).values()) < 2e-4
     assert max(differences(one, workers).values()) < 2e-4
+    for name in ("two", "workers"):  # one line for all replicas
+        (run_dir,) = (tmp_path / name).iterdir()
+        log = (run_dir / "log.txt").read_text()
+        assert [len(re.findall(rf"^Traced {phase} in ", log, re.M)) for phase in ("TrainG", "RegG", "RegD")] == [1] * 3
 
 
 def free_ports(count):

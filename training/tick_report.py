@@ -79,6 +79,11 @@ class TickReport:
             sys.__stderr__.flush()
             self._live_width = 0
 
+    def say(self, line: str) -> None:
+        """Prints a line between ticks."""
+        self.clear_live()
+        print(line, flush=True)
+
     def tick(self, cur_tick: int, cur_nimg: int, tick_nimg: int, sched: Any, peak_gpu_mem_gb: float) -> None:
         """Prints the line of a tick in which `tick_nimg` images were shown."""
         self.clear_live()

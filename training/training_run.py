@@ -144,6 +144,7 @@ class TrainingRun:
         self.report = TickReport(self.run_dir, self.total_nimg, c.total_sec, c.tick_sec)
         self.report.maintenance_sec = c.maintenance_sec
         self.report.sec_per_kimg = c.sec_per_kimg or None
+        self.step.say = self.report.say
         self._first_snapshot()
         with _signals() as received:
             while True:

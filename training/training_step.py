@@ -8,6 +8,7 @@ averaged over pieces (W, path lengths) takes them in order, so that the division
 import functools
 import inspect
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,9 @@ class TrainingStep:
         mirror_augment, drange_net: see `process_reals`.
         growing: whether the level of detail changes.
         make_stream: random numbers for a seed.
+
+    Attributes:
+        say: called with a line for the log each time a function has been traced.
     """
 
     def __init__(
@@ -106,7 +110,8 @@ class TrainingStep:
             compute = functools.partial(self._value, name, dict(args))
             self.phases[name] = Phase(name, self.optimizers[name[-1]], compute)
         self._sums: dict[str, list[tf.Variable]] = {}  # of gradients, over the rounds of an iteration
-        self._functions: dict[Any, Callable] = {}
+        self._functions: dict[str | tuple[str, int], Callable] = {}  # by name, those of one stage with their rounds
+        self.say: Callable[[str], None] = functools.partial(print, flush=True)
         self._stage = 0.0
         self._average = Gs.setup_as_moving_average_of(G, beta=self.Gs_beta)
 
@@ -137,7 +142,8 @@ class TrainingStep:
         stage = lod if lod == math.floor(lod) else math.floor(lod) + 0.5
         if stage != self._stage:
             self._stage = stage
-            self._functions.clear()  # graphs are made for one stage, and training does not return to an earlier one
+            # Graphs are made for one stage, and training does not return to an earlier one.
+            self._functions = {key: function for key, function in self._functions.items() if isinstance(key, str)}
         for net in (self.G, self.D):
             for name, variable in net.vars.items():
                 if name.split("/")[-1] == "lod":
@@ -153,13 +159,13 @@ class TrainingStep:
         def of_replica(value: tf.Tensor) -> tf.Tensor:
             return tf.reduce_max(tf.stack(replicas.gather(value)))
 
-        step = self._function("largest", lambda: lambda value: self._run(of_replica, value))
+        step = self._function("largest of all workers", lambda: lambda value: self._run(of_replica, value))
         return int(self._local(step(tf.constant(number, tf.int32))))
 
     def update_average(self, beta: float) -> None:
         """Moves Gs towards G; `beta` is the weight of its old values."""
         self.Gs_beta.assign(beta)
-        self._function("average", lambda: self._average)()
+        self._function("moving average", lambda: self._average)()
 
     # ------------------------------------------------------------------------
     # A phase.
@@ -187,7 +193,9 @@ class TrainingStep:
             for args in rounds:
                 of_round = {key: self._local(value) for key, value in add(*args).items()}
                 stats = of_round if stats is None else {key: stats[key] + of_round[key] for key in stats}
-            finite = self._function((name, "update"), lambda: functools.partial(self._update, phase))(lrate)
+            finite = None
+            if name in self.phases:
+                finite = self._function(f"update of {name}", lambda: functools.partial(self._update, phase))(lrate)
         if name not in self.phases:  # found out while the function was traced
             return None
         stats = {key: self._local(value) for key, value in stats.items()}
@@ -266,8 +274,6 @@ class TrainingStep:
         def of_replica():
             totals = self._sums[phase.name[-1]]
             gradients = [tf.raw_ops.ReadVariableOp(resource=total.handle, dtype=tf.float32) for total in totals]
-            if phase.name not in self.phases:
-                return tf.constant(True)
             finite = phase.optimizer.apply(gradients, lrate)
             with tf.control_dependencies([finite]):
                 for total, gradient in zip(totals, gradients, strict=True):
@@ -282,10 +288,29 @@ class TrainingStep:
     def _run(self, of_replica: Callable, *args: Any) -> Any:
         return of_replica(*args) if self.num_replicas == 1 else self.strategy.run(of_replica, args)
 
-    def _function(self, key: Any, make: Callable[[], Callable]) -> Callable:
+    def _function(self, key: str | tuple[str, int], make: Callable[[], Callable]) -> Callable:
+        """A compiled function, which says how long its tracing took.
+
+        key: its name; (phase, rounds) of a function that is made for one stage.
+        """
         if key not in self._functions:
-            self._functions[key] = tf.function(make(), autograph=False)
+            function = make()
+
+            def traced(*args: Any) -> Any:
+                start = time.perf_counter()
+                result = function(*args)
+                if isinstance(key, str) or key[0] in self.phases:
+                    self.say(f"Traced {self._title(key)} in {time.perf_counter() - start:.1f}s.")
+                return result
+
+            self._functions[key] = tf.function(traced, autograph=False)
         return self._functions[key]
+
+    def _title(self, key: str | tuple[str, int]) -> str:
+        if isinstance(key, str):
+            return key
+        name, rounds = key
+        return f"{name}{f' in {rounds} rounds' * (rounds > 1)}{f' for lod {self._stage:g}' * self.growing}"
 
     def _distribute(self, pieces: Sequence[Piece]) -> tuple[Any, Any, Any, Any]:
         """One piece for each replica of this worker."""
