@@ -1,0 +1,189 @@
+// TensorFlow kernels on GPUs: they check sizes, allocate outputs and call the CUDA kernels of the .cu files.
+
+#include <string>
+
+#include "kernels.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/register_types.h"
+#include "xla/stream_executor/stream.h"
+
+namespace {
+
+using namespace tensorflow;
+
+void* Stream(OpKernelContext* ctx) { return ctx->op_device_context()->stream()->platform_specific_handle().stream; }
+
+void Check(OpKernelContext* ctx, int error, const char* op) {
+    OP_REQUIRES(ctx, error == 0, errors::Internal(op, ": CUDA error ", error, ": ", stylegan2_cuda_error(error)));
+}
+
+template <typename T>
+constexpr int32_t kType = std::is_same<T, float>::value ? kFloat32 : std::is_same<T, Eigen::half>::value ? kFloat16 : kBFloat16;
+
+const float* Optional(const Tensor& t) { return t.NumElements() ? t.flat<float>().data() : nullptr; }
+
+PointwiseArgs GetPointwise(OpKernelConstruction* ctx) {
+    static const char* const kNames[] = {"linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"};
+    PointwiseArgs f = {};
+    std::string act;
+    const bool ok = ctx->GetAttr("act", &act).ok() && ctx->GetAttr("alpha", &f.alpha).ok() &&
+                    ctx->GetAttr("gain", &f.gain).ok() && ctx->GetAttr("clamp", &f.clamp).ok();
+    if (!ok) ctx->CtxFailure(errors::InvalidArgument("act, alpha, gain or clamp is missing"));
+    while (f.act < kSwish && act != kNames[f.act]) f.act++;
+    return f;
+}
+
+template <typename T>
+class UpfirdnOp : public OpKernel {
+public:
+    explicit UpfirdnOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+        bool flip, channels_last;
+        OP_REQUIRES_OK(ctx, ctx->GetAttr("upx", &args_.upx));
+        OP_REQUIRES_OK(ctx, ctx->GetAttr("upy", &args_.upy));
+        OP_REQUIRES_OK(ctx, ctx->GetAttr("downx", &args_.downx));
+        OP_REQUIRES_OK(ctx, ctx->GetAttr("downy", &args_.downy));
+        OP_REQUIRES_OK(ctx, ctx->GetAttr("padx0", &args_.padx0));
+        OP_REQUIRES_OK(ctx, ctx->GetAttr("padx1", &padx1_));
+        OP_REQUIRES_OK(ctx, ctx->GetAttr("pady0", &args_.pady0));
+        OP_REQUIRES_OK(ctx, ctx->GetAttr("pady1", &pady1_));
+        OP_REQUIRES_OK(ctx, ctx->GetAttr("gain", &args_.gain));
+        OP_REQUIRES_OK(ctx, ctx->GetAttr("flip", &flip));
+        OP_REQUIRES_OK(ctx, ctx->GetAttr("channels_last", &channels_last));
+        args_.flip = flip;
+        args_.channels_last = channels_last;
+        args_.dtype = kType<T>;
+    }
+
+    void Compute(OpKernelContext* ctx) override {
+        const Tensor &x = ctx->input(0), &k = ctx->input(1);
+        OP_REQUIRES(ctx, x.dims() == 4 && k.dims() == 2, errors::InvalidArgument("upfirdn_2d: x must have 4 axes, k 2"));
+        UpfirdnArgs a = args_;
+        const int row = a.channels_last ? 1 : 2, channel = a.channels_last ? 3 : 1;
+        a.n = x.dim_size(0), a.c = x.dim_size(channel), a.h = x.dim_size(row), a.w = x.dim_size(row + 1);
+        const bool fits = k.dim_size(0) >= 1 && k.dim_size(0) <= 32 && k.dim_size(1) >= 1 && k.dim_size(1) <= 32;
+        OP_REQUIRES(ctx, fits, errors::InvalidArgument("upfirdn_2d: k must be of 1x1 to 32x32, got ", k.shape().DebugString()));
+        a.firh = static_cast<int32_t>(k.dim_size(0)), a.firw = static_cast<int32_t>(k.dim_size(1));
+        const int64_t roomy = a.h * a.upy + a.pady0 + pady1_ - a.firh, roomx = a.w * a.upx + a.padx0 + padx1_ - a.firw;
+        OP_REQUIRES(ctx, roomy >= 0 && roomx >= 0, errors::InvalidArgument("upfirdn_2d: k does not fit into the padded image"));
+        a.outh = roomy / a.downy + 1, a.outw = roomx / a.downx + 1;
+        TensorShape shape = x.shape();
+        shape.set_dim(row, a.outh);
+        shape.set_dim(row + 1, a.outw);
+        Tensor* y = nullptr;
+        OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &y));
+        if (y->NumElements() == 0) return;
+        a.x = x.flat<T>().data(), a.k = k.flat<float>().data(), a.y = y->flat<T>().data();
+        Check(ctx, stylegan2_upfirdn_2d(&a, Stream(ctx)), "upfirdn_2d");
+    }
+
+private:
+    UpfirdnArgs args_ = {};
+    int32_t padx1_, pady1_;
+};
+
+template <typename T>
+class BiasActOp : public OpKernel {
+public:
+    explicit BiasActOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+        OP_REQUIRES_OK(ctx, ctx->GetAttr("grad", &args_.order));
+        OP_REQUIRES_OK(ctx, ctx->GetAttr("inner", &args_.inner));
+        OP_REQUIRES(ctx, args_.order <= 2, errors::InvalidArgument("bias_act: grad must be 0, 1 or 2"));
+        args_.f = GetPointwise(ctx);
+        args_.dtype = kType<T>;
+    }
+
+    void Compute(OpKernelContext* ctx) override {
+        const Tensor &x = ctx->input(0), &b = ctx->input(1), &v = ctx->input(2);
+        BiasActArgs a = args_;
+        a.size = x.NumElements(), a.c = b.NumElements();
+        const bool fits = (a.c == 0 || a.size % (a.c * a.inner) == 0) && (a.order == 0 || v.NumElements() == a.size);
+        OP_REQUIRES(ctx, fits, errors::InvalidArgument("bias_act: b or v does not fit x of shape ", x.shape().DebugString()));
+        Tensor* y = nullptr;
+        OP_REQUIRES_OK(ctx, ctx->allocate_output(0, x.shape(), &y));
+        if (a.size == 0) return;
+        a.x = x.flat<T>().data(), a.b = Optional(b), a.v = v.flat<T>().data(), a.y = y->flat<T>().data();
+        Check(ctx, stylegan2_bias_act(&a, Stream(ctx)), "bias_act");
+    }
+
+private:
+    BiasActArgs args_ = {};
+};
+
+// What the epilogue and its gradient share: attributes, and inputs x, scale, noise, b that start at `first`.
+class EpilogueBase : public OpKernel {
+public:
+    explicit EpilogueBase(OpKernelConstruction* ctx) : OpKernel(ctx) {
+        bool channels_last;
+        OP_REQUIRES_OK(ctx, ctx->GetAttr("channels_last", &channels_last));
+        args_.channels_last = channels_last;
+        args_.f = GetPointwise(ctx);
+    }
+
+protected:
+    template <typename T>
+    bool GetArgs(OpKernelContext* ctx, int first, EpilogueArgs* a) const {
+        const Tensor &x = ctx->input(first), &scale = ctx->input(first + 1);
+        const Tensor &noise = ctx->input(first + 2), &b = ctx->input(first + 3);
+        *a = args_;
+        if (x.dims() != 4) return false;
+        const int row = a->channels_last ? 1 : 2;
+        a->dtype = kType<T>;
+        a->n = x.dim_size(0), a->c = x.dim_size(a->channels_last ? 3 : 1), a->pixels = x.dim_size(row) * x.dim_size(row + 1);
+        a->noise_n = noise.dims() == 3 ? noise.dim_size(0) : 1;
+        a->x = x.flat<T>().data(), a->scale = Optional(scale), a->noise = Optional(noise), a->b = Optional(b);
+        return (!a->scale || scale.NumElements() == a->n * a->c) && (!a->b || b.NumElements() == a->c) &&
+               (!a->noise || ((a->noise_n == 1 || a->noise_n == a->n) && noise.NumElements() == a->noise_n * a->pixels));
+    }
+
+    EpilogueArgs args_ = {};
+};
+
+template <typename T>
+class EpilogueOp : public EpilogueBase {
+public:
+    using EpilogueBase::EpilogueBase;
+
+    void Compute(OpKernelContext* ctx) override {
+        EpilogueArgs a;
+        OP_REQUIRES(ctx, GetArgs<T>(ctx, 0, &a), errors::InvalidArgument("epilogue: parameters do not fit x"));
+        Tensor* y = nullptr;
+        OP_REQUIRES_OK(ctx, ctx->allocate_output(0, ctx->input(0).shape(), &y));
+        if (y->NumElements() == 0) return;
+        a.y = y->flat<T>().data();
+        Check(ctx, stylegan2_epilogue(&a, Stream(ctx)), "epilogue");
+    }
+};
+
+template <typename T>
+class EpilogueGradOp : public EpilogueBase {
+public:
+    using EpilogueBase::EpilogueBase;
+
+    void Compute(OpKernelContext* ctx) override {
+        EpilogueGradArgs a = {};
+        const bool fits = GetArgs<T>(ctx, 1, &a.forward) && ctx->input(0).shape() == ctx->input(1).shape();
+        OP_REQUIRES(ctx, fits, errors::InvalidArgument("epilogue_grad: dy or parameters do not fit x"));
+        Tensor* outputs[4];
+        for (int i = 0; i < 4; i++) OP_REQUIRES_OK(ctx, ctx->allocate_output(i, ctx->input(i + 1).shape(), &outputs[i]));
+        a.dy = ctx->input(0).flat<T>().data(), a.dx = outputs[0]->flat<T>().data();
+        float** const sums[] = {&a.dscale, &a.dnoise, &a.db};
+        for (int i = 0; i < 3; i++) *sums[i] = const_cast<float*>(Optional(*outputs[i + 1]));
+        Tensor workspace;
+        const TensorShape size({stylegan2_epilogue_grad_workspace(&a)});
+        OP_REQUIRES_OK(ctx, ctx->allocate_temp(DT_FLOAT, size, &workspace));
+        a.workspace = workspace.flat<float>().data();
+        Check(ctx, stylegan2_epilogue_grad(&a, Stream(ctx)), "epilogue_grad");
+    }
+};
+
+#define REGISTER(T)                                                                                             \
+    REGISTER_KERNEL_BUILDER(Name("StyleganUpfirdn2D").Device(DEVICE_GPU).TypeConstraint<T>("T"), UpfirdnOp<T>); \
+    REGISTER_KERNEL_BUILDER(Name("StyleganBiasAct").Device(DEVICE_GPU).TypeConstraint<T>("T"), BiasActOp<T>);   \
+    REGISTER_KERNEL_BUILDER(Name("StyleganEpilogue").Device(DEVICE_GPU).TypeConstraint<T>("T"), EpilogueOp<T>); \
+    REGISTER_KERNEL_BUILDER(Name("StyleganEpilogueGrad").Device(DEVICE_GPU).TypeConstraint<T>("T"), EpilogueGradOp<T>)
+
+REGISTER(float);
+REGISTER(Eigen::half);
+REGISTER(bfloat16);
+
+}  // namespace

@@ -1,0 +1,178 @@
+// What the CUDA kernels share: image types, 16-byte vectors, the pointwise function, launching.
+
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#include <math.h>
+
+#include "kernels.h"
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Image types.
+
+__device__ __forceinline__ float to_float(float x) { return x; }
+__device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
+__device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+
+__device__ __forceinline__ void from_float(float x, float* y) { *y = x; }
+__device__ __forceinline__ void from_float(float x, __half* y) { *y = __float2half_rn(x); }
+__device__ __forceinline__ void from_float(float x, __nv_bfloat16* y) { *y = __float2bfloat16_rn(x); }
+
+// V neighbouring elements, moved by one instruction if they make up 16 bytes.
+template <typename T, int V>
+struct alignas(sizeof(T) * V) Vec {
+    T v[V];
+};
+
+template <typename T>
+constexpr int kWide = 16 / sizeof(T);  // elements in 16 bytes
+
+template <typename T, int V>
+__device__ __forceinline__ void load(const T* from, float (&to)[V]) {
+    const Vec<T, V> vec = *reinterpret_cast<const Vec<T, V>*>(from);
+#pragma unroll
+    for (int j = 0; j < V; j++) to[j] = to_float(vec.v[j]);
+}
+
+template <typename T, int V>
+__device__ __forceinline__ void store(const float (&from)[V], T* to) {
+    Vec<T, V> vec;
+#pragma unroll
+    for (int j = 0; j < V; j++) from_float(from[j], &vec.v[j]);
+    *reinterpret_cast<Vec<T, V>*>(to) = vec;
+}
+
+// Parameters are float32: as many of them as there are elements in a vector of images.
+template <int V>
+__device__ __forceinline__ void load_parameters(const float* from, float (&to)[V]) {
+    constexpr int kStep = V < 4 ? V : 4;
+#pragma unroll
+    for (int i = 0; i < V; i += kStep) {
+        const Vec<float, kStep> vec = *reinterpret_cast<const Vec<float, kStep>*>(from + i);
+#pragma unroll
+        for (int j = 0; j < kStep; j++) to[i + j] = vec.v[j];
+    }
+}
+
+inline bool is_aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// F, F' and F''. Linear, relu and lrelu are one function, of slope 1, 0 or alpha below 0 (Smooth = false); they are what
+// the networks use most. The others are told apart at run time, by a branch that all threads take alike.
+
+struct Pointwise {
+    int act;
+    float slope, gain, clamp;
+};
+
+inline bool is_smooth(const PointwiseArgs& f) { return f.act > kLrelu; }
+
+inline Pointwise make_pointwise(const PointwiseArgs& f) {
+    const float slope = f.act == kLinear ? 1.0f : f.act == kRelu ? 0.0f : f.alpha;
+    return {f.act, slope, f.gain, f.clamp < 0 ? INFINITY : f.clamp};
+}
+
+struct Derivatives {
+    float y, d1, d2;  // of act
+};
+
+__device__ __forceinline__ Derivatives smooth_activation(int act, float u) {
+    const float kScale = 1.0507009873554805f, kAlpha = 1.6732632423543773f;  // of selu
+    switch (act) {
+        case kTanh: {
+            const float y = tanhf(u), d1 = 1 - y * y;
+            return {y, d1, -2 * y * d1};
+        }
+        case kSigmoid: {
+            const float y = 1 / (1 + expf(-u)), d1 = y * (1 - y);
+            return {y, d1, d1 * (1 - 2 * y)};
+        }
+        case kElu: {
+            if (u > 0) return {u, 1, 0};
+            const float e = expf(u);
+            return {expm1f(u), e, e};
+        }
+        case kSelu: {
+            if (u > 0) return {kScale * u, kScale, 0};
+            const float e = kScale * kAlpha * expf(u);
+            return {kScale * kAlpha * expm1f(u), e, e};
+        }
+        case kSoftplus: {
+            const float s = 1 / (1 + expf(-u));
+            return {fmaxf(u, 0) + log1pf(expf(-fabsf(u))), s, s * (1 - s)};
+        }
+        default: {  // kSwish
+            const float s = 1 / (1 + expf(-u));
+            return {s * u, s * (1 + u * (1 - s)), s * (1 - s) * (2 + u * (1 - 2 * s))};
+        }
+    }
+}
+
+template <bool Smooth>
+__device__ __forceinline__ Derivatives activation(const Pointwise& f, float u) {
+    if (Smooth) return smooth_activation(f.act, u);
+    if (u > 0) return {u, 1, 0};
+    if (f.slope == 0 && u < 0) return {0, 0, 0};  // -inf * 0 would be NaN
+    return {f.slope * u, f.slope, 0};
+}
+
+// F(u); what is not a number stays so.
+template <bool Smooth>
+__device__ __forceinline__ float value(const Pointwise& f, float u) {
+    const float y = f.gain * activation<Smooth>(f, u).y;
+    return y > f.clamp ? f.clamp : y < -f.clamp ? -f.clamp : y;
+}
+
+// F'(u), or F''(u) if Second.
+template <bool Smooth, bool Second = false>
+__device__ __forceinline__ float derivative(const Pointwise& f, float u) {
+    const Derivatives d = activation<Smooth>(f, u);
+    if (fabsf(f.gain * d.y) >= f.clamp) return 0;
+    return f.gain * (Second ? d.d2 : d.d1);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Launching.
+
+constexpr int kThreads = 256;  // of a block
+
+template <typename Params>
+cudaError_t launch(void (*kernel)(Params), dim3 blocks, dim3 threads, const Params& params, void* stream) {
+    cudaLaunchConfig_t config = {};
+    config.gridDim = blocks;
+    config.blockDim = threads;
+    config.stream = static_cast<cudaStream_t>(stream);
+    return cudaLaunchKernelEx(&config, kernel, params);
+}
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Tests lower these two, to reach 64-bit indices and loops over blocks with small tensors.
+#ifndef STYLEGAN2_LARGE
+#define STYLEGAN2_LARGE UINT32_MAX
+#endif
+#ifndef STYLEGAN2_MAX_BLOCKS
+#define STYLEGAN2_MAX_BLOCKS INT32_MAX
+#endif
+
+// Whether 32 bits are too few to number things.
+inline bool is_large(int64_t size) { return size > STYLEGAN2_LARGE; }
+
+// Blocks for a number of pieces of work; kernels loop where the grid has no room for all.
+inline unsigned num_blocks(int64_t pieces, int64_t per_block) {
+    const int64_t blocks = ceil_div(pieces, per_block);
+    return static_cast<unsigned>(blocks < STYLEGAN2_MAX_BLOCKS ? blocks : STYLEGAN2_MAX_BLOCKS);
+}
+
+// Calls func with a null pointer of the image type.
+template <typename Func>
+cudaError_t with_type(int dtype, Func func) {
+    switch (dtype) {
+        case kFloat32: return func(static_cast<float*>(nullptr));
+        case kFloat16: return func(static_cast<__half*>(nullptr));
+        case kBFloat16: return func(static_cast<__nv_bfloat16*>(nullptr));
+        default: return cudaErrorInvalidValue;
+    }
+}

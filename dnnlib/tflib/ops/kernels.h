@@ -1,0 +1,89 @@
+// The CUDA kernels behind a plain C interface: called by gpu_kernels.cc, and through ctypes by whoever tests them.
+//
+// All tensors are dense. Images are of one of three types and of either layout; parameters are always float32, and so
+// is the arithmetic. Functions return 0 or a cudaError_t, whose text stylegan2_cuda_error() gives.
+
+#pragma once
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { kFloat32 = 0, kFloat16 = 1, kBFloat16 = 2 };  // types of images
+
+enum { kLinear, kRelu, kLrelu, kTanh, kSigmoid, kElu, kSelu, kSoftplus, kSwish };  // activations
+
+// F(u) = min(max(gain * act(u), -clamp), clamp); a negative clamp is no limit.
+typedef struct {
+    int32_t act;
+    float alpha;  // slope of lrelu
+    float gain;
+    float clamp;
+} PointwiseArgs;
+
+// Pads, upsamples, filters, downsamples: y[o] = gain * sum_f k[fir - 1 - f] * up(x)[o * down + f - pad0] per axis,
+// where up(x)[i] = x[i / up] for multiples of up inside the image, and 0 elsewhere. flip: k[f] in place of k[fir - 1 - f].
+typedef struct {
+    const void* x;   // [N, C, H, W] or [N, H, W, C]
+    const float* k;  // [firh, firw]
+    void* y;         // [N, C, outh, outw] or [N, outh, outw, C], out = (in * up + pad0 + pad1 - fir) / down + 1
+    int32_t dtype, channels_last;
+    int64_t n, c, h, w;
+    int64_t outh, outw;
+    int32_t firh, firw;  // 1 to 32
+    int32_t upx, upy, downx, downy;
+    int32_t padx0, pady0;
+    int32_t flip;
+    float gain;
+} UpfirdnArgs;
+
+// order 0: y = F(x + b); 1: y = v * F'(x + b); 2: y = v * F''(x + b). The derivative is 0 where the clamp acts.
+typedef struct {
+    const void* x;   // [size]
+    const float* b;  // [c], element i takes b[i / inner % c]; null: none
+    const void* v;   // [size]; not used by order 0
+    void* y;         // [size]
+    int32_t dtype, order;
+    int64_t size, inner, c;
+    PointwiseArgs f;
+} BiasActArgs;
+
+// y = F(u), u = x * scale + noise + b.
+typedef struct {
+    const void* x;       // [N, C, pixels] or [N, pixels, C]
+    const float* scale;  // [N, C]; null: 1
+    const float* noise;  // [noise_n, pixels]; null: 0
+    const float* b;      // [C]; null: 0
+    void* y;             // like x
+    int32_t dtype, channels_last;
+    int64_t n, c, pixels;
+    int64_t noise_n;  // 1 or N
+    PointwiseArgs f;
+} EpilogueArgs;
+
+// The gradient of the epilogue: du = dy * F'(u); dx = du * scale; dscale and db are sums over pixels, dnoise over
+// channels, in float32 and always in the same order.
+typedef struct {
+    EpilogueArgs forward;  // without y
+    const void* dy;        // like x
+    void* dx;              // like x
+    float* dscale;         // like scale, null if scale is: sum of du * x
+    float* dnoise;         // like noise, null if noise is: sum of du
+    float* db;             // like b, null if b is: sum of du
+    float* workspace;      // of stylegan2_epilogue_grad_workspace() floats
+} EpilogueGradArgs;
+
+int stylegan2_upfirdn_2d(const UpfirdnArgs* args, void* stream);
+int stylegan2_bias_act(const BiasActArgs* args, void* stream);
+int stylegan2_epilogue(const EpilogueArgs* args, void* stream);
+int stylegan2_epilogue_grad(const EpilogueGradArgs* args, void* stream);
+int64_t stylegan2_epilogue_grad_workspace(const EpilogueGradArgs* args);
+
+const char* stylegan2_cuda_error(int error);
+const char* stylegan2_cuda_problem(void);  // why CUDA cannot be used here (no GPU, an old driver ...); null: it can
+
+#ifdef __cplusplus
+}
+#endif
