@@ -113,10 +113,10 @@ class Projector:
         try:
             return distances.load(self.distance)
         except distances.NoWeights as error:
-            raise UserError(
-                f"{error}\nIn Python: Projector.distance = projection.distances.load('lpips', DIR), or the path of a "
-                "file; without weights, Projector.distance = 'pixel' compares pixels."
-            ) from None
+            # The message is for scripts.
+            in_python = "Projector.distance = projection.distances.load('lpips', DIR)"
+            message = str(error).replace("--metric-networks=DIR", in_python)
+            raise UserError(f"{message}\nWithout them, Projector.distance = 'pixel' compares pixels.") from None
 
     def _find_dlatent_stats(self) -> None:
         """The mean of W, [1, 1, dlatent_size], and the distance that samples have from it."""

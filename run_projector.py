@@ -188,7 +188,7 @@ def _find_sources(kwargs: dict[str, Any]) -> list[str] | None:
             training_options.check_dataset(kwargs["data_dir"], kwargs["dataset_name"])
             if num_images is not None:
                 dataset_images.open_dataset(kwargs["dataset_name"], kwargs["data_dir"], num_images).close()
-                sources = [f"image {index}" for index in range(num_images)]
+                sources = [f"{kwargs['dataset_name']} {index}" for index in range(num_images)]
     problems.report()
     return sources
 
@@ -204,7 +204,7 @@ def _find_starts(kwargs: dict[str, Any], sources: list[str] | None) -> list[str]
         found = starts.load(paths, kwargs["w_plus"])
         if found and sources is not None and not problems.messages:
             starts.check_count(found, len(sources))
-            starts.check_order(found, sources)
+            paths = starts.by_images(found, sources) or paths
     problems.report()
     return paths
 

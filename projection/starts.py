@@ -59,22 +59,15 @@ def check_count(starts: Sequence[Start], num_images: int) -> None:
         raise UserError(f"{len(starts)} vectors for {num_images} image{'s'[: num_images > 1]}; expected {wanted}")
 
 
-def check_order(starts: Sequence[Start], sources: Sequence[str]) -> None:
-    """Raises UserError if an image would start from the vector of another of the images.
+def by_images(starts: Sequence[Start], sources: Sequence[str]) -> list[str] | None:
+    """The files of starts in the order of the images that they were made of; None unless they name exactly these.
 
     sources: of the images, as the files name them.
     """
-    if len(starts) != len(sources):
-        return
-    by_source = {start.source: start for start in starts}
-    for start, source in zip(starts, sources, strict=True):
-        if start.source != source and start.source in sources:
-            order = [by_source.get(name) for name in sources]
-            better = f": {','.join(s.path for s in order if s)}" if all(order) else ""
-            raise UserError(
-                f"{start.path} was made of {start.source}, but comes where {source} is among the images; "
-                f"expected the files in the order of the images{better}"
-            )
+    by_source = {start.source: start.path for start in starts}
+    if len(by_source) == len(starts) == len(sources) and by_source.keys() == set(sources):
+        return [by_source[source] for source in sources]
+    return None
 
 
 def arguments(starts: Sequence[Start], indices: Sequence[int]) -> dict[str, Any]:

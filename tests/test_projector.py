@@ -286,7 +286,8 @@ def test_without_weights(demo, tmp_path, monkeypatch):
     with pytest.raises(UserError) as error:
         proj.set_network(demo)
     assert "Projector.distance = 'pixel' compares pixels" in str(error.value)
-    assert "--distance" not in str(error.value)
+    assert "Projector.distance = projection.distances.load('lpips', DIR)" in str(error.value)
+    assert "--distance" not in str(error.value) and "--metric-networks" not in str(error.value)
     (tmp_path / "text.pkl").write_text("no weights")
     proj.distance = str(tmp_path / "text.pkl")
     with pytest.raises(UserError, match="text.pkl"):
