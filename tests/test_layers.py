@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
+from dnnlib.tflib.ops.synthesis_epilogue import synthesis_epilogue
 from dnnlib.tflib.scope import KERAS_3
 from training import layers, layers_stylegan, networks_stylegan, networks_stylegan2
 
@@ -84,9 +85,10 @@ def test_layer(name):
 def test_one_sample_is_computed_by_weights_and_several_by_feature_maps(resampling, demodulate):
     x, w, style = golden.rnd(1, 3, 8, 8, 5), golden.rnd(2, 3, 3, 5, 4), 1 + 0.3 * golden.rnd(3, 3, 5)
     kwargs = {"demodulate": demodulate, "resample_kernel": [1, 3, 3, 1], **resampling}
-    together = layers.modulated_conv2d(x, w, style, **kwargs)
+    together = synthesis_epilogue(*layers.modulated_conv2d(x, w, style, **kwargs), act="linear")
     for i in range(3):
-        alone = layers.modulated_conv2d(tf.constant(x[i : i + 1]), w, style[i : i + 1], **kwargs)
+        alone, factor = layers.modulated_conv2d(tf.constant(x[i : i + 1]), w, style[i : i + 1], **kwargs)
+        assert factor is None
         golden.close(alone, together[i : i + 1].numpy(), 1e-5)
 
 

@@ -12,6 +12,7 @@ from dnnlib.tflib.scope import Scoped
 from .discriminator import Discriminator
 from .growing import STRUCTURES, DiscriminatorSteps, grow_discriminator, resolve_structure
 from .layers import Conv2D, Dense, minibatch_stddev_layer
+from .mixed_precision import MixedPrecision
 from .network_model import check_choice, check_kernel, check_sizes, feature_maps, reject_unknown_kwargs
 from .synthesis_stylegan2 import ARCHITECTURES
 
@@ -19,8 +20,8 @@ from .synthesis_stylegan2 import ARCHITECTURES
 class FromRGB(Conv2D):
     """1x1 convolution from image channels, with bias and activation."""
 
-    def __init__(self, name: str, *, in_fmaps: int, fmaps: int, act: str):
-        super().__init__(name, in_fmaps=in_fmaps, fmaps=fmaps, kernel=1, act=act)
+    def __init__(self, name: str, *, in_fmaps: int, fmaps: int, act: str, conv_clamp: float | None = None):
+        super().__init__(name, in_fmaps=in_fmaps, fmaps=fmaps, kernel=1, act=act, conv_clamp=conv_clamp)
 
 
 class DiscriminatorBlock(Scoped):
@@ -36,24 +37,27 @@ class DiscriminatorBlock(Scoped):
         resample_kernel: Sequence[float] | None,
         resnet: bool,
         rgb_channels: int | None,
+        conv_clamp: float | None = None,
     ):
         super().__init__(name)
         self.resnet = resnet
+        common = {"act": act, "conv_clamp": conv_clamp}
         if rgb_channels is not None:
-            self.add_child(FromRGB, "FromRGB", in_fmaps=rgb_channels, fmaps=in_fmaps, act=act)
+            self.add_child(FromRGB, "FromRGB", in_fmaps=rgb_channels, fmaps=in_fmaps, **common)
         down = {"down": True, "resample_kernel": resample_kernel}
-        self.add_child(Conv2D, "Conv0", in_fmaps=in_fmaps, fmaps=in_fmaps, kernel=3, act=act)
-        self.add_child(Conv2D, "Conv1_down", in_fmaps=in_fmaps, fmaps=fmaps, kernel=3, act=act, **down)
+        self.add_child(Conv2D, "Conv0", in_fmaps=in_fmaps, fmaps=in_fmaps, kernel=3, **common)
+        self.add_child(Conv2D, "Conv1_down", in_fmaps=in_fmaps, fmaps=fmaps, kernel=3, **common, **down)
         if resnet:
             self.add_child(Conv2D, "Skip", in_fmaps=in_fmaps, fmaps=fmaps, kernel=1, act=None, **down)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """x `[N, H, W, in]` -> `[N, H / 2, W / 2, fmaps]`."""
         t = x
-        x = self.Conv1_down(self.Conv0(x))
-        if self.resnet:
-            x = (x + self.Skip(t)) * tf.cast(1 / np.sqrt(2), x.dtype)
-        return x
+        x = self.Conv0(x)
+        if not self.resnet:
+            return self.Conv1_down(x)
+        half = float(np.sqrt(0.5))  # so that the variance of the sum stays
+        return self.Conv1_down(x, scale=half) + self.Skip(t, scale=half)
 
 
 class OutputBlock(Scoped):
@@ -70,15 +74,17 @@ class OutputBlock(Scoped):
         mbstd_group_size: int,
         mbstd_num_features: int,
         rgb_channels: int | None,
+        conv_clamp: float | None = None,
     ):
         super().__init__(name)
         self.mbstd_group_size = mbstd_group_size
         self.mbstd_num_features = mbstd_num_features
+        common = {"act": act, "conv_clamp": conv_clamp}
         if rgb_channels is not None:
-            self.add_child(FromRGB, "FromRGB", in_fmaps=rgb_channels, fmaps=in_fmaps, act=act)
+            self.add_child(FromRGB, "FromRGB", in_fmaps=rgb_channels, fmaps=in_fmaps, **common)
         if mbstd_group_size > 1:
             in_fmaps += mbstd_num_features
-        self.add_child(Conv2D, "Conv", in_fmaps=in_fmaps, fmaps=conv_fmaps, kernel=3, act=act)
+        self.add_child(Conv2D, "Conv", in_fmaps=in_fmaps, fmaps=conv_fmaps, kernel=3, **common)
         self.add_child(Dense, "Dense0", in_fmaps=conv_fmaps * 16, fmaps=dense_fmaps, act=act)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -110,6 +116,9 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
         mbstd_num_features: int = 1,
         dtype: str = "float32",
         resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
+        num_fp16_res: int = 0,
+        conv_clamp: float | None = None,
+        fp16_dtype: str = "auto",
         **_kwargs: Any,
     ):
         """Builds the network.
@@ -129,6 +138,7 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
             mbstd_num_features: feature maps that it adds.
             dtype: type of activations and output.
             resample_kernel: FIR filter of downsampling; None: box.
+            num_fp16_res, conv_clamp, fp16_dtype: see `MixedPrecision`.
             _kwargs: none but the official graph options, ignored.
         """
         super().__init__(name)
@@ -139,6 +149,7 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
         check_kernel(name, resample_kernel)
         self.architecture = architecture
         self.resample_kernel = resample_kernel
+        self.precision = MixedPrecision(num_fp16_res, conv_clamp, fp16_dtype).check(name)
         nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
 
         for res in range(self.resolution_log2, 2, -1):
@@ -151,6 +162,7 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
                 resample_kernel=resample_kernel,
                 resnet=architecture == "resnet",
                 rgb_channels=num_channels if self._has_rgb(res) else None,
+                conv_clamp=conv_clamp,
             )
         self.add_child(
             OutputBlock,
@@ -162,6 +174,7 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
             mbstd_group_size=mbstd_group_size,
             mbstd_num_features=mbstd_num_features,
             rgb_channels=num_channels if self._has_rgb(2) else None,
+            conv_clamp=conv_clamp,
         )
         self.add_child(Dense, "Output", in_fmaps=nf(0), fmaps=max(label_size, 1))
 
@@ -175,8 +188,10 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
         for res in range(self.resolution_log2, 1, -1):
             scope = f"{2**res}x{2**res}"
             block = getattr(self, scope)
+            dtype = self.precision.dtype_at(res, self.resolution_log2, self.activation_dtype)
+            x = None if x is None else tf.cast(x, dtype)
             if self._has_rgb(res):
-                y = block.FromRGB(images)
+                y = block.FromRGB(tf.cast(images, dtype))
                 x = y if x is None else x + y
             x = block(x)
             if self.architecture == "skip" and res > 2:

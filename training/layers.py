@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
+from dnnlib.tflib.ops.fused_bias_act import activation_funcs, fused_bias_act
+from dnnlib.tflib.ops.synthesis_epilogue import synthesis_epilogue
 from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
 from dnnlib.tflib.scope import Scoped, random_normal, zeros
+
+from .mixed_precision import is_16_bit
 
 ResampleKernel = Sequence[float] | None
 
@@ -28,6 +31,7 @@ class EqualizedLayer(Scoped):
         use_wscale: scale at run time; False bakes the scale into the initial values.
         lrmul: learning-rate multiplier: the stored weights are 1 / lrmul as large, their effect the same.
         act_gain: factor on the activation; None is the default of `fused_bias_act`.
+        conv_clamp: largest absolute value of the result; None is no limit.
     """
 
     def __init__(
@@ -38,9 +42,11 @@ class EqualizedLayer(Scoped):
         use_wscale: bool = True,
         lrmul: float = 1,
         act_gain: float | None = None,
+        conv_clamp: float | None = None,
     ):
         super().__init__(name)
         self.act_gain = act_gain
+        self.conv_clamp = conv_clamp
         self.gain = gain
         self.use_wscale = use_wscale
         self.lrmul = lrmul
@@ -106,8 +112,9 @@ class Conv2D(EqualizedLayer):
         use_wscale: bool = True,
         lrmul: float = 1,
         act_gain: float | None = None,
+        conv_clamp: float | None = None,
     ):
-        super().__init__(name, gain=gain, use_wscale=use_wscale, lrmul=lrmul, act_gain=act_gain)
+        super().__init__(name, gain=gain, use_wscale=use_wscale, lrmul=lrmul, act_gain=act_gain, conv_clamp=conv_clamp)
         self.up = up
         self.down = down
         self.resample_kernel = resample_kernel
@@ -116,18 +123,21 @@ class Conv2D(EqualizedLayer):
         if act is not None:
             self.add_variable("bias", [fmaps], zeros)
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        w = tf.cast(self.weight * self.runtime_coef, x.dtype)
-        x = resample_conv2d(x, w, self.up, self.down, self.resample_kernel)
-        return self.row(apply_bias_act(self, x, self.act))
+    def call(self, x: tf.Tensor, scale: float = 1) -> tf.Tensor:
+        """The result times `scale`, which costs nothing: it goes into the weights or into the gain."""
+        coef = self.runtime_coef * (scale if self.act is None else 1)
+        x = resample_conv2d(x, tf.cast(self.weight * coef, x.dtype), self.up, self.down, self.resample_kernel)
+        return self.row(apply_bias_act(self, x, self.act, scale))
 
 
-def apply_bias_act(layer: EqualizedLayer, x: tf.Tensor, act: str | None) -> tf.Tensor:
-    """Adds `layer.bias` along the last axis and applies the activation; `act=None` does nothing."""
+def apply_bias_act(layer: EqualizedLayer, x: tf.Tensor, act: str | None, scale: float = 1) -> tf.Tensor:
+    """Adds `layer.bias` along the last axis, applies the activation, times `scale`; `act=None` does nothing."""
     if act is None:
         return x
+    gain = activation_funcs[act].def_gain if layer.act_gain is None else layer.act_gain
+    clamp = None if layer.conv_clamp is None else layer.conv_clamp * scale
     bias = tf.cast(layer.bias * layer.lrmul, x.dtype)
-    return fused_bias_act(x, bias, axis=-1, act=act, gain=layer.act_gain)
+    return fused_bias_act(x, bias, axis=-1, act=act, gain=gain * scale, clamp=clamp)
 
 
 def resample_conv2d(
@@ -155,28 +165,36 @@ def modulated_conv2d(
     demodulate: bool = True,
     resample_kernel: ResampleKernel = None,
     fused_modconv: bool = True,
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Convolution whose weights are scaled per sample by `style` and normalised per output feature map.
 
-    x: `[N, H, W, in]`. w: effective weights `[k, k, in, out]`. style: `[N, in]`.
+    x: `[N, H, W, in]`. w: effective weights `[k, k, in, out]`. style: `[N, in]`. Returns feature maps
+    `[N, H', W', out]` and what they must still be multiplied by to be demodulated, `[N, out]`; None is nothing.
+
     Scaling the weights (equation 1) equals scaling the input; demodulation (equation 3) equals scaling the output.
     One sample is computed the first way (`fused_modconv`, which saves passes over the feature maps), several samples
     the second way, with one convolution for all: a grouped convolution would be slow or missing on a CPU. Without
     `fused_modconv` a CPU computes a sample alone as it does among others, to the last bit.
+
+    In 16 bit, demodulation allows any scale of weights and styles, so both are scaled to where nothing overflows
+    (StyleGAN2-ADA, appendix D).
     """
     if fused_modconv and x.shape[0] == 1:
         w = w * style[0][:, tf.newaxis]  # [k, k, in, out]
         if demodulate:
             w = w * tf.math.rsqrt(tf.reduce_sum(tf.square(w), axis=[0, 1, 2]) + 1e-8)
-        return resample_conv2d(x, tf.cast(w, x.dtype), up, down, resample_kernel)
+        return resample_conv2d(x, tf.cast(w, x.dtype), up, down, resample_kernel), None
 
+    if demodulate and is_16_bit(x.dtype):
+        fan_in = float(np.prod(w.shape[:-1]))
+        w = w * (fan_in**-0.5 / tf.reduce_max(tf.abs(w), axis=[0, 1, 2]))  # largest: 1 / sqrt(fan_in)
+        style = style / tf.reduce_max(tf.abs(style), axis=1, keepdims=True)  # largest: 1
     x = x * tf.cast(style, x.dtype)[:, tf.newaxis, tf.newaxis, :]
     x = resample_conv2d(x, tf.cast(w, x.dtype), up, down, resample_kernel)
-    if demodulate:
-        energy = tf.reduce_sum(tf.square(w), axis=[0, 1])  # [in, out]
-        d = as_in_batches(lambda style: tf.math.rsqrt(tf.matmul(tf.square(style), energy) + 1e-8), style)  # [N, out]
-        x = x * tf.cast(d, x.dtype)[:, tf.newaxis, tf.newaxis, :]
-    return x
+    if not demodulate:
+        return x, None
+    energy = tf.reduce_sum(tf.square(w), axis=[0, 1])  # [in, out]
+    return x, as_in_batches(lambda style: tf.math.rsqrt(tf.matmul(tf.square(style), energy) + 1e-8), style)
 
 
 def as_in_batches(func: Callable[[tf.Tensor], tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
@@ -203,8 +221,9 @@ class ModulatedConv2D(EqualizedLayer):
         gain: float = 1,
         use_wscale: bool = True,
         lrmul: float = 1,
+        conv_clamp: float | None = None,
     ):
-        super().__init__(name, gain=gain, use_wscale=use_wscale, lrmul=lrmul)
+        super().__init__(name, gain=gain, use_wscale=use_wscale, lrmul=lrmul, conv_clamp=conv_clamp)
         self.conv_kwargs = {
             "up": up,
             "down": down,
@@ -217,8 +236,11 @@ class ModulatedConv2D(EqualizedLayer):
         self.add_variable("mod_weight", [dlatent_size, in_fmaps], random_normal())
         self.add_variable("mod_bias", [in_fmaps], zeros)
 
-    def convolve(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:
-        """x `[N, H, W, in]`, dlatents `[N, dlatent_size]` -> `[N, H', W', fmaps]`. Styles are computed in float32."""
+    def convolve(self, x: tf.Tensor, dlatents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """x `[N, H, W, in]`, dlatents `[N, dlatent_size]` -> feature maps and their factors: `modulated_conv2d`.
+
+        Styles are computed in float32.
+        """
 
         def style_of(dlatents: tf.Tensor) -> tf.Tensor:
             return tf.matmul(tf.cast(dlatents, tf.float32), self.mod_weight * self.mod_coef) + self.mod_bias + 1
@@ -228,7 +250,8 @@ class ModulatedConv2D(EqualizedLayer):
         return modulated_conv2d(x, self.weight * self.runtime_coef, style, **self.conv_kwargs)
 
     def call(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:
-        return self.row(self.convolve(x, dlatents))
+        x, scale = self.convolve(x, dlatents)
+        return self.row(synthesis_epilogue(x, scale, act="linear"))
 
 
 class SynthesisLayer(ModulatedConv2D):
@@ -248,6 +271,7 @@ class SynthesisLayer(ModulatedConv2D):
         act: str,
         resample_kernel: ResampleKernel,
         fused_modconv: bool,
+        conv_clamp: float | None = None,
     ):
         super().__init__(
             name,
@@ -258,22 +282,34 @@ class SynthesisLayer(ModulatedConv2D):
             up=up,
             resample_kernel=resample_kernel,
             fused_modconv=fused_modconv,
+            conv_clamp=conv_clamp,
         )
         self.act = act
         self.add_variable("noise_strength", [], zeros)
         self.add_variable("bias", [fmaps], zeros)
 
-    def call(self, x: tf.Tensor, dlatents: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        x = self.convolve(x, dlatents)
-        noise = tf.transpose(noise, [0, 2, 3, 1])  # [N or 1, H', W', 1]
-        x = x + tf.cast(noise * self.noise_strength, x.dtype)
-        return self.row(apply_bias_act(self, x, self.act))
+    def call(self, x: tf.Tensor, dlatents: tf.Tensor, noise: tf.Tensor, scale: float = 1) -> tf.Tensor:
+        """The result times `scale`."""
+        x, demodulation = self.convolve(x, dlatents)
+        noise, bias = noise * self.noise_strength, self.bias * self.lrmul
+        gain = activation_funcs[self.act].def_gain * scale
+        clamp = None if self.conv_clamp is None else self.conv_clamp * scale
+        return self.row(synthesis_epilogue(x, demodulation, noise, bias, act=self.act, gain=gain, clamp=clamp))
 
 
 class ToRGB(ModulatedConv2D):
     """Modulated 1x1 convolution to image channels, without demodulation, plus bias."""
 
-    def __init__(self, name: str, *, in_fmaps: int, fmaps: int, dlatent_size: int, fused_modconv: bool):
+    def __init__(
+        self,
+        name: str,
+        *,
+        in_fmaps: int,
+        fmaps: int,
+        dlatent_size: int,
+        fused_modconv: bool,
+        conv_clamp: float | None = None,
+    ):
         super().__init__(
             name,
             in_fmaps=in_fmaps,
@@ -282,11 +318,13 @@ class ToRGB(ModulatedConv2D):
             dlatent_size=dlatent_size,
             demodulate=False,
             fused_modconv=fused_modconv,
+            conv_clamp=conv_clamp,
         )
         self.add_variable("bias", [fmaps], zeros)
 
     def call(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:
-        return self.row(apply_bias_act(self, self.convolve(x, dlatents), "linear"))
+        x, _ = self.convolve(x, dlatents)
+        return self.row(apply_bias_act(self, x, "linear"))
 
 
 # ----------------------------------------------------------------------------

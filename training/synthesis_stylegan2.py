@@ -15,6 +15,7 @@ from dnnlib.tflib.scope import Scoped, random_normal
 from .generator import Synthesis
 from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
 from .layers import Conv2D, SynthesisLayer, ToRGB
+from .mixed_precision import MixedPrecision
 from .network_model import (
     AS_BUILT,
     as_built,
@@ -33,7 +34,14 @@ class SynthesisBlock(Scoped):
     """The layers of one resolution: `Conv0_up`, `Conv1`, for resnet `Skip`, and ToRGB where it stands inside."""
 
     def __init__(
-        self, name: str, *, in_fmaps: int, fmaps: int, resnet: bool, layer_kwargs: dict[str, Any], rgb: dict | None
+        self,
+        name: str,
+        *,
+        in_fmaps: int,
+        fmaps: int,
+        resnet: bool,
+        layer_kwargs: dict[str, Any],
+        rgb: dict | None,
     ):
         super().__init__(name)
         self.resnet = resnet
@@ -58,10 +66,10 @@ class SynthesisBlock(Scoped):
         """x `[N, H, W, in]`; dlatents and noise of the two layers -> `[N, 2 H, 2 W, fmaps]`."""
         t = x
         x = self.Conv0_up(x, dlatents[0], noise[0])
-        x = self.Conv1(x, dlatents[1], noise[1])
-        if self.resnet:
-            x = (x + self.Skip(t)) * tf.cast(1 / np.sqrt(2), x.dtype)
-        return x
+        if not self.resnet:
+            return self.Conv1(x, dlatents[1], noise[1])
+        half = float(np.sqrt(0.5))  # so that the variance of the sum stays
+        return self.Conv1(x, dlatents[1], noise[1], scale=half) + self.Skip(t, scale=half)
 
 
 class InputBlock(Scoped):
@@ -95,7 +103,14 @@ class Const(Scoped):
 class _SynthesisNetwork(Synthesis):
     """What the two synthesis networks share: sizes, noise and the convolution layers."""
 
-    def _setup(self, other_kwargs: dict[str, Any], resample_kernel: Any, fused_modconv: bool, **sizes: Any) -> None:
+    def _setup(
+        self,
+        other_kwargs: dict[str, Any],
+        resample_kernel: Any,
+        fused_modconv: bool,
+        precision: MixedPrecision,
+        **sizes: Any,
+    ) -> None:
         reject_unknown_kwargs(type(self), other_kwargs)
         check_kernel(self.name, resample_kernel)
         check_common(
@@ -108,14 +123,21 @@ class _SynthesisNetwork(Synthesis):
         self.resolution_log2 = resolution_log2_of(self.name, sizes["resolution"])
         self.num_layers = self.resolution_log2 * 2 - 2
         self.activation_dtype = sizes["dtype"]
+        self.precision = precision.check(self.name)
         dlatent_size, num_channels, resolution = sizes["dlatent_size"], sizes["num_channels"], sizes["resolution"]
         self.layer_kwargs = {
             "dlatent_size": dlatent_size,
             "act": sizes["nonlinearity"],
             "resample_kernel": resample_kernel,
             "fused_modconv": fused_modconv,
+            "conv_clamp": precision.conv_clamp,
         }
-        self.rgb_kwargs = {"fmaps": num_channels, "dlatent_size": dlatent_size, "fused_modconv": fused_modconv}
+        self.rgb_kwargs = {
+            "fmaps": num_channels,
+            "dlatent_size": dlatent_size,
+            "fused_modconv": fused_modconv,
+            "conv_clamp": precision.conv_clamp,
+        }
         self.set_io(
             {"dlatents_in": [None, self.num_layers, dlatent_size]},
             {"images_out": [None, num_channels, resolution, resolution]},
@@ -136,6 +158,7 @@ class _SynthesisNetwork(Synthesis):
     def _block(self, x: tf.Tensor, res: int, dlatents: list[tf.Tensor], noise_of: Any) -> tf.Tensor:
         first = res * 2 - 5  # layer index of Conv0_up
         block = getattr(self, f"{2**res}x{2**res}")
+        x = tf.cast(x, self.precision.dtype_at(res, self.resolution_log2, self.activation_dtype))
         return block(x, dlatents[first : first + 2], [noise_of(first), noise_of(first + 1)])
 
 
@@ -159,6 +182,9 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator"):
         dtype: str = "float32",
         resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
         fused_modconv: bool = True,
+        num_fp16_res: int = 0,
+        conv_clamp: float | None = None,
+        fp16_dtype: str = "auto",
         **_kwargs: Any,
     ):
         """Builds the network.
@@ -178,6 +204,7 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator"):
             dtype: type of activations and output.
             resample_kernel: FIR filter of up- and downsampling; None: nearest neighbour and box.
             fused_modconv: scale weights instead of feature maps where one sample is computed.
+            num_fp16_res, conv_clamp, fp16_dtype: see `MixedPrecision`.
             _kwargs: arguments of the generator's other networks, ignored.
         """
         super().__init__(name)
@@ -185,6 +212,7 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator"):
             _kwargs,
             resample_kernel,
             fused_modconv,
+            MixedPrecision(num_fp16_res, conv_clamp, fp16_dtype),
             dlatent_size=dlatent_size,
             num_channels=num_channels,
             resolution=resolution,
@@ -233,6 +261,7 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator"):
         if not self._has_rgb(res):
             return None
         rgb = getattr(self, f"{2**res}x{2**res}").ToRGB(x, dlatents[res * 2 - 3])
+        rgb = tf.cast(rgb, self.activation_dtype)
         return rgb if images is None else images + rgb
 
 
@@ -264,6 +293,7 @@ class G_synthesis_stylegan_revised(_SynthesisNetwork, family="stylegan2-generato
             _kwargs,
             resample_kernel,
             fused_modconv,
+            MixedPrecision(),
             dlatent_size=dlatent_size,
             num_channels=num_channels,
             resolution=resolution,

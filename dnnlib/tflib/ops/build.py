@@ -32,6 +32,11 @@ from .toolchain import BuildError, Compiler
 
 CACHE_VARIABLE = "STYLEGAN2_OPS_CACHE"
 SOURCES = Path(__file__).parent
+CXX_OPTIONS = (
+    *("-O3", "-march=native", "-fPIC", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),
+    "-Wno-deprecated-declarations",
+)
+NVCC_OPTIONS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC")
 DEFAULT_ARCHS = (70, 75, 80, 86, 89, 90, 100, 120)  # Volta to Blackwell, as far as the compiler knows them
 
 _NO_COMPILER = "Install g++ 9 or newer (Debian, Ubuntu: apt install g++), or set CXX to a C++17 compiler."
@@ -108,7 +113,7 @@ def library(plan: Plan | None = None, verbose: bool = True) -> Path:
         verbose: whether to say on stderr that something is being built.
 
     Raises:
-        BuildError: no compiler, a compiler that failed, or sources that are not there.
+        BuildError: no compiler, or one that failed.
         OSError: a cache folder that cannot be written.
     """
     plan = _plan() if plan is None else plan
@@ -118,6 +123,11 @@ def library(plan: Plan | None = None, verbose: bool = True) -> Path:
         return found
     if plan.cxx is None:
         raise BuildError(f"no C++ compiler found. {_NO_COMPILER}")
+    if plan.archs and plan.nvcc is None:
+        gpus = ", ".join(f"sm_{arch}" for arch in plan.archs)
+        raise BuildError(
+            f"TensorFlow sees GPUs ({gpus}), but no nvcc was found to compile the CUDA kernels. {_NVCC_REMEDY}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder / "lock", "Waiting for another process that builds the custom ops ..." if verbose else None):
         found = _find(folder, plan)
@@ -143,18 +153,14 @@ def visible_archs() -> tuple[int, ...]:
 
 def _plan() -> Plan:
     archs = visible_archs()
-    nvcc = toolchain.find_nvcc() if archs else None
-    return Plan(toolchain.find_cxx(), nvcc, archs)
-
-
-def _cuda_sources() -> list[Path]:
-    return sorted(SOURCES.glob("*.cu"))
+    return Plan(toolchain.find_cxx(), toolchain.find_nvcc() if archs else None, archs)
 
 
 @functools.cache
 def _key() -> str:
     """What the library depends on beside compilers and architectures: sources, TensorFlow, the processor."""
-    key = hashlib.sha256(f"{tf.__version__} {tf.sysconfig.get_compile_flags()[1:]} {toolchain.cpu_name()}".encode())
+    options = (*CXX_OPTIONS, *NVCC_OPTIONS, *tf.sysconfig.get_compile_flags()[1:])
+    key = hashlib.sha256(f"{tf.__version__} {options} {toolchain.cpu_name()}".encode())
     for path in sorted(p for p in SOURCES.iterdir() if p.suffix in (".cc", ".cu", ".h")):
         key.update(path.name.encode() + path.read_bytes())
     return f"tf{tf.__version__}-{key.hexdigest()[:16]}"
@@ -162,7 +168,7 @@ def _key() -> str:
 
 def _name(plan: Plan) -> str:
     parts = ["ops", f"{Path(plan.cxx.path).name}{plan.cxx.version}"]
-    if plan.nvcc and plan.archs:
+    if plan.archs:
         parts += [f"nvcc{plan.nvcc.version}", *(f"sm{arch}" for arch in plan.archs)]
     return "-".join(parts) + ".so"
 
@@ -176,7 +182,7 @@ def _find(folder: Path, plan: Plan) -> Path | None:
         same = cxx in (parts[1], "") and (nvcc is None or not plan.archs or f"nvcc{nvcc.version}" in parts)
         if same and all(f"sm{arch}" in parts for arch in plan.archs):
             return path
-    return exact if exact and exact.exists() else None  # the CPU kernels alone: there is a GPU but no nvcc
+    return None
 
 
 def _compilers(path: Path) -> str:
@@ -187,7 +193,7 @@ def _compilers(path: Path) -> str:
 
 
 def _build(folder: Path, plan: Plan, verbose: bool) -> Path:
-    cuda = bool(plan.nvcc and plan.archs and _cuda_sources())
+    cuda = bool(plan.archs)
     path = folder / _name(plan)
     if verbose:
         compilers = f"{plan.cxx.path}" + (f" and {plan.nvcc.path}" if cuda else "")
@@ -196,9 +202,8 @@ def _build(folder: Path, plan: Plan, verbose: bool) -> Path:
     work = folder / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
     work.mkdir()
     try:
-        sources = [SOURCES / "ops.cc", SOURCES / "cpu_kernels.cc"]
-        sources += [SOURCES / "gpu_kernels.cc", *_cuda_sources()] if cuda else []
-        sources = [source for source in sources if source.exists()]
+        sources = [SOURCES / "ops.cc", *sorted(SOURCES.glob("cpu_*.cc"))]
+        sources += [SOURCES / "gpu_kernels.cc", *sorted(SOURCES.glob("*.cu"))] if cuda else []
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(lambda source: _compile(source, work, plan), sources))
         temporary = work / path.name
@@ -219,7 +224,7 @@ def _build(folder: Path, plan: Plan, verbose: bool) -> Path:
 def _compile(source: Path, work: Path, plan: Plan) -> Path:
     target = work / f"{source.name}.o"
     if source.suffix == ".cu":
-        command = [plan.nvcc.path, "-ccbin", plan.cxx.path, "-std=c++17", "-O3", "-Xcompiler", "-fPIC"]
+        command = [plan.nvcc.path, "-ccbin", plan.cxx.path, *NVCC_OPTIONS]
         for arch in plan.archs:
             command += ["-gencode", f"arch=compute_{arch},code=sm_{arch}"]
         newest = plan.archs[-1]  # its intermediate code lets later GPUs run it
@@ -228,8 +233,8 @@ def _compile(source: Path, work: Path, plan: Plan) -> Path:
     else:
         include, *flags = tf.sysconfig.get_compile_flags()
         include = ["-isystem", include.removeprefix("-I")]  # no warnings about TensorFlow's own headers
-        options = ["-O3", "-march=native", "-fPIC", "-Wno-deprecated-declarations", *include, *flags]
-        toolchain.run([plan.cxx.path, *options, "-c", str(source), "-o", str(target)], _CXX_REMEDY)
+        command = [plan.cxx.path, *CXX_OPTIONS, *include, *flags]
+        toolchain.run([*command, "-c", str(source), "-o", str(target)], _CXX_REMEDY)
     return target
 
 

@@ -1,8 +1,8 @@
 // CPU kernels of bias-act and the epilogue: what a layer does besides its convolution, in one pass over memory.
 //
-// Channels last only: the layout in which feature maps are computed on a CPU. Arithmetic is in float32 whatever the
-// type of the tensors. Sums are taken over fixed blocks in a fixed order, so results do not depend on the number of
-// threads. Loops marked `omp simd` become vector instructions. The ops are declared in ops.cc.
+// Arithmetic is in float32 whatever the type of the tensors. Sums are taken over fixed blocks in a fixed order, so
+// results do not depend on the number of threads. Loops marked `omp simd` become vector instructions. The ops are
+// declared in ops.cc.
 
 #include <algorithm>
 #include <cmath>
@@ -121,15 +121,17 @@ void run(const Activation& a, Loop&& loop) {
 
 // Views of the inputs of the epilogue; absent ones point at ones or zeros that fit.
 struct EpilogueInputs {
+    bool channels_last;
     int64_t samples, pixels, channels;
     bool has_scale, has_noise, has_bias, noise_per_sample;
     const float *scale_data, *noise_data, *bias_data;
     std::vector<float> ones, zeros;
 
-    EpilogueInputs(const Tensor& x, const Tensor& scale, const Tensor& noise, const Tensor& b)
-        : samples(x.dim_size(0)),
-          pixels(x.dim_size(1) * x.dim_size(2)),
-          channels(x.dim_size(3)),
+    EpilogueInputs(const Tensor& x, const Tensor& scale, const Tensor& noise, const Tensor& b, bool last)
+        : channels_last(last),
+          samples(x.dim_size(0)),
+          pixels(last ? x.dim_size(1) * x.dim_size(2) : x.dim_size(2) * x.dim_size(3)),
+          channels(x.dim_size(last ? 3 : 1)),
           has_scale(scale.dims() == 2),
           has_noise(noise.dims() == 3),
           has_bias(b.dim_size(0) == channels && channels > 0),
@@ -138,62 +140,92 @@ struct EpilogueInputs {
           noise_data(noise.flat<float>().data()),
           bias_data(b.flat<float>().data()),
           ones(has_scale ? 0 : channels, 1.f),
-          zeros(channels, 0.f) {}
+          zeros(std::max(has_bias ? 0 : channels, has_noise ? 0 : pixels), 0.f) {}
 
     const float* scale(int64_t n) const { return has_scale ? scale_data + n * channels : ones.data(); }
     const float* bias() const { return has_bias ? bias_data : zeros.data(); }
-    float noise(int64_t n, int64_t p) const {
-        return has_noise ? noise_data[noise_per_sample ? n * pixels + p : p] : 0.f;
+    const float* noise(int64_t n) const {
+        return has_noise ? noise_data + (noise_per_sample ? n * pixels : 0) : zeros.data();
     }
 };
 
+// The pixels [begin, end) of sample n.
 template <typename T>
-struct EpilogueRows {
+struct EpiloguePixels {
     using S = Stored<T>;
     const EpilogueInputs& in;
     const Activation& a;
     const typename S::Bits* x;
     typename S::Bits* y;
-    int64_t begin, end;  // rows of one pixel each
+    int64_t n, begin, end;
 
     template <bool leaky>
     void run() {
         const int64_t C = in.channels;
         const Activation f = a;
-        const float* b = in.bias();
-        for (int64_t row = begin; row < end; ++row) {
-            const int64_t n = row / in.pixels;
-            const float* s = in.scale(n);
-            const float z = in.noise(n, row % in.pixels);
-            const typename S::Bits* from = x + row * C;
-            typename S::Bits* to = y + row * C;
+        const float *s = in.scale(n), *b = in.bias(), *z = in.noise(n);
+        if (in.channels_last) {
+            for (int64_t p = begin; p < end; ++p) {
+                const int64_t offset = (n * in.pixels + p) * C;
+                const typename S::Bits* from = x + offset;
+                typename S::Bits* to = y + offset;
+                const float noise = z[p];
 #pragma omp simd
-            for (int64_t c = 0; c < C; ++c) to[c] = S::store(F<leaky>::value(S::load(from[c]) * s[c] + z + b[c], f));
+                for (int64_t c = 0; c < C; ++c) {
+                    to[c] = S::store(F<leaky>::value(S::load(from[c]) * s[c] + noise + b[c], f));
+                }
+            }
+            return;
+        }
+        for (int64_t c = 0; c < C; ++c) {
+            const int64_t offset = (n * C + c) * in.pixels;
+            const typename S::Bits* from = x + offset;
+            typename S::Bits* to = y + offset;
+            const float scale = s[c], bias = b[c];
+#pragma omp simd
+            for (int64_t p = begin; p < end; ++p) {
+                to[p] = S::store(F<leaky>::value(S::load(from[p]) * scale + z[p] + bias, f));
+            }
         }
     }
 };
 
+constexpr int64_t kBlock = 512;  // pixels at once, and per partial sum
+
+// Calls work(i, n, begin, end) for block i of pixels [begin, end) of sample n.
+template <typename Work>
+void for_blocks(OpKernelContext* context, const EpilogueInputs& in, int64_t cost, Work work) {
+    const int64_t blocks = (in.pixels + kBlock - 1) / kBlock;
+    parallel_for(context, in.samples * blocks, kBlock * in.channels * cost, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; ++i) {
+            const int64_t begin = i % blocks * kBlock;
+            work(i, i / blocks, begin, std::min(begin + kBlock, in.pixels));
+        }
+    });
+}
+
 template <typename T>
 class Epilogue : public OpKernel {
   public:
-    explicit Epilogue(OpKernelConstruction* context) : OpKernel(context), a_(read_activation(context)) {}
+    explicit Epilogue(OpKernelConstruction* context) : OpKernel(context), a_(read_activation(context)) {
+        OP_REQUIRES_OK(context, context->GetAttr("channels_last", &channels_last_));
+    }
 
     void Compute(OpKernelContext* context) override {
         const Tensor& x = context->input(0);
         Tensor* y = nullptr;
         OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &y));
         if (x.NumElements() == 0) return;
-        const EpilogueInputs in(x, context->input(1), context->input(2), context->input(3));
-        parallel_for(context, in.samples * in.pixels, in.channels * 2, [&](int64_t begin, int64_t end) {
-            run(a_, EpilogueRows<T>{in, a_, bits<T>(x), bits<T>(y), begin, end});
+        const EpilogueInputs in(x, context->input(1), context->input(2), context->input(3), channels_last_);
+        for_blocks(context, in, 1, [&](int64_t, int64_t n, int64_t begin, int64_t end) {
+            run(a_, EpiloguePixels<T>{in, a_, bits<T>(x), bits<T>(y), n, begin, end});
         });
     }
 
   private:
     Activation a_;
+    bool channels_last_;
 };
-
-constexpr int64_t kBlock = 512;  // pixels per partial sum
 
 template <typename T>
 struct EpilogueGradBlock {
@@ -209,36 +241,61 @@ struct EpilogueGradBlock {
     void run() {
         const int64_t C = in.channels;
         const Activation f = a;
-        const float *s = in.scale(n), *b = in.bias();
-        float *ds = scale_sums, *db = bias_sums;
-        for (int64_t p = begin; p < end; ++p) {
-            const float z = in.noise(n, p);
-            const int64_t offset = (n * in.pixels + p) * C;
+        const float *s = in.scale(n), *b = in.bias(), *z = in.noise(n);
+        float *ds = scale_sums, *db = bias_sums, *dz = noise_sums ? noise_sums + n * in.pixels : nullptr;
+        if (in.channels_last) {
+            for (int64_t p = begin; p < end; ++p) {
+                const int64_t offset = (n * in.pixels + p) * C;
+                const typename S::Bits *g = dy + offset, *from = x + offset;
+                typename S::Bits* to = dx + offset;
+                const float noise = z[p];
+                float sum = 0;
+#pragma omp simd reduction(+ : sum)
+                for (int64_t c = 0; c < C; ++c) {
+                    const float v = S::load(from[c]);
+                    const float du = S::load(g[c]) * F<leaky>::slope(v * s[c] + noise + b[c], f);
+                    to[c] = S::store(du * s[c]);
+                    ds[c] += du * v;
+                    db[c] += du;
+                    sum += du;
+                }
+                if (dz) dz[p] = sum;
+            }
+            return;
+        }
+        std::vector<float> sums(end - begin, 0.f);
+        for (int64_t c = 0; c < C; ++c) {
+            const int64_t offset = (n * C + c) * in.pixels;
             const typename S::Bits *g = dy + offset, *from = x + offset;
             typename S::Bits* to = dx + offset;
-            float sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (int64_t c = 0; c < C; ++c) {
-                const float v = S::load(from[c]);
-                const float du = S::load(g[c]) * F<leaky>::slope(v * s[c] + z + b[c], f);
-                to[c] = S::store(du * s[c]);
-                ds[c] += du * v;
-                db[c] += du;
-                sum += du;
+            const float scale = s[c], bias = b[c];
+            float scale_sum = 0, bias_sum = 0;
+#pragma omp simd reduction(+ : scale_sum, bias_sum)
+            for (int64_t p = begin; p < end; ++p) {
+                const float v = S::load(from[p]);
+                const float du = S::load(g[p]) * F<leaky>::slope(v * scale + z[p] + bias, f);
+                to[p] = S::store(du * scale);
+                scale_sum += du * v;
+                bias_sum += du;
+                sums[p - begin] += du;
             }
-            if (noise_sums) noise_sums[n * in.pixels + p] = sum;
+            ds[c] = scale_sum;
+            db[c] = bias_sum;
         }
+        if (dz) std::copy(sums.begin(), sums.end(), dz + begin);
     }
 };
 
 template <typename T>
 class EpilogueGrad : public OpKernel {
   public:
-    explicit EpilogueGrad(OpKernelConstruction* context) : OpKernel(context), a_(read_activation(context)) {}
+    explicit EpilogueGrad(OpKernelConstruction* context) : OpKernel(context), a_(read_activation(context)) {
+        OP_REQUIRES_OK(context, context->GetAttr("channels_last", &channels_last_));
+    }
 
     void Compute(OpKernelContext* context) override {
         const Tensor &dy = context->input(0), &x = context->input(1);
-        const EpilogueInputs in(x, context->input(2), context->input(3), context->input(4));
+        const EpilogueInputs in(x, context->input(2), context->input(3), context->input(4), channels_last_);
         Tensor *dx = nullptr, *dscale = nullptr, *dnoise = nullptr, *db = nullptr;
         OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &dx));
         OP_REQUIRES_OK(context, context->allocate_output(1, context->input(2).shape(), &dscale));
@@ -250,13 +307,9 @@ class EpilogueGrad : public OpKernel {
         float* noise_sums = !in.has_noise         ? nullptr
                             : in.noise_per_sample ? dnoise->flat<float>().data()
                                                   : all_noise.data();
-        parallel_for(context, in.samples * blocks, kBlock * C * 3, [&](int64_t begin, int64_t end) {
-            for (int64_t i = begin; i < end; ++i) {
-                const int64_t n = i / blocks, first = i % blocks * kBlock;
-                run(a_,
-                    EpilogueGradBlock<T>{in, a_, bits<T>(dy), bits<T>(x), bits<T>(dx), noise_sums, &scale_sums[i * C],
-                                         &bias_sums[i * C], n, first, std::min(first + kBlock, in.pixels)});
-            }
+        for_blocks(context, in, 3, [&](int64_t i, int64_t n, int64_t begin, int64_t end) {
+            run(a_, EpilogueGradBlock<T>{in, a_, bits<T>(dy), bits<T>(x), bits<T>(dx), noise_sums, &scale_sums[i * C],
+                                         &bias_sums[i * C], n, begin, end});
         });
         if (in.has_scale) sum_rows(scale_sums, in.samples, blocks, C, dscale->flat<float>().data());
         if (in.has_bias) sum_rows(bias_sums, 1, in.samples * blocks, C, db->flat<float>().data());
@@ -278,6 +331,7 @@ class EpilogueGrad : public OpKernel {
     }
 
     Activation a_;
+    bool channels_last_;
 };
 
 // ---------------------------------------------------------------------------

@@ -1,4 +1,6 @@
-// CPU kernel of upfirdn: row by row, first down the columns, then along the rows. Channels last only.
+// CPU kernel of upfirdn: row by row, first down the columns, then along the rows.
+//
+// A plane of channels-first images is an image of one channel here.
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +12,6 @@ namespace stylegan2 {
 
 using tensorflow::TensorShape;
 using tensorflow::errors::InvalidArgument;
-using tensorflow::errors::Unimplemented;
 
 // The filter as a sum of products of a column and a row: one product for a separable filter, else one for each row.
 struct Factors {
@@ -122,20 +123,23 @@ class Upfirdn2D : public OpKernel {
         for (int i = 0; i < 8; ++i) OP_REQUIRES_OK(context, context->GetAttr(names[i], values[i]));
         OP_REQUIRES_OK(context, context->GetAttr("flip", &flip_));
         OP_REQUIRES_OK(context, context->GetAttr("gain", &gain_));
-        bool channels_last;
-        OP_REQUIRES_OK(context, context->GetAttr("channels_last", &channels_last));
-        OP_REQUIRES(context, channels_last, Unimplemented("the CPU kernel of upfirdn wants channels last"));
+        OP_REQUIRES_OK(context, context->GetAttr("channels_last", &channels_last_));
     }
 
     void Compute(OpKernelContext* context) override {
         const Tensor &x = context->input(0), &k = context->input(1);
-        const int64_t N = x.dim_size(0), H = x.dim_size(1), W = x.dim_size(2), C = x.dim_size(3);
+        const int row_axis = channels_last_ ? 1 : 2;
+        const int64_t H = x.dim_size(row_axis), W = x.dim_size(row_axis + 1);
+        const int64_t N = x.dim_size(0) * (channels_last_ ? 1 : x.dim_size(1)), C = channels_last_ ? x.dim_size(3) : 1;
         const int64_t kh = k.dim_size(0), kw = k.dim_size(1);
         const int64_t outH = (H * upy_ + pady0_ + pady1_ - kh) / downy_ + 1;
         const int64_t outW = (W * upx_ + padx0_ + padx1_ - kw) / downx_ + 1;
         OP_REQUIRES(context, outH > 0 && outW > 0, InvalidArgument("upfirdn: no pixels left"));
+        TensorShape shape = x.shape();
+        shape.set_dim(row_axis, outH);
+        shape.set_dim(row_axis + 1, outW);
         Tensor* y = nullptr;
-        OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({N, outH, outW, C}), &y));
+        OP_REQUIRES_OK(context, context->allocate_output(0, shape, &y));
         if (y->NumElements() == 0) return;
         const Factors factors(k.flat<float>().data(), kh, kw, !flip_, gain_);
         const size_t terms = factors.rows.size();
@@ -178,7 +182,7 @@ class Upfirdn2D : public OpKernel {
 
   private:
     int64_t upx_, upy_, downx_, downy_, padx0_, padx1_, pady0_, pady1_;
-    bool flip_;
+    bool flip_, channels_last_;
     float gain_;
 };
 

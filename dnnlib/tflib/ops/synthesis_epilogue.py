@@ -6,7 +6,8 @@ Section 2.2 and figure 2c of the StyleGAN2 paper (arXiv:1912.04958); the clamp i
 import tensorflow as tf
 
 from . import compiled
-from .fused_bias_act import activation_funcs, fused_bias_act, pointwise
+from .activations import pointwise
+from .fused_bias_act import fused_bias_act
 from .implementation import choose
 
 KERNELS = ("StyleganEpilogue", "StyleganEpilogueGrad", "StyleganBiasAct")  # the last for gradients of gradients
@@ -44,14 +45,13 @@ def synthesis_epilogue(
     """
     if data_format not in ("NCHW", "NHWC"):
         raise ValueError(f"data_format must be 'NCHW' or 'NHWC', got {data_format!r}")
-    if act not in activation_funcs:
-        raise ValueError(f"act must be one of {', '.join(activation_funcs)}, got {act!r}")
+    f = pointwise(act, alpha, gain, clamp)
     nhwc = data_format == "NHWC"
     x = tf.convert_to_tensor(x)
     impl = choose(impl, KERNELS, x.dtype)
     if impl != "ref":
         noise = None if noise is None else tf.squeeze(noise, axis=1)  # [N or 1, H, W]
-        return compiled.epilogue(x, scale, noise, b, nhwc, pointwise(act, alpha, gain, clamp))
+        return compiled.epilogue(x, scale, noise, b, nhwc, f)
     if scale is not None:
         scale = tf.cast(scale, x.dtype)
         x = x * (scale[:, tf.newaxis, tf.newaxis, :] if nhwc else scale[:, :, tf.newaxis, tf.newaxis])

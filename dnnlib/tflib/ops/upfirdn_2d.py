@@ -222,8 +222,10 @@ def conv_downsample_2d(
     k = _setup_kernel([1] * factor if k is None else k) * gain
     p = (k.shape[0] - factor) + (size - 1)
     pads = ((p + 1) // 2, p // 2)
-    x = _upfirdn(_to_nhwc(x, data_format), k, (1, 1), (1, 1), (pads, pads), "NHWC", impl)
-    return _from_nhwc(tf.nn.conv2d(x, w, strides=factor, padding="VALID"), data_format)
+    # A 1x1 convolution looks at the pixels that stay only: no others are filtered.
+    down, stride = (factor, 1) if size == 1 else (1, factor)
+    x = _upfirdn(_to_nhwc(x, data_format), k, (1, 1), (down, down), (pads, pads), "NHWC", impl)
+    return _from_nhwc(tf.nn.conv2d(x, w, strides=stride, padding="VALID"), data_format)
 
 
 # ----------------------------------------------------------------------------

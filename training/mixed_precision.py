@@ -1,0 +1,53 @@
+"""16-bit feature maps in the highest resolutions, as in StyleGAN2-ADA (arXiv:2006.06676, appendix D).
+
+Weights, W, images, scores, losses and the optimizer stay in float32, as do the lower resolutions, where accuracy
+matters most and time least. float16 overflows at 65504: styles and weights are normalised before a convolution
+(`layers.modulated_conv2d`) and feature maps are clamped (`conv_clamp`).
+"""
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from .network_model import check_choice, check_numbers
+
+FP16_DTYPES = ("auto", "float16", "bfloat16")
+
+
+class MixedPrecision(NamedTuple):
+    """Which resolutions are computed in 16 bit.
+
+    num_fp16_res: so many of the highest ones; 0 is none.
+    conv_clamp: feature maps are clamped to [-conv_clamp, conv_clamp], at all resolutions; None: they are not.
+    fp16_dtype: 'float16', 'bfloat16', or 'auto': float16 where there is a GPU, else bfloat16, which CPUs have.
+    """
+
+    num_fp16_res: int = 0
+    conv_clamp: float | None = None
+    fp16_dtype: str = "auto"
+
+    def check(self, owner: str) -> "MixedPrecision":
+        """Itself. Raises ValueError for values that make no sense."""
+        if isinstance(self.num_fp16_res, bool) or not isinstance(self.num_fp16_res, int) or self.num_fp16_res < 0:
+            raise ValueError(f"{owner}: num_fp16_res must be an integer of 0 or more, got {self.num_fp16_res!r:.80}")
+        check_numbers(owner, conv_clamp=self.conv_clamp)
+        if self.conv_clamp is not None and self.conv_clamp <= 0:
+            raise ValueError(f"{owner}: conv_clamp must be a number above 0, or None, got {self.conv_clamp!r}")
+        check_choice(owner, "fp16_dtype", self.fp16_dtype, FP16_DTYPES)
+        return self
+
+    def dtype_at(self, res: int, resolution_log2: int, dtype: str) -> str:
+        """The type of feature maps at `2**res` x `2**res`; `dtype` is the network's own."""
+        if res <= max(resolution_log2 - self.num_fp16_res, 2):  # 4x4 never is 16 bit
+            return dtype
+        return default_fp16_dtype() if self.fp16_dtype == "auto" else self.fp16_dtype
+
+
+def default_fp16_dtype() -> str:
+    """The 16-bit type of this machine."""
+    return "float16" if tf.config.get_visible_devices("GPU") else "bfloat16"
+
+
+def is_16_bit(dtype: Any) -> bool:
+    """Whether a type is float16 or bfloat16."""
+    return tf.as_dtype(dtype) in (tf.float16, tf.bfloat16)
