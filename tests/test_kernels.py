@@ -5,11 +5,14 @@ import ctypes
 import itertools
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tools import check_cuda_kernels
 from tools import cuda_kernels as ck
 from tools.cuda_kernels import ACTIVATIONS, DTYPES, Pointwise
 
@@ -87,8 +90,7 @@ def images(state, n, c, h, w, channels_last, dtype):
 
 
 def close(actual, expected, dtype, size=1.0):
-    """Within the rounding of the result's type, and of float32 in sums of magnitude `size`."""
-    bound = 1.01 * ck.EPSILONS[dtype] * np.abs(expected) + 3e-6 * size + (6e-8 if dtype == "float16" else 0)
+    bound = ck.allowed_error(expected, dtype, size)
     wrong = ~(np.abs(actual - expected) <= bound)
     assert actual.shape == expected.shape
     assert not wrong.any(), f"{wrong.sum()} of {wrong.size} wrong: {actual[wrong][:5]} instead of {expected[wrong][:5]}"
@@ -360,3 +362,64 @@ def test_random_at_length(kernels):
         channels_last, dtype = bool(state.integers(2)), DTYPES[state.integers(3)]
         check_epilogue(kernels, state, *sizes, "snb", noise_n, f, channels_last, dtype)
         check_bias_act(kernels, state, *sizes[:3], True, f, dtype)
+
+
+# ----------------------------------------------------------------------------
+# tools/check_cuda_kernels.py.
+
+
+def test_tool_without_gpu():
+    """It says what is missing, in one line, without TensorFlow."""
+    tool = ck.SOURCES.parents[2] / "tools" / "check_cuda_kernels.py"
+    block = "import sys; sys.modules.update(torch=None, cupy=None, tensorflow=None)"
+    code = f"{block}; import runpy; sys.argv = ['tool']; runpy.run_path({str(tool)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    expected = "Error: no GPU: torch is not installed; cupy is not installed. The CUDA kernels were not checked.\n"
+    assert done.stderr == expected
+
+
+def test_tool_finds_wrong_results(kernels):
+    checker = check_cuda_kernels.Checker(kernels, 0)
+    checker.bias_act(50, 16, 1, Pointwise(), "float16")
+    assert 0 < checker.worst["bias_act", "float16"] <= 1
+    y = np.ones(4, np.float32)
+    checker.compare("bias_act", "", y, y * 1.001, 1, "float32")
+    assert checker.worst["bias_act", "float32"] > 1
+    checker.compare("epilogue", "", y * np.nan, y, 1, "float32")
+    assert checker.worst["epilogue", "float32"] > 1
+
+
+class ClockedMemory(HostMemory):
+    """A clock of the host in place of the GPU's."""
+
+    def empty(self, size):
+        return np.zeros(size, np.uint8)
+
+    def copy(self, to, source):
+        to[...] = source
+
+    def event(self):
+        return time.perf_counter()
+
+    def milliseconds(self, start, end):
+        return (end - start) * 1e3
+
+
+def test_tool_table(kernels, monkeypatch, capsys):
+    """The table of speeds, of small images, on the CPU, which is not as fast as a copy."""
+    monkeypatch.setattr(check_cuda_kernels, "SPEED_SIZES", ((8, 16),))
+    memory = ClockedMemory()
+    assert not check_cuda_kernels.measure(ck.Kernels(kernels.library._name, memory), memory, 0)
+    rows = capsys.readouterr().out.strip().splitlines()
+    assert len(rows) == 2 + 6 * 7 and all(row.count("|") == 8 for row in rows)
+    assert "| epilogue | 8x16x16 NHWC bfloat16 gradient |" in rows[-1]
+
+
+@pytest.mark.slow
+def test_tool_checks(kernels, capsys):
+    """All the comparisons of the tool."""
+    checker = check_cuda_kernels.Checker(kernels, 12)
+    check_cuda_kernels.check(checker)
+    assert len(checker.worst) == 12 and max(checker.worst.values()) <= 1
+    assert capsys.readouterr().err == ""

@@ -165,8 +165,7 @@ class Kernels:
         dtype: str,
     ) -> "Call":
         """A call that can be repeated, for timing."""
-        args = _BiasActArgs(dtype=DTYPES.index(dtype), order=order, size=x.size, inner=inner, f=_pointwise(f))
-        args.c = 0 if b is None else b.size
+        args = bias_act_args(x.size, 0 if b is None else b.size, inner, f, order, dtype)
         call = Call(self, "stylegan2_bias_act", args)
         call.image(args, "x", x, dtype)
         call.image(args, "v", v, dtype)
@@ -297,6 +296,11 @@ class Call:
         return outputs
 
 
+def bias_act_args(size: int, c: int, inner: int, f: Pointwise, order: int, dtype: str) -> ctypes.Structure:
+    """The arguments of stylegan2_bias_act, without pointers."""
+    return _BiasActArgs(dtype=DTYPES.index(dtype), order=order, size=size, inner=inner, c=c, f=_pointwise(f))
+
+
 def _pointwise(f: Pointwise) -> _PointwiseArgs:
     return _PointwiseArgs(ACTIVATIONS.index(f.act), f.alpha, f.gain, f.clamp)
 
@@ -318,6 +322,12 @@ def _epilogue_args(
 
 # ----------------------------------------------------------------------------
 # The same in NumPy, in float64.
+
+
+def allowed_error(expected: np.ndarray, dtype: str, size: Any = 1.0) -> np.ndarray:
+    """The rounding of the result's type, and of float32 in sums of magnitude `size`."""
+    smallest = 6e-8 if dtype == "float16" else 0  # float16's subnormal numbers
+    return 1.01 * EPSILONS[dtype] * np.abs(expected) + 3e-6 * size + smallest
 
 
 def upfirdn(

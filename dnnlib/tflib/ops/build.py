@@ -96,8 +96,10 @@ def _load() -> tuple[Any, str]:
                 _loaded = tf.load_op_library(str(_path)), f"built with {_compilers(_path)}"
             except BuildError as error:
                 _loaded = None, str(error)
-            except (OSError, tf.errors.OpError) as error:
-                _loaded = None, f"the library cannot be used: {error}. Delete the file or set {CACHE_VARIABLE}."
+            except tf.errors.OpError as error:
+                _loaded = None, f"{_path} cannot be loaded: {error.message}. Delete the file, and it is built again."
+            except (OSError, RuntimeError) as error:  # the latter: no home folder
+                _loaded = None, f"{error}. Set {CACHE_VARIABLE} to a folder that can be written."
         return _loaded
 
 
@@ -126,7 +128,7 @@ def library(plan: Plan | None = None, verbose: bool = True) -> Path:
     if plan.archs and plan.nvcc is None:
         gpus = ", ".join(f"sm_{arch}" for arch in plan.archs)
         raise BuildError(
-            f"TensorFlow sees GPUs ({gpus}), but no nvcc was found to compile the CUDA kernels. {_NVCC_REMEDY}"
+            f"TensorFlow sees GPUs ({gpus}), but nvcc, which compiles the CUDA kernels, was not found. {_NVCC_REMEDY}"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder / "lock", "Waiting for another process that builds the custom ops ..." if verbose else None):
@@ -166,21 +168,25 @@ def _key() -> str:
     return f"tf{tf.__version__}-{key.hexdigest()[:16]}"
 
 
+def _tag(compiler: Compiler) -> str:
+    return f"{Path(compiler.path).name}{compiler.version}".replace("-", "_")
+
+
 def _name(plan: Plan) -> str:
-    parts = ["ops", f"{Path(plan.cxx.path).name}{plan.cxx.version}"]
+    parts = ["ops", _tag(plan.cxx)]
     if plan.archs:
-        parts += [f"nvcc{plan.nvcc.version}", *(f"sm{arch}" for arch in plan.archs)]
+        parts += [_tag(plan.nvcc), *(f"sm{arch}" for arch in plan.archs)]
     return "-".join(parts) + ".so"
 
 
 def _find(folder: Path, plan: Plan) -> Path | None:
     """A library that serves the plan: of these compilers if they are here, of any if they are not."""
-    exact = folder / _name(plan) if plan.cxx else None
-    cxx, nvcc = (f"{Path(plan.cxx.path).name}{plan.cxx.version}" if plan.cxx else ""), plan.nvcc
+    exact = folder / _name(plan) if plan.cxx and (plan.nvcc or not plan.archs) else None
+    compilers = [_tag(plan.cxx)] if plan.cxx else []
+    compilers += [_tag(plan.nvcc)] if plan.nvcc and plan.archs else []
+    wanted = {*compilers, *(f"sm{arch}" for arch in plan.archs)}
     for path in sorted(folder.glob("ops-*.so"), key=lambda path: (path != exact, path)):
-        parts = path.stem.split("-")  # built ahead for more architectures, or by compilers now gone, serves as well
-        same = cxx in (parts[1], "") and (nvcc is None or not plan.archs or f"nvcc{nvcc.version}" in parts)
-        if same and all(f"sm{arch}" in parts for arch in plan.archs):
+        if wanted <= set(path.stem.split("-")):  # more architectures do no harm
             return path
     return None
 
@@ -213,6 +219,8 @@ def _build(folder: Path, plan: Plan, verbose: bool) -> Path:
         else:
             run = [plan.cxx.path, "-shared", *map(str, objects), "-o", str(temporary)]
         toolchain.run([*run, *tf.sysconfig.get_link_flags()], _NVCC_REMEDY if cuda else _CXX_REMEDY)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
