@@ -1,5 +1,6 @@
 """Functions are traced as often as they must be, and no more."""
 
+import logging
 import re
 from collections import Counter
 
@@ -42,10 +43,12 @@ def start(folder, data, config, *args, **changes):
     return traced(train(folder, f"--dataset={data}", f"--config={config}", *args, **{**short, **changes}))
 
 
-def test_training_at_one_resolution(tmp_path, symbols, functions):  # noqa: F811
+def test_training_at_one_resolution(tmp_path, symbols, functions, caplog, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(logging.getLogger("tensorflow"), "propagate", True)  # what TensorFlow warns of
     log = start(tmp_path, symbols, "config-f")
     assert log == dict.fromkeys(["TrainG", "RegG", "TrainD", "RegD", "moving average"], 1)
     assert len(functions) >= len(log) and set(counts(functions)) == {1}
+    assert "retracing" not in caplog.text
 
 
 def test_minibatches_in_rounds(tmp_path, symbols, functions):  # noqa: F811
@@ -90,6 +93,18 @@ def test_rendering(functions):
         assert generator.from_dlatents(w, 3, noises).shape == (7, 8, 8, 3)
         generator.from_dlatents(w[:6], 3, noises)
     assert counts(functions[:2]) == [2, 4]
+
+
+def test_several_networks_are_not_one_that_is_traced_again(caplog, monkeypatch):
+    """TensorFlow warns of what is traced five times in ten calls."""
+    monkeypatch.setattr(logging.getLogger("tensorflow"), "propagate", True)
+    for size in range(1, 8):
+        kwargs = {**KWARGS, "mapping_fmaps": size, "mapping_layers": 1}
+        Gs = Network("Gs", func_name="training.networks_stylegan2.G_main", **kwargs)
+        Gs.run(np.zeros([1, 6]), None)
+        Gs.run(np.zeros([1, 6]), None, truncation_psi=None)
+        ImageGenerator(Gs).from_seeds([1])
+    assert "retracing" not in caplog.text
 
 
 def test_minibatches_come_in_order():

@@ -58,8 +58,9 @@ class ImageGenerator:
         problems = list(self._problems(net.output_shape[1], image_format, col_styles))
         if problems:
             raise UserError("\n".join(problems))
-        self._render = tf.function(self._render_seeds, autograph=False)
-        self._synthesize = tf.function(self._synthesize_dlatents, autograph=False)
+        # partial: functions of the same code are one to TensorFlow, which warns that it is traced too often.
+        self._render = tf.function(functools.partial(self._render_seeds), autograph=False)
+        self._synthesize = tf.function(functools.partial(self._synthesize_dlatents), autograph=False)
 
     def _problems(self, num_channels: int, image_format: str, col_styles: Sequence[int]) -> Iterator[str]:
         if num_channels not in _MODES:

@@ -293,18 +293,16 @@ class TrainingStep:
 
         key: its name; (phase, rounds) of a function that is made for one stage.
         """
-        if key not in self._functions:
-            function = make()
-
-            def traced(*args: Any) -> Any:
-                start = time.perf_counter()
-                result = function(*args)
-                if isinstance(key, str) or key[0] in self.phases:
-                    self.say(f"Traced {self._title(key)} in {time.perf_counter() - start:.1f}s.")
-                return result
-
-            self._functions[key] = tf.function(traced, autograph=False)
+        if key not in self._functions:  # partial: functions of the same code are one to TensorFlow, traced too often
+            self._functions[key] = tf.function(functools.partial(self._traced, key, make()), autograph=False)
         return self._functions[key]
+
+    def _traced(self, key: str | tuple[str, int], function: Callable, *args: Any) -> Any:
+        start = time.perf_counter()
+        result = function(*args)
+        if isinstance(key, str) or key[0] in self.phases:
+            self.say(f"Traced {self._title(key)} in {time.perf_counter() - start:.1f}s.")
+        return result
 
     def _title(self, key: str | tuple[str, int]) -> str:
         if isinstance(key, str):

@@ -1,5 +1,6 @@
 """Running a network on NumPy arrays: minibatches, compiled functions, several GPUs."""
 
+import functools
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -87,13 +88,15 @@ class NetworkRunner:
     ) -> Any:
         key = frozen((kwargs, input_transform, output_transform, num_gpus))
         if key not in self.functions:
-            self.functions[key] = tf.function(
-                lambda batch, fed: self._outputs(batch, {**kwargs, **fed}, input_transform, output_transform, num_gpus),
-                autograph=False,
-            )
+            # partial: functions of the same code are one to TensorFlow, which warns that it is traced too often.
+            settings = input_transform, output_transform, num_gpus
+            self.functions[key] = tf.function(functools.partial(self._outputs, kwargs, *settings), autograph=False)
         return self.functions[key]
 
-    def _outputs(self, batch: list, kwargs: dict, input_transform: Any, output_transform: Any, num_gpus: int) -> list:
+    def _outputs(
+        self, fixed: dict, input_transform: Any, output_transform: Any, num_gpus: int, batch: list, fed: dict
+    ) -> list:
+        kwargs = {**fixed, **fed}
         if input_transform is not None:  # it sees what the official networks are fed: zeros for missing labels
             num = tf.shape(batch[0])[0]
             pairs = itertools.zip_longest(batch, self.net.input_shapes)
