@@ -1,7 +1,7 @@
 # make demo         set up, then render an image grid and a style-mixing grid
 # make test         set up, then run the tests (and the fast ones again without oneDNN)
 # make test-addons  the tests on TensorFlow 2.15.1 with TensorFlow Addons, in an environment of their own
-# make bench        time generating and training: what docs/benchmarks.md reports
+# make bench        time generating, training, metric networks, the input pipeline: what docs/benchmarks.md reports
 # make lint         check the style
 # make setup        only set up; make PYTHON=python3.12 ... chooses the Python
 
@@ -35,7 +35,7 @@ test-addons: setup-addons
 	$(TESTS_ENV) $(VENV_ADDONS)/bin/python -m pytest -n $(WORKERS) -m "not slow and not one_stack"
 
 bench: setup
-	$(VENV)/bin/python tools/bench.py
+	$(VENV)/bin/python tools/bench.py $(BENCH)
 
 lint: setup
 	$(VENV)/bin/ruff check .

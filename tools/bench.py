@@ -1,52 +1,80 @@
 """Times what docs/benchmarks.md reports.
 
-Usage: python tools/bench.py [--only generating|metrics|projecting|training] [--rounds 9] [--keep PKL]
+Usage: python tools/bench.py [--only generating,training] [--resolution 64] [--minibatch 1,4] [--precision fp32,bf16]
+                             [--impl auto,ref] [--config config-f] [--rounds 9]
 
 Everything that is compared is measured in the same run, in turns; the figures are medians.
 """
 
 import argparse
+import importlib
 import os
-import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench_table import PRECISIONS, Options, describe_machine, print_tables
+
+from dnnlib import command_line
+
+BENCHMARKS = {
+    "generating": "bench_generating.bench",
+    "training": "bench_training.bench",
+    "metrics": "bench_metrics.bench",
+    "input": "bench_training.bench_input",
+    "projecting": "bench_projecting.bench",
+    "loading": "bench_generating.bench_loading",
+    "start-up": "bench_generating.bench_start_up",
+}
+
+
+def _one_of(*choices: str) -> Any:
+    """Names with commas between, of some choices."""
+
+    def names(text: str) -> list[str]:
+        result = command_line.names(text)
+        if not result or not set(result) <= set(choices):
+            raise argparse.ArgumentTypeError(f"expected some of {', '.join(choices)} with commas between, got {text!r}")
+        return result
+
+    return names
+
+
+def _results(names: list[str], options: Options) -> Iterator[Any]:
+    for name in names:
+        module, function = BENCHMARKS[name].split(".")
+        yield from getattr(importlib.import_module(module), function)(options)
+
 
 def main() -> None:
-    """Runs the benchmarks and prints a table of each."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", choices=("generating", "metrics", "projecting", "training"), help="default: all")
-    parser.add_argument("--rounds", type=int, default=9, help="a third of it for training (default: %(default)s)")
-    parser.add_argument("--resolution", type=int, default=1024, help="when generating (default: %(default)s)")
-    parser.add_argument("--keep", type=Path, help="write the network pickle for generating here and keep it")
-    parser.add_argument("--training-resolution", type=int, default=64, help="(default: %(default)s)")
-    parser.add_argument(
-        "--minibatch", type=int, default=8, help="when training, and of metric networks (default: %(default)s)"
+    """Runs benchmarks and prints their tables."""
+    parser = command_line.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add(
+        "--only", type=_one_of(*BENCHMARKS), default=list(BENCHMARKS), help=f"of {', '.join(BENCHMARKS)} (default: all)"
     )
+    rounds_help = "a third of it for training (default: %(default)s)"
+    add("--rounds", type=command_line.positive, default=9, help=rounds_help)
+    add("--config", default="config-f", choices=("config-e", "config-f"), help="of networks (default: %(default)s)")
+    add("--resolution", type=command_line.positive, help="(default: generating, loading 1024; the others 64)")
+    add("--minibatch", type=command_line.num_list, default=[], help="(default: generating 1,4; training 8,4; others 8)")
+    precisions = ",".join(PRECISIONS)
+    add(
+        "--precision",
+        type=_one_of(*PRECISIONS),
+        default=["fp32", "bf16"],
+        help=f"some of {precisions} (default: fp32,bf16)",
+    )
+    impl_help = "of custom ops, some of auto,ref,cpu,cuda (default: auto,ref)"
+    add("--impl", type=_one_of("auto", "ref", "cpu", "cuda"), default=["auto", "ref"], help=impl_help)
     args = parser.parse_args()
-
-    import tensorflow as tf
-
-    print(f"TensorFlow {tf.__version__}, Python {platform.python_version()}, {os.cpu_count()} CPU cores")
-    if args.only in (None, "generating"):
-        import bench_generating
-
-        bench_generating.bench(args.resolution, args.rounds, args.keep)
-    if args.only in (None, "metrics"):
-        import bench_metrics
-
-        bench_metrics.bench(args.rounds, args.minibatch)
-    if args.only in (None, "projecting"):
-        import bench_projecting
-
-        bench_projecting.bench(args.training_resolution, args.rounds)
-    if args.only in (None, "training"):
-        import bench_training
-
-        bench_training.bench(args.training_resolution, args.minibatch, max(args.rounds // 3, 1))
+    options = Options(args.rounds, args.config, args.resolution, args.minibatch, args.precision, args.impl)
+    print(describe_machine(), flush=True)
+    print_tables(_results(args.only, options))
 
 
 if __name__ == "__main__":

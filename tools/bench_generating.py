@@ -1,4 +1,4 @@
-"""Times generating: loading networks, the first image from a cold start, later images."""
+"""Times generating: images against their convolutions alone, loading networks, a cold start, the help of scripts."""
 
 import pickle
 import statistics
@@ -6,25 +6,35 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from bench_table import PRECISIONS, Figure, Options, Row, implementation, implementations, seconds_text
 from timing import in_turns
 
 ROOT = Path(__file__).resolve().parent.parent
-
+_RESOLUTION = 1024
+_MINIBATCHES = [1, 4]
 
 # ----------------------------------------------------------------------------
-# A config-f pickle of official size.
+# Networks of official size.
 
 
-def write_config_f(path: str, resolution: int) -> None:
-    """(G, D, Gs) of config f with random weights."""
-    from dnnlib.tflib import Network, network_files
+def _network(name: str, config: str, resolution: int, **kwargs: Any) -> Any:
+    """G or D of a configuration, with random weights."""
+    from dnnlib.tflib import Network
+    from training.training_configs import config_kwargs
 
-    kwargs = {"num_channels": 3, "resolution": resolution, "label_size": 0}
-    G = Network("G", func_name="training.networks_stylegan2.G_main", **kwargs)
-    D = Network("D", func_name="training.networks_stylegan2.D_stylegan2", **kwargs)
+    args = config_kwargs(config)[f"{name[0]}_args"]
+    return Network(name, num_channels=3, resolution=resolution, label_size=0, **args, **kwargs)
+
+
+def write_networks(path: str, config: str, resolution: int) -> None:
+    """(G, D, Gs) of a configuration, with random weights."""
+    from dnnlib.tflib import network_files
+
+    G, D = (_network(name, config, resolution) for name in "GD")
     network_files.save_pkl((G, D, G.clone("Gs")), path)
 
 
@@ -93,39 +103,20 @@ def bench_load(path: Path, rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def bench_images(path: Path, rounds: int) -> dict[str, float]:
-    """An image by the generator, against its convolutions alone."""
-    import numpy as np
-    import tensorflow as tf
+def bench_images(config: str, resolution: int, minibatch: int, precision: str, rounds: int) -> dict[str, float]:
+    """Images by the generator, against its convolutions alone."""
+    from bench_convolutions import convolutions
 
-    from dnnlib.tflib import network_files
     from training.image_generation import ImageGenerator
-    from training.layers import Conv2D, ModulatedConv2D
 
-    generator = ImageGenerator(network_files.load_pkl(path)[2], truncation_psi=0.5)
-    synthesis = generator.synthesis.model
-    resolution = synthesis.io_outputs["images_out"][-1]
-    convs: list[Callable[[], tf.Tensor]] = []
-    for layer in synthesis._flatten_layers():
-        if not isinstance(layer, (ModulatedConv2D, Conv2D)):
-            continue
-        size = int(layer._scope_path.split("/")[-2].split("x")[0])  # G_synthesis/64x64/Conv0_up
-        k, _k, in_fmaps, fmaps = layer.weight.shape
-        up = getattr(layer, "up", None) or getattr(layer, "conv_kwargs", {}).get("up", False)
-        x = tf.constant(np.random.randn(1, *([size // 2 if up else size] * 2), in_fmaps), tf.float32)
-        if up:
-            w = tf.random.normal([k, k, fmaps, in_fmaps])
-            out = [1, size - 2 + k, size - 2 + k, fmaps]
-            convs.append(lambda x=x, w=w, out=out: tf.nn.conv2d_transpose(x, w, out, 2, "VALID"))
-        else:
-            w = tf.random.normal([k, k, in_fmaps, fmaps])
-            convs.append(lambda x=x, w=w: tf.nn.conv2d(x, w, 1, "SAME"))
-    print(f"{len(convs)} convolutions at {resolution}x{resolution}")
-    functions = [tf.function(conv).get_concrete_function() for conv in convs]
-    seeds = iter(range(10**6))
-    return in_turns(
-        {"image": lambda: generator.from_seeds([next(seeds)]), "convolutions": lambda: [f() for f in functions]}, rounds
-    )
+    generator = ImageGenerator(_network("Gs", config, resolution, **PRECISIONS[precision]), truncation_psi=0.5)
+    functions = [conv.calls(minibatch)[0] for conv in convolutions(generator.synthesis, precision)]
+    seeds = iter(range(10**9))
+    calls = {
+        "images": lambda: generator.from_seeds([next(seeds) for _ in range(minibatch)]),
+        "convolutions": lambda: [function() for function in functions],
+    }
+    return in_turns(calls, rounds)
 
 
 def bench_cold_start(path: Path) -> tuple[float, float]:
@@ -141,31 +132,44 @@ def bench_cold_start(path: Path) -> tuple[float, float]:
     return taken, int(output.rsplit("peak", 1)[1]) / 2**20
 
 
-def bench(resolution: int, rounds: int, keep: Path | None) -> None:
-    """Measures config f at a resolution and prints a table. The network pickle is written to `keep` and kept there."""
+def bench(options: Options) -> Iterator[Row]:
+    """Images from seeds: random numbers and conversion to uint8 included."""
+    resolution = options.resolution or _RESOLUTION
+    for minibatch in options.minibatches or _MINIBATCHES:
+        for precision in options.precisions:
+            for impl in implementations(options.impls):
+                case = options.config, resolution, minibatch, precision
+                with implementation(impl):
+                    times = bench_images(*case, options.rounds)
+                yield Row("generating", "generation", *case, impl, times["images"], times["convolutions"])
+
+
+def bench_loading(options: Options) -> Iterator[Figure]:
+    """Loading networks, and the first image."""
+    resolution = options.resolution or _RESOLUTION
     with tempfile.TemporaryDirectory() as folder:
-        path = (keep or Path(folder) / "config-f.pkl").resolve()
-        if not path.exists():
-            subprocess.run(
-                [sys.executable, "-c", _code(f"bench_generating.write_config_f({str(path)!r}, {resolution})")],
-                check=True,
-            )
+        path = Path(folder) / "networks.pkl"
+        write = _code(f"bench_generating.write_networks({str(path)!r}, {options.config!r}, {resolution})")
+        subprocess.run([sys.executable, "-c", write], check=True)
         size = path.stat().st_size / 1e6
         cold, memory = bench_cold_start(path)
-        load = bench_load(path, rounds)
-        image = bench_images(path, rounds)
-
-    print(f"\nGenerating: config f, {resolution}x{resolution}, float32, one image at a time, {size:.0f} MB pickle\n")
-    print("| what | measured | target |")
-    print("|---|---|---|")
+        load = bench_load(path, options.rounds)
+    what = f"{options.config}, {resolution}x{resolution}, {size:.0f} MB"
     plain = load["load_plainly"]
-    print(f"| plain unpickling + variable assignment | {plain:.2f} s | |")
+    yield Figure(f"{what}: plain unpickling and variable assignment", f"{plain:.2f} s")
     for name, title in (("load_networks", "load (G, D, Gs)"), ("load_and_build", "load and build all three")):
-        print(f"| {title} | {load[name]:.2f} s, ratio {load[name] / plain:.2f} | at most 1.5 |")
-    print(f"| first image, cold start of run_generator.py | {cold:.1f} s | at most 25 s |")
-    print(f"| peak memory of that process | {memory:.2f} GB | under 3 GB |")
-    print(f"| later images | {image['image']:.3f} s | |")
-    print(f"| their convolutions alone | {image['convolutions']:.3f} s | |")
-    print(
-        f"| speed against bare convolutions | {image['convolutions'] / image['image']:.2f} | 0.5 or more |", flush=True
-    )
+        yield Figure(f"{what}: {title}", f"{load[name]:.2f} s, ratio {load[name] / plain:.2f}", "at most 1.5")
+    yield Figure(f"{what}: first image, cold start of run_generator.py", f"{cold:.1f} s", "at most 25 s")
+    yield Figure(f"{what}: peak memory of that process", f"{memory:.2f} GB", "under 3 GB")
+
+
+def bench_start_up(options: Options) -> Iterator[Figure]:
+    """The help of each script."""
+    scripts = [path for path in sorted(ROOT.glob("*.py")) if '__name__ == "__main__"' in path.read_text()]
+    commands = {path.name: [sys.executable, path, "--help"] for path in scripts}
+    calls = {
+        name: lambda command=command: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        for name, command in commands.items()
+    }
+    for name, taken in in_turns(calls, options.rounds).items():
+        yield Figure(f"{name} --help", seconds_text(taken), "under 1 s")

@@ -1,10 +1,11 @@
 """Times metric networks against their convolutions alone, and Inception against that of Keras."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from bench_table import Figure, Options, Row
 from timing import in_turns
 
 from dnnlib.tflib.scope import recorded_rows
@@ -58,35 +59,30 @@ def _keras_inception(images: np.ndarray) -> Callable[[], np.ndarray]:
     return lambda: network.predict(scaled, batch_size=len(scaled), verbose=0)
 
 
-def bench(rounds: int, minibatch: int = 8) -> None:
-    """Measures the networks on images of the resolutions they work at, and prints a table."""
+def bench(options: Options) -> Iterator[Row | Figure]:
+    """The networks on images of the resolutions they work at."""
     rng = np.random.default_rng(0)
+    for minibatch in options.minibatches or [8]:
 
-    def images(resolution: int) -> np.ndarray:
-        return rng.integers(0, 256, [minibatch, 3, resolution, resolution], np.uint8)
+        def images(resolution: int, minibatch: int = minibatch) -> np.ndarray:
+            return rng.integers(0, 256, [minibatch, 3, resolution, resolution], np.uint8)
 
-    cases = {
-        "Inception, 299x299": (random_network(InceptionV3, 1, [None, 2048]), [images(299)]),
-        "VGG-16 features, 224x224": (random_network(VGG16, 1, [None, 4096]), [images(224)]),
-        "LPIPS, 256x256": (random_network(LPIPS, 2, [None]), [images(256), images(256)]),
-    }
-    print(f"\nMetric networks: minibatch {minibatch}, float32\n", flush=True)
-    lines = []
-    for title, (network, inputs) in cases.items():
-        products = convolutions(network.trunk, inputs)
-        calls: dict[str, Callable[[], object]] = {
-            "network": lambda network=network, inputs=inputs: network.run(*inputs, minibatch_size=minibatch),
-            "convolutions": lambda products=products: [product() for product in products],
+        cases = {
+            "Inception": (random_network(InceptionV3, 1, [None, 2048]), [images(299)]),
+            "VGG-16 features": (random_network(VGG16, 1, [None, 4096]), [images(224)]),
+            "LPIPS, of pairs": (random_network(LPIPS, 2, [None]), [images(256), images(256)]),
         }
-        if "Inception" in title:
-            calls["keras"] = _keras_inception(inputs[0])
-        times = in_turns(calls, rounds)
-        lines.append(f"| {title} | {minibatch / times['network']:.1f} images/s | |")
-        target = "0.6 or more" if "keras" in times else ""
-        lines.append(f"| speed against its convolutions | {times['convolutions'] / times['network']:.2f} | {target} |")
-        if "keras" in times:
-            ratio = times["keras"] / times["network"]
-            lines.append(f"| speed against keras.applications.InceptionV3.predict | {ratio:.2f} | 1 or more |")
-    print("\n| what | measured | target |")
-    print("|---|---|---|")
-    print("\n".join(lines), flush=True)
+        for title, (network, inputs) in cases.items():
+            products = convolutions(network.trunk, inputs)
+            calls: dict[str, Callable[[], object]] = {
+                "network": lambda network=network, inputs=inputs: network.run(*inputs, minibatch_size=len(inputs[0])),
+                "convolutions": lambda products=products: [product() for product in products],
+            }
+            if title == "Inception":
+                calls["keras"] = _keras_inception(inputs[0])
+            times = in_turns(calls, options.rounds)
+            size = inputs[0].shape[-1]
+            yield Row("metrics", "metric network", title, size, minibatch, "fp32", "", *list(times.values())[:2])
+            if "keras" in times:
+                what = f"{title}, minibatch {minibatch}: speed against keras.applications.InceptionV3.predict"
+                yield Figure(what, f"{times['keras'] / times['network']:.2f}", "1 or more")

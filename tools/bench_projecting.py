@@ -4,12 +4,13 @@ What it cannot do without: the image, its features, the distance to those of the
 and by the noise images. LPIPS has random weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from bench_metrics import random_network
+from bench_table import Figure, Options
 from timing import in_turns
 
 import pretrained_networks
@@ -20,6 +21,7 @@ from projection.distances import Distance, PixelDistance
 from projector import Projector
 
 _DEMO = Path(__file__).resolve().parent.parent / "demo" / "symbols-32x32.pkl"
+_RESOLUTION = 64
 _TOGETHER = 4  # images
 _STEPS = 20  # of the small network in each round; of the large one there is one
 
@@ -70,8 +72,9 @@ def bare_call(proj: Projector, steps: int) -> Callable[[], None]:
     return call
 
 
-def bench(resolution: int, rounds: int) -> None:
-    """Measures the demo network, and config f at a resolution, and prints a table."""
+def bench(options: Options) -> Iterator[Figure]:
+    """The demo network, and config f at a resolution."""
+    resolution = options.resolution or _RESOLUTION
     Gs = Network("Gs", func_name="training.networks_stylegan2.G_main", resolution=resolution, num_channels=3)
     cases = {
         "demo network, 32x32, pixel distance": (
@@ -81,17 +84,15 @@ def bench(resolution: int, rounds: int) -> None:
         ),
         f"config f, {resolution}x{resolution}, LPIPS": (Gs, random_network(LPIPS, 2, [None]), 1),
     }
-    print("\nProjecting: float32\n", flush=True)
-    lines = []
     for title, (net, distance, steps) in cases.items():
         alone, together = (make_projector(net, distance, number) for number in (1, _TOGETHER))
         calls = {"step": step_call(alone, steps), "bare": bare_call(alone, steps), "batch": step_call(together, steps)}
-        times = in_turns(calls, rounds)
+        times = in_turns(calls, options.rounds)
         per_step = times["step"] / steps
-        lines.append(f"| {title}: a step | {1000 * per_step:.0f} ms, 1000 steps {1000 * per_step / 60:.1f} min | |")
-        lines.append(f"| against image, distance and gradients | {times['step'] / times['bare']:.2f} | 1.3 or less |")
+        what = f"projecting, {title}"
+        yield Figure(f"{what}: a step", f"{1000 * per_step:.0f} ms, 1000 steps {1000 * per_step / 60:.1f} min")
+        yield Figure(
+            f"{what}: step against image, distance and gradients", f"{times['step'] / times['bare']:.2f}", "1.3 or less"
+        )
         ratio = times["batch"] / (_TOGETHER * times["step"])
-        lines.append(f"| {_TOGETHER} images at once against one after the other | {ratio:.2f} | 0.8 or less |")
-    print("\n| what | measured | target |")
-    print("|---|---|---|")
-    print("\n".join(lines), flush=True)
+        yield Figure(f"{what}: {_TOGETHER} images at once against one after the other", f"{ratio:.2f}", "0.8 or less")

@@ -8,9 +8,12 @@ from dnnlib.command_line import Progress
 
 
 def seconds(func: Callable[[], object]) -> float:
-    """How long a call takes."""
+    """How long a call takes, until all devices have finished."""
+    import tensorflow as tf
+
     start = time.perf_counter()
     func()
+    tf.test.experimental.sync_devices()
     return time.perf_counter() - start
 
 

@@ -1,0 +1,99 @@
+"""What benchmarks compare with is what networks compute."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from dnnlib.tflib import Network
+from training.training_configs import config_kwargs
+
+sys.path.append(str(Path(__file__).parent.parent / "tools"))
+
+import bench
+import bench_convolutions
+import bench_table
+import bench_training
+
+SIZES = {"resolution": 64, "num_channels": 3, "label_size": 0, "fmap_base": 256, "fmap_max": 16}
+
+
+def networks(config, precision):
+    """A synthesis network and a discriminator, with the shapes of their inputs."""
+    args = config_kwargs(config)
+    kwargs = {**SIZES, **bench_table.PRECISIONS[precision]}
+    G = Network("G", **{**args["G_args"], **kwargs}, dlatent_size=16, mapping_fmaps=16, latent_size=16)
+    D = Network("D", **{**args["D_args"], **kwargs})
+    synthesis = G.components.synthesis
+    return {synthesis: [4, *synthesis.input_shape[1:]], D: [4, 3, 64, 64]}
+
+
+def computed(net, shape):
+    """The convolutions in the graph of a network: type, filter, height of the input (upsampling: output), counted."""
+    with bench_table.implementation("ref"):
+        function = tf.function(lambda x: net.get_output_for(x), autograph=False).get_concrete_function(
+            tf.TensorSpec(shape)
+        )
+    result = Counter()
+    for op in function.graph.get_operations():
+        if op.type == "Conv2D" and op.inputs[0].shape[-1] == op.inputs[1].shape[2] > 1:
+            result[op.inputs[0].dtype.name, tuple(op.inputs[1].shape), op.inputs[0].shape[1]] += 1
+        elif op.type == "Conv2DBackpropInput":
+            result[op.outputs[0].dtype.name, tuple(op.inputs[1].shape), op.outputs[0].shape[1]] += 1
+    return result
+
+
+def bare(net, precision):
+    """The same of what it is compared with."""
+    result = Counter()
+    for conv in bench_convolutions.convolutions(net, precision):
+        channels = (conv.fmaps, conv.in_fmaps) if conv.up else (conv.in_fmaps, conv.fmaps)
+        result[conv.dtype, (conv.kernel, conv.kernel, *channels), conv.out_size if conv.up else conv.in_size] += 1
+    return result
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("config", ["config-f", "config-e-Gresnet-Dskip"])
+def test_convolutions_are_those_of_the_networks(config, precision):
+    for net, shape in networks(config, precision).items():
+        assert bare(net, precision) == computed(net, shape)
+
+
+@pytest.mark.parametrize("up", [False, True])
+def test_bare_gradients(up):
+    conv = bench_convolutions.Conv("G/8x8/Conv", 4 if up else 8, 3, 9 if up else 8, 5, 3, up, False, "float32")
+    forward, by_input, by_weights = (call() for call in conv.calls(2))
+    assert forward.shape == ([2, 9, 9, 5] if up else [2, 8, 8, 5])
+    assert by_input.shape == ([2, 4, 4, 3] if up else [2, 8, 8, 3])
+    assert by_weights.shape == ([3, 3, 5, 3] if up else [3, 3, 3, 5])
+
+
+def test_every_phase_needs_convolutions():
+    for net in networks("config-f", "fp32"):
+        for conv in bench_convolutions.convolutions(net):
+            counts = bench_training.counts(conv)
+            assert set(counts) < set(bench_training.FREQUENCY) and len(counts) == 3
+
+
+def test_tables(capsys):
+    place = "training", "training iteration", "config-f", 64, 8, "bf16", "cpu"
+    results = [bench_table.Figure("a", "1 s"), bench_table.Row(*place, 4.0, 3.0), bench_table.Row(*place, 0.02, None)]
+    bench_table.print_tables(results)
+    lines = capsys.readouterr().out.strip().splitlines()
+    command = "--only training --minibatch 8 --resolution 64 --config config-f --precision bf16 --impl cpu"
+    assert lines[2] == (
+        f"| training iteration | config-f | 64x64 | 8 | bf16 | cpu | 4.000 s | 500 | 3.000 s | 0.75 | `{command}` |"
+    )
+    assert "| 20 ms | 2.5 |  |  |" in lines[3]
+    assert lines[-1] == "| a | 1 s |  |" and len(lines) == 8
+
+
+def test_machine_and_arguments(monkeypatch, capsys):
+    assert f"tensorflow {tf.__version__}" in bench_table.describe_machine()
+    assert bench_table.implementations(["ref", "ref"]) == ["ref"]
+    monkeypatch.setattr(sys, "argv", ["bench.py", "--precision=fp64"])
+    with pytest.raises(SystemExit):
+        bench.main()
+    assert "expected some of fp32, fp16, bf16 with commas between, got 'fp64'" in capsys.readouterr().err
