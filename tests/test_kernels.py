@@ -1,6 +1,7 @@
 """The CUDA kernels against NumPy in float64. Their sources run on the CPU here (see cuda_on_cpu/cuda_runtime.h)."""
 
 import concurrent.futures
+import contextlib
 import ctypes
 import itertools
 import shutil
@@ -221,7 +222,7 @@ def check_bias_act(kernels, state, outer, c, inner, has_bias, f, dtype):
 def test_bias_act(kernels, act, dtype):
     """Channels last and first, vectors and single elements, with and without bias and clamp."""
     state = np.random.default_rng(4)
-    for shape in ((37, 16, 1), (41, 3, 1), (2, 5, 24), (2, 5, 7), (300, 8, 1)):
+    for shape in ((37, 16, 1), (40, 3, 1), (41, 3, 1), (2, 5, 24), (2, 5, 7), (4, 4, 6), (300, 8, 1)):
         for clamp, has_bias in ((-1, True), (1.25, True), (0.6, False)):
             check_bias_act(kernels, state, *shape, has_bias, Pointwise(act, 0.3, 1.5, clamp), dtype)
 
@@ -324,19 +325,25 @@ def test_epilogue_of_nothing(kernels):
 # What kernels must not depend on.
 
 
+@contextlib.contextmanager
+def shuffled_threads(kernels, value):
+    """Threads run in a random order."""
+    seed = ctypes.CDLL(kernels.library._name).cuda_on_cpu_seed
+    seed.argtypes = [ctypes.c_uint64]
+    seed(value)
+    try:
+        yield
+    finally:
+        seed(0)
+
+
 def test_order_of_threads(kernels):
     """The same results whatever the order of the threads: no barrier is missing."""
     state = np.random.default_rng(9)
-    seed = ctypes.CDLL(kernels.library._name).cuda_on_cpu_seed
-    seed.argtypes = [ctypes.c_uint64]
-    try:
-        for value in (12345, 678910):
-            seed(value)
-            random_upfirdn(kernels, state, 6)
-            for channels_last in (False, True):
-                check_epilogue(kernels, state, 2, 24, 9, 8, "snb", 1, Pointwise(), channels_last, "float16")
-    finally:
-        seed(0)
+    with shuffled_threads(kernels, 12345):
+        random_upfirdn(kernels, state, 12)
+        for channels_last in (False, True):
+            check_epilogue(kernels, state, 2, 24, 9, 8, "snb", 1, Pointwise(), channels_last, "float16")
 
 
 @pytest.mark.slow
@@ -344,6 +351,9 @@ def test_large(large_kernels):
     """64-bit indices and loops over blocks."""
     state = np.random.default_rng(10)
     random_upfirdn(large_kernels, state, 60)
+    with shuffled_threads(large_kernels, 678910):
+        random_upfirdn(large_kernels, state, 60)
+        check_epilogue(large_kernels, state, 2, 8, 40, 40, "snb", 1, Pointwise(), False, "float32")
     for dtype, channels_last in itertools.product(DTYPES, (False, True)):
         check_bias_act(large_kernels, state, 90, 16, 24, True, Pointwise("swish"), dtype)
         check_bias_act(large_kernels, state, 900, 24, 1, True, Pointwise("lrelu"), dtype)

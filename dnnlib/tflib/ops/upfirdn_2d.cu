@@ -251,7 +251,7 @@ cudaError_t run(const UpfirdnArgs& a, void* stream) {
 
     const int64_t size = p.n * p.outh * p.outw * p.c, image = (p.outh + 32) * (p.outw + 32) * p.c * 4 + p.h * p.w * p.c;
     const int64_t reach = INT32_MAX / 4;  // of positions in an image, which the fast kernels count in 32 bits
-    const bool small = p.firh <= kFir && p.firw <= kFir && image < INT32_MAX && image < STYLEGAN2_LARGE && abs(int64_t{p.padx0}) < reach && abs(int64_t{p.pady0}) < reach;
+    const bool small = p.firh <= kFir && p.firw <= kFir && image < INT32_MAX && abs(int64_t{p.padx0}) < reach && abs(int64_t{p.pady0}) < reach;
     const bool same = p.upx == p.upy && p.downx == p.downy;
     if (small && same && (!planes || p.outw > 16)) {
         if (p.upx == 2 && p.downx == 1) {

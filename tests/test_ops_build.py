@@ -1,0 +1,333 @@
+"""Building and choosing the compiled ops: caches, processes that start at once, compilers that fail or are missing."""
+
+import multiprocessing
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dnnlib.errors import UserError
+from dnnlib.tflib.ops import build, implementation, toolchain
+from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
+from dnnlib.tflib.ops.toolchain import BuildError, Compiler
+from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
+
+ROOT = Path(__file__).parent.parent
+CACHED = (build._key, implementation._kernels, implementation._automatic_choice, implementation._say)
+needs_cxx = pytest.mark.skipif(toolchain.find_cxx() is None, reason="no C++ compiler")
+needs_nvcc = pytest.mark.skipif(toolchain.find_nvcc() is None or toolchain.find_cxx() is None, reason="no nvcc")
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """As in a process that has not run an op yet: nothing is loaded, the cache is empty. It ends as it was."""
+    for name in ("STYLEGAN2_OPS", "CXX", "NVCC", "CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STYLEGAN2_OPS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(build, "_loaded", None)
+    monkeypatch.setattr(build, "_path", None)
+    for function in CACHED:
+        function.cache_clear()
+    yield tmp_path
+    for function in CACHED:
+        function.cache_clear()
+
+
+def program(path, text):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+@pytest.fixture
+def small_sources(fresh, monkeypatch):
+    """Two sources that compile at once, and a g++ that notes what it compiles, slowly."""
+    sources = fresh / "sources"
+    sources.mkdir()
+    (sources / "ops.cc").write_text("extern int two();\nint one() { return two(); }\n")
+    (sources / "cpu_two.cc").write_text("int two() { return 2; }\n")
+    monkeypatch.setattr(build, "SOURCES", sources)
+    log = fresh / "log"
+    real = toolchain.find_cxx().path
+    note = f'case "$*" in *" -c "*) echo "$*" >> {log}; sleep 0.2;; esac'
+    monkeypatch.setenv("CXX", str(program(fresh / "bin" / "g++", f'{note}\nexec {real} "$@"')))
+    return sources, log
+
+
+# ----------------------------------------------------------------------------
+# The cache.
+
+
+@needs_cxx
+def test_several_processes_build_once(small_sources, capfd):
+    sources, log = small_sources
+    context = multiprocessing.get_context("fork")
+    paths = context.SimpleQueue()
+    processes = [context.Process(target=lambda: paths.put(str(build.library(build._plan())))) for _ in range(5)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    found = {paths.get() for _ in processes}
+    assert len(found) == 1 and Path(found.pop()).exists()
+    assert len(log.read_text().splitlines()) == 2  # each source once
+    err = capfd.readouterr().err
+    assert err.count("Building the custom ops with") == 1 and err.count("Built ") == 1
+    assert "Waiting for another process that builds the custom ops" in err
+    (folder,) = (build.cache_dir()).iterdir()
+    assert [path.name for path in folder.iterdir()] == [build._name(build._plan())]  # nothing else is left
+
+
+@needs_cxx
+def test_cache_depends_on_sources_and_compiler(small_sources, monkeypatch):
+    sources, log = small_sources
+    first = build.library(verbose=False)
+    assert build.library(verbose=False) == first
+    assert len(log.read_text().splitlines()) == 2
+
+    (sources / "cpu_two.cc").write_text("int two() { return 3; }\n")
+    build._key.cache_clear()
+    second = build.library(verbose=False)
+    assert second.parent != first.parent
+
+    other = Compiler(toolchain.find_cxx().path, "99.1")
+    assert build.library(build.Plan(other, None, ()), verbose=False).name == "ops-g++99.1.so"
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert build.library().parent == second.parent  # without a compiler, what any has built serves
+    (sources / "cpu_two.cc").unlink()
+    build._key.cache_clear()
+    with pytest.raises(BuildError, match="no C\\+\\+ compiler found. Install g"):
+        build.library()
+
+
+def test_libraries_for_more_architectures_serve(fresh):
+    cxx, nvcc = Compiler("/usr/bin/x86_64-linux-gnu-g++", "12.2.0"), Compiler("/opt/bin/nvcc", "13.0.88")
+    ahead = build.Plan(cxx, nvcc, (80, 90))
+    assert build._name(ahead) == "ops-x86_64_linux_gnu_g++12.2.0-nvcc13.0.88-sm80-sm90.so"
+    fresh.joinpath(build._name(ahead)).touch()
+
+    def find(*plan):
+        return build._find(fresh, build.Plan(*plan))
+
+    for plan in ((cxx, nvcc, (90,)), (cxx, None, ()), (None, None, (80,)), (None, None, ()), (cxx, None, (80, 90))):
+        assert find(*plan).name == build._name(ahead), plan
+    assert find(cxx, nvcc, (75,)) is None
+    assert find(cxx, Compiler(nvcc.path, "12.5.0"), (90,)) is None
+    assert find(Compiler(cxx.path, "13.1.0"), None, ()) is None
+    exact = build._name(build.Plan(cxx, nvcc, (90,)))
+    fresh.joinpath(exact).touch()
+    assert find(cxx, nvcc, (90,)).name == exact
+
+
+# ----------------------------------------------------------------------------
+# What goes wrong. The program goes on with 'ref'.
+
+
+def assert_ref_runs(capfd, *messages):
+    """An op runs as TensorFlow ops; stderr says so, and why, once."""
+    x = np.linspace(-2, 2, 12, dtype=np.float32).reshape(1, 2, 2, 3)
+    for _ in range(2):
+        y = fused_bias_act(x, [1.0, 2.0, 3.0], axis=-1, act="relu", gain=1)
+        np.testing.assert_allclose(y, np.maximum(x + np.array([1, 2, 3]), 0), rtol=1e-6)
+        upsample_2d(x, data_format="NHWC")
+    err = capfd.readouterr().err
+    assert err.count("Custom ops: TensorFlow ops ('ref'); ") == 1
+    for message in messages:
+        assert err.count(message) == 1, err
+
+
+def test_compiler_that_fails(fresh, monkeypatch, capfd):
+    words = "[ $1 = --version ] && { echo 'g++ (Fake) 12.2.0'; exit; }\necho 'ops.cc:1: error: I cannot'\nexit 1"
+    program(fresh / "bin" / "g++", words)
+    monkeypatch.setenv("PATH", f"{fresh / 'bin'}:{os.environ['PATH']}")
+    remedy = "STYLEGAN2_OPS=ref runs the TensorFlow ops without building anything."
+    assert_ref_runs(capfd, "ended with status 1:\nops.cc:1: error: I cannot\n", "Install g++ 9 or newer", remedy)
+    (folder,) = build.cache_dir().iterdir()
+    assert list(folder.iterdir()) == []  # neither a library nor a lock nor objects
+    with pytest.raises(UserError, match="(?s)impl='cpu': no compiled ops: .*I cannot"):
+        fused_bias_act(tf.zeros([1, 3]), act="relu", impl="cpu")
+
+
+def test_no_compiler(fresh, monkeypatch, capfd):
+    monkeypatch.setenv("PATH", str(fresh))
+    assert_ref_runs(capfd, "no C++ compiler found. Install g++ 9 or newer (Debian, Ubuntu: apt install g++)")
+    assert not build.cache_dir().exists()
+
+
+@needs_cxx
+def test_cache_that_cannot_be_written(fresh, monkeypatch, capfd):
+    fresh.joinpath("file").touch()
+    monkeypatch.setenv("STYLEGAN2_OPS_CACHE", str(fresh / "file" / "cache"))
+    assert_ref_runs(capfd, "Set STYLEGAN2_OPS_CACHE to a folder that can be written.")
+
+
+@needs_cxx
+def test_library_that_is_damaged(fresh, capfd):
+    path = build.cache_dir() / build._key() / build._name(build._plan())
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\x7fELF")
+    assert_ref_runs(capfd, f"{path} cannot be loaded: ", "Delete the file, and it is built again.")
+
+
+def test_gpu_without_nvcc(fresh, monkeypatch):
+    monkeypatch.setattr(build, "visible_archs", lambda: (90,))
+    monkeypatch.setenv("NVCC", "no-such-compiler")
+    with pytest.raises(BuildError, match="sees GPUs \\(sm_90\\), but nvcc, .* was not found. Install a CUDA toolkit"):
+        build.library()
+
+
+# ----------------------------------------------------------------------------
+# The choice.
+
+
+def test_choice(fresh, monkeypatch):
+    ops = ("StyleganBiasAct",)
+    kernels = {op: {("CPU", "float32"), ("GPU", "float32")} for op in implementation.OPS}
+    kernels["StyleganUpfirdn2D"] = {("GPU", "float32")}
+    monkeypatch.setattr(implementation, "_kernels", lambda: kernels)
+    monkeypatch.setattr(build, "_loaded", (object(), "built with love"))
+    choose = implementation.choose
+    assert choose("ref", ops, tf.float32) == "ref"
+    assert choose("auto", ops, tf.float32) == choose("cpu", ops, tf.float32) == "cpu"
+    assert choose("auto", ops, tf.float16) == "ref"  # not among the kernels
+    assert choose("auto", ops, tf.float64) == "ref"
+    assert choose("auto", ("StyleganUpfirdn2D",), tf.float32) == "ref"
+    assert choose("auto", ops, tf.float32, "filters too large") == "ref"
+
+    monkeypatch.setenv("STYLEGAN2_OPS", "ref")
+    assert choose("auto", ops, tf.float32) == "ref"
+    assert choose("cpu", ops, tf.float32) == "cpu"  # the argument goes first
+    monkeypatch.setenv("STYLEGAN2_OPS", "cuda")
+    with pytest.raises(UserError, match="^STYLEGAN2_OPS=cuda: TensorFlow sees no GPU, and the CUDA kernels need one"):
+        choose("auto", ops, tf.float32)
+    monkeypatch.setenv("STYLEGAN2_OPS", "fast")
+    with pytest.raises(UserError, match="STYLEGAN2_OPS: expected one of auto, ref, cuda, cpu, got 'fast'"):
+        choose("auto", ops, tf.float32)
+    monkeypatch.delenv("STYLEGAN2_OPS")
+
+    with pytest.raises(UserError, match="impl='cuda': TensorFlow sees no GPU"):
+        choose("cuda", ops, tf.float32)
+    with pytest.raises(UserError, match="impl='cpu': expected float32, float16, bfloat16, got float64"):
+        choose("cpu", ops, tf.float64)
+    with pytest.raises(UserError, match="impl='cpu': the library \\(built with love\\) has no CPU kernels of Stylegan"):
+        choose("cpu", ("StyleganUpfirdn2D",), tf.float32)
+    with pytest.raises(UserError, match="impl='cpu': filters too large"):
+        choose("cpu", ops, tf.float32, "filters too large")
+    with pytest.raises(ValueError, match="impl must be one of 'auto', 'ref', 'cuda', 'cpu', got 'gpu'"):
+        choose("gpu", ops, tf.float32)
+
+
+def test_choice_with_gpu(fresh, monkeypatch, capfd):
+    """Where a GPU is visible: its kernels, and 'ref' without them, but never the CPU's."""
+    ops = ("StyleganBiasAct",)
+    kernels = {op: {("CPU", "float32"), ("GPU", "float32")} for op in implementation.OPS}
+    monkeypatch.setattr(implementation, "_has_gpu", lambda: True)
+    monkeypatch.setattr(implementation, "_kernels", lambda: kernels)
+    monkeypatch.setattr(build, "_loaded", (object(), "built with love"))
+    monkeypatch.setattr(build, "cuda_problem", lambda: None)
+    assert implementation.choose("auto", ops, tf.float32) == "cuda"
+    assert capfd.readouterr().err == "Custom ops: CUDA kernels; built with love\n"
+    implementation._automatic_choice.cache_clear()
+    monkeypatch.setattr(build, "cuda_problem", lambda: "CUDA: driver too old")
+    assert implementation.choose("auto", ops, tf.float32) == "ref"
+    with pytest.raises(UserError, match="impl='cuda': CUDA: driver too old"):
+        implementation.choose("cuda", ops, tf.float32)
+    implementation._automatic_choice.cache_clear()
+    kernels["StyleganBiasAct"] = {("CPU", "float32")}
+    assert implementation.choose("auto", ops, tf.float32) == "ref"
+
+
+# ----------------------------------------------------------------------------
+# The whole library.
+
+
+@needs_cxx
+def test_cpu_kernels_are_built_here():
+    """All four ops have CPU kernels of the three types, and 'auto' takes them."""
+    kernels = implementation.kernels(build.load())
+    assert all(kernels[op] >= {("CPU", dtype) for dtype in implementation.KERNEL_DTYPES} for op in implementation.OPS)
+    if not tf.config.get_visible_devices("GPU") and "STYLEGAN2_OPS" not in os.environ:
+        assert implementation.choose("auto", implementation.OPS, tf.bfloat16) == "cpu"
+
+
+@needs_nvcc
+def test_cuda_kernels_are_built_and_loaded(tmp_path):
+    """With nvcc the CUDA kernels compile, link, load and register; without a GPU they are not chosen.
+
+    Without the CPU kernels, to be quicker. The library stays in the user's cache: only changes build it again.
+    """
+    known = toolchain.supported_archs(toolchain.find_nvcc())
+    arch = 90 if 90 in known else known[-1]
+    for path in build.SOURCES.iterdir():
+        if path.suffix in (".cu", ".h") or path.name in ("ops.cc", "gpu_kernels.cc"):
+            shutil.copy(path, tmp_path)
+    code = f"""if True:
+        from pathlib import Path
+        import tensorflow as tf
+        from dnnlib.errors import UserError
+        from dnnlib.tflib.ops import build, implementation, toolchain
+        from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
+        build.SOURCES = Path({str(tmp_path)!r})
+        path = build.library(build.Plan(toolchain.find_cxx(), toolchain.find_nvcc(), ({arch},)))
+        build.library = lambda: path
+        print(build.reason())
+        found = set.intersection(*implementation.kernels(build.load()).values())
+        print(*sorted(" ".join(kernel) for kernel in found), sep=", ")
+        if not tf.config.get_visible_devices("GPU"):
+            print(build.cuda_problem())
+            print(fused_bias_act([[-2.0]], act="lrelu", gain=1).numpy().item())
+            try:
+                fused_bias_act([[-2.0]], impl="cuda")
+            except UserError as error:
+                print(error)
+    """
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
+    env.pop("STYLEGAN2_OPS", None)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    reason, found, *rest = done.stdout.splitlines()
+    assert reason.endswith(f" for sm{arch}") and found == "GPU bfloat16, GPU float16, GPU float32"
+    if rest:
+        problem, value, error = rest
+        assert problem.startswith("CUDA: ") and float(value) == pytest.approx(-0.4)
+        assert error.startswith("impl='cuda': TensorFlow sees no GPU, and the CUDA kernels need one")
+        assert done.stderr.count("Custom ops: TensorFlow ops ('ref'); the library (built with ") == 1
+
+
+def test_build_ahead_says_what_is_wrong(monkeypatch):
+    nvcc = toolchain.find_nvcc()
+    monkeypatch.setenv("NVCC", "no-such-compiler")
+    with pytest.raises(BuildError, match="--arch=90: no nvcc found. Install a CUDA toolkit"):
+        build._archs("90", None, ())
+    assert build._archs(None, None, ()) == build._archs("none", nvcc, (90,)) == ()
+    if nvcc:
+        assert build._archs("90,80,90", nvcc, ()) == (80, 90)
+        assert build._archs(None, nvcc, (90,)) == (90,)
+        assert set(build._archs(None, nvcc, ())) <= set(toolchain.supported_archs(nvcc))
+        for text in ("12", "sm_90", "90,", ""):
+            with pytest.raises(BuildError, match=f"--arch={text}: expected some of .*90.*, or none"):
+                build._archs(text, nvcc, ())
+
+
+@pytest.mark.slow
+@needs_nvcc
+def test_build_ahead(tmp_path):
+    """The whole library, built in an empty cache by the command; the second time it is found there."""
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "STYLEGAN2_OPS_CACHE": str(tmp_path)}
+    command = [sys.executable, "-m", "dnnlib.tflib.ops.build", "--arch", "90"]
+    first, second = (subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True) for _ in range(2))
+    assert first.returncode == second.returncode == 0
+    assert "Building the custom ops" in first.stderr and "Building the custom ops" not in second.stderr
+    assert first.stdout == second.stdout
+    rows = dict(line.split(maxsplit=1) for line in first.stdout.splitlines() if line.startswith("Stylegan"))
+    dtypes = sorted(implementation.KERNEL_DTYPES)
+    expected = ", ".join(f"{device} {dtype}" for device in ("CPU", "GPU") for dtype in dtypes)
+    assert rows == dict.fromkeys(implementation.OPS, expected)
