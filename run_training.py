@@ -76,6 +76,8 @@ def _parser() -> _Parser:
     add("--minibatch-gpu", **count, help="images on a GPU at once (default: 4; config-a to -d: up to 32)", metavar="N")
     add("--fmap-base", **count, help="feature maps, for all layers (default: 8192; config-f: 16384)", metavar="N")
     add("--fmap-max", **count, help="feature maps of a layer at most (default: 512)", metavar="N")
+    precision_help = "fp32, or fp16 or bf16: 16 bit in the 4 highest resolutions (default: fp32)"
+    add("--precision", choices=tuple(training_options.PRECISIONS), help=precision_help)
     add("--logical-cpus", **count, help="rehearse --num-gpus on so many parts of the CPU", metavar="N")
 
     add = parser.add_argument_group("results").add_argument

@@ -5,6 +5,7 @@ matters most and time least. float16 overflows at 65504: styles and weights are 
 (`layers.modulated_conv2d`) and feature maps are clamped (`conv_clamp`).
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -42,10 +43,32 @@ class MixedPrecision(NamedTuple):
             return dtype
         return default_fp16_dtype() if self.fp16_dtype == "auto" else self.fp16_dtype
 
+    def describe(self, resolution_log2: int) -> str:
+        """One line for logs, such as 'bfloat16 from 8x8 to 64x64, float32 elsewhere'."""
+        lowest = max(resolution_log2 - self.num_fp16_res, 2) + 1
+        if lowest > resolution_log2:
+            return "float32"
+        dtype = self.dtype_at(resolution_log2, resolution_log2, "float32")
+        where = " to ".join(f"{2**res}x{2**res}" for res in (lowest, resolution_log2))
+        note = f"; this CPU has no {dtype} instructions, so expect it to be slower" if is_slow_here(dtype) else ""
+        return f"{dtype} from {where}, float32 elsewhere{note}"
+
 
 def default_fp16_dtype() -> str:
     """The 16-bit type of this machine."""
     return "float16" if tf.config.get_visible_devices("GPU") else "bfloat16"
+
+
+def is_slow_here(dtype: str) -> bool:
+    """Whether a 16-bit type only costs time: on a CPU without instructions for it, as far as the system tells."""
+    if tf.config.get_visible_devices("GPU"):
+        return False
+    try:
+        flags = Path("/proc/cpuinfo").read_text().lower()
+    except OSError:
+        return False
+    wanted = ("avx512_bf16", "amx_bf16", " bf16") if dtype == "bfloat16" else ("avx512_fp16", "amx_fp16", " fphp")
+    return not any(flag in flags for flag in wanted)
 
 
 def is_16_bit(dtype: Any) -> bool:

@@ -8,6 +8,7 @@ from dnnlib.util import EasyDict
 
 _NETWORK = {"func_name", "dtype", "fmap_base", "fmap_decay", "fmap_min", "fmap_max", "architecture", "nonlinearity"}
 _NETWORK |= {"resample_kernel", "structure", "use_wscale", "fused_scale", "blur_filter"}
+_NETWORK |= {"num_fp16_res", "conv_clamp", "fp16_dtype"}
 _OPTIMIZER = {"beta1", "beta2", "epsilon"}
 
 NESTED: dict[str, set[str]] = {

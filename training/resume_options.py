@@ -58,7 +58,7 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     problems = [*training_options.unknown_metrics(flags.get("metrics", ())), *problems_of(settings)]
     problems += training_options.no_metric_networks(flags.get("metric_networks"))
     problems += _changed_dataset(kwargs, flags) + _changed_config(run_dir, flags)
-    started = dict(kwargs)
+    started = {**kwargs, **{name: {"num_fp16_res": 0, **kwargs[name]} for name in ("G_args", "D_args")}}
     if started.get("seed") is None:
         started["seed"] = kwargs.tf_config.get("rnd.np_random_seed")
     for name in sorted(flags.keys() - _MAY_CHANGE - _HANDLED_APART):

@@ -223,6 +223,10 @@ def _build_networks(G_args: Mapping, D_args: Mapping, training_set: Any, seed: i
             D = tflib.Network("D", **sizes, **D_args)
     except (TypeError, ValueError) as error:
         raise UserError(f"networks cannot be built: {error}") from error
+    for name, model in (("G", G.components.synthesis.model), ("D", D.model)):
+        precision = getattr(model, "precision", None)
+        if precision is not None and precision.num_fp16_res:
+            print(f"Precision of {name}: {precision.describe(model.resolution_log2)}.")
     return G, D, G.clone("Gs")
 
 

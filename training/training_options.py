@@ -25,6 +25,13 @@ from .training_configs import CONFIGS, config_kwargs
 DEFAULTS = {"result_dir": "results", "data_dir": "datasets", "num_gpus": 1}
 """Values of flags that are not given. Others have theirs among the arguments of `training_loop`."""
 
+PRECISIONS = {
+    "fp32": {"num_fp16_res": 0},
+    "fp16": {"num_fp16_res": 4, "conv_clamp": 256, "fp16_dtype": "float16"},
+    "bf16": {"num_fp16_res": 4, "conv_clamp": 256, "fp16_dtype": "bfloat16"},
+}
+"""Arguments of both networks; the numbers are those of StyleGAN2-ADA."""
+
 SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "total_kimg": lambda value: {"total_kimg": value},
     "gamma": lambda value: {"D_loss_args": {"gamma": value}},
@@ -36,6 +43,7 @@ SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "minibatch_gpu": lambda value: {"sched_args": {"minibatch_gpu_base": value, "minibatch_gpu_dict": {}}},
     "fmap_base": lambda value: {"G_args": {"fmap_base": value}, "D_args": {"fmap_base": value}},
     "fmap_max": lambda value: {"G_args": {"fmap_max": value}, "D_args": {"fmap_max": value}},
+    "precision": lambda value: {"G_args": PRECISIONS[value], "D_args": PRECISIONS[value]},
     "resolution": lambda value: {"dataset_args": {"resolution": value}},
     "snap": lambda value: {"network_snapshot_ticks": value},
     "image_snap": lambda value: {"image_snapshot_ticks": value},
@@ -154,6 +162,9 @@ def apply(kwargs: EasyDict, flags: dict[str, Any], settings: dict[str, Any]) -> 
     for name, setting in SETTINGS.items():
         if name in flags:
             merge(kwargs, setting(flags[name]))
+    for args in (kwargs.G_args, kwargs.D_args):
+        if args.get("num_fp16_res") == 0:  # the default, which networks of configs a to d do not know
+            del args["num_fp16_res"]
 
 
 # ----------------------------------------------------------------------------
@@ -222,7 +233,17 @@ def check_consistency(kwargs: EasyDict, num_gpus: int) -> list[str]:
             f"--num-gpus={num_gpus} is more than --logical-cpus={logical_cpus}; --logical-cpus={num_gpus} would do"
         )
     problems += _check_minibatches(kwargs, num_gpus)
+    problems += _check_precision(kwargs)
     return problems
+
+
+def _check_precision(kwargs: EasyDict) -> list[str]:
+    """Which networks have 16-bit feature maps."""
+    if not (kwargs.G_args.get("num_fp16_res") or kwargs.D_args.get("num_fp16_res")):
+        return []
+    if kwargs.D_args.get("func_name", "").endswith(".D_stylegan2"):
+        return []
+    return ["--precision: configs a to d are computed in fp32 only; 16 bit needs config-e or config-f"]
 
 
 def _is_count(value: Any) -> bool:

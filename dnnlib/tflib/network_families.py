@@ -78,8 +78,6 @@ class StyleGAN2Family(Family):
 
 # Arguments that only StyleGAN2-ADA has, with the values under which its networks are those of StyleGAN2.
 _ADA_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "num_fp16_res": (0, None),
-    "conv_clamp": (None,),
     "use_noise": (True,),
     "fmap_const": (None,),
     "label_size": (0,),
