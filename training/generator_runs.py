@@ -39,12 +39,15 @@ def generate_images(
         generation.check_sheet(size[0] * resolution, size[1] * resolution, image_format)
     progress = command_line.Progress(len(points), "images")
     kept = {}
+    rendered = generation.ahead(
+        images.render(points[begin : begin + minibatch_size]) for begin in range(0, len(points), minibatch_size)
+    )
     for begin in range(0, len(points), minibatch_size):
         batch = points[begin : begin + minibatch_size]
         for idx, point in enumerate(batch, begin):
             what = f"seed {point}" if isinstance(point, int) else point
             print(f"Generating image for {what} ({idx}/{len(points)}) ...")
-        for idx, (point, image) in enumerate(zip(batch, images.render(batch), strict=True), begin):
+        for idx, (point, image) in enumerate(zip(batch, next(rendered), strict=True), begin):
             name = f"seed{point:04d}" if isinstance(point, int) else point
             generation.save_image(generation.to_pil(image), dnnlib.make_run_dir_path(f"{name}.{image_format}"))
             if size:

@@ -5,6 +5,7 @@ import io
 import math
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -175,6 +176,16 @@ def bilinear(corners: np.ndarray, columns: int, rows: int) -> np.ndarray:
     down = np.linspace(0, 1, rows).reshape([rows, 1] + [1] * (corners.ndim - 1))
     top, bottom = (corners[i] + (corners[i + 1] - corners[i]) * across for i in (0, 2))  # [1, columns, ...]
     return (top + (bottom - top) * down).reshape([rows * columns, *corners.shape[1:]])
+
+
+def ahead(items: Iterator[Any]) -> Iterator[Any]:
+    """The items, each made in a thread while the one before is used: rendering goes on while images are saved."""
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(next, items, end)
+        while (item := made.result()) is not end:
+            made = pool.submit(next, items, end)
+            yield item
 
 
 # ----------------------------------------------------------------------------
