@@ -352,7 +352,7 @@ def test_all_mismatches_are_listed_at_once():
         ({"static_kwargs": {"a": object()}}, "cannot be a object"),
         ({"build_func_name": "G_paper"}, "ProGAN"),
         ({"build_func_name": "os.system"}, "cannot build 'os.system'"),
-        ({"build_func_name": "D_main", "static_kwargs": {"conv_clamp": 256}}, "StyleGAN2-ADA networks with conv_clamp"),
+        ({"build_func_name": "D_main", "static_kwargs": {"use_pagan": True}}, "StyleGAN2-ADA networks with use_pagan"),
         ({"name": "a/b c"}, "not a name"),
         ({"name": "_Gs"}, "not a name"),
         ({"static_kwargs": {**TINY_G, "fmap_base": float("inf")}}, "finite number"),
