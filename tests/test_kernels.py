@@ -79,7 +79,7 @@ def kernels(tmp_path_factory):
 @pytest.fixture(scope="session")
 def large_kernels(tmp_path_factory):
     """Every tensor is taken for one of more than 2^32 elements, and grids have few blocks."""
-    return build(tmp_path_factory.mktemp("kernels"), "large", "-DSTYLEGAN2_LARGE=10", "-DSTYLEGAN2_MAX_BLOCKS=3")
+    return build(tmp_path_factory.mktemp("kernels"), "large", "-DSTYLEGAN2_LARGE=10", "-DSTYLEGAN2_MAX_BLOCKS=2")
 
 
 def randn(state, *shape):

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <functional>
 
+#include "op_sizes.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/util/work_sharder.h"
 

@@ -213,6 +213,8 @@ class Epilogue : public OpKernel {
 
     void Compute(OpKernelContext* context) override {
         const Tensor& x = context->input(0);
+        const bool fits = epilogue_fits(x, context->input(1), context->input(2), context->input(3), channels_last_);
+        OP_REQUIRES(context, fits, InvalidArgument("epilogue: parameters do not fit x"));
         Tensor* y = nullptr;
         OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &y));
         if (x.NumElements() == 0) return;
@@ -295,6 +297,8 @@ class EpilogueGrad : public OpKernel {
 
     void Compute(OpKernelContext* context) override {
         const Tensor &dy = context->input(0), &x = context->input(1);
+        const bool fits = epilogue_fits(x, context->input(2), context->input(3), context->input(4), channels_last_);
+        OP_REQUIRES(context, fits && dy.shape() == x.shape(), InvalidArgument("epilogue: parameters or dy do not fit x"));
         const EpilogueInputs in(x, context->input(2), context->input(3), context->input(4), channels_last_);
         Tensor *dx = nullptr, *dscale = nullptr, *dnoise = nullptr, *db = nullptr;
         OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &dx));
@@ -381,6 +385,7 @@ class BiasAct : public OpKernel {
 
     void Compute(OpKernelContext* context) override {
         const Tensor &x = context->input(0), &b = context->input(1), &v = context->input(2);
+        OP_REQUIRES(context, bias_act_fits(x, b, v, grad_, inner_), InvalidArgument("bias_act: b or v does not fit x"));
         Tensor* y = nullptr;
         OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &y));
         const int64_t total = x.NumElements();

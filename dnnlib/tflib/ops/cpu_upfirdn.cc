@@ -128,12 +128,13 @@ class Upfirdn2D : public OpKernel {
 
     void Compute(OpKernelContext* context) override {
         const Tensor &x = context->input(0), &k = context->input(1);
+        OP_REQUIRES(context, upfirdn_fits(x, k), InvalidArgument("upfirdn: x or k is of a wrong shape"));
         const int row_axis = channels_last_ ? 1 : 2;
         const int64_t H = x.dim_size(row_axis), W = x.dim_size(row_axis + 1);
         const int64_t N = x.dim_size(0) * (channels_last_ ? 1 : x.dim_size(1)), C = channels_last_ ? x.dim_size(3) : 1;
         const int64_t kh = k.dim_size(0), kw = k.dim_size(1);
-        const int64_t outH = (H * upy_ + pady0_ + pady1_ - kh) / downy_ + 1;
-        const int64_t outW = (W * upx_ + padx0_ + padx1_ - kw) / downx_ + 1;
+        const int64_t outH = upfirdn_size(H, kh, upy_, downy_, pady0_, pady1_);
+        const int64_t outW = upfirdn_size(W, kw, upx_, downx_, padx0_, padx1_);
         OP_REQUIRES(context, outH > 0 && outW > 0, InvalidArgument("upfirdn: no pixels left"));
         TensorShape shape = x.shape();
         shape.set_dim(row_axis, outH);

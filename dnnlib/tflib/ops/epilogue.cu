@@ -108,6 +108,7 @@ struct GradParams {
     const T *x, *dy;
     T* dx;
     float *sum_dux, *sum_du, *sum_noise;  // partial sums; null: not wanted
+    int64_t first;                        // sample of this launch
     Cut cut;
     Parameters p;
 };
@@ -122,7 +123,7 @@ __device__ __forceinline__ float sum_lanes(float x, int lanes) {
 template <typename T, int V, int Steps, bool Smooth>
 __global__ void __launch_bounds__(kThreads) nhwc_grad_kernel(GradParams<T> a) {
     const Parameters& p = a.p;
-    const int64_t share = blockIdx.x, n = blockIdx.z;
+    const int64_t share = blockIdx.x, n = a.first + blockIdx.z;
     const int channel0 = static_cast<int>(blockIdx.y * a.cut.slab);
     const int channels = static_cast<int>(p.c - channel0 < a.cut.slab ? p.c - channel0 : a.cut.slab);
     int lanes = 1;  // of a pixel
@@ -196,7 +197,7 @@ __global__ void __launch_bounds__(kThreads) nhwc_grad_kernel(GradParams<T> a) {
 template <typename T, int V, int Steps, bool Smooth>
 __global__ void __launch_bounds__(kThreads) nchw_grad_kernel(GradParams<T> a) {
     const Parameters& p = a.p;
-    const int64_t share = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32, n = blockIdx.z;
+    const int64_t share = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32, n = a.first + blockIdx.z;
     if (share >= a.cut.shares) return;
     const int lane = threadIdx.x % 32;
     const int64_t first = (share * Steps * 32 + lane) * V;
@@ -357,18 +358,18 @@ cudaError_t run_gradient(const EpilogueGradArgs& args, void* stream) {
     p.sum_noise = !a.noise ? nullptr : cut.noise_sums ? sums_noise : args.dnoise;
 
     constexpr int kSteps = steps_of(V);
-    const unsigned slabs = static_cast<unsigned>(cut.slabs), n = static_cast<unsigned>(a.n);
-    cudaError_t error;
-    if (a.channels_last) {
-        const dim3 blocks(static_cast<unsigned>(cut.shares), slabs, n);
-        const int64_t steps = ceil_div(cut.slab, 32 * V);
-        auto kernel = steps == 1   ? nhwc_grad_kernel<T, V, 1, Smooth>
-                      : steps == 2 ? nhwc_grad_kernel<T, V, 2, Smooth>
+    const int64_t steps = ceil_div(cut.slab, 32 * V);
+    auto kernel = !a.channels_last ? nchw_grad_kernel<T, V, kNchwSteps, Smooth>
+                  : steps == 1     ? nhwc_grad_kernel<T, V, 1, Smooth>
+                  : steps == 2     ? nhwc_grad_kernel<T, V, 2, Smooth>
                                    : nhwc_grad_kernel<T, V, kSteps, Smooth>;
+    const auto shares = static_cast<unsigned>(a.channels_last ? cut.shares : ceil_div(cut.shares, kWarps));
+    const int64_t limit = 65535 < STYLEGAN2_MAX_BLOCKS ? 65535 : STYLEGAN2_MAX_BLOCKS;  // of a grid in z
+    cudaError_t error = cudaSuccess;
+    for (; error == cudaSuccess && p.first < a.n; p.first += limit) {
+        const int64_t samples = a.n - p.first < limit ? a.n - p.first : limit;
+        const dim3 blocks(shares, static_cast<unsigned>(cut.slabs), static_cast<unsigned>(samples));
         error = launch(kernel, blocks, kThreads, p, stream);
-    } else {
-        const dim3 blocks(static_cast<unsigned>(ceil_div(cut.shares, kWarps)), slabs, n);
-        error = launch(nchw_grad_kernel<T, V, kNchwSteps, Smooth>, blocks, kThreads, p, stream);
     }
     if (error == cudaSuccess && a.scale) error = sum_rows(sums_dux, args.dscale, scratch, a.n, cut.shares, a.c, stream);
     if (error == cudaSuccess && a.b) error = sum_rows(sums_du, args.db, scratch, 1, a.n * cut.shares, a.c, stream);
@@ -410,7 +411,6 @@ extern "C" int stylegan2_epilogue(const EpilogueArgs* args, void* stream) {
 
 extern "C" int stylegan2_epilogue_grad(const EpilogueGradArgs* args, void* stream) {
     const EpilogueArgs& a = args->forward;
-    if (a.n > 65535) return cudaErrorInvalidValue;  // the limit of a grid
     if (a.n * a.c * a.pixels == 0) return empty_gradient(*args, stream);
     return with_type(a.dtype, [&](auto* type) {
         using T = typename std::remove_pointer<decltype(type)>::type;

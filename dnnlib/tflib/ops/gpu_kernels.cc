@@ -3,6 +3,7 @@
 #include <string>
 
 #include "kernels.h"
+#include "op_sizes.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/register_types.h"
 #include "xla/stream_executor/stream.h"
@@ -56,16 +57,14 @@ public:
 
     void Compute(OpKernelContext* ctx) override {
         const Tensor &x = ctx->input(0), &k = ctx->input(1);
-        OP_REQUIRES(ctx, x.dims() == 4 && k.dims() == 2, errors::InvalidArgument("upfirdn_2d: x must have 4 axes, k 2"));
+        OP_REQUIRES(ctx, stylegan2::upfirdn_fits(x, k), errors::InvalidArgument("upfirdn_2d: x or k is of a wrong shape"));
         UpfirdnArgs a = args_;
-        const int row = a.channels_last ? 1 : 2, channel = a.channels_last ? 3 : 1;
-        a.n = x.dim_size(0), a.c = x.dim_size(channel), a.h = x.dim_size(row), a.w = x.dim_size(row + 1);
-        const bool fits = k.dim_size(0) >= 1 && k.dim_size(0) <= 32 && k.dim_size(1) >= 1 && k.dim_size(1) <= 32;
-        OP_REQUIRES(ctx, fits, errors::InvalidArgument("upfirdn_2d: k must be of 1x1 to 32x32, got ", k.shape().DebugString()));
+        const int row = a.channels_last ? 1 : 2;
+        a.n = x.dim_size(0), a.c = x.dim_size(a.channels_last ? 3 : 1), a.h = x.dim_size(row), a.w = x.dim_size(row + 1);
         a.firh = static_cast<int32_t>(k.dim_size(0)), a.firw = static_cast<int32_t>(k.dim_size(1));
-        const int64_t roomy = a.h * a.upy + a.pady0 + pady1_ - a.firh, roomx = a.w * a.upx + a.padx0 + padx1_ - a.firw;
-        OP_REQUIRES(ctx, roomy >= 0 && roomx >= 0, errors::InvalidArgument("upfirdn_2d: k does not fit into the padded image"));
-        a.outh = roomy / a.downy + 1, a.outw = roomx / a.downx + 1;
+        a.outh = stylegan2::upfirdn_size(a.h, a.firh, a.upy, a.downy, a.pady0, pady1_);
+        a.outw = stylegan2::upfirdn_size(a.w, a.firw, a.upx, a.downx, a.padx0, padx1_);
+        OP_REQUIRES(ctx, a.outh > 0 && a.outw > 0, errors::InvalidArgument("upfirdn_2d: k does not fit into the padded image"));
         TensorShape shape = x.shape();
         shape.set_dim(row, a.outh);
         shape.set_dim(row + 1, a.outw);
@@ -87,7 +86,6 @@ public:
     explicit BiasActOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
         OP_REQUIRES_OK(ctx, ctx->GetAttr("grad", &args_.order));
         OP_REQUIRES_OK(ctx, ctx->GetAttr("inner", &args_.inner));
-        OP_REQUIRES(ctx, args_.order <= 2, errors::InvalidArgument("bias_act: grad must be 0, 1 or 2"));
         args_.f = GetPointwise(ctx);
         args_.dtype = kType<T>;
     }
@@ -96,7 +94,7 @@ public:
         const Tensor &x = ctx->input(0), &b = ctx->input(1), &v = ctx->input(2);
         BiasActArgs a = args_;
         a.size = x.NumElements(), a.c = b.NumElements();
-        const bool fits = (a.c == 0 || a.size % (a.c * a.inner) == 0) && (a.order == 0 || v.NumElements() == a.size);
+        const bool fits = stylegan2::bias_act_fits(x, b, v, a.order, a.inner);
         OP_REQUIRES(ctx, fits, errors::InvalidArgument("bias_act: b or v does not fit x of shape ", x.shape().DebugString()));
         Tensor* y = nullptr;
         OP_REQUIRES_OK(ctx, ctx->allocate_output(0, x.shape(), &y));
@@ -124,15 +122,14 @@ protected:
     bool GetArgs(OpKernelContext* ctx, int first, EpilogueArgs* a) const {
         const Tensor &x = ctx->input(first), &scale = ctx->input(first + 1);
         const Tensor &noise = ctx->input(first + 2), &b = ctx->input(first + 3);
+        if (!stylegan2::epilogue_fits(x, scale, noise, b, args_.channels_last)) return false;
         *a = args_;
-        if (x.dims() != 4) return false;
         const int row = a->channels_last ? 1 : 2;
         a->dtype = kType<T>;
         a->n = x.dim_size(0), a->c = x.dim_size(a->channels_last ? 3 : 1), a->pixels = x.dim_size(row) * x.dim_size(row + 1);
-        a->noise_n = noise.dims() == 3 ? noise.dim_size(0) : 1;
+        a->noise_n = noise.NumElements() ? noise.dim_size(0) : 1;
         a->x = x.flat<T>().data(), a->scale = Optional(scale), a->noise = Optional(noise), a->b = Optional(b);
-        return (!a->scale || scale.NumElements() == a->n * a->c) && (!a->b || b.NumElements() == a->c) &&
-               (!a->noise || ((a->noise_n == 1 || a->noise_n == a->n) && noise.NumElements() == a->noise_n * a->pixels));
+        return true;
     }
 
     EpilogueArgs args_ = {};
