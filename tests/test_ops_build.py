@@ -19,7 +19,7 @@ from dnnlib.tflib.ops.toolchain import BuildError, Compiler
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 
 ROOT = Path(__file__).parent.parent
-CACHED = (build._key, implementation._kernels, implementation._automatic_choice, implementation._say)
+CACHED = (build._key, implementation._kernels, implementation._automatic, implementation._say)
 needs_cxx = pytest.mark.skipif(toolchain.find_cxx() is None, reason="no C++ compiler")
 needs_nvcc = pytest.mark.skipif(toolchain.find_nvcc() is None or toolchain.find_cxx() is None, reason="no nvcc")
 
@@ -188,7 +188,7 @@ def test_gpu_without_nvcc(fresh, monkeypatch):
 # The choice.
 
 
-def test_choice(fresh, monkeypatch):
+def test_choice(fresh, monkeypatch, capfd):
     ops = ("StyleganBiasAct",)
     kernels = {op: {("CPU", "float32"), ("GPU", "float32")} for op in implementation.OPS}
     kernels["StyleganUpfirdn2D"] = {("GPU", "float32")}
@@ -201,9 +201,15 @@ def test_choice(fresh, monkeypatch):
     assert choose("auto", ops, tf.float64) == "ref"
     assert choose("auto", ("StyleganUpfirdn2D",), tf.float32) == "ref"
     assert choose("auto", ops, tf.float32, "filters too large") == "ref"
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "Custom ops: CPU kernels; built with love"
+    assert lines[1].startswith(
+        "Custom ops: TensorFlow ops ('ref'); the library (built with love) has no CPU kernels of "
+    )
 
     monkeypatch.setenv("STYLEGAN2_OPS", "ref")
-    assert choose("auto", ops, tf.float32) == "ref"
+    assert choose("auto", ops, tf.float32) == choose("auto", ops, tf.float16) == "ref"
+    assert capfd.readouterr().err == "Custom ops: TensorFlow ops ('ref'); STYLEGAN2_OPS=ref\n"
     assert choose("cpu", ops, tf.float32) == "cpu"  # the argument goes first
     monkeypatch.setenv("STYLEGAN2_OPS", "cuda")
     with pytest.raises(UserError, match="^STYLEGAN2_OPS=cuda: TensorFlow sees no GPU, and the CUDA kernels need one"):
@@ -235,12 +241,12 @@ def test_choice_with_gpu(fresh, monkeypatch, capfd):
     monkeypatch.setattr(build, "cuda_problem", lambda: None)
     assert implementation.choose("auto", ops, tf.float32) == "cuda"
     assert capfd.readouterr().err == "Custom ops: CUDA kernels; built with love\n"
-    implementation._automatic_choice.cache_clear()
+    implementation._automatic.cache_clear()
     monkeypatch.setattr(build, "cuda_problem", lambda: "CUDA: driver too old")
     assert implementation.choose("auto", ops, tf.float32) == "ref"
     with pytest.raises(UserError, match="impl='cuda': CUDA: driver too old"):
         implementation.choose("cuda", ops, tf.float32)
-    implementation._automatic_choice.cache_clear()
+    implementation._automatic.cache_clear()
     kernels["StyleganBiasAct"] = {("CPU", "float32")}
     assert implementation.choose("auto", ops, tf.float32) == "ref"
 

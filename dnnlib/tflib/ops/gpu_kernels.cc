@@ -1,4 +1,5 @@
-// TensorFlow kernels on GPUs: they check sizes, allocate outputs and call the CUDA kernels of the .cu files.
+// TensorFlow kernels on GPUs: they check sizes, allocate outputs and call the CUDA kernels of the .cu files. Those that
+// work element by element write over an input that nobody else needs.
 
 #include <string>
 
@@ -97,7 +98,7 @@ public:
         const bool fits = stylegan2::bias_act_fits(x, b, v, a.order, a.inner);
         OP_REQUIRES(ctx, fits, errors::InvalidArgument("bias_act: b or v does not fit x of shape ", x.shape().DebugString()));
         Tensor* y = nullptr;
-        OP_REQUIRES_OK(ctx, ctx->allocate_output(0, x.shape(), &y));
+        OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0}, 0, x.shape(), &y));
         if (a.size == 0) return;
         a.x = x.flat<T>().data(), a.b = Optional(b), a.v = v.flat<T>().data(), a.y = y->flat<T>().data();
         Check(ctx, stylegan2_bias_act(&a, Stream(ctx)), "bias_act");
@@ -144,7 +145,7 @@ public:
         EpilogueArgs a;
         OP_REQUIRES(ctx, GetArgs<T>(ctx, 0, &a), errors::InvalidArgument("epilogue: parameters do not fit x"));
         Tensor* y = nullptr;
-        OP_REQUIRES_OK(ctx, ctx->allocate_output(0, ctx->input(0).shape(), &y));
+        OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0}, 0, ctx->input(0).shape(), &y));
         if (y->NumElements() == 0) return;
         a.y = y->flat<T>().data();
         Check(ctx, stylegan2_epilogue(&a, Stream(ctx)), "epilogue");
@@ -161,7 +162,8 @@ public:
         const bool fits = GetArgs<T>(ctx, 1, &a.forward) && ctx->input(0).shape() == ctx->input(1).shape();
         OP_REQUIRES(ctx, fits, errors::InvalidArgument("epilogue_grad: dy or parameters do not fit x"));
         Tensor* outputs[4];
-        for (int i = 0; i < 4; i++) OP_REQUIRES_OK(ctx, ctx->allocate_output(i, ctx->input(i + 1).shape(), &outputs[i]));
+        OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0}, 0, ctx->input(0).shape(), &outputs[0]));
+        for (int i = 1; i < 4; i++) OP_REQUIRES_OK(ctx, ctx->allocate_output(i, ctx->input(i + 1).shape(), &outputs[i]));
         a.dy = ctx->input(0).flat<T>().data(), a.dx = outputs[0]->flat<T>().data();
         float** const sums[] = {&a.dscale, &a.dnoise, &a.db};
         for (int i = 0; i < 3; i++) *sums[i] = const_cast<float*>(Optional(*outputs[i + 1]));

@@ -42,15 +42,23 @@ def choose(impl: str, ops: tuple[str, ...], dtype: tf.DType, problem: str | None
     """
     check_impl(impl)
     dtype = tf.as_dtype(dtype).name
-    asked = f"impl={impl!r}"
-    if impl == "auto":
-        impl, asked = _environment(), f"{VARIABLE}={_environment()}"
-        if dtype not in KERNEL_DTYPES or problem:
-            return "ref"
-    if impl == "ref":
+    if impl != "auto":
+        return _checked(impl, ops, dtype, problem, f"impl={impl!r}")
+    asked = _environment()
+    if dtype not in KERNEL_DTYPES or problem:
         return "ref"
-    if impl == "auto":
-        return _automatic(ops, dtype)
+    if asked == "auto":
+        impl, why = _automatic(ops, dtype)
+    else:
+        why = f"{VARIABLE}={asked}"
+        impl = _checked(asked, ops, dtype, problem, why)
+    _say(impl, why)
+    return impl
+
+
+def _checked(impl: str, ops: tuple[str, ...], dtype: str, problem: str | None, asked: str) -> str:
+    if impl == "ref":
+        return impl
     if dtype not in KERNEL_DTYPES:
         problem = f"expected {', '.join(KERNEL_DTYPES)}, got {dtype}; impl='ref' takes every type"
     problem = problem or _problem(impl, ops, dtype)
@@ -109,19 +117,12 @@ def _problem(impl: str, ops: tuple[str, ...], dtype: str) -> str | None:
     return build.cuda_problem() if impl == "cuda" else None
 
 
-def _automatic(ops: tuple[str, ...], dtype: str) -> str:
-    impl, why = _automatic_choice(ops, dtype)
-    _say(impl, why)
-    return impl
-
-
 @functools.cache
-def _automatic_choice(ops: tuple[str, ...], dtype: str) -> tuple[str, str]:
+def _automatic(ops: tuple[str, ...], dtype: str) -> tuple[str, str]:
+    """What is best here, and why."""
     impl = "cuda" if _has_gpu() else "cpu"
     problem = _problem(impl, ops, dtype)
-    if problem is None:
-        return impl, build.reason()
-    return "ref", problem
+    return (impl, build.reason()) if problem is None else ("ref", problem)
 
 
 @functools.cache
