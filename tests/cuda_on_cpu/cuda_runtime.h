@@ -26,6 +26,7 @@
 #define __forceinline__ inline
 #define __shared__ static  // blocks run one at a time, so their threads share what is static
 #define __launch_bounds__(...)
+#define __align__(n) __attribute__((aligned(n)))
 
 struct dim3 {
     unsigned x, y, z;

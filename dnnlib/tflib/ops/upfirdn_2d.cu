@@ -116,7 +116,11 @@ template <typename T, int Up, int Down, int OutX, int OutY>
 __global__ void __launch_bounds__(kThreads) planes_kernel(Params<T> p) {
     constexpr int kTileX = 16 * OutX, kTileY = 16 * OutY;
     constexpr int kInX = kWindow<Up, Down, kTileX>, kInY = kWindow<Up, Down, kTileY>;
-    __shared__ float tile[kInY][kInX + 1];
+    // Windows start kStep apart, and are read in vectors of as many, so that the banks of shared memory do not collide.
+    constexpr int kStep = OutX * Down / Up, kVectors = (kWindow<Up, Down, OutX> + kStep - 1) / kStep;
+    constexpr int kStride = (15 + kVectors) * kStep;
+    static_assert(kStep <= 4 && kStride >= kInX, "rows of the tile hold all windows");
+    __shared__ __align__(16) float tile[kInY][kStride];
     float k[kFir][kFir];
     filter_in_registers(p, threadIdx.x, kThreads, k);
     const int thread_x = threadIdx.x % 16 * OutX, thread_y = threadIdx.x / 16 * OutY;
@@ -145,8 +149,13 @@ __global__ void __launch_bounds__(kThreads) planes_kernel(Params<T> p) {
         for (int row = 0; row < kWindow<Up, Down, OutY>; row++) {
             float in[kWindow<Up, Down, OutX>][1];
 #pragma unroll
-            for (int j = 0; j < kWindow<Up, Down, OutX>; j++) {
-                in[j][0] = tile[thread_y * Down / Up + row][thread_x * Down / Up + j];
+            for (int i = 0; i < kVectors; i++) {
+                float part[kStep];
+                load(&tile[thread_y * Down / Up + row][thread_x * Down / Up + i * kStep], part);
+#pragma unroll
+                for (int j = 0; j < kStep; j++) {
+                    if (i * kStep + j < kWindow<Up, Down, OutX>) in[i * kStep + j][0] = part[j];
+                }
             }
             add_row<Up, Down, OutX, OutY, 1>(in, row, k, out);
         }
