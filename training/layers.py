@@ -15,8 +15,6 @@ from dnnlib.tflib.ops.synthesis_epilogue import synthesis_epilogue
 from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
 from dnnlib.tflib.scope import Scoped, random_normal, zeros
 
-from .mixed_precision import is_16_bit
-
 ResampleKernel = Sequence[float] | None
 
 # ----------------------------------------------------------------------------
@@ -168,24 +166,27 @@ def modulated_conv2d(
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Convolution whose weights are scaled per sample by `style` and normalised per output feature map.
 
-    x: `[N, H, W, in]`. w: effective weights `[k, k, in, out]`. style: `[N, in]`. Returns feature maps
-    `[N, H', W', out]` and what they must still be multiplied by to be demodulated, `[N, out]`; None is nothing.
+    x: `[N, H, W, in]`. w: weights `[k, k, in, out]`. style: `[N, in]`, times the run-time coefficient of the weights.
+    Returns feature maps `[N, H', W', out]` and what they must still be multiplied by to be demodulated, `[N, out]`;
+    None is nothing.
 
     Scaling the weights (equation 1) equals scaling the input; demodulation (equation 3) equals scaling the output.
-    One sample is computed the first way (`fused_modconv`, which saves passes over the feature maps), several samples
-    the second way, with one convolution for all: a grouped convolution would be slow or missing on a CPU. Without
-    `fused_modconv` a CPU computes a sample alone as it does among others, to the last bit.
+    With `fused_modconv`, one sample is computed the first way where its feature maps are larger than the weights, which
+    saves a pass over them. Else the second way serves all samples with one convolution: a grouped convolution would be
+    slow or missing on a CPU. Without `fused_modconv` a CPU computes a sample alone as it does among others, to the last
+    bit.
 
-    In 16 bit, demodulation allows any scale of weights and styles, so both are scaled to where nothing overflows
+    In float16, demodulation allows any scale of weights and styles, so both are scaled to where nothing overflows
     (StyleGAN2-ADA, appendix D).
     """
-    if fused_modconv and x.shape[0] == 1:
+    size, out_fmaps = int(w.shape[0]), int(w.shape[3])
+    if fused_modconv and x.shape[0] == 1 and x.shape[1] * x.shape[2] > size * size * out_fmaps:
         w = w * style[0][:, tf.newaxis]  # [k, k, in, out]
         if demodulate:
             w = w * tf.math.rsqrt(tf.reduce_sum(tf.square(w), axis=[0, 1, 2]) + 1e-8)
         return resample_conv2d(x, tf.cast(w, x.dtype), up, down, resample_kernel), None
 
-    if demodulate and is_16_bit(x.dtype):
+    if demodulate and x.dtype == tf.float16:
         fan_in = float(np.prod(w.shape[:-1]))
         w = w * (fan_in**-0.5 / tf.reduce_max(tf.abs(w), axis=[0, 1, 2]))  # largest: 1 / sqrt(fan_in)
         style = style / tf.reduce_max(tf.abs(style), axis=1, keepdims=True)  # largest: 1
@@ -247,7 +248,8 @@ class ModulatedConv2D(EqualizedLayer):
 
         fused = self.conv_kwargs["fused_modconv"]
         style = style_of(dlatents) if fused else as_in_batches(style_of, dlatents)  # [N, in]
-        return modulated_conv2d(x, self.weight * self.runtime_coef, style, **self.conv_kwargs)
+        weight = tf.convert_to_tensor(self.weight)
+        return modulated_conv2d(x, weight, style * self.runtime_coef, **self.conv_kwargs)
 
     def call(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:
         x, scale = self.convolve(x, dlatents)

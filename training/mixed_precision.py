@@ -2,11 +2,11 @@
 
 Weights, W, images, scores, losses and the optimizer stay in float32, as do the lower resolutions, where accuracy
 matters most and time least. float16 overflows at 65504: styles and weights are normalised before a convolution
-(`layers.modulated_conv2d`) and feature maps are clamped (`conv_clamp`).
+(`layers.modulated_conv2d`), and feature maps are clamped (`conv_clamp`).
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -69,8 +69,3 @@ def is_slow_here(dtype: str) -> bool:
         return False
     wanted = ("avx512_bf16", "amx_bf16", " bf16") if dtype == "bfloat16" else ("avx512_fp16", "amx_fp16", " fphp")
     return not any(flag in flags for flag in wanted)
-
-
-def is_16_bit(dtype: Any) -> bool:
-    """Whether a type is float16 or bfloat16."""
-    return tf.as_dtype(dtype) in (tf.float16, tf.bfloat16)

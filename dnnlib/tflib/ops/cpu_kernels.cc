@@ -298,7 +298,8 @@ class EpilogueGrad : public OpKernel {
     void Compute(OpKernelContext* context) override {
         const Tensor &dy = context->input(0), &x = context->input(1);
         const bool fits = epilogue_fits(x, context->input(2), context->input(3), context->input(4), channels_last_);
-        OP_REQUIRES(context, fits && dy.shape() == x.shape(), InvalidArgument("epilogue: parameters or dy do not fit x"));
+        OP_REQUIRES(context, fits && dy.shape() == x.shape(),
+                    InvalidArgument("epilogue: parameters or dy do not fit x"));
         const EpilogueInputs in(x, context->input(2), context->input(3), context->input(4), channels_last_);
         Tensor *dx = nullptr, *dscale = nullptr, *dnoise = nullptr, *db = nullptr;
         OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &dx));
@@ -346,11 +347,11 @@ struct BiasActRows {
     using S = Stored<T>;
     const Activation& a;
     int grad;
-    int64_t inner, channels;
-    const float* b;  // null: none
+    int64_t inner, channels, length, total;  // length: of a row; the last row may be shorter
+    const float* b;                          // null: none
     const typename S::Bits *x, *v;
     typename S::Bits* y;
-    int64_t begin, end;  // rows that share one channel (inner > 1), or that hold each channel once (inner == 1)
+    int64_t begin, end;  // rows: of one channel each (inner > 1), or of all channels in turn (inner == 1)
 
     template <bool leaky>
     void run() {
@@ -361,15 +362,18 @@ struct BiasActRows {
 
     template <typename Func>
     void rows(Func func) {
-        const int64_t length = inner > 1 ? inner : channels;
         for (int64_t row = begin; row < end; ++row) {
-            const int64_t offset = row * length;
-            const float shared = b && inner > 1 ? b[row % channels] : 0.f;
-            const bool own = b && inner == 1;
+            const int64_t offset = row * length, count = std::min(length, total - offset);
+            const typename S::Bits *from = x + offset, *factor = v ? v + offset : from;
+            typename S::Bits* to = y + offset;
+            if (b && inner == 1) {
 #pragma omp simd
-            for (int64_t i = 0; i < length; ++i) {
-                const float u = S::load(x[offset + i]) + (own ? b[i] : shared);
-                y[offset + i] = S::store(func(u, v ? S::load(v[offset + i]) : 0.f));
+                for (int64_t i = 0; i < count; ++i) to[i] = S::store(func(S::load(from[i]) + b[i], S::load(factor[i])));
+            } else {
+                const float shared = b ? b[row % channels] : 0.f;
+#pragma omp simd
+                for (int64_t i = 0; i < count; ++i)
+                    to[i] = S::store(func(S::load(from[i]) + shared, S::load(factor[i])));
             }
         }
     }
@@ -390,19 +394,30 @@ class BiasAct : public OpKernel {
         OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &y));
         const int64_t total = x.NumElements();
         if (total == 0) return;
-        const bool has_bias = b.NumElements() > 0;
-        // Without a bias the tensor is one channel of rows of any length.
-        const int64_t channels = has_bias ? b.NumElements() : 1;
-        const int64_t inner = has_bias ? inner_ : std::min<int64_t>(total, 4096);
-        const int64_t length = inner > 1 ? inner : channels;
-        if (!has_bias && total % length) {
-            run(a_, BiasActRows<T>{a_, grad_, total, 1, nullptr, bits<T>(x), grad_ ? bits<T>(v) : nullptr, bits<T>(y),
-                                   0, 1});
-            return;
-        }
-        parallel_for(context, total / length, length * 2, [&](int64_t begin, int64_t end) {
-            run(a_, BiasActRows<T>{a_, grad_, inner, channels, has_bias ? b.flat<float>().data() : nullptr, bits<T>(x),
-                                   grad_ ? bits<T>(v) : nullptr, bits<T>(y), begin, end});
+        const float* bias = b.NumElements() > 0 ? b.flat<float>().data() : nullptr;
+        const int64_t channels = bias ? b.NumElements() : 1, inner = bias ? inner_ : 1;
+        // Few channels are repeated to make rows that are worth a loop.
+        const int64_t repeats = inner > 1 ? 1 : std::max<int64_t>(512 / channels, 1);
+        std::vector<float> repeated(bias && repeats > 1 ? repeats * channels : 0);
+        for (size_t i = 0; i < repeated.size(); ++i) repeated[i] = bias[i % channels];
+        const int64_t length = inner > 1 ? inner : repeats * channels;
+        BiasActRows<T> rows{a_,
+                            grad_,
+                            inner,
+                            channels,
+                            length,
+                            total,
+                            repeated.empty() ? bias : repeated.data(),
+                            bits<T>(x),
+                            grad_ ? bits<T>(v) : nullptr,
+                            bits<T>(y),
+                            0,
+                            0};
+        parallel_for(context, (total + length - 1) / length, length * 2, [&](int64_t begin, int64_t end) {
+            BiasActRows<T> part = rows;
+            part.begin = begin;
+            part.end = end;
+            run(a_, part);
         });
     }
 

@@ -46,9 +46,9 @@ struct Factors {
     }
 };
 
-// A stretch of outputs [begin, end) that are the same sum of inputs: of output i, sum of weight * in[from + i - begin].
+// Outputs begin, begin + step, ... that are the same sum of inputs: the n-th is the sum of weight * in[from + n].
 struct Run {
-    int64_t begin, end;
+    int64_t begin, step, count;
     std::vector<int64_t> from;
     std::vector<float> weight;
 };
@@ -57,25 +57,26 @@ struct Run {
 std::vector<Run> runs_of(const std::vector<float>& k, int64_t up, int64_t down, int64_t pad, int64_t in, int64_t out,
                          int64_t longest) {
     std::vector<Run> runs;
-    for (int64_t i = 0; i < out; ++i) {
-        Run run{i, i + 1, {}, {}};
-        for (int64_t f = 0; f < static_cast<int64_t>(k.size()); ++f) {
-            const int64_t position = i * down + f - pad;
-            if (k[f] == 0 || position < 0 || position % up || position / up >= in) continue;
-            run.from.push_back(position / up);
-            run.weight.push_back(k[f]);
-        }
-        if (!runs.empty()) {
-            Run& last = runs.back();
-            const int64_t length = last.end - last.begin;
-            bool same = length < longest && last.weight == run.weight;
-            for (size_t t = 0; same && t < run.from.size(); ++t) same = run.from[t] == last.from[t] + length;
+    const int64_t step = down == 1 ? up : 1;  // outputs so far apart see neighbouring inputs in the same way
+    for (int64_t first = 0; first < step; ++first) {
+        for (int64_t i = first; i < out; i += step) {
+            Run run{i, step, 1, {}, {}};
+            for (int64_t f = 0; f < static_cast<int64_t>(k.size()); ++f) {
+                const int64_t position = i * down + f - pad;
+                if (k[f] == 0 || position < 0 || position % up || position / up >= in) continue;
+                run.from.push_back(position / up);
+                run.weight.push_back(k[f]);
+            }
+            bool same = i != first && runs.back().count < longest && runs.back().weight == run.weight;
+            for (size_t t = 0; same && t < run.from.size(); ++t) {
+                same = run.from[t] == runs.back().from[t] + runs.back().count;
+            }
             if (same) {
-                last.end = i + 1;
-                continue;
+                ++runs.back().count;
+            } else {
+                runs.push_back(run);
             }
         }
-        runs.push_back(run);
     }
     return runs;
 }
@@ -145,35 +146,49 @@ class Upfirdn2D : public OpKernel {
         const Factors factors(k.flat<float>().data(), kh, kw, !flip_, gain_);
         const size_t terms = factors.rows.size();
         std::vector<std::vector<Run>> across(terms), down(terms);
+        std::vector<std::vector<const Run*>> by_row(terms, std::vector<const Run*>(outH));
         for (size_t i = 0; i < terms; ++i) {
             across[i] = runs_of(factors.rows[i], upx_, downx_, padx0_, W, outW, std::max<int64_t>(4096 / C, 1));
             down[i] = runs_of(factors.columns[i], upy_, downy_, pady0_, H, outH, 1);
+            for (const Run& run : down[i]) by_row[i][run.begin] = &run;
         }
         const auto* source = bits<T>(x);
         auto* target = bits<T>(y);
         parallel_for(context, N * outH, (W + 2 * outW) * C * 4, [&](int64_t begin, int64_t end) {
-            std::vector<float> filtered(W * C), sum(terms == 1 ? 0 : outW * C);
+            auto loaded = [](float v) { return v; };
+            auto put = [](float v, auto) { return v; };
+            const bool direct = terms == 1 && across[0].front().step == 1;
+            std::vector<float> filtered(W * C), line(direct ? 0 : outW * C), sum(terms == 1 ? 0 : outW * C);
             for (int64_t row = begin; row < end; ++row) {
                 const auto* image = source + row / outH * H * W * C;
                 auto* to = target + row * outW * C;
+                std::fill(sum.begin(), sum.end(), 0.f);
                 for (size_t i = 0; i < terms; ++i) {
                     int64_t done = 0;  // columns of the input that are filtered
                     for (const Run& run : across[i]) {
-                        const int64_t needed = run.from.empty() ? 0 : run.from.back() + run.end - run.begin;
+                        const int64_t needed = run.from.empty() ? 0 : run.from.back() + run.count;
                         if (needed > done) {
                             combine(
-                                down[i][row % outH], image + done * C, W * C, (needed - done) * C, &filtered[done * C],
-                                [](typename S::Bits v) { return S::load(v); }, [](float v, float) { return v; });
+                                *by_row[i][row % outH], image + done * C, W * C, (needed - done) * C,
+                                &filtered[done * C], [](typename S::Bits v) { return S::load(v); }, put);
                             done = needed;
                         }
-                        const int64_t count = (run.end - run.begin) * C;
-                        auto same = [](float v) { return v; };
-                        if (terms == 1)
-                            combine(run, filtered.data(), C, count, to + run.begin * C, same,
+                        if (direct) {
+                            combine(run, filtered.data(), C, run.count * C, to + run.begin * C, loaded,
                                     [](float v, auto) { return S::store(v); });
-                        else
-                            combine(run, filtered.data(), C, count, &sum[run.begin * C], same,
-                                    [i](float v, float before) { return i == 0 ? v : before + v; });
+                            continue;
+                        }
+                        combine(run, filtered.data(), C, run.count * C, line.data(), loaded, put);
+                        for (int64_t n = 0; n < run.count; ++n) {
+                            const int64_t at = (run.begin + n * run.step) * C;
+                            for (int64_t c = 0; c < C; ++c) {
+                                if (terms == 1) {
+                                    to[at + c] = S::store(line[n * C + c]);
+                                } else {
+                                    sum[at + c] += line[n * C + c];
+                                }
+                            }
+                        }
                     }
                 }
                 for (size_t i = 0; i < sum.size(); ++i) to[i] = S::store(sum[i]);
