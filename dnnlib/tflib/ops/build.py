@@ -203,7 +203,7 @@ def _build(folder: Path, plan: Plan, verbose: bool) -> Path:
     path = folder / _name(plan)
     if verbose:
         compilers = f"{plan.cxx.path}" + (f" and {plan.nvcc.path}" if cuda else "")
-        print(f"Building the custom ops with {compilers} (once, for half a minute or so) ...", file=sys.stderr, flush=True)
+        print(f"Building the custom ops with {compilers} (once; half a minute) ...", file=sys.stderr, flush=True)
     start = time.time()
     work = folder / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
     work.mkdir()
@@ -258,7 +258,7 @@ def main() -> int:
     parser.add_argument(
         "--arch",
         help="GPU architectures, such as 80,90 (default: those of the GPUs of this machine, else those from"
-        f" {DEFAULT_ARCHS[0]} to {DEFAULT_ARCHS[-1]} that nvcc knows; here: those of this machine; none: no CUDA kernels)",
+        f" {DEFAULT_ARCHS[0]} to {DEFAULT_ARCHS[-1]} that nvcc knows; here: this machine's; none: no CUDA kernels)",
         metavar="LIST",
     )
     args = parser.parse_args()
