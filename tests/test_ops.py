@@ -1,5 +1,6 @@
 """Custom ops against the official ones: values, gradients and gradients of gradients."""
 
+import functools
 import inspect
 
 import golden
@@ -41,6 +42,32 @@ def test_activation_table():
         assert activation_funcs[name].def_alpha == row["def_alpha"]
         assert activation_funcs[name].def_gain == pytest.approx(row["def_gain"], rel=1e-12)
     assert list(activation_funcs) == list(BIAS_ACT["defaults"])
+
+
+@pytest.mark.parametrize("impl", ["auto", "ref"])
+def test_upfirdn_of_unknown_size(impl):
+    """Height and width that are known only when the graph runs, where nothing is downsampled."""
+    k = np.random.RandomState(0).randn(5, 4)
+    x = np.random.RandomState(1).randn(2, 7, 6, 3).astype(np.float32)
+
+    def values(x):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = upfirdn_module.upfirdn_2d(x, k, upx=2, upy=3, padx0=2, padx1=-1, pady0=-2, pady1=3, impl=impl)
+                total = tf.reduce_sum(y**3)
+            g1 = inner.gradient(total, x)
+            total = tf.reduce_sum(g1**2)
+        return y, g1, outer.gradient(total, x)
+
+    expected = values(tf.constant(x))
+    unknown = tf.function(values, input_signature=[tf.TensorSpec([None, None, None, 3])])
+    for actual, known in zip(unknown(x), expected, strict=True):
+        golden.close_relative(actual, known.numpy(), 1e-6)
+    downsample = functools.partial(upfirdn_module.upfirdn_2d, k=k, downy=2)
+    with pytest.raises(ValueError, match="along which it downsamples"):
+        tf.function(downsample, input_signature=[tf.TensorSpec([None, None, 8, 3])])(x)
 
 
 def test_upfirdn_against_numpy():

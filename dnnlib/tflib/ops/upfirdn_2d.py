@@ -39,7 +39,8 @@ def upfirdn_2d(
     """Upsamples by inserting zeros, pads, filters, and keeps every downx-th / downy-th sample.
 
     Args:
-        x: images `[majorDim, inH, inW, minorDim]`, any float type; all but majorDim must be static.
+        x: images `[majorDim, inH, inW, minorDim]`, any float type; minorDim must be static, and so must be the sizes
+            along which it downsamples.
         k: filter `[firH, firW]`, a constant. It is convolved (not correlated) with the image.
         upx, upy: upsampling factors: each sample is followed by up - 1 zeros.
         downx, downy: downsampling factors.
@@ -54,8 +55,12 @@ def upfirdn_2d(
     """
     x = tf.convert_to_tensor(x)
     k = np.asarray(k, dtype=np.float64)
-    if x.shape.rank != 4 or None in x.shape[1:]:
-        raise ValueError(f"upfirdn_2d: x must be [majorDim, inH, inW, minorDim], the last three static, got {x.shape}")
+    unknown = x.shape.rank != 4 or x.shape[3] is None
+    if unknown or (downy > 1 and x.shape[1] is None) or (downx > 1 and x.shape[2] is None):
+        raise ValueError(
+            "upfirdn_2d: x must be [majorDim, inH, inW, minorDim], minorDim and the sizes along which it downsamples "
+            f"static, got {x.shape}"
+        )
     if k.ndim != 2 or k.size == 0:
         raise ValueError(f"upfirdn_2d: k must be a filter [firH, firW], got shape {k.shape}")
     if min(upx, upy, downx, downy) < 1:
@@ -64,27 +69,37 @@ def upfirdn_2d(
 
 
 def _upfirdn(
-    x: tf.Tensor, k: np.ndarray, up: _Pair, down: _Pair, pads: tuple[_Pair, _Pair], data_format: str, impl: str
+    x: tf.Tensor,
+    k: np.ndarray,
+    up: _Pair,
+    down: _Pair,
+    pads: tuple[_Pair, _Pair],
+    data_format: str,
+    impl: str,
+    grad_pads: tuple[_Pair, _Pair] | None = None,
 ) -> tf.Tensor:
-    """upfirdn of either layout. k: NumPy [firH, firW]; up, down: (y, x) factors; pads: ((y0, y1), (x0, x1))."""
+    """upfirdn of either layout. k: NumPy [firH, firW]; up, down: (y, x) factors; pads: ((y0, y1), (x0, x1)).
+
+    grad_pads: those of its gradient, where sizes are unknown along which it downsamples.
+    """
     impl = choose(impl, KERNELS, x.dtype, _kernel_problem(k))
     row = data_format.find("H")
     in_size = x.shape[row : row + 2]
-    padded = [n * u + p0 + p1 for n, u, (p0, p1) in zip(in_size, up, pads, strict=True)]
-    out_size = [(n - f) // d + 1 for n, f, d in zip(padded, k.shape, down, strict=True)]
-    if min(out_size) < 1:
+    padded = [None if n is None else n * u + p0 + p1 for n, u, (p0, p1) in zip(in_size, up, pads, strict=True)]
+    out_size = [None if n is None else (n - f) // d + 1 for n, f, d in zip(padded, k.shape, down, strict=True)]
+    if any(n is not None and n < 1 for n in out_size):
         raise ValueError(f"upfirdn_2d: a filter of {k.shape} does not fit into the padded image of {tuple(padded)}")
 
     # Positions covered by the transposed operation, from out[i] = sum_f k[f] * padded[i * down + firSize - 1 - f].
-    grad_pads = tuple(
-        (f - p0 - 1, n * u - o * d + p0 - u + 1)
-        for n, o, f, u, d, (p0, _p1) in zip(in_size, out_size, k.shape, up, down, pads, strict=True)
+    grad_pads = grad_pads or tuple(
+        (f - p0 - 1, f - p1 - u if d == 1 else n * u - o * d + p0 - u + 1)
+        for n, o, f, u, d, (p0, p1) in zip(in_size, out_size, k.shape, up, down, pads, strict=True)
     )
 
     @tf.custom_gradient
     def op(x: tf.Tensor) -> Any:
         def grad(dy: tf.Tensor) -> tf.Tensor:
-            return _upfirdn(dy, k[::-1, ::-1], down, up, grad_pads, data_format, impl)
+            return _upfirdn(dy, k[::-1, ::-1], down, up, grad_pads, data_format, impl, grad_pads=pads)
 
         if impl != "ref":
             return compiled.upfirdn(x, k, up, down, pads, data_format), grad
@@ -101,7 +116,8 @@ def _kernel_problem(k: np.ndarray) -> str | None:
 
 
 def _upfirdn_ref(x: tf.Tensor, k: np.ndarray, up: _Pair, down: _Pair, pads: tuple[_Pair, _Pair]) -> tf.Tensor:
-    (height, width), channels = x.shape[1:3], x.shape[3]
+    height, width = (tf.shape(x)[axis] if x.shape[axis] is None else x.shape[axis] for axis in (1, 2))
+    channels = x.shape[3]
     pads = [list(p) for p in pads]
     if up != (1, 1):
         x = tf.reshape(x, [-1, height, 1, width, 1, channels])
@@ -113,7 +129,7 @@ def _upfirdn_ref(x: tf.Tensor, k: np.ndarray, up: _Pair, down: _Pair, pads: tupl
         x = tf.pad(x, [[0, 0], [y0, y1], [x0, x1], [0, 0]])  # first: what is cropped may be padding
         y0 = y1 = x0 = x1 = 0
         (top, bottom), (left, right) = crop
-        x = x[:, top : x.shape[1] - bottom, left : x.shape[2] - right, :]
+        x = x[:, top : -bottom or None, left : -right or None, :]
     if k.size == 1 and not (y0 or y1 or x0 or x1):
         x = x * tf.constant(k[0, 0], x.dtype)
         return x[:, :: down[0], :: down[1], :] if down != (1, 1) else x
