@@ -103,7 +103,8 @@ def _upfirdn(
 
         if impl != "ref":
             return compiled.upfirdn(x, k, up, down, pads, data_format), grad
-        return _from_nhwc(_upfirdn_ref(_to_nhwc(x, data_format), k, up, down, pads), data_format), grad
+        nhwc = x if data_format == "NHWC" else _to_nhwc(x, data_format)
+        return _from_nhwc(_upfirdn_ref(nhwc, k, up, down, pads), data_format), grad
 
     y = op(x)
     y.set_shape([*x.shape[:row], *out_size, *x.shape[row + 2 :]])
