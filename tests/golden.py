@@ -1,7 +1,7 @@
 """Golden data made by running the official code, and the rules by which its inputs and variables are generated.
 
 `tests/goldens` holds the few cases that the tests need. A larger set in the same format can be checked by setting
-STYLEGAN2_GOLDENS to its folder.
+STYLEGAN2_GOLDENS to its folder; the one of StyleGAN2-ADA, `goldens-ada`, lies beside it.
 """
 
 import json
@@ -15,11 +15,17 @@ import numpy as np
 import tensorflow as tf
 
 GOLDENS = Path(os.environ.get("STYLEGAN2_GOLDENS") or Path(__file__).parent / "goldens")
+ADA_GOLDENS = GOLDENS.with_name("goldens-ada") if "STYLEGAN2_GOLDENS" in os.environ else GOLDENS / "ada"
 
 
 def index(folder: str, name: str) -> dict[str, Any]:
     """A JSON file of a golden folder."""
-    return json.loads((GOLDENS / folder / name).read_text())
+    return read_index(GOLDENS / folder / name)
+
+
+def read_index(path: Path) -> dict[str, Any]:
+    """A JSON file."""
+    return json.loads(path.read_text())
 
 
 def arrays(folder: str, name: str) -> dict[str, np.ndarray]:
@@ -42,6 +48,7 @@ def variable_value(salt: str, name: str, shape: Iterable[int]) -> np.ndarray:
     """The value of the variable `name` (local name in the whole network) of a golden network."""
     leaf = name.split("/")[-1]
     in_mapping = "G_mapping/Dense" in name
+    in_label_mapping = name.startswith("Mapping")  # of discriminators of StyleGAN2-ADA
     if leaf == "dlatent_avg":
         scale = 0.5
     elif leaf.startswith("noise") and leaf != "noise_strength":
@@ -49,9 +56,9 @@ def variable_value(salt: str, name: str, shape: Iterable[int]) -> np.ndarray:
     elif leaf == "noise_strength" or name.endswith("Noise/weight") or leaf == "mod_bias":
         scale = 0.1
     elif leaf == "bias":
-        scale = 10.0 if in_mapping else 0.1
+        scale = 10.0 if in_mapping else 1.0 if in_label_mapping else 0.1
     elif leaf == "weight":
-        scale = 100.0 if in_mapping else 1.0
+        scale = 100.0 if in_mapping else 10.0 if in_label_mapping else 1.0
     else:  # const, mod_weight
         scale = 1.0
     return _seeded(salt + name, shape) * np.float32(scale)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training import networks_stylegan, networks_stylegan2
+from training import networks, networks_stylegan, networks_stylegan2
 
 SIZES = {"resolution": 16, "num_channels": 3, "label_size": 3, "fmap_base": 64, "fmap_max": 8}
 G_SIZES = {**SIZES, "latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
@@ -15,6 +15,8 @@ MODELS = {
         synthesis_func="G_synthesis_stylegan_revised", randomize_noise=False, **G_SIZES
     ),
     "G_style": lambda: networks_stylegan.G_style(randomize_noise=False, **G_SIZES),
+    "G_main of ADA": lambda: networks.G_main(randomize_noise=False, **G_SIZES),
+    "D_main": lambda: networks.D_main(mapping_layers=1, **SIZES),
     "D_stylegan2": lambda: networks_stylegan2.D_stylegan2(**SIZES),
     "D_stylegan": lambda: networks_stylegan2.D_stylegan(**SIZES),
     "D_basic": lambda: networks_stylegan.D_basic(**SIZES),

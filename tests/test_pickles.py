@@ -352,7 +352,15 @@ def test_all_mismatches_are_listed_at_once():
         ({"static_kwargs": {"a": object()}}, "cannot be a object"),
         ({"build_func_name": "G_paper"}, "ProGAN"),
         ({"build_func_name": "os.system"}, "cannot build 'os.system'"),
-        ({"build_func_name": "D_main", "static_kwargs": {"use_pagan": True}}, "StyleGAN2-ADA networks with use_pagan"),
+        (
+            {"build_func_name": "D_main", "static_kwargs": {"use_pagan": True}},
+            "ADA networks with use_pagan=True .PA-GAN",
+        ),
+        (
+            {"build_func_name": "D_main", "static_kwargs": {"use_spectral_norm": True}},
+            "use_spectral_norm=True .spectral",
+        ),
+        ({"build_func_name": "D_main", "static_kwargs": {"adaptive_dropout": 0.2}}, "adaptive_dropout=0.2 .dropout"),
         ({"name": "a/b c"}, "not a name"),
         ({"name": "_Gs"}, "not a name"),
         ({"static_kwargs": {**TINY_G, "fmap_base": float("inf")}}, "finite number"),

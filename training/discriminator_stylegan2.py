@@ -71,7 +71,7 @@ class OutputBlock(Scoped):
         conv_fmaps: int,
         dense_fmaps: int,
         act: str,
-        mbstd_group_size: int,
+        mbstd_group_size: int | None,
         mbstd_num_features: int,
         rgb_channels: int | None,
         conv_clamp: float | None = None,
@@ -79,17 +79,18 @@ class OutputBlock(Scoped):
         super().__init__(name)
         self.mbstd_group_size = mbstd_group_size
         self.mbstd_num_features = mbstd_num_features
+        self.has_mbstd = mbstd_num_features > 0 and (mbstd_group_size is None or mbstd_group_size > 1)
         common = {"act": act, "conv_clamp": conv_clamp}
         if rgb_channels is not None:
             self.add_child(FromRGB, "FromRGB", in_fmaps=rgb_channels, fmaps=in_fmaps, **common)
-        if mbstd_group_size > 1:
+        if self.has_mbstd:
             in_fmaps += mbstd_num_features
         self.add_child(Conv2D, "Conv", in_fmaps=in_fmaps, fmaps=conv_fmaps, kernel=3, **common)
         self.add_child(Dense, "Dense0", in_fmaps=conv_fmaps * 16, fmaps=dense_fmaps, act=act)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """x `[N, 4, 4, in]` -> `[N, dense_fmaps]`."""
-        if self.mbstd_group_size > 1:
+        if self.has_mbstd:
             x = minibatch_stddev_layer(x, self.mbstd_group_size, self.mbstd_num_features, data_format="NHWC")
             self.row(x, "MinibatchStddev")
         x = self.Conv(x)
@@ -112,7 +113,7 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
         fmap_max: int = 512,
         architecture: str = "resnet",
         nonlinearity: str = "lrelu",
-        mbstd_group_size: int = 4,
+        mbstd_group_size: int | None = 4,
         mbstd_num_features: int = 1,
         dtype: str = "float32",
         resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
@@ -134,8 +135,8 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
             fmap_max: largest number of feature maps.
             architecture: 'orig', 'skip' or 'resnet'.
             nonlinearity: activation.
-            mbstd_group_size: samples per group of the minibatch standard deviation; 0 leaves it out.
-            mbstd_num_features: feature maps that it adds.
+            mbstd_group_size: samples per group of the minibatch standard deviation; 0 leaves it out, None: all.
+            mbstd_num_features: feature maps that it adds; 0 leaves it out.
             dtype: type of activations and output.
             resample_kernel: FIR filter of downsampling; None: box.
             num_fp16_res, conv_clamp, fp16_dtype: see `MixedPrecision`.
@@ -145,13 +146,15 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
         reject_unknown_kwargs(type(self), _kwargs)
         self.setup(num_channels, resolution, label_size, nonlinearity, dtype)
         check_choice(name, "architecture", architecture, ARCHITECTURES)
-        check_sizes(name, mbstd_num_features=mbstd_num_features)
+        if mbstd_num_features != 0:
+            check_sizes(name, mbstd_num_features=mbstd_num_features)
         check_kernel(name, resample_kernel)
         self.architecture = architecture
         self.resample_kernel = resample_kernel
         self.precision = MixedPrecision(num_fp16_res, conv_clamp, fp16_dtype).check(name)
         nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
 
+        output_fmaps = self._add_label_layers(nf(0), nonlinearity, **_kwargs)
         for res in range(self.resolution_log2, 2, -1):
             self.add_child(
                 DiscriminatorBlock,
@@ -176,7 +179,15 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
             rgb_channels=num_channels if self._has_rgb(2) else None,
             conv_clamp=conv_clamp,
         )
-        self.add_child(Dense, "Output", in_fmaps=nf(0), fmaps=max(label_size, 1))
+        self.add_child(Dense, "Output", in_fmaps=nf(0), fmaps=output_fmaps)
+
+    def _add_label_layers(self, fmaps: int, nonlinearity: str, **_options: Any) -> int:
+        """Creates the layers for labels; returns how many features `Output`, after `fmaps` of them, must have."""
+        return max(self.label_size, 1)
+
+    def _score(self, x: tf.Tensor, labels_in: Any) -> tf.Tensor:
+        """Scores of the features of `Output`."""
+        return self.choose_label(x, labels_in, "Output")
 
     def _has_rgb(self, res: int) -> bool:
         return self.architecture == "skip" or res == self.resolution_log2
@@ -197,7 +208,7 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
             if self.architecture == "skip" and res > 2:
                 images = downsample_2d(images, k=self.resample_kernel, data_format="NHWC")
                 self.row(images, f"{scope}/Downsample")
-        return self.choose_label(self.Output(x), labels_in, "Output")
+        return self._score(self.Output(x), labels_in)
 
 
 class D_stylegan(Discriminator, family="stylegan2-growing-discriminator"):

@@ -25,13 +25,16 @@ from .network_model import (
 class Generator(NetworkModel):
     """latents `[N, latent_size]`, labels `[N, label_size]` -> images `[N, C, H, W]`.
 
-    Base of `networks_stylegan2.G_main` and `networks_stylegan.G_style`, which add their sub-networks and defaults.
-    Variables of its own: `lod`, the level of detail of progressive growing, and `dlatent_avg`, the average of W.
+    Base of `networks_stylegan2.G_main`, `networks_stylegan.G_style` and `networks.G_main`, which add their
+    sub-networks and defaults.
+    Variables of its own: `lod`, the level of detail of progressive growing (not in StyleGAN2-ADA), and `dlatent_avg`,
+    the average of W.
     """
 
     # Whether truncation without a cutoff covers all layers (StyleGAN2) or none (StyleGAN).
     truncate_without_cutoff: ClassVar[bool] = True
     truncation_row: ClassVar[str] = "Truncation/Lerp"
+    has_lod: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -48,7 +51,8 @@ class Generator(NetworkModel):
         flags = {"is_training", "is_validation", "return_dlatents"}
         check_numbers(name, **{key: value for key, value in options.items() if key not in flags})
         self.options = options
-        self.add_variable("lod", [], trainable=False)
+        if self.has_lod:
+            self.add_variable("lod", [], trainable=False)
         self.add_variable("dlatent_avg", [kwargs.get("dlatent_size", 512)], trainable=False)
         synthesis = self.add_child(synthesis_class, "G_synthesis", **kwargs)
         mapping_kwargs = {"dlatent_broadcast": synthesis.io_inputs["dlatents_in"][1], **kwargs}
@@ -137,7 +141,9 @@ class Generator(NetworkModel):
         dlatents2 = self.G_mapping(random_stream.normal(tf.shape(latents), latents.dtype), labels)
         num_layers = dlatents.shape[1]
         layer_idx = tf.range(num_layers)[tf.newaxis, :, tf.newaxis]  # [1, layers, 1]
-        cur_layers = num_layers - tf.cast(tf.convert_to_tensor(self.lod), tf.int32) * 2
+        cur_layers = tf.constant(num_layers)
+        if self.has_lod:
+            cur_layers -= tf.cast(tf.convert_to_tensor(self.lod), tf.int32) * 2
         mixing_cutoff = tf.cond(
             random_stream.uniform([]) < prob,
             lambda: random_stream.uniform([], 1, cur_layers, tf.int32),
@@ -172,11 +178,13 @@ class Synthesis(NetworkModel):
             self.add_variable(f"noise{idx}", [1, 1, 2**res, 2**res], random_normal(), trainable=False)
 
     def noise_inputs(self, minibatch: Any, randomize_noise: bool, noise: list[tf.Tensor] | None) -> Any:
-        """A function from layer index to its noise `[N or 1, 1, H, W]`."""
+        """A function from layer index to its noise `[N or 1, 1, H, W]`; None in a network without noise."""
         if noise is not None and len(noise) != self.num_noises:
             raise ValueError(f"{self.name}: noise must be a list of {self.num_noises} tensors, got {len(noise)}")
 
-        def noise_of(idx: int) -> tf.Tensor:
+        def noise_of(idx: int) -> tf.Tensor | None:
+            if not self.num_noises:
+                return None
             if noise is not None:
                 return tf.convert_to_tensor(noise[idx])
             variable = getattr(self, f"noise{idx}")
@@ -208,8 +216,13 @@ class Mapping(NetworkModel):
         normalize_latents: bool,
         dtype: str,
         dense_kwargs: dict[str, Any],
+        label_fmaps: int | None = None,
     ) -> None:
-        """Checks the arguments, sets inputs and outputs, and creates the layers. dense_kwargs: of each `Dense`."""
+        """Checks the arguments, sets inputs and outputs, and creates the layers.
+
+        dense_kwargs: of each `Dense`. label_fmaps: labels are embedded in so many features and normalised, as in
+        StyleGAN2-ADA; None: they are multiplied by a matrix, and normalised together with Z.
+        """
         check_common(self.name, dense_kwargs["act"], dtype, latent_size=latent_size, label_size=label_size)
         check_numbers(self.name, mapping_lrmul=dense_kwargs["lrmul"])
         if dlatent_broadcast is not None:
@@ -224,9 +237,13 @@ class Mapping(NetworkModel):
         self.set_io({"latents_in": [None, latent_size], "labels_in": [None, label_size]}, {"dlatents_out": shape})
 
         in_fmaps = latent_size
-        if label_size:
+        if label_size and label_fmaps is None:
             self.add_child(LabelConcat, "LabelConcat", label_size=label_size, latent_size=latent_size)
-            in_fmaps *= 2
+            in_fmaps += latent_size
+        elif label_size:
+            check_sizes(self.name, label_fmaps=label_fmaps)
+            self.add_child(Dense, "LabelEmbed", in_fmaps=label_size, fmaps=label_fmaps)
+            in_fmaps += label_fmaps
         self.dense_names = [f"Dense{idx}" for idx in range(mapping_layers)]
         for layer in self.dense_names:
             fmaps = dlatent_size if layer == self.dense_names[-1] else mapping_fmaps
@@ -239,10 +256,13 @@ class Mapping(NetworkModel):
         if x.shape.rank != 2 or not x.shape.is_compatible_with(self.io_inputs["latents_in"]):
             raise ValueError(f"{self.name}: latents must have shape [N, {self.latent_size}], got {x.shape}")
         labels = prepare_labels(self.name, labels_in, self.label_size, tf.shape(x)[0], x.dtype)
-        if labels is not None:
+        embedded = labels is not None and hasattr(self, "LabelEmbed")
+        if labels is not None and not embedded:
             x = self.LabelConcat(x, labels)
         if self.normalize_latents:
             x = self.row(normalize_2nd_moment(x), self.normalize_row)
+        if embedded:
+            x = tf.concat([x, normalize_2nd_moment(self.LabelEmbed(labels))], axis=1)
         for layer in self.dense_names:
             x = getattr(self, layer)(x)
         if self.dlatent_broadcast is None:

@@ -259,7 +259,7 @@ class ModulatedConv2D(EqualizedLayer):
 class SynthesisLayer(ModulatedConv2D):
     """Modulated 3x3 convolution, noise, bias, activation: one layer of the synthesis network (figure 2c).
 
-    `noise` is `[N or 1, 1, H', W']`, the layout of the official noise variables.
+    `noise` is `[N or 1, 1, H', W']`, the layout of the official noise variables; None without `use_noise`.
     """
 
     def __init__(
@@ -274,6 +274,7 @@ class SynthesisLayer(ModulatedConv2D):
         resample_kernel: ResampleKernel,
         fused_modconv: bool,
         conv_clamp: float | None = None,
+        use_noise: bool = True,
     ):
         super().__init__(
             name,
@@ -287,13 +288,15 @@ class SynthesisLayer(ModulatedConv2D):
             conv_clamp=conv_clamp,
         )
         self.act = act
-        self.add_variable("noise_strength", [], zeros)
+        if use_noise:
+            self.add_variable("noise_strength", [], zeros)
         self.add_variable("bias", [fmaps], zeros)
 
-    def call(self, x: tf.Tensor, dlatents: tf.Tensor, noise: tf.Tensor, scale: float = 1) -> tf.Tensor:
+    def call(self, x: tf.Tensor, dlatents: tf.Tensor, noise: tf.Tensor | None, scale: float = 1) -> tf.Tensor:
         """The result times `scale`."""
         x, demodulation = self.convolve(x, dlatents)
-        noise, bias = noise * self.noise_strength, self.bias * self.lrmul
+        noise = None if noise is None else noise * self.noise_strength
+        bias = self.bias * self.lrmul
         gain = activation_funcs[self.act].def_gain * scale
         clamp = None if self.conv_clamp is None else self.conv_clamp * scale
         return self.row(synthesis_epilogue(x, demodulation, noise, bias, act=self.act, gain=gain, clamp=clamp))
@@ -339,25 +342,26 @@ def normalize_2nd_moment(x: tf.Tensor, axis: int = -1, eps: float = 1e-8) -> tf.
 
 
 def minibatch_stddev_layer(
-    x: tf.Tensor, group_size: int = 4, num_new_features: int = 1, data_format: str = "NCHW"
+    x: tf.Tensor, group_size: int | None = 4, num_new_features: int = 1, data_format: str = "NCHW"
 ) -> tf.Tensor:
     """Appends feature maps that tell how much the samples of a group differ (ProGAN, section 3).
 
-    Samples are split into groups of `group_size` (the minibatch size if that is smaller; it must divide the minibatch),
-    the channels into `num_new_features` parts; each part yields the standard deviation over the group, averaged over
-    pixels and channels. Sample i belongs to the group of sample i + minibatch / group_size, as in the official layer.
+    Samples are split into groups of `group_size` (the minibatch size if that is smaller or None is given; it must
+    divide the minibatch), the channels into `num_new_features` parts; each part yields the standard deviation over the
+    group, averaged over pixels and channels. Sample i belongs to the group of sample i + minibatch / group_size, as in
+    the official layer.
     """
     nhwc = tf.transpose(x, [0, 2, 3, 1]) if data_format == "NCHW" else x
     height, width, channels = nhwc.shape[1:]
     if channels % num_new_features:
         raise ValueError(f"mbstd_num_features={num_new_features} must divide the number of feature maps, {channels}")
     minibatch = nhwc.shape[0]
-    if minibatch is not None and minibatch % min(group_size, minibatch):
+    if minibatch is not None and group_size is not None and minibatch % min(group_size, minibatch):
         raise ValueError(
             f"minibatch size {minibatch} must be a multiple of mbstd_group_size={group_size} (or smaller than it)"
         )
     minibatch = tf.shape(nhwc)[0] if minibatch is None else minibatch
-    group = tf.minimum(group_size, minibatch)
+    group = minibatch if group_size is None else tf.minimum(group_size, minibatch)
     # Statistics are taken in float32 whatever the type of the activations.
     y = tf.cast(tf.reshape(nhwc, [group, -1, height * width, channels]), tf.float32)  # [G, M, HW, C]
     y = y - tf.reduce_mean(y, axis=0, keepdims=True)

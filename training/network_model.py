@@ -99,6 +99,16 @@ class NetworkModel(Scoped, tf.keras.Model):
         reject_unknown_kwargs(cls, kwargs)
         return {key: value for key, value in kwargs.items() if key in known_kwargs(cls)}
 
+    @classmethod
+    def declared_arguments(cls) -> dict[str, Any]:
+        """The keyword arguments of the network with their defaults: its own, and those of networks it extends."""
+        declared: dict[str, Any] = {}
+        for base in reversed(cls.__mro__):
+            if getattr(base, "family", "") and "__init__" in vars(base):
+                parameters = inspect.signature(base.__init__).parameters.values()
+                declared.update((p.name, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY)
+        return declared
+
     @property
     def components(self) -> dict[str, "NetworkModel"]:
         """Sub-networks by their official component names (a generator has `synthesis` and `mapping`)."""
@@ -122,8 +132,7 @@ def reject_unknown_kwargs(cls: type[NetworkModel], kwargs: Iterable[str]) -> Non
 
 def known_kwargs(cls: type[NetworkModel]) -> set[str]:
     """Names of the keyword arguments of a network class."""
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return set(cls.declared_arguments())
 
 
 def resolution_log2_of(owner: str, resolution: int) -> int:

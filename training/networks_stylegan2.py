@@ -4,7 +4,7 @@ Arguments, defaults and variable names are the official ones. Inputs and outputs
 code. The synthesis and discriminator networks have modules of their own.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
@@ -13,7 +13,7 @@ from dnnlib.tflib.ops.upfirdn_2d import downsample_2d, upsample_2d
 from .discriminator_stylegan2 import D_stylegan, D_stylegan2
 from .generator import Generator, Mapping
 from .layers import minibatch_stddev_layer
-from .network_model import check_choice, reject_unknown_kwargs
+from .network_model import NetworkModel, check_choice, reject_unknown_kwargs
 from .synthesis_stylegan2 import G_synthesis_stylegan2, G_synthesis_stylegan_revised
 
 __all__ = [
@@ -90,6 +90,7 @@ class G_mapping(Mapping, family="stylegan2-generator"):
             normalize_latents=normalize_latents,
             dtype=dtype,
             dense_kwargs={"act": mapping_nonlinearity, "lrmul": mapping_lrmul},
+            label_fmaps=_kwargs.get("label_fmaps"),  # of StyleGAN2-ADA
         )
 
 
@@ -99,6 +100,9 @@ class G_mapping(Mapping, family="stylegan2-generator"):
 
 class G_main(Generator, family="stylegan2-generator"):
     """The StyleGAN2 generator: mapping and synthesis network with W averaging, style mixing and truncation."""
+
+    mapping_classes: ClassVar[tuple[type[NetworkModel], ...]] = (G_mapping,)
+    synthesis_classes: ClassVar[tuple[type[NetworkModel], ...]] = (G_synthesis_stylegan2, G_synthesis_stylegan_revised)
 
     def __init__(
         self,
@@ -127,12 +131,13 @@ class G_main(Generator, family="stylegan2-generator"):
             synthesis_func: 'G_synthesis_stylegan2' or 'G_synthesis_stylegan_revised'.
             kwargs: arguments of the two.
         """
-        check_choice(name, "mapping_func", mapping_func, ("G_mapping",))
-        synthesis_classes = {cls.__name__: cls for cls in (G_synthesis_stylegan2, G_synthesis_stylegan_revised)}
+        mapping_classes = {cls.__name__: cls for cls in self.mapping_classes}
+        synthesis_classes = {cls.__name__: cls for cls in self.synthesis_classes}
+        check_choice(name, "mapping_func", mapping_func, mapping_classes)
         check_choice(name, "synthesis_func", synthesis_func, synthesis_classes)
         super().__init__(
             name,
-            mapping_class=G_mapping,
+            mapping_class=mapping_classes[mapping_func],
             synthesis_class=synthesis_classes[synthesis_func],
             options={
                 "truncation_psi": truncation_psi,

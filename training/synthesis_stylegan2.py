@@ -22,6 +22,7 @@ from .network_model import (
     check_choice,
     check_common,
     check_kernel,
+    check_sizes,
     feature_maps,
     reject_unknown_kwargs,
     resolution_log2_of,
@@ -75,10 +76,19 @@ class SynthesisBlock(Scoped):
 class InputBlock(Scoped):
     """4x4: the learned constant `Const` and `Conv`, and ToRGB where it stands inside."""
 
-    def __init__(self, name: str, *, fmaps: int, layer_kwargs: dict[str, Any], rgb: dict | None):
+    def __init__(
+        self,
+        name: str,
+        *,
+        fmaps: int,
+        layer_kwargs: dict[str, Any],
+        rgb: dict | None,
+        const_fmaps: int | None = None,
+    ):
         super().__init__(name)
-        self.add_child(Const, "Const", fmaps=fmaps)
-        self.add_child(SynthesisLayer, "Conv", in_fmaps=fmaps, fmaps=fmaps, up=False, **layer_kwargs)
+        const_fmaps = fmaps if const_fmaps is None else const_fmaps
+        self.add_child(Const, "Const", fmaps=const_fmaps)
+        self.add_child(SynthesisLayer, "Conv", in_fmaps=const_fmaps, fmaps=fmaps, up=False, **layer_kwargs)
         if rgb is not None:
             self.add_child(ToRGB, "ToRGB", in_fmaps=fmaps, **rgb)
 
@@ -109,6 +119,7 @@ class _SynthesisNetwork(Synthesis):
         resample_kernel: Any,
         fused_modconv: bool,
         precision: MixedPrecision,
+        use_noise: bool = True,
         **sizes: Any,
     ) -> None:
         reject_unknown_kwargs(type(self), other_kwargs)
@@ -131,6 +142,7 @@ class _SynthesisNetwork(Synthesis):
             "resample_kernel": resample_kernel,
             "fused_modconv": fused_modconv,
             "conv_clamp": precision.conv_clamp,
+            "use_noise": use_noise,
         }
         self.rgb_kwargs = {
             "fmaps": num_channels,
@@ -185,6 +197,8 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator"):
         num_fp16_res: int = 0,
         conv_clamp: float | None = None,
         fp16_dtype: str = "auto",
+        use_noise: bool = True,
+        fmap_const: int | None = None,
         **_kwargs: Any,
     ):
         """Builds the network.
@@ -205,6 +219,8 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator"):
             resample_kernel: FIR filter of up- and downsampling; None: nearest neighbour and box.
             fused_modconv: scale weights instead of feature maps where one sample is computed.
             num_fp16_res, conv_clamp, fp16_dtype: see `MixedPrecision`.
+            use_noise: whether there is noise.
+            fmap_const: feature maps of the learned constant; None: as many as follow it.
             _kwargs: arguments of the generator's other networks, ignored.
         """
         super().__init__(name)
@@ -213,6 +229,7 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator"):
             resample_kernel,
             fused_modconv,
             MixedPrecision(num_fp16_res, conv_clamp, fp16_dtype),
+            use_noise,
             dlatent_size=dlatent_size,
             num_channels=num_channels,
             resolution=resolution,
@@ -225,9 +242,11 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator"):
         self.resample_kernel = resample_kernel
         nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
 
-        self.add_noise_variables([(idx + 5) // 2 for idx in range(self.num_layers - 1)])
+        if fmap_const is not None:
+            check_sizes(name, fmap_const=fmap_const)
+        self.add_noise_variables([(idx + 5) // 2 for idx in range(self.num_layers - 1)] if use_noise else [])
         rgb = self.rgb_kwargs if self._has_rgb(2) else None
-        self.add_child(InputBlock, "4x4", fmaps=nf(1), layer_kwargs=self.layer_kwargs, rgb=rgb)
+        self.add_child(InputBlock, "4x4", fmaps=nf(1), layer_kwargs=self.layer_kwargs, rgb=rgb, const_fmaps=fmap_const)
         for res in range(3, self.resolution_log2 + 1):
             self.add_child(
                 SynthesisBlock,

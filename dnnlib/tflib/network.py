@@ -297,7 +297,7 @@ class Network:
             state, plan = pending
             model_class = _model_class(plan.class_name)
             model = _build(model_class, self.name, plan.build_kwargs, GivenVariables(plan.values))
-            self._set(model, plan.static_kwargs, plan.build_kwargs, state if plan.keep_source else None)
+            self._set(model, plan.static_kwargs, plan.build_kwargs, state)
             del self._pending
 
     def __getattr__(self, name: str) -> Any:

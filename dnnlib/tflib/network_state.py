@@ -19,7 +19,7 @@ from .pickle_reader import PickledNetwork
 if TYPE_CHECKING:
     from .network import Network
 
-STATE_VERSION = 4  # the version of StyleGAN2, which we write
+STATE_VERSION = 4  # the version of StyleGAN2, which we write unless a network is of StyleGAN2-ADA
 READABLE_VERSIONS = (2, 3, 4, 5)  # ProGAN, StyleGAN, StyleGAN2, StyleGAN2-ADA
 
 # Source of networks built here: it lets the official repository, which executes it, build them with its own code.
@@ -156,14 +156,13 @@ class BuildPlan:
 
     class_name: dotted name of the network class. static_kwargs: as they are kept and written again. build_kwargs: all
     arguments, with defaults that the source declares differently and the arguments of components. values: of all
-    variables. keep_source: whether the network is written again with the source it came with.
+    variables.
     """
 
     class_name: str
     static_kwargs: dict[str, Any]
     build_kwargs: dict[str, Any]
     values: dict[str, Any]
-    keep_source: bool
 
 
 def plan(state: NetworkState) -> BuildPlan:
@@ -182,11 +181,9 @@ def plan(state: NetworkState) -> BuildPlan:
             )
             build_kwargs = family.merge_component(build_kwargs, key, component_class, component_kwargs)
             values.update((f"{component.name}/{name}", value) for name, value in component.variables.items())
-        implied = family.implied_variables(class_name)
-        values.update((name, value) for name, value in implied.items() if name not in values)
     except network_families.UnsupportedNetworkError as error:
         raise NetworkStateError(f"network {state.name!r} ({state.func_name}): {error}") from None
-    return BuildPlan(class_name, static_kwargs, build_kwargs, values, family.keeps_source)
+    return BuildPlan(class_name, static_kwargs, build_kwargs, values)
 
 
 def source_defaults(source: str) -> dict[str, dict[str, Any]]:
@@ -247,15 +244,20 @@ def _literal(node: ast.expr) -> Any:
 
 
 def to_dict(net: "Network") -> dict[str, Any]:
-    """The official state, version 4, of a network: plain dicts, lists, strings, numbers, arrays and components."""
+    """The official state of a network: plain dicts, lists, strings, numbers, arrays and components.
+
+    Version 4 is that of StyleGAN2; StyleGAN2-ADA's, version 5, has names and shapes of inputs and outputs, too.
+    """
+    model_class = type(net.model)
+    family = network_families.family_of(model_class)
+    version = STATE_VERSION if family is None else family.state_version
     if net.pickled_state is not None:
         func_name, source = net.pickled_state.func_name, net.pickled_state.source
     else:
-        model_class = type(net.model)
         func_name = model_class.__name__
-        source = _IMPORT_SOURCE.format(module=network_families.official_module(model_class))
-    return {
-        "version": STATE_VERSION,
+        source = _IMPORT_SOURCE.format(module=model_class.__module__ if family is None else family.module)
+    state = {
+        "version": version,
         "name": net.name,
         "static_kwargs": _plain(net.static_kwargs),
         "components": dict(net.components),
@@ -263,6 +265,10 @@ def to_dict(net: "Network") -> dict[str, Any]:
         "build_func_name": func_name,
         "variables": [(name, var.numpy()) for name, var in net.own_vars.items()],
     }
+    if version >= 5:
+        keys = ("input_shapes", "output_shapes", "input_names", "output_names")
+        state.update((key, getattr(net, key)) for key in keys)
+    return state
 
 
 def _plain(value: Any) -> Any:
