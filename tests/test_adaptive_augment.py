@@ -4,20 +4,20 @@ import golden
 import numpy as np
 import pytest
 import tensorflow as tf
-import test_augment  # finds the goldens of StyleGAN2-ADA  # noqa: F401
 
 from dnnlib.tflib import autosummary
 from training import training_state
 from training.adaptive_augment import AdaptiveAugment
 from training.augment import AugmentPipe
 
-RUNS = golden.index("ada", "index.json")
+FOLDER = str(golden.ADA_GOLDENS / "ada")
+RUNS = golden.index(FOLDER, "index.json")
 PIPE = AugmentPipe.of_spec("color")
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_heuristic(name):
-    run, data = RUNS[name], golden.arrays("ada", "heuristic.npz")
+    run, data = RUNS[name], golden.arrays(FOLDER, "heuristic.npz")
     augment = AdaptiveAugment(PIPE, run["p0"], run["target"], run["kimg"], run["interval"])
     observe = tf.function(augment.observe, autograph=False)
     for iteration, signs in enumerate(data[f"{name}/signs"]):

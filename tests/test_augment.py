@@ -1,7 +1,4 @@
-"""Augmentation against the official pipeline (PyTorch), its gradients, and what p does.
-
-STYLEGAN2_GOLDENS: the larger set of StyleGAN2-ADA is the folder `goldens-ada` beside it.
-"""
+"""Augmentation against the official pipeline (PyTorch), its gradients, and what p does."""
 
 import dataclasses
 import re
@@ -17,10 +14,9 @@ from training.augment import AUGPIPE_SPECS, AugmentPipe
 from training.augment_filter import filter_bank
 from training.augment_geometry import SYM6
 
-if not (golden.GOLDENS / "augment").exists():
-    golden.GOLDENS = golden.GOLDENS.with_name("goldens-ada")
-CASES = golden.index("augment", "index.json")
-ARRAYS = golden.arrays("augment", "random.npz") | golden.arrays("augment", "percentile.npz")
+FOLDER = str(golden.ADA_GOLDENS / "augment")
+CASES = golden.index(FOLDER, "index.json")
+ARRAYS = golden.arrays(FOLDER, "random.npz") | golden.arrays(FOLDER, "percentile.npz")
 STRENGTHS = tuple(AUGPIPE_SPECS["bgcfnc"])
 
 
@@ -105,7 +101,7 @@ def test_second_gradient():
 
 
 def test_constants():
-    constants = golden.index("augment", "constants.json")
+    constants = golden.index(FOLDER, "constants.json")
     np.testing.assert_allclose(np.array(SYM6) / np.sum(SYM6), constants["Hz_geom"], atol=1e-7)
     np.testing.assert_allclose(filter_bank(), constants["Hz_fbank"], atol=1e-9)
     defaults = {f.name: getattr(AugmentPipe(), f.name) for f in dataclasses.fields(AugmentPipe)}
