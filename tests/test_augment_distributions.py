@@ -12,7 +12,7 @@ import tensorflow as tf
 from dnnlib.tflib import random_stream
 from training.augment import AugmentPipe
 from training.augment_draws import Draws
-from training.augment_filter import _POWER, gains
+from training.augment_filter import BAND_POWER, gains
 from training.augment_geometry import blit_map, geometric_map
 
 SIZE = 20000
@@ -160,7 +160,7 @@ def test_imgfilter():
     applied = draws.applied.numpy()
     check_fraction(applied, P / 2)
     check_normal(np.log2(of_bands[applied, 2] / of_bands[applied, 0]), 1.0)
-    np.testing.assert_allclose(np.sum(of_bands**2 * _POWER, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.sum(of_bands**2 * BAND_POWER, axis=1), 1, rtol=1e-5)
     assert np.all(of_bands[~applied] == 1)
 
 

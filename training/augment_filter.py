@@ -11,7 +11,7 @@ from .augment_draws import Draws
 # The low-pass filter of the wavelet sym2 (Daubechies 1992).
 SYM2 = (-0.12940952255092145, 0.22414386804185735, 0.836516303737469, 0.48296291314469025)
 NUM_BANDS = 4
-_POWER = np.array([10, 1, 1, 1], np.float32) / 13  # of the bands of natural images, which fall as 1/f
+BAND_POWER = np.array([10, 1, 1, 1], np.float32) / 13  # of the bands of natural images, which fall as 1/f
 
 
 @functools.cache
@@ -52,7 +52,7 @@ def gains(draws: Draws, p: tf.Tensor, pipe: Any) -> tf.Tensor:
         if strength == 0:  # left out, even of percentiles
             gain = tf.ones_like(gain)
         changed = tf.stack([gain if other == band else tf.ones_like(gain) for other in range(NUM_BANDS)], axis=1)
-        power = tf.reduce_sum(tf.square(changed) * _POWER, axis=1, keepdims=True)
+        power = tf.reduce_sum(tf.square(changed) * BAND_POWER, axis=1, keepdims=True)
         result *= changed * tf.math.rsqrt(power)
     return result
 

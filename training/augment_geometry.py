@@ -142,7 +142,7 @@ def _sample(x: tf.Tensor, inverse: tf.Tensor, out_height: int, out_width: int) -
         """The two nearest pixels along an axis, and their weights, `[N, out_height, out_width]`."""
         at = entry[:, axis, 0] * columns + entry[:, axis, 1] * rows + entry[:, axis, 2]
         at += (tf.cast(size, tf.float32) - 1) / 2
-        first = tf.floor(at)
+        first = tf.clip_by_value(tf.floor(at), -2, tf.cast(size, tf.float32))  # further out is no integer any more
         weights = [1 - (at - first), at - first]
         pixels = [tf.cast(first, tf.int32), tf.cast(first, tf.int32) + 1]
         inside = [(pixel >= 0) & (pixel < size) for pixel in pixels]
