@@ -133,25 +133,25 @@ def _reduce(x: tf.Tensor) -> tf.Tensor:
 def _sample(x: tf.Tensor, inverse: tf.Tensor, out_height: int, out_width: int) -> tf.Tensor:
     """Bilinear samples of `[N, H, W, C]`, zeros outside, as `[N, out_height, out_width, C]`."""
     shape = tf.shape(x)
-    height, width = shape[1], shape[2]
     columns = tf.range(out_width, dtype=tf.float32) - (out_width - 1) / 2
     rows = tf.range(out_height, dtype=tf.float32)[:, tf.newaxis] - (out_height - 1) / 2
     entry = inverse[:, :, :, tf.newaxis, tf.newaxis]
 
     def place(axis: int, size: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """The two nearest pixels along an axis, and their weights, `[N, out_height, out_width]`."""
-        at = entry[:, axis, 0] * columns + entry[:, axis, 1] * rows + entry[:, axis, 2]
-        at += (tf.cast(size, tf.float32) - 1) / 2
-        first = tf.clip_by_value(tf.floor(at), -2, tf.cast(size, tf.float32))  # further out is no integer any more
-        weights = [1 - (at - first), at - first]
-        pixels = [tf.cast(first, tf.int32), tf.cast(first, tf.int32) + 1]
+        size = tf.cast(size, tf.float32)
+        at = entry[:, axis, 0] * columns + entry[:, axis, 1] * rows + (entry[:, axis, 2] + (size - 1) / 2)
+        first = tf.clip_by_value(tf.floor(at), -2, size)  # further out is no integer any more
+        pixels, weights = [first, first + 1], [1 - (at - first), at - first]
         inside = [(pixel >= 0) & (pixel < size) for pixel in pixels]
         weights = [tf.where(is_in, weight, 0.0) for is_in, weight in zip(inside, weights, strict=True)]
-        return [tf.clip_by_value(pixel, 0, size - 1) for pixel in pixels], weights
+        # int64, because TensorFlow computes with int32 on the CPU even where there is a GPU.
+        return [tf.cast(tf.clip_by_value(pixel, 0, size - 1), tf.int64) for pixel in pixels], weights
 
-    (left, right), (of_left, of_right) = place(0, width)
-    (top, bottom), (of_top, of_bottom) = place(1, height)
-    start = tf.range(shape[0])[:, tf.newaxis, tf.newaxis] * height
+    (left, right), (of_left, of_right) = place(0, shape[2])
+    (top, bottom), (of_top, of_bottom) = place(1, shape[1])
+    count, height, width = (tf.cast(shape[k], tf.int64) for k in range(3))
+    start = tf.range(count)[:, tf.newaxis, tf.newaxis] * height
     top, bottom = (start + top) * width, (start + bottom) * width
     corners = [
         (top + left, of_top * of_left),
@@ -167,7 +167,7 @@ def _sample(x: tf.Tensor, inverse: tf.Tensor, out_height: int, out_width: int) -
 
 
 def _gather(x: tf.Tensor, corners: list[tuple[tf.Tensor, tf.Tensor]], channels: int) -> tf.Tensor:
-    """Weighted sums of pixels. corners: int32 `[N, h, w]`, counted over all images, and weights `[N, h, w, 1]`."""
+    """Weighted sums of pixels. corners: int64 `[N, h, w]`, counted over all images, and weights `[N, h, w, 1]`."""
 
     @tf.custom_gradient
     def op(x: tf.Tensor) -> Any:
