@@ -220,6 +220,28 @@ def test_training_mode_mixes_styles_and_moves_the_average():
     golden.close(G.get_var("dlatent_avg"), 0.9 * before + 0.1 * dlatents[:, 0].mean(axis=0), 1e-5)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "count", "frozen"),
+    [
+        ("resnet", 5, ["8x8/FromRGB", "8x8/Conv0", "8x8/Conv1_down", "8x8/Skip"]),
+        ("resnet", 2, ["8x8/FromRGB", "8x8/Conv0"]),
+        ("skip", 3, ["8x8/FromRGB", "8x8/Conv0", "8x8/Conv1_down"]),
+        ("orig", 0, []),
+    ],
+)
+def test_frozen_layers(architecture, count, frozen):
+    """They are not trained, whether the network is new or a clone; their scores stay."""
+    D = build("D_main", architecture=architecture)
+    still = D.clone("D", freeze_layers=count)
+    assert [name for name in still.vars if name not in still.trainables] == [
+        name for name in D.vars if name.rsplit("/", 1)[0] in frozen
+    ]
+    assert list(still.trainables) == list(build("D_main", architecture=architecture, freeze_layers=count).trainables)
+    assert len(still.model.trainable_variables) == len(still.trainables)
+    x = golden.rnd(1, 2, 3, 8, 8)
+    np.testing.assert_array_equal(still.run(x, None), D.run(x, None))
+
+
 def test_table_of_layers():
     table = network_report.format_layers(build("D_main", label_size=3, mapping_layers=1))
     for layer in ("LabelEmbed", "Mapping0", "8x8/Conv0", "Output"):
@@ -235,6 +257,7 @@ def test_table_of_layers():
         ({"score_size": 2, "score_max": 2, "label_size": 3}, "score_size must be 1, because there are labels"),
         ({"mapping_lrmul": 0}, "mapping_lrmul must be"),
         ({"mapping_fmaps": 0, "label_size": 3}, "mapping_fmaps must be an integer of 1 or more"),
+        ({"freeze_layers": -1}, "freeze_layers must be"),
         ({"mapping_layer": 2}, "did you mean 'mapping_layers'"),
     ],
 )

@@ -20,12 +20,15 @@ from .synthesis_stylegan2 import ARCHITECTURES
 class FromRGB(Conv2D):
     """1x1 convolution from image channels, with bias and activation."""
 
-    def __init__(self, name: str, *, in_fmaps: int, fmaps: int, act: str, conv_clamp: float | None = None):
-        super().__init__(name, in_fmaps=in_fmaps, fmaps=fmaps, kernel=1, act=act, conv_clamp=conv_clamp)
+    def __init__(self, name: str, *, in_fmaps: int, fmaps: int, act: str, **kwargs: Any):
+        super().__init__(name, in_fmaps=in_fmaps, fmaps=fmaps, kernel=1, act=act, **kwargs)
 
 
 class DiscriminatorBlock(Scoped):
-    """The layers of one resolution: optional `FromRGB`, `Conv0`, `Conv1_down` and, for resnet, `Skip`."""
+    """The layers of one resolution: optional `FromRGB`, `Conv0`, `Conv1_down` and, for resnet, `Skip`.
+
+    The first `freeze_layers` of them are not trained.
+    """
 
     def __init__(
         self,
@@ -38,17 +41,23 @@ class DiscriminatorBlock(Scoped):
         resnet: bool,
         rgb_channels: int | None,
         conv_clamp: float | None = None,
+        freeze_layers: int = 0,
     ):
         super().__init__(name)
         self.resnet = resnet
         common = {"act": act, "conv_clamp": conv_clamp}
-        if rgb_channels is not None:
-            self.add_child(FromRGB, "FromRGB", in_fmaps=rgb_channels, fmaps=in_fmaps, **common)
         down = {"down": True, "resample_kernel": resample_kernel}
-        self.add_child(Conv2D, "Conv0", in_fmaps=in_fmaps, fmaps=in_fmaps, kernel=3, **common)
-        self.add_child(Conv2D, "Conv1_down", in_fmaps=in_fmaps, fmaps=fmaps, kernel=3, **common, **down)
+        layers: dict[str, dict[str, Any]] = {}
+        if rgb_channels is not None:
+            layers["FromRGB"] = {"in_fmaps": rgb_channels, "fmaps": in_fmaps, **common}
+        layers["Conv0"] = {"in_fmaps": in_fmaps, "fmaps": in_fmaps, "kernel": 3, **common}
+        layers["Conv1_down"] = {"in_fmaps": in_fmaps, "fmaps": fmaps, "kernel": 3, **common, **down}
         if resnet:
-            self.add_child(Conv2D, "Skip", in_fmaps=in_fmaps, fmaps=fmaps, kernel=1, act=None, **down)
+            layers["Skip"] = {"in_fmaps": in_fmaps, "fmaps": fmaps, "kernel": 1, "act": None, **down}
+        for idx, (layer, kwargs) in enumerate(layers.items()):
+            layer_class = FromRGB if layer == "FromRGB" else Conv2D
+            self.add_child(layer_class, layer, frozen=idx < freeze_layers, **kwargs)
+        self.num_layers = len(layers)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """x `[N, H, W, in]` -> `[N, H / 2, W / 2, fmaps]`."""
@@ -155,8 +164,9 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
         nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
 
         output_fmaps = self._add_label_layers(nf(0), nonlinearity, **_kwargs)
+        freeze_layers = _kwargs.get("freeze_layers", 0)  # of StyleGAN2-ADA
         for res in range(self.resolution_log2, 2, -1):
-            self.add_child(
+            block = self.add_child(
                 DiscriminatorBlock,
                 f"{2**res}x{2**res}",
                 in_fmaps=nf(res - 1),
@@ -166,7 +176,9 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
                 resnet=architecture == "resnet",
                 rgb_channels=num_channels if self._has_rgb(res) else None,
                 conv_clamp=conv_clamp,
+                freeze_layers=freeze_layers,
             )
+            freeze_layers -= block.num_layers
         self.add_child(
             OutputBlock,
             "4x4",

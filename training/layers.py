@@ -30,6 +30,7 @@ class EqualizedLayer(Scoped):
         lrmul: learning-rate multiplier: the stored weights are 1 / lrmul as large, their effect the same.
         act_gain: factor on the activation; None is the default of `fused_bias_act`.
         conv_clamp: largest absolute value of the result; None is no limit.
+        frozen: the variables are not trained.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class EqualizedLayer(Scoped):
         lrmul: float = 1,
         act_gain: float | None = None,
         conv_clamp: float | None = None,
+        frozen: bool = False,
     ):
         super().__init__(name)
+        self.frozen = frozen
         self.act_gain = act_gain
         self.conv_clamp = conv_clamp
         self.gain = gain
@@ -55,7 +58,7 @@ class EqualizedLayer(Scoped):
         init_std, runtime_coef = (1.0 / self.lrmul, he_std * self.lrmul)
         if not self.use_wscale:
             init_std, runtime_coef = he_std / self.lrmul, self.lrmul
-        self.add_variable(name, shape, random_normal(init_std))
+        self.add_variable(name, shape, random_normal(init_std), trainable=not self.frozen)
         return float(runtime_coef)
 
 
@@ -111,15 +114,24 @@ class Conv2D(EqualizedLayer):
         lrmul: float = 1,
         act_gain: float | None = None,
         conv_clamp: float | None = None,
+        frozen: bool = False,
     ):
-        super().__init__(name, gain=gain, use_wscale=use_wscale, lrmul=lrmul, act_gain=act_gain, conv_clamp=conv_clamp)
+        super().__init__(
+            name,
+            gain=gain,
+            use_wscale=use_wscale,
+            lrmul=lrmul,
+            act_gain=act_gain,
+            conv_clamp=conv_clamp,
+            frozen=frozen,
+        )
         self.up = up
         self.down = down
         self.resample_kernel = resample_kernel
         self.act = act
         self.runtime_coef = self.add_equalized_variable("weight", [kernel, kernel, in_fmaps, fmaps])
         if act is not None:
-            self.add_variable("bias", [fmaps], zeros)
+            self.add_variable("bias", [fmaps], zeros, trainable=not frozen)
 
     def call(self, x: tf.Tensor, scale: float = 1) -> tf.Tensor:
         """The result times `scale`, which costs nothing: it goes into the weights or into the gain."""

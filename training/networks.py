@@ -112,18 +112,21 @@ class D_main(networks_stylegan2.D_stylegan2, family="stylegan2-ada-discriminator
             score_max: number of scores that there are weights for: the largest `score_size`.
             use_pagan, use_spectral_norm, adaptive_dropout: must be off.
             augment_strength, pagan_num, pagan_fade: without effect: details of what is off.
-            freeze_layers: without effect on scores; training decides which layers are trained.
+            freeze_layers: so many layers above 4x4, counted from the images, are not trained (Freeze-D,
+                arXiv:2002.10964).
             kwargs: the other arguments.
 
         Raises:
             ValueError: arguments that make no sense or ask for what is not supported.
         """
         given = {"use_pagan": use_pagan, "use_spectral_norm": use_spectral_norm, "adaptive_dropout": adaptive_dropout}
-        wanted = [f"{key}={value!r} ({_UNSUPPORTED[key][1]})" for key, value in given.items() if value]
+        wanted = [f"{key}={value!r:.80} ({_UNSUPPORTED[key][1]})" for key, value in given.items() if value]
         if wanted:
             raise ValueError(f"{name}: StyleGAN2-ADA networks with {' and '.join(wanted)} are not supported")
         check_numbers(name, mapping_lrmul=mapping_lrmul)
         check_sizes(name, mapping_layers=mapping_layers, score_size=score_size, score_max=score_max)
+        if freeze_layers != 0:
+            check_sizes(name, freeze_layers=freeze_layers)
         label_size = kwargs.get("label_size", 0)
         if score_size > score_max or (label_size and score_max > 1):
             limit = "1, because there are labels" if label_size else f"score_max={score_max} or less"
@@ -135,6 +138,7 @@ class D_main(networks_stylegan2.D_stylegan2, family="stylegan2-ada-discriminator
             mapping_fmaps=mapping_fmaps,
             mapping_lrmul=mapping_lrmul,
             score_max=score_max,
+            freeze_layers=freeze_layers,
             **kwargs,
         )
         self.score_size = score_size
