@@ -244,8 +244,15 @@ def submit_command(
 def import_tensorflow_quietly() -> None:
     """Imports TensorFlow without the notes that it writes to stderr at start-up; they are shown if that fails.
 
-    TF_CPP_MIN_LOG_LEVEL=0 shows them in any case.
+    TF_CPP_MIN_LOG_LEVEL=0 shows them in any case. Raises UserError for a STYLEGAN2_OPS that cannot be.
     """
+    _import_without_notes()
+    from dnnlib.tflib.ops.implementation import check_environment
+
+    check_environment()
+
+
+def _import_without_notes() -> None:
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0":
         return
     sys.stderr.flush()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from dnnlib.errors import UserError
 from dnnlib.tflib.ops import build, implementation, upfirdn_2d
 from dnnlib.tflib.ops.fused_bias_act import activation_funcs, fused_bias_act
 from dnnlib.tflib.ops.synthesis_epilogue import synthesis_epilogue
@@ -151,3 +152,43 @@ def test_wrong_shapes(call):
     """The kernels themselves refuse what the Python functions never pass."""
     with pytest.raises((tf.errors.InvalidArgumentError, ValueError)):
         call(build.load(), tf.zeros([2, 4, 4, 8]))
+
+
+def test_unknown_sizes_run_as_ref():
+    """Sizes that the kernels must know: then 'auto' has gradients all the same."""
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 4, 4, 3]), tf.TensorSpec([None])])
+    def gradient(x, b):
+        with tf.GradientTape() as tape:
+            tape.watch(b)
+            y = tf.reduce_sum(fused_bias_act(x, b, axis=-1, act="swish") ** 2)
+        return tape.gradient(y, b)
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([2, 3, None, None]), tf.TensorSpec([None, 1, 4, 4])])
+    def second(x, noise):
+        with tf.GradientTape() as outer:
+            outer.watch([x, noise])
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = tf.reduce_sum(synthesis_epilogue(x, None, noise, None, act="swish", data_format="NCHW") ** 2)
+            total = tf.reduce_sum(inner.gradient(y, x) ** 2)
+        return outer.gradient(total, [x, noise])
+
+    assert gradient(randn(1, 2, 4, 4, 3), randn(2, 3)).shape == [3]
+    for samples in (1, 2):
+        assert second(randn(1, 2, 3, 4, 4), randn(2, samples, 1, 4, 4))[1].shape == [samples, 1, 4, 4]
+
+
+@pytest.mark.parametrize("clamp", [0, -1.0, float("nan")])
+def test_clamp_that_makes_no_sense(clamp):
+    with pytest.raises(ValueError, match="clamp must be a number above 0, or None"):
+        fused_bias_act(randn(1, 2, 3), None, clamp=clamp)
+
+
+def test_using_and_environment(monkeypatch):
+    assert implementation.choose("auto", implementation.OPS, tf.float32) == IMPL
+    with implementation.using("ref"):
+        assert implementation.choose("auto", implementation.OPS, tf.float32) == "ref"
+    monkeypatch.setenv("STYLEGAN2_OPS", "fast")
+    with pytest.raises(UserError, match="STYLEGAN2_OPS: expected one of auto, ref, cuda, cpu, got 'fast'"):
+        implementation.check_environment()

@@ -165,5 +165,6 @@ def test_a_run_keeps_its_precision(folder):
     run = make_run(folder, 0)
     run_training.parse([f"--resume={run}", "--precision=fp32"])  # what it has
     assert problems(f"--resume={run}", "--precision=bf16") == [
-        "--precision: cannot change from 0 to 4 in a run that goes on; start a new one from its network pickle"
+        "--precision: cannot change from num_fp16_res=0 to num_fp16_res=4 (bf16) in a run that goes on; "
+        "start a new one from its network pickle"
     ]

@@ -83,7 +83,18 @@ def test_several_processes_build_once(small_sources, capfd):
     assert err.count("Building the custom ops with") == 1 and err.count("Built ") == 1
     assert "Waiting for another process that builds the custom ops" in err
     (folder,) = (build.cache_dir()).iterdir()
-    assert [path.name for path in folder.iterdir()] == [build._name(build._plan())]  # nothing else is left
+    name = Path(build._name(build._plan()))
+    assert {path.name for path in folder.iterdir()} == {name.name, name.with_suffix(".sha256").name}  # nothing else
+
+
+@needs_cxx
+def test_damaged_library_is_built_again(small_sources):
+    path = build.library(build._plan(), verbose=False)
+    whole = path.read_bytes()
+    assert build.library(build._plan(), verbose=False) == path
+    path.write_bytes(whole[: len(whole) // 2])  # loading it would end the process
+    assert build.library(build._plan(), verbose=False) == path
+    assert path.read_bytes()[: len(whole) // 2] == whole[: len(whole) // 2] and path.stat().st_size == len(whole)
 
 
 @needs_cxx

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.ops.fused_bias_act import activation_funcs
 from dnnlib.tflib.scope import KERAS_3, Scoped
 
@@ -60,7 +61,12 @@ class NetworkModel(Scoped, tf.keras.Model):
     def _default_save_signature(self) -> Any:
         """The signature that `tf.saved_model.save` gives a model of Keras 3 that is saved without one."""
         specs = [tf.TensorSpec(shape, tf.float32, name) for name, shape in self._exported_inputs().items()]
-        return tf.function(lambda *inputs: self(*inputs), input_signature=specs, autograph=False)
+        return tf.function(self._portable, input_signature=specs, autograph=False)
+
+    def _portable(self, *inputs: Any) -> Any:
+        """The network made of TensorFlow's own ops, for graphs that are to run without this repository."""
+        with implementation.using("ref"):
+            return self(*inputs)
 
     def _exported_inputs(self) -> dict[str, tuple[int | None, ...]]:
         return {name: shape for name, shape in self.io_inputs.items() if shape[-1] != 0}  # no labels, no input
@@ -85,12 +91,13 @@ class NetworkModel(Scoped, tf.keras.Model):
         if KERAS_3:
             specs = [tf.keras.InputSpec(shape=shape, dtype="float32") for shape in shapes.values()]
             kwargs.setdefault("input_signature", specs)
-            super().export(filepath, *args, **kwargs)
+            with implementation.using("ref"):
+                super().export(filepath, *args, **kwargs)
             return
         archive = tf.keras.export.ExportArchive()  # Keras 2 exports the first input only
         archive.track(self)
         specs = [tf.TensorSpec(shape, tf.float32, name) for name, shape in shapes.items()]
-        archive.add_endpoint("serve", self.__call__, input_signature=specs)
+        archive.add_endpoint("serve", self._portable, input_signature=specs)
         archive.write_out(filepath)
 
     @classmethod

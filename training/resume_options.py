@@ -63,6 +63,8 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
         started["seed"] = kwargs.tf_config.get("rnd.np_random_seed")
     for name in sorted(flags.keys() - _MAY_CHANGE - _HANDLED_APART):
         for _, old, new in list(differences(started, SETTINGS[name](flags[name])))[:1]:
+            if name == "precision":
+                old, new = f"num_fp16_res={old}", f"num_fp16_res={new} ({flags[name]})"
             problems.append(_cannot_change(f"--{name.replace('_', '-')}", old, new))
     fixed = {key: value for key, value in settings.items() if key not in _MAY_CHANGE_ARGUMENTS}
     problems += [_cannot_change(name, old, new) for name, old, new in differences(started, fixed)]

@@ -74,9 +74,11 @@ class Pointwise(NamedTuple):
 
 
 def pointwise(act: str, alpha: float | None, gain: float | None, clamp: float | None) -> Pointwise:
-    """F with the defaults of the activation in place of None. Raises ValueError for an unknown activation."""
+    """F with the defaults of the activation in place of None. Raises ValueError for values that make no sense."""
     activation = activation_funcs.get(act)
     if activation is None:
         raise ValueError(f"act must be one of {', '.join(activation_funcs)}, got {act!r}")
+    if clamp is not None and not clamp > 0:
+        raise ValueError(f"clamp must be a number above 0, or None, got {clamp!r}")
     alpha = activation.def_alpha if alpha is None else alpha
     return Pointwise(act, alpha, float(activation.def_gain if gain is None else gain), clamp)

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from dnnlib.atomic import only_one
+from dnnlib.atomic import atomic_write, only_one
 
 from . import toolchain
 from .toolchain import BuildError, Compiler
@@ -186,9 +186,25 @@ def _find(folder: Path, plan: Plan) -> Path | None:
     compilers += [_tag(plan.nvcc)] if plan.nvcc and plan.archs else []
     wanted = {*compilers, *(f"sm{arch}" for arch in plan.archs)}
     for path in sorted(folder.glob("ops-*.so"), key=lambda path: (path != exact, path)):
-        if wanted <= set(path.stem.split("-")):  # more architectures do no harm
+        if wanted <= set(path.stem.split("-")) and _is_whole(path):  # more architectures do no harm
             return path
     return None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library is what was built: loading a damaged one ends the process without a word."""
+    try:
+        return _digest_file(path).read_text() == _digest(path)
+    except OSError:
+        return False
 
 
 def _compilers(path: Path) -> str:
@@ -221,6 +237,8 @@ def _build(folder: Path, plan: Plan, verbose: bool) -> Path:
         toolchain.run([*run, *tf.sysconfig.get_link_flags()], _NVCC_REMEDY if cuda else _CXX_REMEDY)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
+        with atomic_write(_digest_file(path)) as file:
+            file.write(_digest(temporary).encode())
         os.replace(temporary, path)
     finally:
         shutil.rmtree(work, ignore_errors=True)

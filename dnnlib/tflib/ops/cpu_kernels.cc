@@ -54,7 +54,7 @@ float act_slope(float u, const Activation& a) {
         case Act::tanh: return 1.f - t * t;
         case Act::sigmoid: return s * (1.f - s);
         case Act::elu: return u > 0 ? 1.f : std::exp(u);
-        case Act::selu: return kSeluScale * (u > 0 ? 1.f : kSeluAlpha * std::exp(u));
+        case Act::selu: return kSeluScale * (u >= 0 ? 1.f : kSeluAlpha * std::exp(u));
         case Act::softplus: return s;
         case Act::swish: return s * (1.f + u * (1.f - s));
     }
@@ -86,10 +86,10 @@ struct F {
     }
     static inline float slope(float u, const Activation& a) {
         const float d = leaky ? (u > 0 ? a.gain : a.gain * a.alpha) : act_slope(u, a) * a.gain;
-        return std::abs(plain(u, a)) < a.clamp ? d : 0.f;
+        return std::abs(plain(u, a)) > a.clamp ? 0.f : d;
     }
     static inline float curvature(float u, const Activation& a) {
-        return leaky || !(std::abs(plain(u, a)) < a.clamp) ? 0.f : act_curvature(u, a) * a.gain;
+        return leaky || std::abs(plain(u, a)) > a.clamp ? 0.f : act_curvature(u, a) * a.gain;
     }
 };
 

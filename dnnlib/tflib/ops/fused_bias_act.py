@@ -45,7 +45,11 @@ def fused_bias_act(
     if b is not None:
         axis = _check_bias(x, b, axis)
     inner = 1 if b is None else x.shape[axis + 1 :].num_elements()
-    impl = choose(impl, KERNELS, x.dtype, None if inner else f"the sizes of x after axis {axis} must be static")
+    known = inner is not None and (b is None or b.shape[0] is not None)
+    impl = choose(
+        impl, KERNELS, x.dtype, None if known else f"the sizes of b and of x after axis {axis} must be static"
+    )
+    inner = max(inner or 1, 1)  # x may be empty
     if impl == "ref":
         return f(x if b is None else _add_bias(x, b, axis))
     return compiled.bias_act(x, b, inner, f)

@@ -8,9 +8,12 @@ Each op is one public function with an `impl` argument:
   no GPU is visible and the op has a CPU kernel, and 'ref' for the rest. One line on stderr says which, and why.
 """
 
+import contextlib
+import contextvars
 import functools
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -22,9 +25,28 @@ from . import build
 VARIABLE = "STYLEGAN2_OPS"
 IMPLS = ("auto", "ref", "cuda", "cpu")
 OPS = ("StyleganUpfirdn2D", "StyleganBiasAct", "StyleganEpilogue", "StyleganEpilogueGrad")
+_NO_GPU = "TensorFlow sees no GPU, and the CUDA kernels need one; use 'auto', 'cpu' or 'ref'"
 KERNEL_DTYPES = ("float32", "float16", "bfloat16")
 
 _DEVICES = {"cuda": "GPU", "cpu": "CPU"}
+_within: contextvars.ContextVar[str | None] = contextvars.ContextVar("implementation", default=None)
+
+
+@contextlib.contextmanager
+def using(impl: str) -> Iterator[None]:
+    """Inside, 'auto' is this implementation: 'ref' where a graph must run without our library, for example."""
+    check_impl(impl)
+    token = _within.set(impl)
+    try:
+        yield
+    finally:
+        _within.reset(token)
+
+
+def check_environment() -> None:
+    """Raises UserError early for a $STYLEGAN2_OPS that is unknown, or 'cuda' where there is no GPU."""
+    if _environment() == "cuda" and not _has_gpu():
+        raise UserError(f"{VARIABLE}=cuda: {_NO_GPU}")
 
 
 def choose(impl: str, ops: tuple[str, ...], dtype: tf.DType, problem: str | None = None) -> str:
@@ -89,7 +111,7 @@ def kernels(module: Any) -> dict[str, set[tuple[str, str]]]:
 
 
 def _environment() -> str:
-    value = os.environ.get(VARIABLE) or "auto"
+    value = _within.get() or os.environ.get(VARIABLE) or "auto"
     if value not in IMPLS:
         raise UserError(f"{VARIABLE}: expected one of {', '.join(IMPLS)}, got {value!r}")
     return value
@@ -107,7 +129,7 @@ def _kernels() -> dict[str, set[tuple[str, str]]]:
 def _problem(impl: str, ops: tuple[str, ...], dtype: str) -> str | None:
     """Why 'cuda' or 'cpu' cannot run; None if it can."""
     if impl == "cuda" and not _has_gpu():
-        return "TensorFlow sees no GPU, and the CUDA kernels need one; use impl='auto', 'cpu' or 'ref'"
+        return _NO_GPU
     if build.load() is None:
         return f"no compiled ops: {build.reason()}"
     missing = [op for op in ops if (_DEVICES[impl], dtype) not in _kernels()[op]]

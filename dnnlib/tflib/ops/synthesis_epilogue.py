@@ -48,7 +48,8 @@ def synthesis_epilogue(
     f = pointwise(act, alpha, gain, clamp)
     nhwc = data_format == "NHWC"
     x = tf.convert_to_tensor(x)
-    impl = choose(impl, KERNELS, x.dtype)
+    sizes = [*x.shape[1:], *(p.shape[0] for p in (noise, b) if p is not None)]
+    impl = choose(impl, KERNELS, x.dtype, "all sizes but N must be static" if None in sizes else None)
     if impl != "ref":
         noise = None if noise is None else tf.squeeze(noise, axis=1)  # [N or 1, H, W]
         return compiled.epilogue(x, scale, noise, b, nhwc, f)
