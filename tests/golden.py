@@ -104,6 +104,7 @@ def check_gradients(
     shapes: list[tuple],
     golden: dict[str, np.ndarray],
     prefix: str,
+    tolerance: float = 1e-3,
 ) -> None:
     """Compares gradients with the golden norms, projections and full arrays under `prefix` ('grad1/')."""
     largest = golden[prefix + "norm"].max()
@@ -112,7 +113,7 @@ def check_gradients(
         norm = golden[prefix + "norm"][i]
         if norm < 1e-4 * largest:
             continue
-        bound = 1e-3 * norm + 1e-6
+        bound = tolerance * norm + 1e-6
         assert abs(np.linalg.norm(gradient) - norm) <= bound, (prefix, name, np.linalg.norm(gradient), norm)
         projection = np.sum(gradient * _seeded("proj:" + name, shape).astype(np.float64))
         assert abs(projection - golden[prefix + "proj"][i]) <= bound, (prefix, name, projection)

@@ -123,7 +123,13 @@ def test_libraries_for_more_architectures_serve(fresh):
     cxx, nvcc = Compiler("/usr/bin/x86_64-linux-gnu-g++", "12.2.0"), Compiler("/opt/bin/nvcc", "13.0.88")
     ahead = build.Plan(cxx, nvcc, (80, 90))
     assert build._name(ahead) == "ops-x86_64_linux_gnu_g++12.2.0-nvcc13.0.88-sm80-sm90.so"
-    fresh.joinpath(build._name(ahead)).touch()
+
+    def make(name):
+        path = fresh / name
+        path.touch()
+        build._digest_file(path).write_text(build._digest(path))
+
+    make(build._name(ahead))
 
     def find(*plan):
         return build._find(fresh, build.Plan(*plan))
@@ -134,7 +140,7 @@ def test_libraries_for_more_architectures_serve(fresh):
     assert find(cxx, Compiler(nvcc.path, "12.5.0"), (90,)) is None
     assert find(Compiler(cxx.path, "13.1.0"), None, ()) is None
     exact = build._name(build.Plan(cxx, nvcc, (90,)))
-    fresh.joinpath(exact).touch()
+    make(exact)
     assert find(cxx, nvcc, (90,)).name == exact
 
 
@@ -181,10 +187,11 @@ def test_cache_that_cannot_be_written(fresh, monkeypatch, capfd):
 
 
 @needs_cxx
-def test_library_that_is_damaged(fresh, capfd):
+def test_library_that_cannot_be_loaded(fresh, capfd):
     path = build.cache_dir() / build._key() / build._name(build._plan())
     path.parent.mkdir(parents=True)
     path.write_bytes(b"\x7fELF")
+    build._digest_file(path).write_text(build._digest(path))
     assert_ref_runs(capfd, f"{path} cannot be loaded: ", "Delete the file, and it is built again.")
 
 
