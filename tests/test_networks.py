@@ -93,7 +93,7 @@ def test_generator_gradients(name):
     golden.check_gradients(names, first[2:], shapes, data, "grad1/")
     assert float(penalty) == pytest.approx(float(data["grad2/value"]), rel=1e-3)
     # One unit of Grev is so near the kink of its activation that moving z by 1e-6 of itself changes these by 1.4e-3.
-    tolerance = 2e-3 if name == "Grev" else 1e-3
+    tolerance = 5e-3 if name == "Grev" else 1e-3
     golden.close_relative(second[0], data["grad2/dlatents"], tolerance)
     golden.check_gradients(names, second[1:], shapes, data, "grad2/", tolerance)
 
