@@ -1,5 +1,5 @@
 # make demo         set up, then render an image grid and a style-mixing grid
-# make test         set up, then run the tests (and the fast ones again without oneDNN)
+# make test         set up, then run the tests (and those of the networks' arithmetic again without oneDNN)
 # make test-addons  the tests on TensorFlow 2.15.1 with TensorFlow Addons, in an environment of their own
 # make bench        time generating, training, metric networks, the input pipeline: what docs/benchmarks.md reports
 # make lint         check the style
@@ -12,6 +12,9 @@ VENV_ADDONS := .venv-addons
 TESTS_ENV := TF_CPP_MIN_LOG_LEVEL=3
 PYTEST := $(VENV)/bin/python -m pytest
 WORKERS ?= 2
+# What convolves, differentiated or not; gradients of whole networks take long, and are made of the gradients of layers.
+ARITHMETIC := $(addprefix tests/test_,ops.py layers.py mixed_precision.py kernels_in_tensorflow.py networks.py loss.py \
+	training_step.py ada_networks.py metric_nets.py)
 
 .PHONY: demo test test-addons test-slow bench lint format setup setup-addons clean
 
@@ -26,7 +29,7 @@ demo: setup
 
 test: setup
 	$(TESTS_ENV) $(PYTEST) -n $(WORKERS) -m "not slow"
-	$(TESTS_ENV) TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) -n $(WORKERS) -m "not slow and not one_stack"
+	$(TESTS_ENV) TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) -n $(WORKERS) -m "not slow and not one_stack" -k "not test_generator_gradients" $(ARITHMETIC)
 
 test-slow: setup
 	$(TESTS_ENV) $(PYTEST) -n $(WORKERS)

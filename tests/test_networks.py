@@ -62,7 +62,10 @@ def test_generator_images(name):
         net.set_var("dlatent_avg", golden.variable_value(case["salt"], "dlatent_avg", data["w"].shape[2:]))
 
 
-@pytest.mark.parametrize("name", GENERATORS)
+LONG = {"Grev"}  # half a minute; Grev-cond2 has the same layers
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in GENERATORS])
 def test_generator_gradients(name):
     case, data = CASES[name], golden.arrays("nets", name + ".npz")
     net = build(case)

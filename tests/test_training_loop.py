@@ -124,7 +124,7 @@ def test_every_configuration(tmp_path, symbols, config):
     assert not np.array_equal(G.get_var("dlatent_avg"), np.zeros(8))
 
 
-@pytest.mark.parametrize("config", ["d", pytest.param("f", marks=pytest.mark.one_stack)])
+@pytest.mark.parametrize("config", [pytest.param("d", marks=pytest.mark.slow), "f"])
 def test_official_run(tmp_path, config):
     """The run that goldens/loop recorded: files, picture sizes, lines of the log, tags and steps."""
     recorded = golden.index("loop", f"config-{config}.json")
@@ -294,7 +294,7 @@ def wait_for(process, folder, pattern, lines=1):
     raise AssertionError("the training ended early")
 
 
-@pytest.mark.parametrize("signal", ["SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.one_stack)])
+@pytest.mark.parametrize("signal", ["SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.slow)])
 def test_continuing_is_exact(tmp_path, symbols, signal):
     import signal as signals
 

@@ -5,9 +5,11 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from training.training_options import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -67,33 +69,43 @@ def seconds_text(value: float) -> str:
 
 
 def print_tables(results: Iterable[Row | Figure]) -> None:
-    """Prints the rows, then the figures, as tables in Markdown."""
-    results = list(results)
-    rows = [result.cells() for result in results if isinstance(result, Row)]
-    figures = [list(result) for result in results if isinstance(result, Figure)]
-    for columns, lines in ((_COLUMNS, rows), (["what", "measured", "target"], figures)):
-        if lines:
-            print()
-            for cells in [columns, ["---"] * len(columns), *lines]:
-                print(f"| {' | '.join(cells)} |")
+    """Prints the rows as they come, then the figures, as tables in Markdown."""
+    figures: list[Figure] = []
+    started = False
+    for result in results:
+        if isinstance(result, Figure):
+            figures.append(result)
+            continue
+        if not started:
+            _print_header(_COLUMNS)
+        started = True
+        _print_line(result.cells())
+    if figures:
+        _print_header(["what", "measured", "target"])
+        for figure in figures:
+            _print_line(figure)
+
+
+def _print_header(columns: Sequence[str]) -> None:
+    print()
+    _print_line(columns)
+    _print_line(["---"] * len(columns))
+
+
+def _print_line(cells: Sequence[str]) -> None:
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 # ----------------------------------------------------------------------------
 # Precision and implementation of what is measured.
 
-_HIGHEST = 4  # resolutions that are computed in 16 bit, as in StyleGAN2-ADA
-PRECISIONS: dict[str, dict[str, Any]] = {"fp32": {}}
-PRECISIONS |= {
-    name: {"num_fp16_res": _HIGHEST, "conv_clamp": 256, "fp16_dtype": dtype}
-    for name, dtype in (("fp16", "float16"), ("bf16", "bfloat16"))
-}
-"""Arguments of networks for each precision."""
-
 
 def dtype_at(size: int, resolution: int, precision: str) -> str:
     """The type in which a network computes its feature maps of some height and width."""
-    is_16_bit = precision != "fp32" and size > max(resolution >> _HIGHEST, 4)
-    return PRECISIONS[precision]["fp16_dtype"] if is_16_bit else "float32"
+    from training.mixed_precision import MixedPrecision
+
+    res, resolution_log2 = size.bit_length() - 1, resolution.bit_length() - 1
+    return MixedPrecision(**PRECISIONS[precision]).dtype_at(res, resolution_log2, "float32")
 
 
 @contextlib.contextmanager
