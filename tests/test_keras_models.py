@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from dnnlib.tflib.scope import KERAS_3
 from training import networks, networks_stylegan, networks_stylegan2
 
 SIZES = {"resolution": 16, "num_channels": 3, "label_size": 3, "fmap_base": 64, "fmap_max": 8}
@@ -87,7 +88,8 @@ def test_saved_model_without_a_signature(model, inputs, tmp_path):
     by_size = {shape[1:]: x for shape, x in zip(model.io_inputs.values(), inputs, strict=True)}
     (output,) = serve(**{name: tf.constant(by_size[tuple(spec.shape[1:])]) for name, spec in names.items()}).values()
     golden.close(output, expected, 1e-5)
-    assert not any(b"Stylegan" in path.read_bytes() for path in (tmp_path / "saved").glob("*.pb"))
+    if KERAS_3:  # Keras 2 saves the functions of all layers besides
+        assert not any(b"Stylegan" in path.read_bytes() for path in (tmp_path / "saved").glob("*.pb"))
 
 
 def test_inputs_as_a_list_or_dict(model, inputs):
