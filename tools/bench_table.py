@@ -115,14 +115,8 @@ def implementation(impl: str) -> Iterator[str]:
 
     from dnnlib.tflib.ops import implementation as ops
 
-    before = os.environ.get(ops.VARIABLE)
-    os.environ[ops.VARIABLE] = impl
-    try:
+    with ops.using(impl):
         yield ops.choose("auto", ops.OPS, tf.float32)
-    finally:
-        del os.environ[ops.VARIABLE]
-        if before is not None:
-            os.environ[ops.VARIABLE] = before
 
 
 def implementations(impls: Iterable[str]) -> list[str]:

@@ -144,10 +144,14 @@ def apply_bias_act(layer: EqualizedLayer, x: tf.Tensor, act: str | None, scale: 
     """Adds `layer.bias` along the last axis, applies the activation, times `scale`; `act=None` does nothing."""
     if act is None:
         return x
-    gain = activation_funcs[act].def_gain if layer.act_gain is None else layer.act_gain
-    clamp = None if layer.conv_clamp is None else layer.conv_clamp * scale
     bias = tf.cast(layer.bias * layer.lrmul, x.dtype)
-    return fused_bias_act(x, bias, axis=-1, act=act, gain=gain * scale, clamp=clamp)
+    return fused_bias_act(x, bias, axis=-1, act=act, **gain_and_clamp(layer, act, scale))
+
+
+def gain_and_clamp(layer: EqualizedLayer, act: str, scale: float) -> dict[str, float | None]:
+    """Arguments of the activation of a layer whose result is wanted times `scale`."""
+    gain = activation_funcs[act].def_gain if layer.act_gain is None else layer.act_gain
+    return {"gain": gain * scale, "clamp": None if layer.conv_clamp is None else layer.conv_clamp * scale}
 
 
 def resample_conv2d(
@@ -310,9 +314,8 @@ class SynthesisLayer(ModulatedConv2D):
         x, demodulation = self.convolve(x, dlatents)
         noise = None if noise is None else noise * self.noise_strength
         bias = self.bias * self.lrmul
-        gain = activation_funcs[self.act].def_gain * scale
-        clamp = None if self.conv_clamp is None else self.conv_clamp * scale
-        return self.row(synthesis_epilogue(x, demodulation, noise, bias, act=self.act, gain=gain, clamp=clamp))
+        scaled = gain_and_clamp(self, self.act, scale)
+        return self.row(synthesis_epilogue(x, demodulation, noise, bias, act=self.act, **scaled))
 
 
 class ToRGB(ModulatedConv2D):

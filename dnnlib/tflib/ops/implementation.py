@@ -45,7 +45,7 @@ def using(impl: str) -> Iterator[None]:
 
 def check_environment() -> None:
     """Raises UserError early for a $STYLEGAN2_OPS that is unknown, or 'cuda' where there is no GPU."""
-    if _environment() == "cuda" and not _has_gpu():
+    if _asked()[0] == "cuda" and not _has_gpu():
         raise UserError(f"{VARIABLE}=cuda: {_NO_GPU}")
 
 
@@ -66,13 +66,12 @@ def choose(impl: str, ops: tuple[str, ...], dtype: tf.DType, problem: str | None
     dtype = tf.as_dtype(dtype).name
     if impl != "auto":
         return _checked(impl, ops, dtype, problem, f"impl={impl!r}")
-    asked = _environment()
+    asked, why = _asked()
     if dtype not in KERNEL_DTYPES or problem:
         return "ref"
     if asked == "auto":
         impl, why = _automatic(ops, dtype)
     else:
-        why = f"{VARIABLE}={asked}"
         impl = _checked(asked, ops, dtype, problem, why)
     _say(impl, why)
     return impl
@@ -110,11 +109,14 @@ def kernels(module: Any) -> dict[str, set[tuple[str, str]]]:
     return found
 
 
-def _environment() -> str:
-    value = _within.get() or os.environ.get(VARIABLE) or "auto"
+def _asked() -> tuple[str, str]:
+    """What 'auto' is asked to be, and by what."""
+    if within := _within.get():
+        return within, f"using({within!r})"
+    value = os.environ.get(VARIABLE) or "auto"
     if value not in IMPLS:
         raise UserError(f"{VARIABLE}: expected one of {', '.join(IMPLS)}, got {value!r}")
-    return value
+    return value, f"{VARIABLE}={value}"
 
 
 def _has_gpu() -> bool:
