@@ -6,6 +6,7 @@ shrinks below it.
 """
 
 import math
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
@@ -59,6 +60,39 @@ class AdaptiveAugment:
         self.p = _variable("augment_p", p)
         self._signs = _variable("augment_signs", 0)  # the sum of signs since p last changed
         self._count = _variable("augment_count", 0)  # of them
+
+    @classmethod
+    def of_options(
+        cls,
+        apply_args: Mapping[str, Any] | None = None,
+        initial_strength: float = 0.0,
+        tune_heuristic: str | None = None,
+        tune_target: float = 0.6,
+        tune_kimg: float = 500,
+        tune_interval: int = 4,
+    ) -> "AdaptiveAugment":
+        """The augmentation of official options (`augment_args` of `training_loop`).
+
+        Args:
+            apply_args: arguments of `AugmentPipe`; None or empty: no augmentation, but r_t is reported.
+            initial_strength: p, or the first one if it is adapted.
+            tune_heuristic: 'rt', or None for a fixed p.
+            tune_target, tune_kimg, tune_interval: `target`, `kimg` and `interval` of the controller.
+
+        Raises ValueError for values that make no sense.
+        """
+        if tune_heuristic not in (None, "rt"):
+            raise ValueError(f"augmentation: tune_heuristic must be 'rt' or None, got {tune_heuristic!r}")
+        pipe = AugmentPipe(**apply_args) if apply_args else None
+        target = None if tune_heuristic is None else tune_target
+        return cls(pipe, p=initial_strength, target=target, kimg=tune_kimg, interval=tune_interval)
+
+    def describe(self) -> str:
+        """One line for logs."""
+        if self.pipe is None:
+            return "none"
+        how = f"adapted to r_t = {self.target:g}" if self.adaptive else f"fixed p = {float(self.p.numpy()):g}"
+        return f"{', '.join(self.pipe.transforms())}; {how}"
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """Augments images `[N, C, H, W]` in [-1, 1]; random numbers come from `random_stream`."""

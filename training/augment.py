@@ -20,28 +20,9 @@ from . import augment_matrices as matrices
 from .augment_draws import Draws
 from .augment_filter import NUM_BANDS, apply_gains, gains
 from .augment_geometry import blit_map, geometric_map, resample
+from .augment_specs import AUGPIPE_SPECS
 
-_BLIT = {"xflip": 1, "rotate90": 1, "xint": 1}
-_GEOM = {"scale": 1, "rotate": 1, "aniso": 1, "xfrac": 1}
-_COLOR = {"brightness": 1, "contrast": 1, "lumaflip": 1, "hue": 1, "saturation": 1}
-_FILTER = {"imgfilter": 1}
-_NOISE = {"noise": 1}
-_CUTOUT = {"cutout": 1}
-
-# The published pipelines by their official names.
-AUGPIPE_SPECS: dict[str, dict[str, float]] = {
-    "blit": _BLIT,
-    "geom": _GEOM,
-    "color": _COLOR,
-    "filter": _FILTER,
-    "noise": _NOISE,
-    "cutout": _CUTOUT,
-    "bg": _BLIT | _GEOM,
-    "bgc": _BLIT | _GEOM | _COLOR,
-    "bgcf": _BLIT | _GEOM | _COLOR | _FILTER,
-    "bgcfn": _BLIT | _GEOM | _COLOR | _FILTER | _NOISE,
-    "bgcfnc": _BLIT | _GEOM | _COLOR | _FILTER | _NOISE | _CUTOUT,
-}
+__all__ = ["AUGPIPE_SPECS", "AugmentPipe"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +85,10 @@ class AugmentPipe:
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise UserError(f"augmentation pipeline: expected one of {' '.join(AUGPIPE_SPECS)}, got {name!r}{hint}")
         return cls(**AUGPIPE_SPECS[name])
+
+    def transforms(self) -> list[str]:
+        """The names of those whose strength is not 0."""
+        return [name for name in AUGPIPE_SPECS["bgcfnc"] if getattr(self, name)]
 
     def __call__(self, images: tf.Tensor, p: Any, debug_percentile: Any = None) -> tf.Tensor:
         """Augments images.

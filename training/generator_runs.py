@@ -14,7 +14,7 @@ from .video import WRITERS
 def generate_images(
     network_pkl: str,
     seeds: list[Point],
-    truncation_psi: float | None = 0.5,
+    truncation_psi: float | None = None,
     truncation_cutoff: int | None = None,
     class_idx: int | None = None,
     minibatch_size: int = 1,
@@ -23,16 +23,18 @@ def generate_images(
     cache_dir: str | None = None,
     offline: bool | None = None,
     dlatents_psi: float = 1.0,
+    noise_mode: str | None = None,
 ) -> None:
     """Saves one image per seed, `seed0000.png`, in the run folder; with `grid` also all of them as `grid.png`.
 
     seeds: also paths of files of vectors, whose images are named after the file. grid: 'auto', or (columns, rows).
-    dlatents_psi: truncation of the vectors. The other arguments are explained in `training.image_generation`.
+    dlatents_psi: truncation of the vectors. The other arguments are explained in `load_points` and
+    `training.image_generation`.
     """
     from . import image_generation as generation
 
-    settings = truncation_psi, truncation_cutoff, class_idx, image_format
-    images, points = _load(network_pkl, cache_dir, offline, {"--dlatents": seeds}, dlatents_psi, *settings)
+    settings = Settings(truncation_psi, truncation_cutoff, class_idx, noise_mode, dlatents_psi, image_format)
+    images, points = load_points(network_pkl, {"--dlatents": seeds}, settings, cache_dir, offline, of_seeds=True)
     resolution = images.generator.resolution
     size = generation.grid_size(len(points), None if grid == "auto" else grid) if grid else None
     if size:
@@ -63,7 +65,7 @@ def style_mixing_example(
     network_pkl: str,
     row_seeds: list[Point],
     col_seeds: list[Point],
-    truncation_psi: float | None = 0.5,
+    truncation_psi: float | None = None,
     col_styles: list[int] | None = None,
     truncation_cutoff: int | None = None,
     class_idx: int | None = None,
@@ -124,7 +126,7 @@ def style_mixing_example(
 def interpolation_grid(
     network_pkl: str,
     seeds: list[int],
-    truncation_psi: float | None = 0.5,
+    truncation_psi: float | None = None,
     grid: tuple[int, int] = (8, 8),
     space: str = "w",
     truncation_cutoff: int | None = None,
@@ -167,7 +169,7 @@ def interpolation_grid(
 def interpolate(
     network_pkl: str,
     seeds: list[Point],
-    truncation_psi: float | None = 0.5,
+    truncation_psi: float | None = None,
     space: str = "w",
     frames: int = 60,
     loop: bool = False,

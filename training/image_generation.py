@@ -16,6 +16,8 @@ from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
 from dnnlib.tflib import Network, convert_images_to_uint8
 
+from .generator_conventions import SEED_NOISE
+
 _MAX_SIDE = {"jpg": 65500, "webp": 16383, "png": 1 << 20}  # pixels
 _MAX_PIXELS = 1 << 29
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -31,6 +33,8 @@ class ImageGenerator:
         class_idx: the class of a conditional network; None is no label, all zeros.
         image_format: format that images will be saved in.
         col_styles: layers that will be mixed.
+        noise_mode: 'const': the network's own noise images, or those that are given. 'random': others in each image.
+            'none': no noise. 'seed': as 'const', but images of seeds have noise of the seed.
 
     Raises:
         UserError: whatever of this the network cannot do, all in one message.
@@ -44,6 +48,7 @@ class ImageGenerator:
         class_idx: int | None = None,
         image_format: str = "png",
         col_styles: Sequence[int] = (),
+        noise_mode: str = SEED_NOISE,
     ):
         check_generator(net)
         self.net = net
@@ -55,10 +60,20 @@ class ImageGenerator:
         self.truncation_psi = truncation_psi
         self.truncation_cutoff = truncation_cutoff
         self.class_idx = class_idx
+        self.noise_mode = noise_mode
         self.noise_shapes = [tuple(var.shape) for name, var in self.synthesis.vars.items() if name.startswith("noise")]
         problems = list(self._problems(net.output_shape[1], image_format, col_styles))
         if problems:
             raise UserError("\n".join(problems))
+        # 16 bit is for GPUs; elsewhere images are those of float32, as with the PyTorch tools.
+        precision = getattr(self.synthesis.model, "precision", None)
+        self.is_16_bit = precision is not None and precision.num_fp16_res > 0
+        self.as_float32 = self.is_16_bit and not tf.config.get_visible_devices("GPU")
+        self._call_kwargs: dict[str, Any] = {"randomize_noise": noise_mode == "random"}
+        if self.as_float32:
+            self._call_kwargs["num_fp16_res"] = 0
+        self.net.prepare(**self._call_kwargs)
+        self.synthesis.prepare(**self._call_kwargs)
         # partial: functions of the same code are one to TensorFlow, which warns that it is traced too often.
         self._render = tf.function(functools.partial(self._render_seeds), autograph=False)
         self._synthesize = tf.function(functools.partial(self._synthesize_dlatents), autograph=False)
@@ -94,16 +109,17 @@ class ImageGenerator:
         for seed in seeds:
             rnd = np.random.RandomState(seed)
             latents.append(rnd.randn(1, self.latent_size))
-            noises.append([rnd.randn(*shape) for shape in self.noise_shapes])
-        noise = [np.concatenate(layer).astype(np.float32) for layer in zip(*noises, strict=True)]
+            if self.noise_mode == SEED_NOISE:
+                noises.append([rnd.randn(*shape).astype(np.float32) for shape in self.noise_shapes])
+        noise = self._noise_inputs(noises)
         return self._render(np.concatenate(latents).astype(np.float32), noise, self.labels(len(seeds))).numpy()
 
-    def _render_seeds(self, latents: tf.Tensor, noise: list[tf.Tensor], labels: tf.Tensor | None) -> tf.Tensor:
+    def _render_seeds(self, latents: tf.Tensor, noise: list[tf.Tensor] | None, labels: tf.Tensor | None) -> tf.Tensor:
         kwargs: dict[str, Any] = {"is_training": False, "is_validation": False, "return_dlatents": False}
         kwargs["truncation_psi"] = self.truncation_psi
         if self.truncation_cutoff is not None:
             kwargs["truncation_cutoff"] = self.truncation_cutoff
-        images = self.net.model(latents, labels, noise=noise, **kwargs)
+        images = self.net.get_output_for(latents, labels, noise=noise, **kwargs, **self._call_kwargs)
         return convert_images_to_uint8(images, nchw_to_nhwc=True)
 
     # ------------------------------------------------------------------------
@@ -145,19 +161,24 @@ class ImageGenerator:
         images: list[Any] = []
         for begin in range(0, len(dlatents), minibatch_size):
             batch = slice(begin, begin + minibatch_size)
-            images.append(self._synthesize(dlatents[batch], self._joined(noises[batch])))
+            images.append(self._synthesize(dlatents[batch], self._noise_inputs(noises[batch])))
             if len(images) > 1:  # fetched while the device computes the next
                 images[-2] = images[-2].numpy()
         return np.concatenate(images)
 
-    def _joined(self, noises: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray] | None:
-        """Noise images `[N, 1, H, W]` of several vectors; None: all have the network's own."""
-        if not any(noises):
+    def _noise_inputs(self, noises: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray] | None:
+        """Noise images `[N or 1, 1, H, W]` of a minibatch, as the networks take them.
+
+        noises: those of each image. None: all have the network's own, or random ones.
+        """
+        if self.noise_mode == "none":
+            return [np.zeros(shape, np.float32) for shape in self.noise_shapes]
+        if self.noise_mode == "random" or not any(noises):
             return None
         return [np.concatenate(layer) for layer in zip(*(some or self.own_noises for some in noises), strict=True)]
 
     def _synthesize_dlatents(self, dlatents: tf.Tensor, noise: list[tf.Tensor] | None) -> tf.Tensor:
-        images = self.synthesis.model(dlatents, randomize_noise=False, noise=noise)
+        images = self.synthesis.get_output_for(dlatents, noise=noise, **self._call_kwargs)
         return convert_images_to_uint8(images, nchw_to_nhwc=True)
 
 

@@ -6,7 +6,8 @@ StyleGAN2 section 3.1), each with one number per sample or None. `parts` chooses
 
 Common arguments: networks `G` and `D`; `opt`, unused, as officially in its place; `training_set`, which draws labels;
 `minibatch_size`; for discriminators `reals` `[N, C, H, W]` in the networks' range, and `labels` `[N, L]`, which are
-theirs and those of the generated images as well.
+theirs and those of the generated images as well; `augment`, an `AdaptiveAugment` that changes whatever the
+discriminator sees and counts the signs of its scores of real images, or None.
 """
 
 from typing import Any
@@ -30,20 +31,34 @@ def _generate(G: Any, minibatch_size: int, labels: tf.Tensor) -> tf.Tensor:
     return G.get_output_for(latents, labels, is_training=True)
 
 
-def _fake_scores(G: Any, D: Any, minibatch_size: int, labels: tf.Tensor) -> tf.Tensor:
-    images = _generate(G, minibatch_size, labels)
+def _scores(D: Any, images: tf.Tensor, labels: tf.Tensor, augment: Any) -> tf.Tensor:
+    images = images if augment is None else augment(images)
     return D.get_output_for(images, labels, is_training=True)
 
 
-def _scores_for_G(G: Any, D: Any, training_set: Any, minibatch_size: int) -> tf.Tensor:
-    return _fake_scores(G, D, minibatch_size, training_set.get_random_labels_tf(minibatch_size))
+def _real_scores(D: Any, reals: tf.Tensor, labels: tf.Tensor, augment: Any) -> tf.Tensor:
+    return _observed(_scores(D, reals, labels, augment), augment)
 
 
-def _gradient(D: Any, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scores of images and the gradient of their sum with respect to the images, `[N, C, H, W]`."""
+def _observed(real_scores: tf.Tensor, augment: Any) -> tf.Tensor:
+    if augment is not None:
+        augment.observe(real_scores)
+    return real_scores
+
+
+def _fake_scores(G: Any, D: Any, minibatch_size: int, labels: tf.Tensor, augment: Any) -> tf.Tensor:
+    return _scores(D, _generate(G, minibatch_size, labels), labels, augment)
+
+
+def _scores_for_G(G: Any, D: Any, training_set: Any, minibatch_size: int, augment: Any) -> tf.Tensor:
+    return _fake_scores(G, D, minibatch_size, training_set.get_random_labels_tf(minibatch_size), augment)
+
+
+def _gradient(D: Any, images: tf.Tensor, labels: tf.Tensor, augment: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """Scores of images and the gradient of their sum with respect to the images before augmentation, `[N, C, H, W]`."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
-        scores = D.get_output_for(images, labels, is_training=True)
+        scores = _scores(D, images, labels, augment)
         total = tf.reduce_sum(scores)
     return scores, tape.gradient(total, images)
 
@@ -58,18 +73,22 @@ def _wants(parts: str) -> tuple[bool, bool]:
 # Logistic losses (Goodfellow et al. 2014).
 
 
-def G_logistic(G: Any, D: Any, opt: Any, training_set: Any, minibatch_size: int, parts: str = "both") -> Result:
+def G_logistic(
+    G: Any, D: Any, opt: Any, training_set: Any, minibatch_size: int, augment: Any = None, parts: str = "both"
+) -> Result:
     """Saturating logistic loss, log(1 - sigmoid(D(G(z))))."""
     if not _wants(parts)[0]:
         return None, None
-    return -tf.nn.softplus(_scores_for_G(G, D, training_set, minibatch_size)), None
+    return -tf.nn.softplus(_scores_for_G(G, D, training_set, minibatch_size, augment)), None
 
 
-def G_logistic_ns(G: Any, D: Any, opt: Any, training_set: Any, minibatch_size: int, parts: str = "both") -> Result:
+def G_logistic_ns(
+    G: Any, D: Any, opt: Any, training_set: Any, minibatch_size: int, augment: Any = None, parts: str = "both"
+) -> Result:
     """Non-saturating logistic loss, -log(sigmoid(D(G(z))))."""
     if not _wants(parts)[0]:
         return None, None
-    return tf.nn.softplus(-_scores_for_G(G, D, training_set, minibatch_size)), None
+    return tf.nn.softplus(-_scores_for_G(G, D, training_set, minibatch_size, augment)), None
 
 
 def _logistic(real_scores: tf.Tensor, fake_scores: tf.Tensor) -> tf.Tensor:
@@ -86,13 +105,14 @@ def D_logistic(
     minibatch_size: int,
     reals: tf.Tensor,
     labels: tf.Tensor,
+    augment: Any = None,
     parts: str = "both",
 ) -> Result:
     """Logistic loss without regularization."""
     if not _wants(parts)[0]:
         return None, None
-    fake_scores = _fake_scores(G, D, minibatch_size, labels)
-    return _logistic(D.get_output_for(reals, labels, is_training=True), fake_scores), None
+    fake_scores = _fake_scores(G, D, minibatch_size, labels, augment)
+    return _logistic(_real_scores(D, reals, labels, augment), fake_scores), None
 
 
 # ----------------------------------------------------------------------------
@@ -108,17 +128,25 @@ def D_logistic_r1(
     reals: tf.Tensor,
     labels: tf.Tensor,
     gamma: float = 10.0,
+    random_fake_labels: bool = False,
+    augment: Any = None,
     parts: str = "both",
 ) -> Result:
-    """Logistic loss; gamma / 2 times the squared gradient norm at real images."""
+    """Logistic loss; gamma / 2 times the squared gradient norm at real images.
+
+    random_fake_labels: generated images have labels of random images, as in StyleGAN2-ADA, not those of `reals`.
+    """
     want_loss, want_reg = _wants(parts)
     loss = reg = None
-    fake_scores = _fake_scores(G, D, minibatch_size, labels) if want_loss else None
+    if want_loss:
+        fake_labels = training_set.get_random_labels_tf(minibatch_size) if random_fake_labels else labels
+        fake_scores = _fake_scores(G, D, minibatch_size, fake_labels, augment)
     if want_reg:
-        real_scores, gradient = _gradient(D, reals, labels)
+        real_scores, gradient = _gradient(D, reals, labels, augment)
+        _observed(real_scores, augment)
         reg = _gradient_penalty(gradient, gamma)
     else:
-        real_scores = D.get_output_for(reals, labels, is_training=True)
+        real_scores = _real_scores(D, reals, labels, augment)
     if want_loss:
         loss = _logistic(real_scores, fake_scores)
     return loss, reg
@@ -133,6 +161,7 @@ def D_logistic_r2(
     reals: tf.Tensor,
     labels: tf.Tensor,
     gamma: float = 10.0,
+    augment: Any = None,
     parts: str = "both",
 ) -> Result:
     """Logistic loss; gamma / 2 times the squared gradient norm at generated images."""
@@ -140,12 +169,12 @@ def D_logistic_r2(
     loss = reg = None
     images = _generate(G, minibatch_size, labels)
     if want_reg:
-        fake_scores, gradient = _gradient(D, images, labels)
+        fake_scores, gradient = _gradient(D, images, labels, augment)
         reg = _gradient_penalty(gradient, gamma)
     else:
-        fake_scores = D.get_output_for(images, labels, is_training=True)
+        fake_scores = _scores(D, images, labels, augment)
     if want_loss:
-        loss = _logistic(D.get_output_for(reals, labels, is_training=True), fake_scores)
+        loss = _logistic(_real_scores(D, reals, labels, augment), fake_scores)
     return loss, reg
 
 
@@ -158,11 +187,13 @@ def _gradient_penalty(gradient: tf.Tensor, gamma: float) -> tf.Tensor:
 # WGAN (Arjovsky et al. 2017) and WGAN-GP (Gulrajani et al. 2017).
 
 
-def G_wgan(G: Any, D: Any, opt: Any, training_set: Any, minibatch_size: int, parts: str = "both") -> Result:
+def G_wgan(
+    G: Any, D: Any, opt: Any, training_set: Any, minibatch_size: int, augment: Any = None, parts: str = "both"
+) -> Result:
     """WGAN loss."""
     if not _wants(parts)[0]:
         return None, None
-    return -_scores_for_G(G, D, training_set, minibatch_size), None
+    return -_scores_for_G(G, D, training_set, minibatch_size, augment), None
 
 
 def _wgan(real_scores: tf.Tensor, fake_scores: tf.Tensor, wgan_epsilon: float) -> tf.Tensor:
@@ -181,13 +212,14 @@ def D_wgan(
     reals: tf.Tensor,
     labels: tf.Tensor,
     wgan_epsilon: float = 0.001,
+    augment: Any = None,
     parts: str = "both",
 ) -> Result:
     """WGAN loss; `wgan_epsilon` weighs the squared real scores, which keeps them from drifting."""
     if not _wants(parts)[0]:
         return None, None
-    fake_scores = _fake_scores(G, D, minibatch_size, labels)
-    return _wgan(D.get_output_for(reals, labels, is_training=True), fake_scores, wgan_epsilon), None
+    fake_scores = _fake_scores(G, D, minibatch_size, labels, augment)
+    return _wgan(_real_scores(D, reals, labels, augment), fake_scores, wgan_epsilon), None
 
 
 def D_wgan_gp(
@@ -201,6 +233,7 @@ def D_wgan_gp(
     wgan_lambda: float = 10.0,
     wgan_epsilon: float = 0.001,
     wgan_target: float = 1.0,
+    augment: Any = None,
     parts: str = "both",
 ) -> Result:
     """WGAN loss; the gradient norm at mixtures of real and generated images is drawn to `wgan_target`."""
@@ -208,11 +241,11 @@ def D_wgan_gp(
     loss = reg = None
     images = _generate(G, minibatch_size, labels)
     if want_loss:
-        fake_scores = D.get_output_for(images, labels, is_training=True)
-        loss = _wgan(D.get_output_for(reals, labels, is_training=True), fake_scores, wgan_epsilon)
+        fake_scores = _scores(D, images, labels, augment)
+        loss = _wgan(_real_scores(D, reals, labels, augment), fake_scores, wgan_epsilon)
     if want_reg:
         factors = random_stream.uniform([minibatch_size, 1, 1, 1], dtype=images.dtype)
-        mixed_scores, gradient = _gradient(D, lerp(tf.cast(reals, images.dtype), images, factors), labels)
+        mixed_scores, gradient = _gradient(D, lerp(tf.cast(reals, images.dtype), images, factors), labels, augment)
         autosummary("Loss/mixed_scores", mixed_scores)
         norms = tf.sqrt(tf.reduce_sum(tf.square(gradient), axis=[1, 2, 3]))  # [N]
         norms = autosummary("Loss/mixed_norms", norms)
@@ -235,6 +268,7 @@ def G_logistic_ns_pathreg(
     pl_decay: float = 0.01,
     pl_weight: float = 2.0,
     pl_mean: tf.Variable | None = None,
+    augment: Any = None,
     parts: str = "both",
 ) -> Result:
     """Non-saturating logistic loss with path length regularization (equation 4).
@@ -242,16 +276,16 @@ def G_logistic_ns_pathreg(
     Args:
         pl_minibatch_shrink: the regularizer uses a minibatch this many times smaller, to save memory.
         pl_decay: how fast the average path length follows, per evaluation.
-        pl_weight: weight of the regularizer.
+        pl_weight: weight of the regularizer; 0: there is none.
         pl_mean: variable of the average path length; None: one that belongs to `G` (`path_length_mean`).
-        G, D, opt, training_set, minibatch_size, parts: see the module.
+        G, D, opt, training_set, minibatch_size, augment, parts: see the module.
     """
     want_loss, want_reg = _wants(parts)
     loss = None
     own_minibatch = pl_minibatch_shrink > 1
-    if want_loss and (own_minibatch or not want_reg):
-        loss = tf.nn.softplus(-_scores_for_G(G, D, training_set, minibatch_size))
-    if not want_reg:
+    if want_loss and (own_minibatch or not want_reg or not pl_weight):
+        loss = tf.nn.softplus(-_scores_for_G(G, D, training_set, minibatch_size, augment))
+    if not want_reg or not pl_weight:
         return loss, None
 
     pl_minibatch = max(minibatch_size // pl_minibatch_shrink, 1) if own_minibatch else minibatch_size
@@ -261,7 +295,7 @@ def G_logistic_ns_pathreg(
         labels = training_set.get_random_labels_tf(pl_minibatch)
         images, dlatents = G.get_output_for(latents, labels, is_training=True, return_dlatents=True)
         if want_loss and not own_minibatch:
-            loss = tf.nn.softplus(-D.get_output_for(images, labels, is_training=True))
+            loss = tf.nn.softplus(-_scores(D, images, labels, augment))
         pl_noise = random_stream.normal(images.shape) / np.sqrt(np.prod(G.output_shape[2:]))
         total = tf.reduce_sum(images * pl_noise)
     pl_grads = tape.gradient(total, dlatents)  # [N, layers, dlatent_size]

@@ -84,8 +84,16 @@ class TickReport:
         self.clear_live()
         print(line, flush=True)
 
-    def tick(self, cur_tick: int, cur_nimg: int, tick_nimg: int, sched: Any, peak_gpu_mem_gb: float) -> None:
-        """Prints the line of a tick in which `tick_nimg` images were shown."""
+    def tick(
+        self,
+        cur_tick: int,
+        cur_nimg: int,
+        tick_nimg: int,
+        sched: Any,
+        peak_gpu_mem_gb: float,
+        augment_p: float | None = None,
+    ) -> None:
+        """Prints the line of a tick in which `tick_nimg` images were shown. augment_p: None where nothing augments."""
         self.clear_live()
         tick_sec = self.tick_sec
         tick_kimg = tick_nimg / 1000
@@ -94,6 +102,7 @@ class TickReport:
         if self._ticks:  # the first tick of a process compiles
             self.sec_per_kimg = sec_per_kimg
         self._ticks += 1
+        augment = "" if augment_p is None else f"augment {autosummary('Progress/augment', augment_p):<6.3f} "
         print(
             f"tick {autosummary('Progress/tick', cur_tick):<5d} "
             f"kimg {autosummary('Progress/kimg', cur_nimg / 1000.0):<8.1f} "
@@ -104,6 +113,7 @@ class TickReport:
             f"sec/kimg {autosummary('Timing/sec_per_kimg', sec_per_kimg):<7.2f} "
             f"maintenance {autosummary('Timing/maintenance_sec', self.maintenance_sec):<6.1f} "
             f"gpumem {autosummary('Resources/peak_gpu_mem_gb', peak_gpu_mem_gb):<4.1f} "
+            f"{augment}"
             f"eta {self.eta(cur_nimg)}" + "".join(f" {name} {value:.4f}" for name, value in self._metrics().items()),
             flush=True,
         )

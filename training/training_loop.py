@@ -17,6 +17,7 @@ from metrics import metric_base
 from metrics.evaluation import Settings
 
 from . import dataset, misc, snapshots, training_state
+from .adaptive_augment import AdaptiveAugment
 from .devices import find_devices
 from .options_files import save_training_options
 from .real_images import process_reals
@@ -40,7 +41,9 @@ def training_loop(
     metric_arg_list: Sequence[Mapping[str, Any]] = (),  # metrics at network snapshots
     tf_config: Mapping[str, Any] = {},  # of tflib.init_tf
     data_dir: str | None = None,  # folder of data sets
+    augment_args: Mapping[str, Any] | None = None,  # of AdaptiveAugment.of_options; None: nothing to do with it
     G_smoothing_kimg: float = 10.0,  # half-life of the running average of the generator's weights
+    G_smoothing_rampup: float | None = None,  # which is at most this part of the images shown so far; None: full
     minibatch_repeats: int = 4,  # iterations from one look at the schedule to the next
     lazy_regularization: bool = True,  # regularizers as separate, rarer updates
     G_reg_interval: int = 4,  # iterations from one of the generator's to the next
@@ -56,6 +59,7 @@ def training_loop(
     resume_pkl: str | None = None,  # networks to start from: path, URL or gdrive: name
     resume_kimg: float = 0.0,  # where in the schedule to start
     resume_time: float = 0.0,  # seconds that training has taken before
+    resume_partial: bool = False,  # start from what fits in resume_pkl, if not everything does
     resume_with_new_nets: bool = False,  # no effect: networks are always built, their weights compared and copied
     seed: int | None = None,  # of everything random; None: tf_config's rnd.np_random_seed, or 1000
     keep_snapshots: int | None = None,  # network snapshots to keep; None: all
@@ -74,7 +78,7 @@ def training_loop(
     has_run_dir = dnnlib.submit_config is None or dnnlib.submit_config.run_dir is not None
     if has_run_dir and resume_run_dir is None:  # from here on the run can go on, whenever it is stopped
         save_training_options(dnnlib.make_run_dir_path(), num_gpus, options)
-    _check_losses(G_loss_args=G_loss_args, D_loss_args=D_loss_args)
+    _check_losses(augment_args is not None, G_loss_args=G_loss_args, D_loss_args=D_loss_args)
     devices = find_devices(num_gpus, logical_cpus)
     # It fails on graphs of gradients, with a message for each, and leaves them as fast without.
     tf.config.optimizer.set_experimental_options({"remapping": False})
@@ -104,6 +108,7 @@ def training_loop(
                 grid.save_reals(os.path.join(run_dir, "reals.png"))
             G.print_layers()
             D.print_layers()
+        augment = _make_augment(augment_args)
         print("Building TensorFlow graph...")
         growing = sched_args.get("lod_initial_resolution") is not None
         step = TrainingStep(
@@ -119,6 +124,7 @@ def training_loop(
             mirror_augment=mirror_augment,
             drange_net=drange_net,
             growing=growing,
+            augment=augment,
         )
     run = TrainingRun(
         run_dir=run_dir,
@@ -131,6 +137,7 @@ def training_loop(
         sched_args=dict(sched_args),
         total_nimg=total_kimg * 1000,
         G_smoothing_kimg=G_smoothing_kimg,
+        G_smoothing_rampup=G_smoothing_rampup,
         minibatch_repeats=minibatch_repeats,
         reset_opt_for_new_lod=reset_opt_for_new_lod,
         image_snapshot_ticks=image_snapshot_ticks,
@@ -172,7 +179,18 @@ def _explained_memory() -> Iterator[None]:
         ) from error
 
 
-def _check_losses(**all_args: Mapping[str, Any]) -> None:
+def _make_augment(augment_args: Mapping[str, Any] | None) -> AdaptiveAugment | None:
+    if augment_args is None:
+        return None
+    try:
+        augment = AdaptiveAugment.of_options(**augment_args)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"augment_args: {error}") from error
+    print(f"Augmentation: {augment.describe()}.")
+    return augment
+
+
+def _check_losses(augments: bool, **all_args: Mapping[str, Any]) -> None:
     """Raises UserError for arguments that a loss does not have."""
     problems = []
     for name, args in all_args.items():
@@ -180,6 +198,8 @@ def _check_losses(**all_args: Mapping[str, Any]) -> None:
         unknown = sorted(set(args) - {"func_name", *known})
         if unknown and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             problems.append(f"{name}: {args['func_name']} has no {', '.join(unknown)}; it has {', '.join(known)}")
+        if augments and "augment" not in known:
+            problems.append(f"{name}: {args['func_name']} does not take augment, which augment_args need")
     if problems:
         raise UserError("\n".join(problems))
 

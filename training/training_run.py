@@ -65,6 +65,7 @@ class TrainingRun:
     sched_args: dict[str, Any]
     total_nimg: float
     G_smoothing_kimg: float
+    G_smoothing_rampup: float | None
     minibatch_repeats: int
     reset_opt_for_new_lod: bool
     image_snapshot_ticks: int | None
@@ -207,9 +208,6 @@ class TrainingRun:
 
     def _iteration(self, sched: EasyDict) -> list[Any]:
         c = self.counters
-        beta = 0.0
-        if self.G_smoothing_kimg > 0:
-            beta = 0.5 ** (sched.minibatch_size / (self.G_smoothing_kimg * 1000.0))
         lod = int(np.floor(sched.lod))
         reals = self.reader.pieces(c.cur_nimg, sched.minibatch_size, sched.minibatch_gpu, lod)
         lrates = {"G": sched.G_lrate, "D": sched.D_lrate}
@@ -217,7 +215,7 @@ class TrainingRun:
         results = []
         for name in self.step.due(c.iteration):
             if name == "TrainD":
-                self.step.update_average(beta)
+                self.step.update_average(self._average_beta(sched.minibatch_size))
             pieces = [
                 Piece(random_stream.seed_of(self.seed, c.iteration, PURPOSES[name], number), reals_seed, images, labels)
                 for reals_seed, (number, images, labels) in zip(seeds, reals, strict=True)
@@ -226,7 +224,16 @@ class TrainingRun:
             if result is not None:
                 autosummary.add(result.stats)
                 results.append(result)
+        if self.step.augment is not None:
+            self.step.augment.after_iteration(c.iteration, sched.minibatch_size)
         return results
+
+    def _average_beta(self, minibatch_size: int) -> float:
+        """What remains of the old values of Gs in one iteration."""
+        half_life = self.G_smoothing_kimg * 1000.0
+        if self.G_smoothing_rampup is not None:  # early weights should be forgotten soon
+            half_life = min(half_life, self.counters.cur_nimg * self.G_smoothing_rampup)
+        return 0.5 ** (minibatch_size / half_life) if half_life > 0 else 0.0
 
     def _check_finite(self, results: list[Any]) -> None:
         """Counts updates that were skipped; raises UserError after several in a row."""
@@ -255,7 +262,9 @@ class TrainingRun:
         c = self.counters
         c.cur_tick += 1
         tick_nimg, c.tick_start_nimg = c.cur_nimg - c.tick_start_nimg, c.cur_nimg
-        self.report.tick(c.cur_tick, c.cur_nimg, tick_nimg, self.sched, peak_gpu_memory())
+        augment = self.step.augment
+        p = float(augment.p.numpy()) if augment is not None and augment.pipe is not None else None
+        self.report.tick(c.cur_tick, c.cur_nimg, tick_nimg, self.sched, peak_gpu_memory(), p)
         if c.skipped > c.skipped_before_tick:
             c.skipped_before_tick = c.skipped
             print(f"Updates skipped because of gradients that were not finite: {c.skipped} so far.")

@@ -60,6 +60,7 @@ class TrainingStep:
         lazy_regularization: evaluate regularizers on their own, every `G_reg_interval` and `D_reg_interval` iterations.
         mirror_augment, drange_net: see `process_reals`.
         growing: whether the level of detail changes.
+        augment: an `AdaptiveAugment` of what D sees; None: it sees images as they are.
         make_stream: random numbers for a seed.
 
     Attributes:
@@ -83,6 +84,7 @@ class TrainingStep:
         mirror_augment: bool = False,
         drange_net: tuple[float, float] = (-1, 1),
         growing: bool = False,
+        augment: Any = None,
         make_stream: Callable[[Any], random_stream.Stream] = random_stream.StatelessStream,
     ):
         self.G, self.D, self.Gs = G, D, Gs
@@ -92,6 +94,7 @@ class TrainingStep:
         self.mirror_augment = mirror_augment
         self.drange_net = drange_net
         self.growing = growing
+        self.augment = augment
         self.make_stream = make_stream
         self.strategy = tf.distribute.get_strategy()
         self.num_replicas = self.strategy.num_replicas_in_sync
@@ -129,7 +132,7 @@ class TrainingStep:
             result |= {f"{label}/{key}": var for key, var in net.vars.items()}
         for label, optimizer in self.optimizers.items():
             result |= {f"{label}_opt/{key}": var for key, var in optimizer.variables().items()}
-        return result
+        return result | (self.augment.variables() if self.augment is not None else {})
 
     def reset_optimizers(self) -> None:
         """Forgets the moments of both optimizers."""
@@ -210,6 +213,8 @@ class TrainingStep:
         kwargs |= {"G": self.G, "D": self.D, "opt": self.optimizers[which], "training_set": self.training_set}
         if "pl_mean" in known:
             kwargs["pl_mean"] = self.pl_mean
+        if self.augment is not None:
+            kwargs["augment"] = self.augment
         parts = "both" if not self.lazy else "reg" if name.startswith("Reg") else "loss"
         if "parts" in known:  # functions with the official signature compute both
             kwargs["parts"] = parts

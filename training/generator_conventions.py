@@ -1,0 +1,61 @@
+"""What the official tools of a network's family do where they are not told otherwise: truncation, noise and labels.
+
+Z is the same everywhere: RandomState(seed).randn(1, latent_size).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dnnlib.errors import UserError
+
+NOISE_MODES = ("const", "random", "none")
+SEED_NOISE = "seed"
+"""The noise mode of `generate-images` of TensorFlow: RandomState(seed) gives Z, and then the noise images."""
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """Of the tools of one family.
+
+    tools: whose tools they are. truncation_psi: strength of truncation. noise_of_seeds: noise mode in which images of
+    seeds are generated; where images are mixed it is 'const'. needs_class: whether a conditional network must be told
+    a class; it makes images of no label, all zeros, elsewhere.
+    """
+
+    tools: str
+    truncation_psi: float
+    noise_of_seeds: str
+    needs_class: bool
+
+
+_OF_FORMATS = {
+    "tensorflow": Conventions("the TensorFlow tools", 0.5, SEED_NOISE, needs_class=False),
+    "pytorch": Conventions("the PyTorch tools", 1.0, "const", needs_class=True),
+}
+
+
+def of_network(net: Any) -> Conventions:
+    """Those of a network (`Network`), by the format of the file that it comes from."""
+    return _OF_FORMATS[getattr(net, "source_format", "tensorflow")]
+
+
+def choose_class(net: Any, class_idx: int | None, from_latents: bool) -> int | None:
+    """The class to generate images of; None: no label.
+
+    net: the generator. from_latents: whether anything is mapped from Z; vectors of files are W, and need no class.
+
+    Raises UserError where there must be a class, with all there are. Numbers that are out of range are not looked at.
+    """
+    num_classes = net.input_shapes[1][1]
+    needs_class = of_network(net).needs_class
+    if class_idx is not None and not num_classes and needs_class:
+        print(f"warn: --class-idx={class_idx} is ignored: the network was trained without classes")
+        return None
+    if class_idx is None and num_classes and from_latents:
+        if needs_class:
+            raise UserError(
+                f"--class-idx is missing: this network makes images of {num_classes} classes, "
+                f"expected one of 0 to {num_classes - 1}"
+            )
+        print(f"The network knows {num_classes} classes; generating without a label (choose: --class-idx).")
+    return class_idx
