@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,19 +26,62 @@ _FILES = [
 gdrive_urls = {"gdrive:networks/" + file: _BASE_URL + file for file in _FILES}
 """The 36 networks of the paper by their official names."""
 
+_ADA_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada/pretrained/"
+_ADA_PYTORCH_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/"
+_ADA_FILES = {
+    name: f"{name}.pkl" for name in ("ffhq", "metfaces", "afhqcat", "afhqdog", "afhqwild", "brecahad", "cifar10")
+}
+_SOURCE_FILES = {  # what trainings start from, by the names that --resume has officially
+    "ffhq256": "transfer-learning-source-nets/ffhq-res256-mirror-paper256-noaug.pkl",
+    "ffhq512": "transfer-learning-source-nets/ffhq-res512-mirror-stylegan2-noaug.pkl",
+    "ffhq1024": "transfer-learning-source-nets/ffhq-res1024-mirror-stylegan2-noaug.pkl",
+    "celebahq256": "transfer-learning-source-nets/celebahq-res256-mirror-paper256-kimg100000-ada-target0.5.pkl",
+    "lsundog256": "transfer-learning-source-nets/lsundog-res256-paper256-kimg100000-noaug.pkl",
+}
+
+published = {
+    "StyleGAN2": {re.sub(r".*stylegan2-(.*)\.pkl", r"\1", name): url for name, url in gdrive_urls.items()},
+    "StyleGAN2-ADA (TensorFlow)": {f"ada-{name}": _ADA_URL + file for name, file in _ADA_FILES.items()},
+    "StyleGAN2-ADA (TensorFlow), to start a training from": {
+        name: _ADA_URL + file for name, file in _SOURCE_FILES.items()
+    },
+    "StyleGAN2-ADA (PyTorch)": {
+        f"ada-pytorch-{name}": _ADA_PYTORCH_URL + file for name, file in (_ADA_FILES | _SOURCE_FILES).items()
+    },
+}
+"""URLs of published networks by short names of ours, such as 'ffhq-config-f', in groups by where they come from.
+
+The names of what trainings start from, 'ffhq256' and so on, are those of the official --resume.
+"""
+
+short_names = {name: url for group in published.values() for name, url in group.items()}
+"""The URLs of all groups of `published`."""
+
 
 def get_path_or_url(path_or_gdrive_path: str) -> str:
-    """The URL of an official name; paths and URLs as they are.
+    """The URL of an official or short name; paths and URLs as they are. What exists in the current folder is a path.
 
     Raises UserError for a `gdrive:` name that does not exist, with the nearest that does.
     """
     if path_or_gdrive_path in gdrive_urls:
         return gdrive_urls[path_or_gdrive_path]
+    if path_or_gdrive_path in short_names and not os.path.lexists(path_or_gdrive_path):
+        return short_names[path_or_gdrive_path]
     if path_or_gdrive_path.startswith("gdrive:"):
         close = difflib.get_close_matches(path_or_gdrive_path, gdrive_urls, n=3, cutoff=0.4)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise UserError(f"{path_or_gdrive_path!r} is not one of the {len(gdrive_urls)} pretrained networks.{hint}")
     return path_or_gdrive_path
+
+
+def published_url(name: str) -> str:
+    """The URL of a published network by its short or official name. Raises UserError, with the nearest name."""
+    known = {**short_names, **gdrive_urls}
+    if name not in known:
+        close = difflib.get_close_matches(name.removesuffix(".pkl").removeprefix("stylegan2-"), known, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise UserError(f"{name!r} is no published network{hint}; --download=list shows their names")
+    return known[name]
 
 
 def locate(path_or_gdrive_path: str) -> str:
@@ -62,6 +106,7 @@ def locate(path_or_gdrive_path: str) -> str:
         close = close or difflib.get_close_matches(
             "gdrive:networks/" + os.path.basename(path), gdrive_urls, n=1, cutoff=0.85
         )
+        close = close or difflib.get_close_matches(path, short_names, n=1, cutoff=0.85)
         raise UserError(f"{path}: no such file" + (f" (did you mean {close[0]}?)" if close else ""))
     return path
 
@@ -95,7 +140,7 @@ def load_networks(
     """Loads (G, D, Gs) from an official name, a URL, or a path. Nothing in the file is executed.
 
     Args:
-        path_or_gdrive_path: e.g. 'gdrive:networks/stylegan2-ffhq-config-f.pkl', a URL, or a path.
+        path_or_gdrive_path: e.g. 'gdrive:networks/stylegan2-ffhq-config-f.pkl', 'ffhq-config-f', a URL, or a path.
         cache_dir: folder for downloads; None is $STYLEGAN2_CACHE_DIR or `.stylegan2-cache`.
         offline: fail instead of downloading; None: as $STYLEGAN2_OFFLINE says.
 

@@ -336,6 +336,26 @@ def test_pretrained_names():
         pretrained_networks.get_path_or_url("gdrive:networks/stylegan2-ffhq-f.pkl")
 
 
+def test_short_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = pretrained_networks.short_names
+    assert len(names) == 60 == sum(map(len, pretrained_networks.published.values()))
+    base = "https://nvlabs-fi-cdn.nvidia.com/"
+    assert names["ffhq-config-f"] == base + "stylegan2/networks/stylegan2-ffhq-config-f.pkl"
+    table2 = "stylegan2/networks/table2/stylegan2-car-config-e-Gskip-Dorig.pkl"
+    assert names["car-config-e-Gskip-Dorig"] == base + table2
+    assert names["ada-metfaces"] == base + "stylegan2-ada/pretrained/metfaces.pkl"
+    source = "pretrained/transfer-learning-source-nets/ffhq-res256-mirror-paper256-noaug.pkl"
+    assert pretrained_networks.locate("ffhq256") == base + f"stylegan2-ada/{source}"
+    assert pretrained_networks.locate("ada-pytorch-ffhq256") == base + f"stylegan2-ada-pytorch/{source}"
+    (tmp_path / "ffhq256").write_bytes(b"a file of this name wins")
+    assert pretrained_networks.locate("ffhq256") == "ffhq256"
+    with pytest.raises(dnnlib.errors.UserError, match="did you mean ffhq-config-f"):
+        pretrained_networks.locate("ffhq-config-g")
+    with pytest.raises(dnnlib.errors.UserError, match="no published network .did you mean ada-metfaces"):
+        pretrained_networks.published_url("metfaces")
+
+
 def test_networks_by_url(server, tmp_path, monkeypatch):
     """A network that a server has: downloaded, read, and read from the cache the second time."""
     import golden
