@@ -5,9 +5,7 @@ them; `settings`, JSON as text. Read besides: `w` or `projected_w` in place of `
 write them, and a plain `.npy` of vectors. Nothing is unpickled.
 """
 
-import ast
 import json
-import math
 import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +16,7 @@ import numpy as np
 
 from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
+from dnnlib.npy_reader import ArrayError, read_array
 
 _NAMES = ("dlatents", "w", "projected_w")
 _MAX_BYTES = 1 << 30  # of one array
@@ -72,7 +71,7 @@ def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:
         raise UserError(f"{path}: {'is a folder' if os.path.isdir(path) else 'no such file'}, expected a .npz file")
     try:
         result = _read_zip(path) if zipfile.is_zipfile(path) else _read_plain(path)
-    except _Refusal as error:
+    except (_Refusal, ArrayError) as error:
         raise UserError(f"{path}: {error}") from None
     except Exception as error:  # zip files and headers break in many ways
         reason = " ".join(str(error).split())[:100] or type(error).__name__
@@ -162,37 +161,12 @@ def _settings(array: np.ndarray) -> dict[str, Any]:
 
 
 def _read_array(file: BinaryIO, name: str, size: int, kinds: str) -> np.ndarray:
-    """The array of a .npy file of `size` bytes; nothing is allocated before its header is found to be true."""
-    shape, fortran_order, dtype = _read_header(file, name)
-    num_bytes = math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or dtype.kind not in kinds:
-        wanted = "text" if kinds == "U" else "floating point numbers"
-        raise _Refusal(f"array '{name}' has type {'object' if dtype.hasobject else dtype}, expected {wanted}")
-    if num_bytes > (4 * _MAX_TEXT if kinds == "U" else _MAX_BYTES):
-        raise _Refusal(f"array '{name}' of shape {list(shape)} is too large")
-    if file.tell() + num_bytes != size:
-        raise _Refusal(f"array '{name}' of shape {list(shape)} is cut off")
-    content = file.read(num_bytes)
-    array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
+    """The array of a .npy file of `size` bytes; floating point numbers as float32."""
+    array = read_array(file, name, size, kinds, 4 * _MAX_TEXT if kinds == "U" else _MAX_BYTES)
     if kinds == "U":
         return array
     with np.errstate(over="ignore"):  # becomes infinite, which is refused
         return np.ascontiguousarray(array, np.float32)
-
-
-def _read_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether columns come first, and type."""
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise _Refusal(f"array '{name}' has format version {version[0]}.{version[1]}, expected 1.0 or 2.0")
-    length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
-    if length > 10000:
-        raise _Refusal(f"array '{name}' has a header of {length} bytes")
-    header = ast.literal_eval(file.read(length).decode("latin1"))
-    shape = header["shape"]
-    if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape) or len(shape) > 8:
-        raise _Refusal(f"array '{name}' has the shape {shape!r}")
-    return shape, bool(header["fortran_order"]), np.lib.format.descr_to_dtype(header["descr"])
 
 
 def _problems(file: DlatentFile) -> Iterator[str]:
