@@ -19,7 +19,8 @@ from typing import Any, NoReturn
 
 from dnnlib import command_line
 from dnnlib.errors import UserError, exits_on_user_error
-from training import options_files, resume_options, training_options
+from training import augment_options, options_files, resume_options, training_options
+from training.augment_specs import AUGPIPE_SPECS
 from training.option_names import ARGUMENTS, no_such
 from training.training_options import Run
 
@@ -35,6 +36,16 @@ def _above_zero(text: str) -> int | float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
     return int(value) if value == int(value) else value
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+    return value
 
 
 # ----------------------------------------------------------------------------
@@ -60,28 +71,39 @@ def _parser() -> _Parser:
     count, boolean = {"type": command_line.positive}, command_line.BOOLEAN
 
     add = parser.add_argument_group("what to train").add_argument
-    add("--dataset", help="name of a data set in --data-dir, or path of one: tfrecords, images, zip, lmdb")
+    add("--dataset", "--data", help="name of a data set in --data-dir, or path of one: tfrecords, images, zip, lmdb")
     add("--data-dir", help="root folder of data sets (default: datasets)", metavar="DIR")
-    add("--config", help="config-a to config-f, or config-e-G{orig,resnet,skip}-D{orig,resnet,skip}", metavar="CONFIG")
-    add("--total-kimg", type=_above_zero, help="length in thousands of images (default: 25000)", metavar="KIMG")
-    add("--mirror-augment", **boolean, help="mirror images at random (default: false)")
+    config_help = "config-a to config-f, config-e-G{orig,resnet,skip}-D{orig,resnet,skip}; of StyleGAN2-ADA: "
+    add("--config", "--cfg", help=config_help + ", ".join(training_options.ADA_CONFIGS), metavar="CONFIG")
+    kimg_help = "length in thousands of images (default: 25000; cifar: 100000)"
+    add("--total-kimg", "--kimg", type=_above_zero, help=kimg_help, metavar="KIMG")
+    add("--mirror-augment", "--mirror", **boolean, help="mirror images at random (default: false)")
     add("--cond", **boolean, help="train with the labels of the data set (default: false)")
-    add("--resolution", **count, help="train at a lower resolution than the data set's", metavar="N")
-    add("--gamma", type=_above_zero, help="weight of R1 regularization (default: 10; config-e: 100)")
+    add("--resolution", "--res", **count, help="train at a lower resolution than the data set's", metavar="N")
+    add("--gamma", type=_above_zero, help="weight of R1 regularization (default: 10, or the configuration's)")
     add("--seed", type=command_line.seed, help="of all random numbers (default: 1000)")
 
+    add = parser.add_argument_group("augmentation of what the discriminator sees").add_argument
+    aug_help = "noaug, ada: as much as its overfitting asks for, or fixed (default: ada for configs of StyleGAN2-ADA)"
+    add("--aug", choices=augment_options.AUGMENTATIONS, help=aug_help)
+    add("--p", type=_fraction, help="probability of transforms, with --aug=fixed", metavar="P")
+    add("--target", type=_fraction, help="of the overfitting measure r_t, with --aug=ada (default: 0.6)", metavar="R")
+    add("--augpipe", choices=tuple(AUGPIPE_SPECS), help="which transforms (default: bgc)")
+
     add = parser.add_argument_group("size and speed").add_argument
-    add("--num-gpus", **count, help="GPUs to use; where there is none, 1 is the CPU (default: 1)", metavar="N")
-    add("--minibatch", **count, help="images per step (default: 32; config-a to -d: up to 256)", metavar="N")
+    gpus_help = "GPUs to use; where there is none, 1 is the CPU (default: 1)"
+    add("--num-gpus", "--gpus", **count, help=gpus_help, metavar="N")
+    add("--minibatch", "--batch", **count, help="images per step (default: 32; config-a to -d: up to 256)", metavar="N")
     add("--minibatch-gpu", **count, help="images on a GPU at once (default: 4; config-a to -d: up to 32)", metavar="N")
     add("--fmap-base", **count, help="feature maps, for all layers (default: 8192; config-f: 16384)", metavar="N")
     add("--fmap-max", **count, help="feature maps of a layer at most (default: 512)", metavar="N")
-    precision_help = "fp32, or fp16 or bf16: 16 bit in the 4 highest resolutions (default: fp32)"
+    precision_help = "fp32, or fp16 or bf16: 16 bit in the 4 highest resolutions (default: fp32; StyleGAN2-ADA: fp16 "
+    precision_help += "on GPUs, bf16 on CPUs)"
     add("--precision", choices=tuple(training_options.PRECISIONS), help=precision_help)
     add("--logical-cpus", **count, help="rehearse --num-gpus on so many parts of the CPU", metavar="N")
 
     add = parser.add_argument_group("results").add_argument
-    add("--result-dir", help="root folder of run folders (default: results)", metavar="DIR")
+    add("--result-dir", "--outdir", help="root folder of run folders (default: results)", metavar="DIR")
     metrics_help = "names with commas between, or none (default: fid50k)"
     add("--metrics", type=command_line.names, help=metrics_help, metavar="LIST")
     networks_help = "folder with files of the networks that metrics need (default: download them)"
@@ -91,7 +113,10 @@ def _parser() -> _Parser:
     add("--keep-snapshots", **count, help="newest network snapshots to keep (default: all)", metavar="N")
 
     add = parser.add_argument_group("starting").add_argument
-    add("--resume", help="latest or a run folder: go on with it; a network pickle: start from its weights")
+    add("--resume", help="latest or a run folder: go on with it; a file of networks: start from their weights")
+    add("--resume-partial", **boolean, help="start from the weights that fit, if not all do (default: false)")
+    freezed_help = "do not train the first layers of the discriminator (default: 0)"
+    add("--freezed", type=command_line.natural, help=freezed_help, metavar="LAYERS")
     add("--options", help="YAML file with any of these options, or arguments of training_loop", metavar="FILE")
     add("--dry-run", action="store_true", help="check and print the options as JSON, and stop")
     return parser

@@ -1,5 +1,7 @@
 """The runs of `run_generator.py`: what each of its commands does. TensorFlow is imported when one starts."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import dnnlib
@@ -7,8 +9,27 @@ import pretrained_networks
 from dnnlib import command_line
 from dnnlib.errors import Problems, UserError
 
+from . import generator_conventions
 from .latent_points import Point, unique
 from .video import WRITERS
+
+
+@dataclass
+class Settings:
+    """What commands have in common.
+
+    truncation_psi: of seeds; None: the default of the network's family, see `generator_conventions`. dlatents_psi: of
+    vectors from files. truncation_cutoff: number of layers that are truncated; None: the network's default. class_idx:
+    of a conditional network. noise_mode: see `ImageGenerator`; None: the default of the network's family.
+    image_format: 'png', 'jpg' or 'webp'.
+    """
+
+    truncation_psi: float | None = None
+    truncation_cutoff: int | None = None
+    class_idx: int | None = None
+    noise_mode: str | None = None
+    dlatents_psi: float = 1.0
+    image_format: str = "png"
 
 
 def generate_images(
@@ -74,20 +95,27 @@ def style_mixing_example(
     cache_dir: str | None = None,
     offline: bool | None = None,
     dlatents_psi: float = 1.0,
+    noise_mode: str | None = None,
+    labels: bool = False,
 ) -> None:
     """Saves `ROW-COL.png`, which take `col_styles` from the column's W and the rest from the row's, and `grid.png`.
 
-    row_seeds, col_seeds: also paths of files of vectors. dlatents_psi: truncation of the vectors.
+    row_seeds, col_seeds: also paths of files of vectors. dlatents_psi: truncation of the vectors. labels: save the
+    table with the names of rows and columns, too, as `figure.png`.
     """
     from . import image_generation as generation
+    from .labelled_sheets import LabelledSheet
 
     lists = {"--row-dlatents": row_seeds, "--col-dlatents": col_seeds}
-    settings = truncation_psi, truncation_cutoff, class_idx, image_format, col_styles or ()
-    images, rows, cols = _load(network_pkl, cache_dir, offline, lists, dlatents_psi, *settings)
+    settings = Settings(truncation_psi, truncation_cutoff, class_idx, noise_mode, dlatents_psi, image_format)
+    images, rows, cols = load_points(network_pkl, lists, settings, cache_dir, offline, col_styles=col_styles or ())
     generator = images.generator
     col_styles = list(range(min(7, generator.num_layers))) if col_styles is None else col_styles
     size = len(cols) + 1, len(rows) + 1
     generation.check_sheet(size[0] * generator.resolution, size[1] * generator.resolution, image_format)
+    sheet = LabelledSheet(generator.resolution, ["", *map(str, rows)], ["", *map(str, cols)]) if labels else None
+    if sheet:
+        generation.check_sheet(*sheet.size, image_format)
     print("Generating W vectors...")
     all_points = list(dict.fromkeys([*rows, *cols]))
     w_dict = images.dlatents(all_points)
@@ -108,7 +136,7 @@ def style_mixing_example(
         progress.update(len(batch))
 
     print("Saving images...")
-    taken = {"grid"}
+    taken = {"grid", "figure"}
     for (row, col), image in image_dict.items():
         path = dnnlib.make_run_dir_path(f"{unique(f'{row}-{col}', taken)}.{image_format}")
         generation.save_image(generation.to_pil(image), path)
@@ -120,49 +148,8 @@ def style_mixing_example(
             if row_idx or col_idx:
                 cells[row_idx, col_idx] = image_dict[col if row is None else row, row if col is None else col]
     generation.save_image(generation.paste_grid(cells, *size), dnnlib.make_run_dir_path(f"grid.{image_format}"))
-    progress.finish()
-
-
-def interpolation_grid(
-    network_pkl: str,
-    seeds: list[int],
-    truncation_psi: float | None = None,
-    grid: tuple[int, int] = (8, 8),
-    space: str = "w",
-    truncation_cutoff: int | None = None,
-    class_idx: int | None = None,
-    minibatch_size: int = 4,
-    image_format: str = "png",
-    cache_dir: str | None = None,
-    offline: bool | None = None,
-) -> None:
-    """Saves `grid.png`: four seeds in the corners, and between them images of latents mixed in proportion.
-
-    seeds: top left, top right, bottom left, bottom right. space: 'w' or 'z', where latents are mixed.
-    """
-    import numpy as np
-
-    from . import image_generation as generation
-
-    if len(seeds) != 4:
-        raise UserError(f"--seeds: expected four, one for each corner, got {len(seeds)}")
-    settings = truncation_psi, truncation_cutoff, class_idx, image_format
-    generator = _load(network_pkl, cache_dir, offline, {}, 1.0, *settings)[0].generator
-    columns, rows = grid
-    generation.check_sheet(columns * generator.resolution, rows * generator.resolution, image_format)
-    corners = generator.latents_from_seeds(seeds)
-    if space == "w":
-        corners = generator.dlatents_from_latents(corners)
-    between = generation.bilinear(corners, columns, rows)
-    progress = command_line.Progress(len(between), "images")
-    rendered = []
-    for begin in range(0, len(between), minibatch_size):
-        part = between[begin : begin + minibatch_size]
-        w = part if space == "w" else generator.dlatents_from_latents(part)
-        rendered.extend(generator.from_dlatents(w.astype(np.float32), minibatch_size))
-        progress.update(len(part))
-    sheet = generation.paste_grid({divmod(i, columns): image for i, image in enumerate(rendered)}, columns, rows)
-    generation.save_image(sheet, dnnlib.make_run_dir_path(f"grid.{image_format}"))
+    if sheet:
+        generation.save_image(sheet.draw(cells), dnnlib.make_run_dir_path(f"figure.{image_format}"))
     progress.finish()
 
 
@@ -183,10 +170,11 @@ def interpolate(
     cache_dir: str | None = None,
     offline: bool | None = None,
     dlatents_psi: float = 1.0,
+    noise_mode: str | None = None,
 ) -> None:
     """Saves images of the way from each point to the next, `frame0000.png` and so on, or a video of them.
 
-    The noise is the network's own all the way.
+    The noise is the network's own all the way, unless `noise_mode` is 'random' or 'none'.
 
     seeds: the points, also paths of files of vectors. space: 'w': straight lines; 'z': great circles, for seeds alone.
     frames, loop, smooth: see `training.interpolation.Walk`. video: 'mp4' or 'gif': `interpolation.mp4` in place of the
@@ -197,15 +185,11 @@ def interpolate(
     from . import interpolation
 
     check_interpolation(seeds, space, video, fps)
-    settings = truncation_psi, truncation_cutoff, class_idx, image_format
-    images, points = _load(network_pkl, cache_dir, offline, {"--dlatents": seeds}, dlatents_psi, *settings)
+    settings = Settings(truncation_psi, truncation_cutoff, class_idx, noise_mode, dlatents_psi, image_format)
+    images, points = load_points(network_pkl, {"--dlatents": seeds}, settings, cache_dir, offline)
     _check_ends(points)
     generator = images.generator
-    if space == "z":
-        ends = generator.latents_from_seeds(points)
-    else:
-        w_dict = images.dlatents(list(dict.fromkeys(points)))
-        ends = np.stack([w_dict[point] for point in points])
+    ends = generator.latents_from_seeds(points) if space == "z" else images.stacked(points)
     walk = interpolation.Walk(ends, frames, loop, spherical=space == "z", smooth=smooth)
     folder = dnnlib.make_run_dir_path()
     progress = command_line.Progress(len(walk), "frames")
@@ -222,11 +206,10 @@ def interpolate(
 def check_interpolation(seeds: list[Point], space: str, video: str | None, fps: float) -> None:
     """Raises UserError for what `interpolate` cannot do, as far as this is known before files are read."""
     problems = Problems()
-    files = [point for point in seeds if isinstance(point, str)]
-    if space == "z" and files:
-        problems.messages.append("--space=z: the vectors of --dlatents are W; use --space=w, or --seeds alone")
     with problems.gather():
-        if not files:
+        check_space(seeds, space)
+    with problems.gather():
+        if all(isinstance(point, int) for point in seeds):
             _check_ends(seeds)
     with problems.gather(f"--video={video}"):
         if video:
@@ -239,15 +222,41 @@ def _check_ends(points: list[Point]) -> None:
         raise UserError(f"--seeds, --dlatents: expected two or more to go between, got {len(points)}")
 
 
-def _load(
+def check_space(seeds: list[Point], space: str) -> None:
+    """Raises UserError for files of vectors that are to be mixed in Z."""
+    if space == "z" and any(isinstance(point, str) for point in seeds):
+        raise UserError("--space=z: the vectors of --dlatents are W; use --space=w, or --seeds alone")
+
+
+# ----------------------------------------------------------------------------
+# What all commands begin with.
+
+
+def load_points(
     network_pkl: str,
-    cache_dir: str | None,
-    offline: bool | None,
     lists: dict[str, list[Point]],
-    dlatents_psi: float,
-    *settings: Any,
+    settings: Settings,
+    cache_dir: str | None = None,
+    offline: bool | None = None,
+    of_seeds: bool = False,
+    col_styles: Collection[int] = (),
 ) -> Any:
-    """What renders images of points, and each list with the names of vectors in place of files."""
+    """Reads a network and files of vectors, and says by which conventions images are made.
+
+    Args:
+        network_pkl: name, URL or path of the network.
+        lists: seeds and paths of files of vectors, by the flag that gives files.
+        settings: how to render.
+        cache_dir, offline: see `pretrained_networks.load_networks`.
+        of_seeds: whether images of seeds are rendered as by `generate-images`, where their noise may be of the seed.
+        col_styles: layers that will be mixed.
+
+    Returns:
+        A `PointImages`, and each list with the names of vectors in place of files.
+
+    Raises:
+        UserError: whatever of this cannot be, all in one message.
+    """
     print(f'Loading networks from "{network_pkl}"...')
     from . import latent_points
     from .image_generation import ImageGenerator, check_generator
@@ -255,12 +264,21 @@ def _load(
 
     _G, _D, Gs = pretrained_networks.load_networks(network_pkl, cache_dir=cache_dir, offline=offline)
     check_generator(Gs)
+    conventions = generator_conventions.of_network(Gs)
+    psi = conventions.truncation_psi if settings.truncation_psi is None else settings.truncation_psi
+    noise_mode = settings.noise_mode or (conventions.noise_of_seeds if of_seeds else "const")
+    has_seeds = any(isinstance(point, int) for points in lists.values() for point in points)
+    class_idx = settings.class_idx
     problems = Problems()
     with problems.gather():
-        generator = ImageGenerator(Gs, *settings)
+        class_idx = generator_conventions.choose_class(Gs, class_idx, has_seeds)
+    with problems.gather():
+        style = settings.image_format, col_styles, noise_mode
+        generator = ImageGenerator(Gs, psi, settings.truncation_cutoff, class_idx, *style)
     with problems.gather():
         named, vectors = latent_points.load(lists, Gs)
     problems.report()
-    if generator.label_size and generator.class_idx is None:
-        print(f"The network knows {generator.label_size} classes; generating without a label (choose: --class-idx).")
-    return PointImages(generator, vectors, dlatents_psi), *named.values()
+    print(f"As {conventions.tools} do it: truncation psi {psi:g}, noise mode {noise_mode}.")
+    if generator.is_16_bit:
+        print("Precision: " + generator.describe_precision())
+    return PointImages(generator, vectors, settings.dlatents_psi), *named.values()

@@ -17,11 +17,12 @@ NESTED: dict[str, set[str]] = {
     | {"mapping_lrmul", "mapping_nonlinearity", "normalize_latents", "truncation_psi", "truncation_cutoff"}
     | {"truncation_psi_val", "truncation_cutoff_val", "dlatent_avg_beta", "style_mixing_prob", "randomize_noise"}
     | {"fused_modconv", "use_styles", "const_input_layer", "use_noise", "use_pixel_norm", "use_instance_norm"},
-    "D_args": _NETWORK | {"mbstd_group_size", "mbstd_num_features"},
+    "D_args": _NETWORK | {"mbstd_group_size", "mbstd_num_features", "mapping_layers", "freeze_layers"},
     "G_opt_args": _OPTIMIZER,
     "D_opt_args": _OPTIMIZER,
     "G_loss_args": {"func_name", "pl_minibatch_shrink", "pl_decay", "pl_weight"},
-    "D_loss_args": {"func_name", "gamma", "wgan_lambda", "wgan_epsilon", "wgan_target"},
+    "augment_args": {"apply_args", "initial_strength", "tune_heuristic", "tune_target", "tune_kimg", "tune_interval"},
+    "D_loss_args": {"func_name", "gamma", "random_fake_labels", "wgan_lambda", "wgan_epsilon", "wgan_target"},
     "dataset_args": {"resolution", "label_file", "max_label_size", "max_images", "repeat"}
     | {"shuffle_mb", "prefetch_mb", "buffer_mb", "num_threads"},
     "sched_args": {"lod_initial_resolution", "lod_training_kimg", "lod_transition_kimg"}
@@ -34,6 +35,8 @@ NESTED: dict[str, set[str]] = {
 
 PLAIN: dict[str, str] = {
     "G_smoothing_kimg": "number",
+    "G_smoothing_rampup": "number",
+    "resume_partial": "switch",
     "minibatch_repeats": "count",
     "lazy_regularization": "switch",
     "G_reg_interval": "count",
@@ -52,8 +55,8 @@ PLAIN: dict[str, str] = {
 }
 """The other arguments, and what kind of value each has."""
 
-_NUMBERS = ("G_opt_args", "D_opt_args", "G_loss_args", "D_loss_args", "sched_args")  # dicts that hold numbers
-_NOT_NUMBERS = {"func_name", "lod_initial_resolution"}
+_NUMBERS = ("G_opt_args", "D_opt_args", "G_loss_args", "D_loss_args", "sched_args", "augment_args")  # hold numbers
+_NOT_NUMBERS = {"func_name", "lod_initial_resolution", "random_fake_labels", "apply_args", "tune_heuristic"}
 
 ARGUMENTS = {*NESTED, *PLAIN}
 """The arguments of `training_loop` that options files may set."""
@@ -95,7 +98,7 @@ def did_you_mean(name: Any, known: Any) -> str:
 
 
 def merge(kwargs: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Puts nested settings into nested arguments. Tables by resolution (`..._dict`) are replaced as a whole.
+    """Puts nested settings into nested arguments. Tables (`..._dict`) and pipelines are replaced as a whole.
 
     So are the arguments of a loss when another function is named: its arguments are others.
     """
@@ -120,7 +123,7 @@ def differences(kwargs: dict[str, Any], settings: dict[str, Any], prefix: str = 
 
 
 def _is_table(name: Any) -> bool:
-    return str(name).endswith("_dict")
+    return str(name).endswith("_dict") or name == "apply_args"
 
 
 def _is_number(value: Any) -> bool:

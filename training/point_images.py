@@ -40,6 +40,11 @@ class PointImages:
         from_seeds = self.generator.dlatents_from_seeds(seeds) if seeds else {}
         return {**from_seeds, **{name: self._dlatents[name] for name in names}}
 
+    def stacked(self, points: Sequence[Point]) -> np.ndarray:
+        """Truncated W `[N, layers, dlatent_size]` of points, which may come more than once."""
+        dlatents = self.dlatents(list(dict.fromkeys(points)))
+        return np.stack([dlatents[point] for point in points])
+
     def synthesize(self, points: Sequence[Point], dlatents: dict[Point, np.ndarray]) -> np.ndarray:
         """Images `[N, H, W, C]` of points, whose `dlatents` are given; seeds have the network's own noise."""
         noises = [self._noises_of(point) for point in points]

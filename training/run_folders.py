@@ -8,10 +8,12 @@ import dnnlib
 import pretrained_networks
 from dnnlib.errors import UserError
 
+from .ada_configs import ADA_CONFIGS
 from .option_names import did_you_mean
 from .options_files import TRAINING_OPTIONS
 
-RUN_DESC = re.compile(r"(?P<id>\d+)-stylegan2-(?P<dataset>.+)-\d+gpu-(?P<config>config-.+)")
+_CONFIG = r"config-[a-f](?:-G[a-z]+-D[a-z]+)?|" + "|".join(sorted(ADA_CONFIGS, reverse=True))
+RUN_DESC = re.compile(rf"(?P<id>\d+)-stylegan2-(?P<dataset>.+)-\d+gpu-(?P<config>{_CONFIG})(-.+)?")
 """Names of run folders of trainings."""
 
 _TRAINING_STATE = "training-state.npz"  # as in `training_state`, which needs TensorFlow

@@ -17,7 +17,9 @@ from dnnlib.errors import UserError
 from dnnlib.util import EasyDict
 from metrics.metric_defaults import metric_defaults
 
-from . import open_source, run_folders
+from . import augment_options, open_source, run_folders
+from .ada_configs import ADA_CONFIGS, ada_config_kwargs
+from .augment_specs import AUGPIPE_SPECS
 from .option_names import did_you_mean, merge, problems_of
 from .options_files import RUN_FUNCTION, to_json
 from .training_configs import CONFIGS, config_kwargs
@@ -26,11 +28,13 @@ DEFAULTS = {"result_dir": "results", "data_dir": "datasets", "num_gpus": 1}
 """Values of flags that are not given. Others have theirs among the arguments of `training_loop`."""
 
 PRECISIONS = {
-    "fp32": {"num_fp16_res": 0},
+    "fp32": {"num_fp16_res": 0, "conv_clamp": None},
     "fp16": {"num_fp16_res": 4, "conv_clamp": 256, "fp16_dtype": "float16"},
     "bf16": {"num_fp16_res": 4, "conv_clamp": 256, "fp16_dtype": "bfloat16"},
 }
 """Arguments of both networks; the numbers are those of StyleGAN2-ADA."""
+
+ALL_CONFIGS = (*CONFIGS, *ADA_CONFIGS)
 
 SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "total_kimg": lambda value: {"total_kimg": value},
@@ -50,7 +54,13 @@ SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "keep_snapshots": lambda value: {"keep_snapshots": value},
     "logical_cpus": lambda value: {"logical_cpus": value},
     "metric_networks": lambda folder: {"metric_networks": os.path.abspath(os.path.expanduser(folder))},
+    "aug": augment_options.aug_setting,
+    "p": lambda value: {"augment_args": {"initial_strength": value}},
+    "target": lambda value: {"augment_args": {"tune_target": value}},
+    "augpipe": lambda name: {"augment_args": {"apply_args": dict(AUGPIPE_SPECS[name])}},
+    "freezed": lambda layers: {"D_args": {"freeze_layers": layers}},
     "resume": lambda pkl: {"resume_pkl": pkl},
+    "resume_partial": lambda value: {"resume_partial": value},
 }
 """What each flag changes in the arguments of `training_loop`."""
 
@@ -107,9 +117,16 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
             "dataset root directory does not exist. "
             f"Give the folder of your data sets by --data-dir (now {data_dir}), or the path of one by --dataset"
         )
-    if given["config"] not in CONFIGS:
-        close = did_you_mean(given["config"], CONFIGS)
-        problems.append(f"--config value must be one of:  {', '.join(CONFIGS)}; got {given['config']!r}{close}")
+    config, is_ada = given["config"], given["config"] in ADA_CONFIGS
+    if config not in ALL_CONFIGS:
+        close = did_you_mean(config, ALL_CONFIGS)
+        problems.append(f"--config value must be one of:  {', '.join(ALL_CONFIGS)}; got {config!r}{close}")
+    aug = given.get("aug", "ada" if is_ada else "noaug")
+    problems += augment_options.problems_of_flags(given, aug)
+    if "freezed" in given and config in CONFIGS:
+        problems.append(f"--freezed: {config} has no layers that can be frozen; {', '.join(ADA_CONFIGS)} have")
+    if given.get("resume_partial") and "resume" not in given:
+        problems.append("--resume-partial needs --resume=FILE, the networks to start from")
     wrong = problems_of(settings)
     problems += [*unknown_metrics(given.get("metrics", ())), *no_metric_networks(given.get("metric_networks")), *wrong]
     result_dir = os.path.expanduser(given["result_dir"])
@@ -124,9 +141,18 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
         except UserError as error:
             problems.append(str(error))
 
+    resolution = None
+    if config == "auto":
+        try:
+            resolution = given.get("resolution") or settings.get("dataset_args", {}).get("resolution")
+            resolution = resolution or _resolution_of(os.path.join(data_dir, dataset), data_dir, dataset)
+        except UserError as error:
+            problems.append(str(error))
     kwargs = EasyDict()
-    if given["config"] in CONFIGS:
-        kwargs.update(_common_kwargs(data_dir, dataset), **config_kwargs(given["config"]))
+    if config in CONFIGS or (is_ada and (resolution or config != "auto")):
+        kwargs.update(_common_kwargs(data_dir, dataset))
+        kwargs.update(ada_config_kwargs(config, resolution, given["num_gpus"]) if is_ada else config_kwargs(config))
+        _add_augmentation(kwargs, given, aug, is_ada)
         apply(kwargs, given, {} if wrong else settings)
         if "resume" in given:
             kwargs.setdefault("resume_kimg", 0)
@@ -138,8 +164,34 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     submit_config.num_gpus = given["num_gpus"]
     submit_config.local.do_not_copy_source_files = True
     submit_config.run_dir_root = given["result_dir"]
-    submit_config.run_desc = f"stylegan2-{data_desc}-{given['num_gpus']}gpu-{given['config']}"
+    extras = augment_options.description(flags) + (f"-freezed{flags['freezed']}" if "freezed" in flags else "")
+    submit_config.run_desc = f"stylegan2-{data_desc}-{given['num_gpus']}gpu-{config}{extras}"
     return Run(submit_config, kwargs)
+
+
+def _resolution_of(path: str, data_dir: str, dataset: str) -> int:
+    """Of the images of a data set."""
+    check_dataset(data_dir, dataset)
+    source = open_source.open_source(path)
+    try:
+        return 1 << source.levels[0]
+    finally:
+        source.close()
+
+
+def _add_augmentation(kwargs: EasyDict, given: dict[str, Any], aug: str, is_ada: bool) -> None:
+    """What belongs to StyleGAN2-ADA besides its configuration; where the flags decide, before they are applied."""
+    if is_ada:
+        kwargs.metric_arg_list = [metric_defaults.fid50k_full]
+        if "snap" in given:
+            given.setdefault("image_snap", given["snap"])
+        if "minibatch" in given:
+            given.setdefault("minibatch_gpu", max(given["minibatch"] // given["num_gpus"], 1))
+    if is_ada or "aug" in given:
+        kwargs.augment_args = EasyDict(augment_options.default_augment_args(aug))
+    if "resume" in given:
+        augment_options.after_transfer(kwargs.get("augment_args", {}))
+        kwargs.pop("G_smoothing_rampup", None)
 
 
 def _common_kwargs(data_dir: str, dataset: str) -> EasyDict:
@@ -163,8 +215,10 @@ def apply(kwargs: EasyDict, flags: dict[str, Any], settings: dict[str, Any]) -> 
         if name in flags:
             merge(kwargs, setting(flags[name]))
     for args in (kwargs.G_args, kwargs.D_args):
-        if args.get("num_fp16_res") == 0:  # the default, which networks of configs a to d do not know
+        if args.get("num_fp16_res") == 0:  # the defaults, which networks of configs a to d do not know
             del args["num_fp16_res"]
+            if args.get("conv_clamp") is None:
+                args.pop("conv_clamp", None)
 
 
 # ----------------------------------------------------------------------------
@@ -241,9 +295,9 @@ def _check_precision(kwargs: EasyDict) -> list[str]:
     """Which networks have 16-bit feature maps."""
     if not (kwargs.G_args.get("num_fp16_res") or kwargs.D_args.get("num_fp16_res")):
         return []
-    if kwargs.D_args.get("func_name", "").endswith(".D_stylegan2"):
+    if kwargs.D_args.get("func_name", "").endswith((".D_stylegan2", ".D_main")):
         return []
-    return ["--precision: configs a to d are computed in fp32 only; 16 bit needs config-e or config-f"]
+    return ["--precision: configs a to d are computed in fp32 only; 16 bit needs config-e, -f or one of StyleGAN2-ADA"]
 
 
 def _is_count(value: Any) -> bool:
@@ -289,7 +343,7 @@ def _check_minibatches(kwargs: EasyDict, num_gpus: int) -> list[str]:
 
 def _group_size(kwargs: EasyDict) -> int:
     group = kwargs.D_args.get("mbstd_group_size", 4)
-    return group if _is_count(group) else 1
+    return group if _is_count(group) else 1  # None: the whole minibatch
 
 
 def _minibatches_that_work(pairs: Iterable[tuple[int, int]], size: int, part: int, num_gpus: int, group: int) -> str:

@@ -1,0 +1,56 @@
+"""The flags of discriminator augmentation: --aug, --p, --target, --augpipe."""
+
+from typing import Any
+
+from .augment_specs import AUGPIPE_SPECS
+
+AUGMENTATIONS = ("noaug", "ada", "fixed")
+DEFAULT_TARGET = 0.6
+_DEFAULT_PIPE = "bgc"
+_KIMG_AFTER_TRANSFER = 100  # of the controller: a network that has been trained overfits sooner
+
+
+def default_augment_args(aug: str) -> dict[str, Any]:
+    """`augment_args` of `training_loop` for --aug alone."""
+    if aug == "noaug":
+        return {}
+    return {**_heuristic(aug), "apply_args": dict(AUGPIPE_SPECS[_DEFAULT_PIPE])}
+
+
+def _heuristic(aug: str) -> dict[str, Any]:
+    return {"tune_heuristic": "rt", "tune_target": DEFAULT_TARGET} if aug == "ada" else {"tune_heuristic": None}
+
+
+def aug_setting(aug: str) -> dict[str, Any]:
+    """What --aug decides, so that a run that goes on can tell whether it would change."""
+    if aug == "noaug":
+        return {"augment_args": {"tune_heuristic": None, "apply_args": {}}}
+    return {"augment_args": {"tune_heuristic": _heuristic(aug)["tune_heuristic"]}}
+
+
+def problems_of_flags(flags: dict[str, Any], aug: str) -> list[str]:
+    """What does not go together. aug: --aug, or what the configuration has."""
+    problems = []
+    if aug == "fixed" and "p" not in flags:
+        problems.append("--aug=fixed requires specifying --p, such as --p=0.3")
+    if aug != "fixed" and "p" in flags:
+        problems.append(f"--p can only be specified with --aug=fixed; the augmentation is {aug}")
+    if aug != "ada" and "target" in flags:
+        problems.append(f"--target can only be specified with --aug=ada; the augmentation is {aug}")
+    if aug == "noaug" and "augpipe" in flags:
+        problems.append("--augpipe cannot be specified with --aug=noaug")
+    return problems
+
+
+def after_transfer(augment_args: dict[str, Any]) -> None:
+    """Changes the arguments as officially for a training that starts from trained networks."""
+    if augment_args.get("tune_heuristic"):
+        augment_args["tune_kimg"] = _KIMG_AFTER_TRANSFER
+
+
+def description(flags: dict[str, Any]) -> str:
+    """What the flags add to the name of a run folder, as officially: '-fixed-p0.3-bgcf'."""
+    parts = [flags["aug"]] if "aug" in flags else []
+    parts += [f"{name}{flags[name]:g}" for name in ("p", "target") if name in flags]
+    parts += [flags["augpipe"]] if "augpipe" in flags else []
+    return "".join(f"-{part}" for part in parts)
