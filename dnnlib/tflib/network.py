@@ -111,6 +111,11 @@ class Network:
             return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
         return outputs
 
+    @property
+    def build_kwargs(self) -> dict[str, Any]:
+        """All arguments that the model was built with: `static_kwargs`, and what else a pickle's source declares."""
+        return dict(self._build_kwargs)
+
     def prepare(self, **dynamic_kwargs: Any) -> None:
         """Builds what `get_output_for` needs for these arguments, which it would do itself when it is called first."""
         self._variant(self._split_kwargs(dynamic_kwargs)[1])

@@ -113,6 +113,11 @@ def identify(func_name: str, defaults: SourceDefaults, imported_modules: set[str
     raise UnsupportedNetworkError(f"this version cannot build {func_name!r:.80}{reason}; it knows {', '.join(known)}")
 
 
+def modules() -> list[str]:
+    """The modules of all families."""
+    return [family.module for family in _FAMILIES]
+
+
 def family_of(model_class: type) -> Family | None:
     """The family of a network class, which may be defined in a module of its own here; None: one of somebody's own."""
     for family in _FAMILIES:

@@ -23,7 +23,7 @@ STATE_VERSION = 4  # the version of StyleGAN2, which we write unless a network i
 READABLE_VERSIONS = (2, 3, 4, 5)  # ProGAN, StyleGAN, StyleGAN2, StyleGAN2-ADA
 
 # Source of networks built here: it lets the official repository, which executes it, build them with its own code.
-_IMPORT_SOURCE = '"""Networks of this pickle are those of the official module."""\n\nfrom {module} import *\n'
+IMPORT_SOURCE = '"""Networks of this pickle are those of the official module."""\n\nfrom {module} import *\n'
 
 
 class NetworkStateError(ValueError):
@@ -255,11 +255,11 @@ def to_dict(net: "Network") -> dict[str, Any]:
         func_name, source = net.pickled_state.func_name, net.pickled_state.source
     else:
         func_name = model_class.__name__
-        source = _IMPORT_SOURCE.format(module=model_class.__module__ if family is None else family.module)
+        source = IMPORT_SOURCE.format(module=model_class.__module__ if family is None else family.module)
     state = {
         "version": version,
         "name": net.name,
-        "static_kwargs": _plain(net.static_kwargs),
+        "static_kwargs": plain(net.static_kwargs),
         "components": dict(net.components),
         "build_module_src": source,
         "build_func_name": func_name,
@@ -271,10 +271,10 @@ def to_dict(net: "Network") -> dict[str, Any]:
     return state
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Plain Python values: official readers know no others."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value

@@ -1,0 +1,99 @@
+"""Networks as named arrays and a note that describes them, for files that hold nothing else.
+
+Arrays are called `G/...`, `D/...`, `Gs/...` with the official names of variables. The note is JSON: a version, and for
+each network its name, the dotted name of its function, and all arguments that it was built with.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from . import network_families, network_state
+from .network import Network
+from .network_state import NetworkState, NetworkStateError
+
+NOTE = "stylegan2_networks"  # what the note is called in files
+VERSION = 1
+ROLES = ("G", "D", "Gs")
+
+Networks = dict[str, Network]
+"""Networks by role: 'G', 'D', 'Gs'."""
+
+
+def to_arrays(nets: Mapping[str, Network]) -> dict[str, np.ndarray]:
+    """All variables of networks by role."""
+    return {f"{role}/{name}": var.numpy() for role, net in nets.items() for name, var in net.vars.items()}
+
+
+def to_note(nets: Mapping[str, Network]) -> str:
+    """The description of networks by role. Raises NetworkStateError for classes that are not of the official code."""
+    return json.dumps({"version": VERSION, "networks": {role: _described(net) for role, net in nets.items()}})
+
+
+def _described(net: Network) -> dict[str, Any]:
+    model_class = type(net.model)
+    family = network_families.family_of(model_class)
+    if family is None:
+        raise NetworkStateError(f"network {net.name!r} is a {model_class.__name__}, which the official code has not")
+    return {
+        "name": net.name,
+        "func_name": f"{family.module}.{model_class.__name__}",
+        "static_kwargs": network_state.plain(net.build_kwargs),
+        "source_format": getattr(net, "source_format", "tensorflow"),
+    }
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray], note: str) -> Networks:
+    """The networks of a file. Models are built when they are first used.
+
+    Raises NetworkStateError, VariableMismatchError, TypeError, ValueError: notes that describe no networks, arrays that
+    are not their variables.
+    """
+    described = read_note(note)
+    foreign = [name for name in arrays if name.split("/", 1)[0] not in described]
+    if foreign:
+        raise NetworkStateError(f"{foreign[0]!r:.80} is no variable of {' or '.join(described)}")
+    return {role: _network(role, entry, arrays) for role, entry in described.items()}
+
+
+def read_note(note: str) -> dict[str, dict[str, Any]]:
+    """The descriptions of networks by role. Raises NetworkStateError for a note that is none."""
+    try:
+        content = json.loads(note)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or not isinstance(content.get("networks"), dict):
+        raise NetworkStateError(f"the note {NOTE!r} is no description of networks")
+    if content.get("version") != VERSION:
+        raise NetworkStateError(f"the description has version {content.get('version')!r:.80}, expected {VERSION}")
+    networks = content["networks"]
+    if not networks or not networks.keys() <= set(ROLES) or not all(isinstance(n, dict) for n in networks.values()):
+        raise NetworkStateError(f"the description is of {list(networks)!r:.80}, expected networks G, D or Gs")
+    return networks
+
+
+def _network(role: str, entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Network:
+    values = {name.split("/", 1)[1]: array for name, array in arrays.items() if name.startswith(f"{role}/")}
+    net = Network.from_state(to_state(entry, values))
+    if entry.get("source_format") == "pytorch":
+        net.source_format = "pytorch"
+    return net
+
+
+def to_state(entry: dict[str, Any], values: Mapping[str, np.ndarray]) -> NetworkState:
+    """The state of a described network with these variables, checked as that of a pickle. Raises NetworkStateError."""
+    module, _, func_name = str(entry.get("func_name")).rpartition(".")
+    if module not in network_families.modules():
+        raise NetworkStateError(f"func_name {entry.get('func_name')!r:.80} is no network of the official code")
+    return network_state.from_dict(
+        {
+            "version": network_state.STATE_VERSION,
+            "name": entry.get("name"),
+            "build_func_name": func_name,
+            "build_module_src": network_state.IMPORT_SOURCE.format(module=module),
+            "static_kwargs": entry.get("static_kwargs"),
+            "variables": list(values.items()),
+        }
+    )
