@@ -8,6 +8,9 @@ Examples:
   # Your own images, small, on a CPU
   python run_training.py --dataset=my-images.zip --config=config-f --fmap-base=2048
 
+  # A few hundred images: augmentation as in StyleGAN2-ADA, whose names of flags are understood, too
+  python run_training.py --data=few-images.zip --cfg=auto --mirror=true
+
   # Go on with the newest run
   python run_training.py --resume=latest
 """
@@ -23,6 +26,18 @@ from training import augment_options, options_files, resume_options, training_op
 from training.augment_specs import AUGPIPE_SPECS
 from training.option_names import ARGUMENTS, no_such
 from training.training_options import Run
+
+ADA_SPELLINGS = {
+    "--data": "--dataset",
+    "--cfg": "--config",
+    "--kimg": "--total-kimg",
+    "--mirror": "--mirror-augment",
+    "--res": "--resolution",
+    "--gpus": "--num-gpus",
+    "--batch": "--minibatch",
+    "--outdir": "--result-dir",
+}
+"""Flags of the official StyleGAN2-ADA under another name here."""
 
 # ----------------------------------------------------------------------------
 # Kinds of arguments.
@@ -71,15 +86,15 @@ def _parser() -> _Parser:
     count, boolean = {"type": command_line.positive}, command_line.BOOLEAN
 
     add = parser.add_argument_group("what to train").add_argument
-    add("--dataset", "--data", help="name of a data set in --data-dir, or path of one: tfrecords, images, zip, lmdb")
+    add("--dataset", help="name of a data set in --data-dir, or path of one: tfrecords, images, zip, lmdb")
     add("--data-dir", help="root folder of data sets (default: datasets)", metavar="DIR")
     config_help = "config-a to config-f, config-e-G{orig,resnet,skip}-D{orig,resnet,skip}; of StyleGAN2-ADA: "
-    add("--config", "--cfg", help=config_help + ", ".join(training_options.ADA_CONFIGS), metavar="CONFIG")
+    add("--config", help=config_help + ", ".join(training_options.ADA_CONFIGS), metavar="CONFIG")
     kimg_help = "length in thousands of images (default: 25000; cifar: 100000)"
-    add("--total-kimg", "--kimg", type=_above_zero, help=kimg_help, metavar="KIMG")
-    add("--mirror-augment", "--mirror", **boolean, help="mirror images at random (default: false)")
+    add("--total-kimg", type=_above_zero, help=kimg_help, metavar="KIMG")
+    add("--mirror-augment", **boolean, help="mirror images at random (default: false)")
     add("--cond", **boolean, help="train with the labels of the data set (default: false)")
-    add("--resolution", "--res", **count, help="train at a lower resolution than the data set's", metavar="N")
+    add("--resolution", **count, help="train at a lower resolution than the data set's", metavar="N")
     add("--gamma", type=_above_zero, help="weight of R1 regularization (default: 10, or the configuration's)")
     add("--seed", type=command_line.seed, help="of all random numbers (default: 1000)")
 
@@ -92,8 +107,8 @@ def _parser() -> _Parser:
 
     add = parser.add_argument_group("size and speed").add_argument
     gpus_help = "GPUs to use; where there is none, 1 is the CPU (default: 1)"
-    add("--num-gpus", "--gpus", **count, help=gpus_help, metavar="N")
-    add("--minibatch", "--batch", **count, help="images per step (default: 32; config-a to -d: up to 256)", metavar="N")
+    add("--num-gpus", **count, help=gpus_help, metavar="N")
+    add("--minibatch", **count, help="images per step (default: 32; config-a to -d: up to 256)", metavar="N")
     add("--minibatch-gpu", **count, help="images on a GPU at once (default: 4; config-a to -d: up to 32)", metavar="N")
     add("--fmap-base", **count, help="feature maps, for all layers (default: 8192; config-f: 16384)", metavar="N")
     add("--fmap-max", **count, help="feature maps of a layer at most (default: 512)", metavar="N")
@@ -103,7 +118,7 @@ def _parser() -> _Parser:
     add("--logical-cpus", **count, help="rehearse --num-gpus on so many parts of the CPU", metavar="N")
 
     add = parser.add_argument_group("results").add_argument
-    add("--result-dir", "--outdir", help="root folder of run folders (default: results)", metavar="DIR")
+    add("--result-dir", help="root folder of run folders (default: results)", metavar="DIR")
     metrics_help = "names with commas between, or none (default: fid50k)"
     add("--metrics", type=command_line.names, help=metrics_help, metavar="LIST")
     networks_help = "folder with files of the networks that metrics need (default: download them)"
@@ -156,12 +171,14 @@ def parse(args: list[str]) -> tuple[Run, bool]:
         SystemExit: usage, as of argparse.
     """
     parser = _parser()
-    flags = vars(parser.parse_args(command_line.official_spelling(args)))
+    flags = vars(parser.parse_args(command_line.official_spelling(args, ADA_SPELLINGS)))
     settings: dict[str, Any] = {}
     if "options" in flags:
         from_file, settings = _read_options(parser, flags.pop("options"))
         flags = {**from_file, **flags}
     dry_run = flags.pop("dry_run", False)
+    if flags.get("resume") == "noresume":  # official default of StyleGAN2-ADA
+        del flags["resume"]
     if resume_options.continues(flags):
         return resume_options.old_run(flags, settings), dry_run
     missing = [f"--{name}" for name in ("dataset", "config") if name not in flags]

@@ -59,13 +59,14 @@ class ArgumentParser(argparse.ArgumentParser):
         return super().parse_args(args, namespace)
 
 
-def official_spelling(args: list[str]) -> list[str]:
+def official_spelling(args: list[str], others: Mapping[str, str] | None = None) -> list[str]:
     """Arguments with `_` in names of options and commands read as `-`: both spellings are in use."""
     result = []
     for arg in args:
         if arg.startswith("--"):
             name, equals, value = arg.partition("=")
-            arg = name.replace("_", "-") + equals + value
+            name = name.replace("_", "-")
+            arg = (others or {}).get(name, name) + equals + value
         elif re.fullmatch(r"[a-z]+(_[a-z0-9]+)+", arg) and not result:
             arg = arg.replace("_", "-")
         result.append(arg)

@@ -9,6 +9,7 @@ from pathlib import Path
 import golden
 import pytest
 import yaml
+from PIL import Image
 from training_commands import REQUIRED, changes, kwargs_of, make_run, plain, problems, usage_error, write
 
 import dnnlib
@@ -64,7 +65,8 @@ def test_names_for_options_files_are_those_of_the_official_functions():
     functions = golden.index("config", "default_kwargs.json")
     loop = set(functions["training.training_loop.training_loop"])
     elsewhere = {"total_kimg", "mirror_augment", "data_dir", "resume_pkl"}  # flags
-    assert loop - elsewhere == option_names.ARGUMENTS
+    ada = {"augment_args", "G_smoothing_rampup", "resume_partial"}
+    assert loop - elsewhere == option_names.ARGUMENTS - ada
     inner = {*("latents_in", "labels_in", "dlatents_in", "images_in", "self", "kwargs", "_kwargs", "components")}
     inner |= {"is_training", "is_validation", "is_template_graph", "force_clean_graph", "return_dlatents"}
     inner |= {"num_channels", "resolution", "label_size", "dlatent_broadcast"}
@@ -73,11 +75,12 @@ def test_names_for_options_files_are_those_of_the_official_functions():
         return {key for name in functions if re.search(pattern, name) for key in functions[name]} - inner
 
     own = {"func_name", "num_fp16_res", "conv_clamp", "fp16_dtype"}  # all but the first: of mixed precision
-    assert names(r"networks.*\.G_") | own == option_names.NESTED["G_args"]
-    assert names(r"networks.*\.D_") | own == option_names.NESTED["D_args"]
+    assert names(r"networks.*\.G_") | own | {"label_fmaps"} == option_names.NESTED["G_args"]
+    own_of_D = own | {"mapping_layers", "mapping_fmaps", "mapping_lrmul", "freeze_layers"}  # of StyleGAN2-ADA
+    assert names(r"networks.*\.D_") | own_of_D == option_names.NESTED["D_args"]
     arguments = {"G", "D", "opt", "training_set", "minibatch_size", "reals", "labels"}
-    for net in "GD":
-        assert names(rf"loss\.{net}_") - arguments | {"func_name"} == option_names.NESTED[f"{net}_loss_args"]
+    for net, own in (("G", {"func_name"}), ("D", {"func_name", "random_fake_labels"})):
+        assert names(rf"loss\.{net}_") - arguments | own == option_names.NESTED[f"{net}_loss_args"]
     assert names("training_schedule") - {"cur_nimg", "training_set"} == option_names.NESTED["sched_args"]
     dataset = set(functions["training.dataset.TFRecordDataset"]) - {"self", "tfrecord_dir"}
     assert dataset == option_names.NESTED["dataset_args"]
@@ -368,6 +371,9 @@ def test_ready_files(folder, path):
     command = re.search(r"python run_training.py (.*)", comment)[1].split()
     assert f"--options=configs/{path.name}" in command and "Expected time" in comment
     (folder / "configs").symlink_to(ROOT / "configs")
+    symbols = folder / "datasets/few-symbols"  # config auto looks at the images
+    symbols.mkdir()
+    Image.new("RGB", (32, 32)).save(symbols / "a.png")
     run, _ = run_training.parse(command)
     assert json.loads(run.to_json())["run_desc"] == run.submit_config.run_desc
     assert set(yaml.safe_load(path.read_text()))

@@ -42,6 +42,7 @@ def _auto(resolution: int, num_gpus: int) -> _Config:
     at_once = max(min(4096 // resolution, 32), 1)  # what fits on a GPU
     minibatch = max(min(num_gpus * at_once, 64), num_gpus)  # and keeps gradients useful
     part = minibatch // num_gpus
+    part -= part % 4 if part > 4 else 0  # whole groups of the minibatch standard deviation on each GPU
     minibatch = part * num_gpus
     return _Config(
         minibatch=minibatch,
@@ -62,6 +63,7 @@ def ada_config_kwargs(name: str, resolution: int | None = None, num_gpus: int = 
     resolution, num_gpus: what `auto` depends on.
     """
     row = _auto(resolution, num_gpus) if name == "auto" else _TABLE[name]
+    row = row._replace(minibatch_gpu=max(min(row.minibatch_gpu, row.minibatch // num_gpus), 1))
     common = {"fmap_base": int(row.fmaps * 16384), "fmap_max": 512, "num_fp16_res": 4, "conv_clamp": 256}
     kwargs = EasyDict(
         G_args=EasyDict(func_name="training.networks.G_main", mapping_layers=row.mapping_layers, **common),

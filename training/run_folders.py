@@ -18,6 +18,7 @@ RUN_DESC = re.compile(rf"(?P<id>\d+)-stylegan2-(?P<dataset>.+)-\d+gpu-(?P<config
 
 _TRAINING_STATE = "training-state.npz"  # as in `training_state`, which needs TensorFlow
 _MAX_LISTED = 10
+_NETWORK_FILES = (".pkl", ".pt", ".pth", ".npz", ".safetensors", ".h5")
 
 
 def find_folder(resume: str, result_dir: str) -> str | None:
@@ -94,10 +95,11 @@ def find_pickle(resume: str, result_dir: str) -> str:
     Raises:
         UserError: it does not exist, or is another file; with the nearest that would do.
     """
-    if dnnlib.util.is_url(resume) or "://" in resume or resume.startswith("gdrive:") or not resume:
+    is_name = resume in pretrained_networks.short_names and not os.path.exists(resume)
+    if is_name or dnnlib.util.is_url(resume) or "://" in resume or resume.startswith("gdrive:") or not resume:
         return pretrained_networks.locate(resume)
     path = os.path.expanduser(resume)
-    if os.path.isfile(path) and _is_pickle(path):
+    if os.path.isfile(path) and _may_hold_networks(path):
         return path
     folder = os.path.dirname(path)
     problem = "is not a network pickle" if os.path.exists(path) else "no such run folder or pickle"
@@ -108,16 +110,23 @@ def find_pickle(resume: str, result_dir: str) -> str:
     raise UserError(f"--resume={resume}: {problem}{hint}")
 
 
-def _is_pickle(path: str) -> bool:
+def _may_hold_networks(path: str) -> bool:
+    """Whether to try and read it; what it holds shows then."""
     with open(path, "rb") as file:
-        return path.endswith(".pkl") or file.read(1) == b"\x80"
+        is_pickle = file.read(1) == b"\x80"
+    return is_pickle or (path.endswith(_NETWORK_FILES) and os.path.basename(path) != _TRAINING_STATE)
 
 
 def _known_names(folder: str, result_dir: str) -> set[str]:
     """What --resume could have meant: what is beside it, and where it has no folder, what names alone stand for."""
     names = {os.path.join(folder, name) for name in _list(folder or ".") if _may_be_meant(name)}
     if not folder:
-        names |= {"latest", *pretrained_networks.gdrive_urls, *filter(RUN_DESC.fullmatch, _list(result_dir))}
+        names |= {
+            "latest",
+            *pretrained_networks.gdrive_urls,
+            *pretrained_networks.short_names,
+            *filter(RUN_DESC.fullmatch, _list(result_dir)),
+        }
     return names
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import tensorflow as tf
 
 import dnnlib
+import pretrained_networks
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.tflib import random_stream
-from dnnlib.tflib.scope import VariableMismatchError, check_variables
 from metrics import metric_base
 from metrics.evaluation import Settings
 
-from . import dataset, misc, snapshots, training_state
+from . import dataset, snapshots, training_state, transfer
 from .adaptive_augment import AdaptiveAugment
 from .devices import find_devices
 from .options_files import save_training_options
@@ -102,7 +102,10 @@ def training_loop(
         networks = _build_networks(G_args, D_args, training_set, seed)
         G, D, Gs = networks
         if resume_pkl is not None and saved is None:
-            _copy_weights(resume_pkl, networks)
+            print(f'Loading networks from "{resume_pkl}"...')
+            loaded = pretrained_networks.read(resume_pkl)
+            for line in transfer.copy_weights(resume_pkl, loaded, networks, resume_partial):
+                print(line)
         if saved is None:
             if run_dir is not None:  # the first of the results: a run that fails before has made no folder
                 grid.save_reals(os.path.join(run_dir, "reals.png"))
@@ -248,31 +251,3 @@ def _build_networks(G_args: Mapping, D_args: Mapping, training_set: Any, seed: i
         if precision is not None and precision.num_fp16_res:
             print(f"Precision of {name}: {precision.describe(model.resolution_log2)}.")
     return G, D, G.clone("Gs")
-
-
-def _copy_weights(resume_pkl: str, networks: tuple[Any, ...]) -> None:
-    """Starts from the weights of a pickle. Raises UserError with the variables that do not fit."""
-    print(f'Loading networks from "{resume_pkl}"...')
-    loaded = misc.load_pkl(resume_pkl)
-    if not isinstance(loaded, tuple) or len(loaded) != 3:
-        raise UserError(f"{resume_pkl}: holds a single network, expected (G, D, Gs) as training writes them")
-    problems = []
-    for net, source in zip(networks[:2], loaded[:2], strict=True):  # Gs is like G
-        images = "output_shape" if net.name == "G" else "input_shape"
-        for what, have, given in (
-            ("images", getattr(net, images), getattr(source, images)),
-            ("labels", net.input_shapes[1], source.input_shapes[1]),
-        ):
-            if have[1:] != given[1:]:
-                problems.append(f"{net.name}: {what} of shape {given[1:]} in the pickle, {have[1:]} in the data set")
-        try:
-            shapes = {name: tuple(var.shape) for name, var in net.vars.items()}
-            check_variables(f"{net.name} of {resume_pkl}", shapes, source.vars)
-        except VariableMismatchError as error:
-            lines = str(error).splitlines()
-            problems += lines[:21] + ([f"  and {len(lines) - 21} more"] if len(lines) > 21 else [])
-    if problems:
-        advice = "What decides shapes: --config, --fmap-base, --fmap-max, --cond, --resolution, G_args and D_args."
-        raise UserError("\n".join([*problems, advice]))
-    for net, source in zip(networks, loaded, strict=True):
-        net.copy_vars_from(source)

@@ -144,8 +144,10 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     resolution = None
     if config == "auto":
         try:
-            resolution = given.get("resolution") or settings.get("dataset_args", {}).get("resolution")
-            resolution = resolution or _resolution_of(os.path.join(data_dir, dataset), data_dir, dataset)
+            full = _full_resolution(data_dir, dataset)
+            resolution = given.get("resolution") or settings.get("dataset_args", {}).get("resolution", full)
+            if resolution > full:
+                problems.append(f"--resolution={resolution}: the images of the data set have {full}, which is the most")
         except UserError as error:
             problems.append(str(error))
     kwargs = EasyDict()
@@ -169,10 +171,10 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     return Run(submit_config, kwargs)
 
 
-def _resolution_of(path: str, data_dir: str, dataset: str) -> int:
-    """Of the images of a data set."""
+def _full_resolution(data_dir: str, dataset: str) -> int:
+    """Of the images of a data set. Raises UserError if there is none."""
     check_dataset(data_dir, dataset)
-    source = open_source.open_source(path)
+    source = open_source.open_source(os.path.join(data_dir, dataset))
     try:
         return 1 << source.levels[0]
     finally:

@@ -1,0 +1,170 @@
+"""Configurations and flags of StyleGAN2-ADA against what the official scripts make of theirs (goldens-ada/options)."""
+
+import json
+import os
+
+import golden
+import numpy as np
+import pytest
+from PIL import Image
+from training_commands import make_run, problems, usage_error
+
+import run_training
+from training.augment_specs import AUGPIPE_SPECS
+
+CASES = json.loads((golden.ADA_GOLDENS / "options" / "tf_train.json").read_text())
+SAME_FLAGS = ("data", "gpus", "cfg", "mirror", "res", "gamma", "kimg", "metrics", "aug", "p", "target", "augpipe")
+SAME_FLAGS += ("resume", "freezed", "seed", "snap")
+
+
+def understood(case):
+    """Cases whose flags and values mean the same here."""
+    flags = dict(arg.removeprefix("--").partition("=")[::2] for arg in case["argv"])
+    unknown = set(flags) - set(SAME_FLAGS)
+    if case["exit_code"] and "gpus" in flags:  # any number will do here
+        return False
+    return not unknown and flags.get("aug") != "adarv" and flags["data"] != "data/nonexistent"
+
+
+GOOD = [case for case in CASES if case["exit_code"] == 0 and understood(case)]
+BAD = [case for case in CASES if case["exit_code"] != 0 and understood(case)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Data sets named as those of the goldens, and a file to resume from."""
+    folder = tmp_path_factory.mktemp("options")
+    for resolution in (32, 128, 256, 512, 1024):
+        (folder / f"data/r{resolution}").mkdir(parents=True)
+        Image.new("RGB", (resolution, resolution)).save(folder / f"data/r{resolution}/a.png")
+    (folder / "data/r32lab").symlink_to("r32")
+    (folder / "some").mkdir()
+    (folder / "some/net.pkl").write_bytes(b"\x80")
+    before = os.getcwd()
+    os.chdir(folder)
+    yield folder
+    os.chdir(before)
+
+
+def parsed(*args):
+    return run_training.parse([*args, "--data-dir=."])[0]
+
+
+def official(kwargs):
+    """Our arguments of `training_loop` in the official form."""
+    sched = kwargs.sched_args
+    G, D = dict(kwargs.G_args), dict(kwargs.D_args)
+    loss = {"func_name": "training.loss.stylegan2", "r1_gamma": kwargs.D_loss_args.gamma}
+    if "pl_weight" in kwargs.G_loss_args:
+        loss["pl_weight"] = kwargs.G_loss_args.pl_weight
+    augment = {"class_name": "training.augment.AdaptiveAugment"}
+    if kwargs.augment_args.get("apply_args"):
+        augment["apply_func"] = "training.augment.augment_pipeline"
+    augment |= {key: value for key, value in kwargs.augment_args.items() if value not in (None, {})}
+    return {
+        "G_args": G,
+        "D_args": D,
+        "G_opt_args": {"beta1": 0.0, "beta2": 0.99, "learning_rate": sched.G_lrate_base},
+        "D_opt_args": {"beta1": 0.0, "beta2": 0.99, "learning_rate": sched.D_lrate_base},
+        "loss_args": loss,
+        "augment_args": augment,
+        "image_snapshot_ticks": kwargs.image_snapshot_ticks,
+        "network_snapshot_ticks": kwargs.network_snapshot_ticks,
+        "metrics": [metric["name"] for metric in kwargs.metric_arg_list],
+        "mirror_augment": kwargs.mirror_augment,
+        "total_kimg": kwargs.total_kimg,
+        "minibatch_size": sched.minibatch_size_base,
+        "minibatch_gpu": sched.minibatch_gpu_base,
+        "G_smoothing_kimg": kwargs.G_smoothing_kimg,
+        "G_smoothing_rampup": kwargs.get("G_smoothing_rampup"),
+        "resume_pkl": kwargs.get("resume_pkl"),
+    }
+
+
+@pytest.mark.parametrize("case", GOOD, ids=lambda case: " ".join(case["argv"][1:]) or "defaults")
+def test_official_options(case, data):
+    ours = official(parsed("--cfg=auto", *case["argv"]).kwargs)  # there the default
+    wanted = {key: case["options"].get(key) for key in ours}
+    wanted["metrics"] = [metric["name"] for metric in case["options"]["metric_arg_list"]]
+    wanted["mirror_augment"] = case["options"]["train_dataset_args"]["mirror_augment"]
+    # Officially, more GPUs than `minibatch_gpu` allows are divided by zero.
+    wanted["minibatch_gpu"] = min(wanted["minibatch_gpu"], wanted["minibatch_size"] // case["options"]["num_gpus"])
+    assert ours == wanted
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: " ".join(case["argv"][1:]))
+def test_official_errors(case, data):
+    with pytest.raises((SystemExit, run_training.UserError)) as error:
+        parsed("--cfg=auto", *case["argv"])
+    if isinstance(error.value, SystemExit):
+        assert error.value.code not in (0, None)
+
+
+def test_gpus_that_are_no_power_of_two(data):
+    kwargs = parsed("--data=data/r256", "--cfg=auto", "--gpus=3").kwargs
+    assert (kwargs.sched_args.minibatch_size_base, kwargs.sched_args.minibatch_gpu_base) == (48, 16)
+    kwargs = parsed("--data=data/r128", "--cfg=auto", "--gpus=3").kwargs
+    assert (kwargs.sched_args.minibatch_size_base, kwargs.sched_args.minibatch_gpu_base) == (60, 20)
+
+
+def test_batch_is_divided_among_gpus(data):
+    sched = parsed("--data=data/r256", "--cfg=paper256", "--gpus=8", "--batch=16").kwargs.sched_args
+    assert (sched.minibatch_size_base, sched.minibatch_gpu_base) == (16, 2)
+
+
+def test_precision(data):
+    for config in ("auto", "stylegan2"):
+        kwargs = parsed("--data=data/r256", f"--cfg={config}", "--precision=fp32").kwargs
+        assert not {"num_fp16_res", "conv_clamp"} & {*kwargs.G_args, *kwargs.D_args}
+    assert parsed("--data=data/r256", "--cfg=auto", "--precision=bf16").kwargs.G_args.fp16_dtype == "bfloat16"
+
+
+def test_augmentation_of_stylegan2_configs(data):
+    assert "augment_args" not in parsed("--data=data/r256", "--config=config-f").kwargs
+    args = parsed(
+        "--data=data/r256", "--config=config-f", "--aug=fixed", "--p=0.25", "--augpipe=blit"
+    ).kwargs.augment_args
+    assert args == {"tune_heuristic": None, "apply_args": AUGPIPE_SPECS["blit"], "initial_strength": 0.25}
+
+
+def test_options_file_sets_single_transforms(data):
+    (data / "options.yaml").write_text("augment_args: {apply_args: {xflip: 1, cutout: 0.5}, tune_kimg: 50}\n")
+    args = parsed("--options=options.yaml", "--data=data/r256", "--cfg=auto").kwargs.augment_args
+    assert args.apply_args == {"xflip": 1, "cutout": 0.5} and args.tune_kimg == 50 and args.tune_heuristic == "rt"
+
+
+def test_all_problems_at_once(data):
+    found = problems("--data=data/r256", "--cfg=auto", "--aug=noaug", "--p=0.1", "--target=0.4", "--augpipe=bg")
+    assert [line.split()[0] for line in found] == ["--p", "--target", "--augpipe"]
+    assert problems("--data=data/r256", "--config=config-f", "--freezed=2", "--aug=fixed", "--resume-partial") == [
+        "--aug=fixed requires specifying --p, such as --p=0.3",
+        "--freezed: config-f has no layers that can be frozen; auto, stylegan2, paper256, paper512, paper1024, cifar, "
+        "cifarbaseline have",
+        "--resume-partial needs --resume=FILE, the networks to start from",
+    ]
+
+
+def test_usage(capsys, data):
+    assert usage_error(capsys, "--p=1.5") == "argument --p: expected a number from 0 to 1, got '1.5'"
+    assert "did you mean" in usage_error(capsys, "--augpipe=bcg") or "bgc" in usage_error(capsys, "--augpipe=bcg")
+
+
+def test_names_of_run_folders(data):
+    args = ("--data=data/r256", "--cfg=auto", "--aug=fixed", "--p=0.30", "--augpipe=bg", "--freezed=4")
+    assert parsed(*args).submit_config.run_desc == "stylegan2-r256-1gpu-auto-fixed-p0.3-bg-freezed4"
+
+
+def test_going_on_refuses_another_augmentation(data):
+    run_dir = make_run(data, 0, "--dataset=data/r32", "--data-dir=.", "--config=cifar", "--aug=fixed", "--p=0.3")
+    assert run_training.parse([f"--resume={run_dir}", "--aug=fixed", "--p=0.3"])[0].run_dir.endswith("fixed-p0.3")
+    for flag in ("--aug=ada", "--aug=noaug", "--p=0.4", "--augpipe=bg", "--freezed=3"):
+        (line,) = problems(f"--resume={run_dir}", flag)
+        assert line.startswith(flag.partition("=")[0] + ": cannot change from"), line
+
+
+def test_the_newest_run_of_a_configuration(data):
+    for number, flags in enumerate((["--aug=noaug"], []), start=10):
+        make_run(data, number, "--dataset=data/r32", "--data-dir=.", "--config=stylegan2", *flags)
+    run, _ = run_training.parse(["--resume=latest", "--config=stylegan2"])
+    assert os.path.basename(run.run_dir) == "00011-stylegan2-r32-1gpu-stylegan2"
+    assert np.isclose(run.kwargs.D_loss_args.gamma, 10)

@@ -1,0 +1,99 @@
+"""Starting a training from the weights of trained networks, of whatever file, as far as they fit.
+
+Variables are found by name. Those of a resolution, such as `64x64/Conv0_up/weight`, are in every network that has this
+resolution, so networks of another size, family or number of classes give what they have in common.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dnnlib.errors import UserError
+
+_MAX_LINES = 200
+_ADVICE = "What decides shapes: --config, --fmap-base, --fmap-max, --cond, --resolution, G_args and D_args."
+
+
+def copy_weights(origin: str, loaded: Any, networks: Sequence[Any], partial: bool = False) -> list[str]:
+    """Copies the variables of trained networks.
+
+    Args:
+        origin: the file, for messages.
+        loaded: (G, D, Gs), where one may be None, or a single network.
+        networks: (G, D, Gs) to start from them.
+        partial: copy what fits even if not everything does; the rest keeps its initial values.
+
+    Returns:
+        Lines for the log: what was copied, and what was not.
+
+    Raises:
+        UserError: something does not fit, and `partial` is not set, or nothing fits at all. The message lists every
+            variable.
+    """
+    G, D, Gs = _three(origin, loaded)
+    lines, problems, copies = [], [], []
+    for net, source in zip(networks, (G, D, Gs), strict=True):
+        if source is None:
+            problems.append(f"{net.name}: not in {origin}")
+            continue
+        fits, wrong = compare(net.vars, source.vars)
+        copies.append((net, source, fits))
+        needed = [name for name in net.vars if not _is_lod(name)]
+        lines.append(f"{net.name}: {len(fits)} of {len(needed)} variables fit")
+        if net.name != networks[2].name:  # Gs is like G
+            problems += [*_different_data(net, source), *(f"{net.name}: {line}" for line in wrong)]
+    if not any(fits for *_, fits in copies):
+        raise UserError(f"{origin}: not a single variable fits the networks to train. {_ADVICE}")
+    if problems and not partial:
+        more = [f"and {len(problems) - _MAX_LINES} more"] if len(problems) > _MAX_LINES else []
+        rest = f"--resume-partial starts from what fits ({'; '.join(lines)}) and trains the rest from random values."
+        found = [f"{origin}: {len(problems)} things do not fit:", *problems[:_MAX_LINES], *more]
+        raise UserError("\n".join([*found, _ADVICE, rest]))
+    for net, source, fits in copies:
+        values = source.vars
+        for name in fits:
+            net.vars[name].assign(values[name])
+    return [*lines, *problems]
+
+
+def _three(origin: str, loaded: Any) -> tuple[Any, Any, Any]:
+    """(G, D, Gs). Either generator stands in for the other."""
+    if not isinstance(loaded, (tuple, list)):
+        loaded = (None, loaded, None) if len(loaded.output_shape) == 2 else (None, None, loaded)
+    if len(loaded) != 3:
+        raise UserError(f"{origin}: holds {len(loaded)} networks, expected (G, D, Gs) or a single one")
+    G, D, Gs = loaded
+    return G or Gs, D, Gs or G
+
+
+def compare(needed: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The names of variables that fit, and a line for each that does not."""
+    fits, wrong = [], []
+    for name, variable in needed.items():
+        shape = list(variable.shape)
+        if _is_lod(name):  # set by the schedule
+            continue
+        if name not in given:
+            wrong.append(f"{name}: {shape} here, not in the file")
+        elif list(given[name].shape) != shape:
+            wrong.append(f"{name}: {shape} here, {list(given[name].shape)} in the file")
+        else:
+            fits.append(name)
+    unused = [name for name in given if name not in needed and not _is_lod(name)]
+    return fits, wrong + [f"{name}: {list(given[name].shape)} in the file, not here" for name in unused]
+
+
+def _is_lod(name: str) -> bool:
+    return name.split("/")[-1] == "lod"
+
+
+def _different_data(net: Any, source: Any) -> list[str]:
+    """Images and labels of another kind, which is why variables do not fit."""
+    images = "output_shape" if len(net.output_shape) == 4 else "input_shape"
+    pairs = {"images": (getattr(net, images), getattr(source, images))}
+    if len(net.input_shapes) > 1 and len(source.input_shapes) > 1:
+        pairs["labels"] = net.input_shapes[1], source.input_shapes[1]
+    return [
+        f"{net.name}: {what} of shape {given[1:]} in the file, {have[1:]} here"
+        for what, (have, given) in pairs.items()
+        if list(have[1:]) != list(given[1:])
+    ]
