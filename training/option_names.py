@@ -13,11 +13,13 @@ _OPTIMIZER = {"beta1", "beta2", "epsilon"}
 
 NESTED: dict[str, set[str]] = {
     "G_args": _NETWORK
-    | {"mapping_func", "synthesis_func", "latent_size", "dlatent_size", "mapping_layers", "mapping_fmaps", "label_fmaps"}
-    | {"mapping_lrmul", "mapping_nonlinearity", "normalize_latents", "truncation_psi", "truncation_cutoff"}
+    | {"mapping_func", "synthesis_func", "latent_size", "dlatent_size", "mapping_layers", "mapping_fmaps"}
+    | {"label_fmaps", "mapping_lrmul", "mapping_nonlinearity", "normalize_latents"}
+    | {"truncation_psi", "truncation_cutoff"}
     | {"truncation_psi_val", "truncation_cutoff_val", "dlatent_avg_beta", "style_mixing_prob", "randomize_noise"}
     | {"fused_modconv", "use_styles", "const_input_layer", "use_noise", "use_pixel_norm", "use_instance_norm"},
-    "D_args": _NETWORK | {"mbstd_group_size", "mbstd_num_features"}
+    "D_args": _NETWORK
+    | {"mbstd_group_size", "mbstd_num_features"}
     | {"mapping_layers", "mapping_fmaps", "mapping_lrmul", "freeze_layers"},
     "G_opt_args": _OPTIMIZER,
     "D_opt_args": _OPTIMIZER,
