@@ -1,0 +1,127 @@
+"""Weights of one network as Keras keeps them, `.weights.h5`: `Network.model.load_weights` reads them.
+
+Keras calls a dataset by the layers that lead to it, and otherwise in Keras 2 than in Keras 3. So each dataset has the
+official name of its variable as an attribute, and the file the note of `network_notes`: it is read by these, without
+Keras, in any version of it. HDF5 files can do much, such as naming other files to read; only plain arrays are read.
+"""
+
+import math
+import os
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from dnnlib.errors import UserError
+
+from . import network_notes
+from .network import Network
+from .network_state import NetworkStateError
+
+SUFFIX = ".weights.h5"  # Keras writes and reads no other
+SIGNATURE = b"\x89HDF\r\n\x1a\n"  # first bytes of a file
+
+_NAME = "official_name"
+_MAX_DATASETS = 10_000
+
+
+def write(net: Network, role: str, path: str) -> None:
+    """Writes the weights of a network. role: 'G', 'D' or 'Gs'. path: with `SUFFIX`."""
+    h5py = import_h5py()
+    net.model.save_weights(path)
+    names = _official_names(net)
+    with h5py.File(path, "r+") as file:
+        file.attrs[network_notes.NOTE] = np.bytes_(network_notes.to_note({role: net}))  # of fixed length
+        for dataset, name in names.items():
+            file[dataset].attrs[_NAME] = np.bytes_(name)
+
+
+def _official_names(net: Network) -> dict[str, str]:
+    """The official name of the variable in each dataset: found by saving a network whose variables are numbers."""
+    numbered = net.clone()
+    for number, var in enumerate(numbered.vars.values()):
+        var.assign(np.full(var.shape, number, np.float32))
+    names = list(numbered.vars)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "numbered" + SUFFIX)
+        numbered.model.save_weights(path)
+        with import_h5py().File(path) as file:
+            return {dataset.name: names[int(np.ravel(dataset[()])[0])] for dataset in _datasets(file)}
+
+
+def read(file: Any) -> network_notes.Networks:
+    """The network of an open file, by its role.
+
+    Raises NetworkStateError, VariableMismatchError, TypeError, ValueError, and what h5py raises for damaged files.
+    """
+    h5py = import_h5py()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    with h5py.File(file) as content:
+        if network_notes.NOTE not in content.attrs:
+            raise NetworkStateError(
+                "it holds weights but no description of their network, as run_convert.py writes one; "
+                "to use weights of your own, build the network and call model.load_weights"
+            )
+        note = _text(content, network_notes.NOTE)
+        described = network_notes.read_note(note)
+        if len(described) != 1:
+            raise NetworkStateError(f"the description is of {' and '.join(described)}, expected one network")
+        (role,) = described
+        arrays: dict[str, np.ndarray] = {}
+        for dataset in _datasets(content):
+            name = f"{role}/{_text(dataset, _NAME)}"
+            if name in arrays:
+                raise NetworkStateError(f"variable {name!r:.80} occurs twice")
+            arrays[name] = _values(dataset, size)
+            size -= arrays[name].nbytes
+        return network_notes.from_arrays(arrays, note)
+
+
+def _datasets(file: Any) -> list[Any]:
+    """All datasets that are in the file itself. Links to other places are not followed."""
+    import h5py
+
+    found: list[Any] = []
+
+    def visit(_name: str, item: Any) -> bool | None:
+        if isinstance(item, h5py.Dataset):
+            found.append(item)
+        return True if len(found) > _MAX_DATASETS else None  # which ends the visit
+
+    file.visititems(visit)
+    if len(found) > _MAX_DATASETS:
+        raise NetworkStateError(f"it has more than {_MAX_DATASETS} datasets")
+    return found
+
+
+def _values(dataset: Any, size: int) -> np.ndarray:
+    """A dataset's array, of not more than `size` bytes."""
+    import h5py
+
+    name, dtype = dataset.name, dataset.dtype
+    if dtype.kind != "f" or dtype.itemsize > 8 or dataset.shape is None:
+        raise NetworkStateError(f"dataset {name!r:.80} has type {dtype}, expected floating point numbers")
+    plain = dataset.id.get_create_plist().get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
+    if not plain or dataset.external:
+        raise NetworkStateError(f"dataset {name!r:.80} is no plain array: in pieces, compressed, or in another file")
+    num_bytes = math.prod(dataset.shape) * dtype.itemsize
+    if num_bytes > size or dataset.id.get_storage_size() != num_bytes:
+        raise NetworkStateError(f"dataset {name!r:.80} of shape {list(dataset.shape)} is cut off")
+    return np.asarray(dataset[()])
+
+
+def _text(item: Any, name: str) -> str:
+    """The text in an attribute of a dataset or group."""
+    if name not in item.attrs or item.attrs.get_id(name).dtype.kind != "S":
+        raise NetworkStateError(f"{item.name!r:.80} has no attribute {name!r} of text")
+    return item.attrs[name].decode()
+
+
+def import_h5py() -> Any:
+    """The h5py module. Raises UserError where it is not installed."""
+    try:
+        import h5py
+    except ImportError:
+        raise UserError(f"{SUFFIX} files need h5py; install it with: pip install h5py") from None
+    return h5py

@@ -1,0 +1,56 @@
+"""A generator as a TensorFlow SavedModel, which runs without this repository and without custom ops."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from .network import Network
+from .ops import implementation
+
+
+class SavedGenerator(tf.Module):
+    """What is saved: the function `generator(z, label, psi)`, a signature of it, and the variables as `vars`.
+
+    z `[N, latent_size]`, label `[N, label_size]` (None: zeros), psi a number (None: that of the network; 1: no
+    truncation) -> image `[N, C, H, W]` in [-1, 1], for any N. The noise images are those of the network: nothing is
+    random. The signature `serving_default` takes tensors, and all of them: z, label where there are labels, psi.
+    """
+
+    def __init__(self, net: Network):
+        super().__init__(name="generator")
+        self.vars = dict(net.vars)
+        (z_shape, label_shape) = net.model.io_inputs.values()
+        z = tf.TensorSpec(z_shape, tf.float32, "z")
+        label = tf.TensorSpec(label_shape, tf.float32, "label")
+        psi = tf.TensorSpec([], tf.float32, "psi")
+
+        def generate(z: tf.Tensor, label: tf.Tensor, psi: tf.Tensor) -> tf.Tensor:
+            with implementation.using("ref"):
+                return net.get_output_for(
+                    z, label, truncation_psi=psi, randomize_noise=False, is_training=False, is_validation=False
+                )
+
+        # The network is traced once; the other functions call this one.
+        self._generate = tf.function(generate, input_signature=[z, label, psi], autograph=False)
+        built_psi = net.model.options["truncation_psi"]
+        self._psi = 1.0 if built_psi is None else float(built_psi)
+        for some_label in (None, label):
+            for some_psi in (None, psi):
+                self.__call__.get_concrete_function(z, some_label, some_psi)
+        specs = [z, label, psi] if label_shape[-1] else [z, psi]
+        self._serve = tf.function(self._served, input_signature=specs, autograph=False)
+
+    @tf.function(autograph=False)
+    def __call__(self, z: tf.Tensor, label: Any = None, psi: Any = None) -> tf.Tensor:
+        """Generates images: see the class."""
+        if label is None:
+            label = tf.zeros([tf.shape(z)[0], self._generate.input_signature[1].shape[1]])
+        return self._generate(z, label, tf.constant(self._psi) if psi is None else psi)
+
+    def _served(self, z: tf.Tensor, *label_and_psi: tf.Tensor) -> dict[str, tf.Tensor]:
+        *label, psi = label_and_psi
+        return {"image": self(z, *label, psi=psi)}
+
+    def save(self, folder: str) -> None:
+        """Writes the SavedModel to a new folder."""
+        tf.saved_model.save(self, folder, signatures={"serving_default": self._serve})
