@@ -97,3 +97,13 @@ def test_machine_and_arguments(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         bench.main()
     assert "expected some of fp32, fp16, bf16 with commas between, got 'fp64'" in capsys.readouterr().err
+
+
+def test_augmentation_counts_what_training_needs():
+    from bench_augmentation import pipeline_calls, seconds_per_iteration
+
+    calls = pipeline_calls(2, 32)
+    for call in calls.values():
+        call()
+    assert seconds_per_iteration({"forward": 1.0, "gradient": 10.0, "second gradient": 1600.0}) == 112
+    assert set(calls) == {"forward", "gradient", "second gradient"}

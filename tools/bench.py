@@ -24,6 +24,7 @@ from dnnlib import command_line
 BENCHMARKS = {
     "generating": "bench_generating.bench",
     "training": "bench_training.bench",
+    "augmentation": "bench_augmentation.bench",
     "metrics": "bench_metrics.bench",
     "input": "bench_training.bench_input",
     "projecting": "bench_projecting.bench",

@@ -164,7 +164,7 @@ def bench(options: Options) -> Iterator[Row | Figure]:
         for precision in options.precisions:
             for impl in implementations(options.impls):
                 case = options.config, resolution, minibatch, precision
-                with implementation(impl), _as_in_training():
+                with implementation(impl), as_in_training():
                     phases, convs, traced = bench_iteration(*case, max(options.rounds // 3, 1))
                 seconds = per_iteration(phases), per_iteration(convs)
                 yield Row("training", "training iteration", *case, impl, *seconds)
@@ -181,7 +181,7 @@ def _against(seconds: float, convolutions: float | None) -> str:
 
 
 @contextlib.contextmanager
-def _as_in_training() -> Iterator[None]:
+def as_in_training() -> Iterator[None]:
     """Inside, TensorFlow optimizes graphs as `training_loop` lets it."""
     before = tf.config.optimizer.get_experimental_options().get("remapping", True)
     tf.config.optimizer.set_experimental_options({"remapping": False})
