@@ -3,6 +3,8 @@
 There are two containers. Since PyTorch 1.6, a zip: `<folder>/data.pkl` refers to storages `<folder>/data/<key>`.
 Before, the legacy one: five pickles (magic number, protocol, system, object, keys of storages), then the storages.
 Tensors are views of storages; those that share a storage share their memory here, too.
+
+A plain pickle may hold tensors, too: each storage is then a legacy container of its own, as bytes.
 """
 
 import io
@@ -18,7 +20,16 @@ from dnnlib import safe_pickle
 from dnnlib.errors import UserError
 from dnnlib.safe_pickle import Call, DamagedPickleError, StandIn, UnsafePickleError
 
-__all__ = ["ALLOWED", "DamagedPickleError", "TorchScriptError", "UnsafePickleError", "container", "load", "state_dict"]
+__all__ = [
+    "ALLOWED",
+    "DamagedPickleError",
+    "TorchScriptError",
+    "UnsafePickleError",
+    "container",
+    "load",
+    "load_pickle",
+    "state_dict",
+]
 
 _KIND = "PyTorch file"
 _MAGIC = 0x1950A86A20F9469CFC6C  # of the legacy container
@@ -51,8 +62,22 @@ def load(file: BinaryIO, name: str, allowed: safe_pickle.Allowed | None = None) 
         if kind == "zip":
             return _load_zip(file, len(content.buffer), allowed or ALLOWED)
         if kind == "legacy":
-            return _load_legacy(content, allowed or ALLOWED)
+            loaded = _read_legacy(content, allowed or ALLOWED, _Storages(len(content.buffer)))
+            return safe_pickle.finish(loaded, len(content.buffer))
         raise ValueError(_TAR if kind == "tar" else "neither a zip nor a legacy container")
+
+
+def load_pickle(file: BinaryIO, name: str, kind: str, allowed: safe_pickle.Allowed) -> Any:
+    """The object in a plain pickle that may hold tensors. See `safe_pickle.load` for arguments, result and errors.
+
+    allowed: what the pickle may name besides storages.
+    """
+    with safe_pickle.readable_errors(name, kind):
+        content = safe_pickle.Content(file)
+        storages = _Storages(len(content.buffer))
+        allowed = allowed | {"torch.storage": {"_load_from_bytes": Call(storages.of_bytes)}}
+        loaded = safe_pickle.Unpickler(content, kind, allowed).load()
+        return safe_pickle.finish(loaded, len(content.buffer))
 
 
 def container(head: bytes) -> str | None:
@@ -95,8 +120,8 @@ def state_dict(loaded: Any, name: str) -> dict[str, np.ndarray]:
 # Containers.
 
 
-def _load_legacy(content: safe_pickle.Content, allowed: safe_pickle.Allowed) -> Any:
-    storages = _Storages(len(content.buffer))
+def _read_legacy(content: safe_pickle.Content, allowed: safe_pickle.Allowed, storages: "_Storages") -> Any:
+    """What is to be given to `safe_pickle.finish`."""
 
     def read(persistent_load: Callable[[Any], Any] | None = None) -> Any:
         return safe_pickle.Unpickler(content, _KIND, allowed, persistent_load).load()
@@ -114,7 +139,7 @@ def _load_legacy(content: safe_pickle.Content, allowed: safe_pickle.Allowed) -> 
         if count != storage.count:
             raise ValueError(f"a storage of {storage.count} numbers has {count}")
         storage.set_data(content.read(count * storage.item_size))
-    return safe_pickle.finish(loaded, len(content.buffer))
+    return loaded
 
 
 def _load_zip(file: BinaryIO, size: int, allowed: safe_pickle.Allowed) -> Any:
@@ -145,9 +170,11 @@ def _load_zip(file: BinaryIO, size: int, allowed: safe_pickle.Allowed) -> Any:
         storages = _Storages(size)
         content = safe_pickle.Content(io.BytesIO(read("data.pkl")))
         loaded = safe_pickle.Unpickler(content, _KIND, allowed, storages.refer).load()
-        big_endian = f"{folder}/byteorder" in members and read("byteorder") == b"big"
+        byte_order = read("byteorder") if f"{folder}/byteorder" in members else b"little"
+        if byte_order not in (b"little", b"big"):
+            raise ValueError("unknown byte order")
         for key, storage in storages.by_key.items():
-            storage.set_data(read(f"data/{key}"), big_endian)
+            storage.set_data(read(f"data/{key}"), byte_order == b"big")
         return safe_pickle.finish(loaded, size)
 
 
@@ -194,11 +221,29 @@ class _Storage:
 
 
 class _Storages:
-    """The storages that a pickle refers to, by key."""
+    """The storages that a pickle refers to, by key.
+
+    Those of a plain pickle, which refers to none, have been given the bytes.
+    """
 
     def __init__(self, file_size: int):
         self.by_key: dict[str, _Storage] = {}
         self._elements_left = 4 * file_size + 1024
+        self._bytes_left = file_size
+
+    def of_bytes(self, data: Any) -> "_View":
+        """The storage in the bytes of a legacy container."""
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise ValueError("a storage is not made of bytes")
+        self._bytes_left -= len(data)  # a pickle can refer to the same bytes again and again
+        if self._bytes_left < 0:
+            raise ValueError("the storages are larger than the file")
+        allowed = {module: ALLOWED[module] for module in ("torch", "collections")}
+        view = _read_legacy(safe_pickle.Content(io.BytesIO(data)), allowed, _Storages(len(data)))
+        if not isinstance(view, _View):
+            raise ValueError("bytes hold something else than a storage")
+        view.storages = self
+        return view
 
     def take(self, count: int) -> None:
         """Counts the elements of a tensor. Tensors may overlap and repeat elements, but only so far."""

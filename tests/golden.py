@@ -39,7 +39,8 @@ def rnd(seed: int, *shape: int) -> np.ndarray:
     return np.random.RandomState(seed).randn(*shape).astype(np.float32)
 
 
-def _seeded(text: str, shape: Iterable[int]) -> np.ndarray:
+def seeded(text: str, shape: Iterable[int]) -> np.ndarray:
+    """Normal numbers that belong to a text: a salt and the name of a variable."""
     state = np.random.RandomState(zlib.crc32(text.encode()) & 0xFFFFFFFF)
     return np.asarray(state.randn(*shape)).astype(np.float32)
 
@@ -61,7 +62,7 @@ def variable_value(salt: str, name: str, shape: Iterable[int]) -> np.ndarray:
         scale = 100.0 if in_mapping else 10.0 if in_label_mapping else 1.0
     else:  # const, mod_weight
         scale = 1.0
-    return _seeded(salt + name, shape) * np.float32(scale)
+    return seeded(salt + name, shape) * np.float32(scale)
 
 
 def set_variables(variables: dict[str, Any], salt: str, lod: float = 0.0) -> None:
@@ -115,7 +116,7 @@ def check_gradients(
             continue
         bound = tolerance * norm + 1e-6
         assert abs(np.linalg.norm(gradient) - norm) <= bound, (prefix, name, np.linalg.norm(gradient), norm)
-        projection = np.sum(gradient * _seeded("proj:" + name, shape).astype(np.float64))
+        projection = np.sum(gradient * seeded("proj:" + name, shape).astype(np.float64))
         assert abs(projection - golden[prefix + "proj"][i]) <= bound, (prefix, name, projection)
         full = golden.get(f"{prefix}full/{name}")
         if full is not None:

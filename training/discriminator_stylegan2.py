@@ -84,14 +84,17 @@ class OutputBlock(Scoped):
         mbstd_num_features: int,
         rgb_channels: int | None,
         conv_clamp: float | None = None,
+        pytorch_details: bool = False,
     ):
         super().__init__(name)
         self.mbstd_group_size = mbstd_group_size
         self.mbstd_num_features = mbstd_num_features
-        self.has_mbstd = mbstd_num_features > 0 and (mbstd_group_size is None or mbstd_group_size > 1)
+        smallest_group = 1 if pytorch_details else 2
+        self.has_mbstd = mbstd_num_features > 0 and (mbstd_group_size is None or mbstd_group_size >= smallest_group)
         common = {"act": act, "conv_clamp": conv_clamp}
         if rgb_channels is not None:
-            self.add_child(FromRGB, "FromRGB", in_fmaps=rgb_channels, fmaps=in_fmaps, **common)
+            clamp = None if pytorch_details else conv_clamp
+            self.add_child(FromRGB, "FromRGB", in_fmaps=rgb_channels, fmaps=in_fmaps, act=act, conv_clamp=clamp)
         if self.has_mbstd:
             in_fmaps += mbstd_num_features
         self.add_child(Conv2D, "Conv", in_fmaps=in_fmaps, fmaps=conv_fmaps, kernel=3, **common)
@@ -164,7 +167,10 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
         nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
 
         output_fmaps = self._add_label_layers(nf(0), nonlinearity, **_kwargs)
-        freeze_layers = _kwargs.get("freeze_layers", 0)  # of StyleGAN2-ADA
+        freeze_layers, pytorch_details = (
+            _kwargs.get("freeze_layers", 0),
+            _kwargs.get("pytorch_details", False),
+        )  # of ADA
         for res in range(self.resolution_log2, 2, -1):
             block = self.add_child(
                 DiscriminatorBlock,
@@ -190,6 +196,7 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
             mbstd_num_features=mbstd_num_features,
             rgb_channels=num_channels if self._has_rgb(2) else None,
             conv_clamp=conv_clamp,
+            pytorch_details=pytorch_details,
         )
         self.add_child(Dense, "Output", in_fmaps=nf(0), fmaps=output_fmaps)
 

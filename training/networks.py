@@ -97,6 +97,7 @@ class D_main(networks_stylegan2.D_stylegan2, family="stylegan2-ada-discriminator
         pagan_num: int = 16,
         pagan_fade: float = 0.5,
         freeze_layers: int = 0,
+        pytorch_details: bool = False,
         **kwargs: Any,
     ):
         """Builds the network. Arguments as in `networks_stylegan2.D_stylegan2`, and:
@@ -114,6 +115,8 @@ class D_main(networks_stylegan2.D_stylegan2, family="stylegan2-ada-discriminator
             augment_strength, pagan_num, pagan_fade: without effect: details of what is off.
             freeze_layers: so many layers above 4x4, counted from the images, are not trained (Freeze-D,
                 arXiv:2002.10964).
+            pytorch_details: where the PyTorch version differs: at 4x4, `FromRGB` is not clamped; a group of one sample
+                has a feature map of its standard deviation, too.
             kwargs: the other arguments.
 
         Raises:
@@ -139,6 +142,7 @@ class D_main(networks_stylegan2.D_stylegan2, family="stylegan2-ada-discriminator
             mapping_lrmul=mapping_lrmul,
             score_max=score_max,
             freeze_layers=freeze_layers,
+            pytorch_details=pytorch_details,
             **kwargs,
         )
         self.score_size = score_size

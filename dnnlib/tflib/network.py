@@ -37,7 +37,14 @@ class Network:
             outside of the components. `trainables`: those that are trained.
         input_names, input_shapes, output_names, output_shapes: channels first, None for the minibatch axis.
             `input_shape`, `output_shape`: of the first. `num_inputs`, `num_outputs`: how many.
+        source_format: 'pytorch' for networks that come from files of PyTorch, and their clones; else 'tensorflow'. The
+            two have different customs of seeds and noise.
+        augment_p: of a discriminator from a file of PyTorch, the probability of augmentation that it was last trained
+            with; None where the file does not say.
     """
+
+    source_format: str = "tensorflow"
+    augment_p: float | None = None
 
     def __init__(self, name: str | None = None, func_name: Any = None, **static_kwargs: Any):
         """Builds a new network with random initial values.
@@ -73,6 +80,8 @@ class Network:
         self.static_kwargs = util.EasyDict(static_kwargs)
         self._build_kwargs = dict(build_kwargs)
         self.pickled_state = None if pickled is None else replace(pickled, variables={})
+        if pickled is not None:
+            self.source_format, self.augment_p = pickled.source_format, pickled.augment_p
         self.vars = _tf_variables(model.named_variables())
         self.own_vars = _tf_variables(model.own_variables())
         self.trainables = OrderedDict((name, var) for name, var in self.vars.items() if var.trainable)
@@ -90,6 +99,7 @@ class Network:
             kwargs = component.get_config()
             del kwargs["name"]
             net._set(component, kwargs if state is None else state.static_kwargs, kwargs, state)
+            net.source_format = self.source_format
             self.components[key] = net
 
     # ------------------------------------------------------------------------
@@ -220,6 +230,7 @@ class Network:
     def convert(self, new_func_name: Any, new_name: str | None = None, **new_static_kwargs: Any) -> "Network":
         """A network of another class with the same arguments, and the values of all variables of the same name."""
         net = Network(new_name or self.name, func_name=new_func_name, **{**self.static_kwargs, **new_static_kwargs})
+        net.source_format = self.source_format
         net.copy_vars_from(self)
         return net
 
@@ -289,6 +300,7 @@ class Network:
         model_class = _model_class(plan.class_name)
         check_variables(f"network {state.name!r}", _shapes(model_class, plan.build_kwargs), plan.values)
         self.name = state.name
+        self.source_format, self.augment_p = state.source_format, state.augment_p
         self._pending = state, plan
         if tf.distribute.has_strategy():  # variables belong to the strategy that is active now
             self._build_pending()
@@ -343,6 +355,14 @@ def _build(
     """A model, with variables from a source; None: with initial values."""
     with variables_from(source):
         return model_class(name=name, **kwargs)
+
+
+def variable_shapes(func_name: str, kwargs: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes of all variables of a network by name, without creating any.
+
+    Raises TypeError or ValueError for unknown or impossible arguments.
+    """
+    return dict(_shapes(_model_class(func_name), kwargs))
 
 
 _known_shapes: dict[Any, dict[str, tuple[int, ...]]] = {}

@@ -35,7 +35,7 @@ class NetworkState:
     """A checked network state.
 
     values of `variables` are arrays; `components` are states, too. `source` is the text of the build module, which is
-    only ever read.
+    only ever read. `source_format` and `augment_p`: see `Network`.
     """
 
     name: str
@@ -45,6 +45,8 @@ class NetworkState:
     variables: dict[str, Any]
     components: dict[str, "NetworkState"] = field(default_factory=dict)
     version: int = STATE_VERSION
+    source_format: str = "tensorflow"
+    augment_p: float | None = None
 
     def with_kwargs(self, kwargs: dict[str, Any], own: Collection[str]) -> "NetworkState":
         """The state with other arguments. Those that are not its `own` go to the components, too."""

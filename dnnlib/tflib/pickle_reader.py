@@ -26,11 +26,12 @@ def load(file: BinaryIO, name: str) -> Any:
         file.seek(0)
     except OSError as error:
         raise DamagedPickleError(f"{name}: cannot be read: {error.strerror or error}") from None
-    _check_kind(head, name)
+    check_kind(head, name)
     return safe_pickle.load(file, name, "network pickle", ALLOWED)
 
 
-def _check_kind(head: bytes, name: str) -> None:
+def check_kind(head: bytes, name: str) -> None:
+    """Raises DamagedPickleError for files that by their first 512 bytes are something else; the message says what."""
     text = head.lstrip()[:100].lower()
     if not head:
         raise DamagedPickleError(f"{name}: the file is empty, expected a network pickle")

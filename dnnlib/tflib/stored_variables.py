@@ -1,0 +1,140 @@
+"""Variables of our networks as files of other projects store them: under other names, in other shapes."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .network_state import NetworkStateError
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How a file stores a variable.
+
+    name, shape: of the tensor in the file. axes: order in which its axes make the variable; None: as they are.
+    flipped: the first two axes of the variable, a kernel `[k, k, in, out]`, run the other way. offset: what the values
+    in the file are larger by.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    axes: tuple[int, ...] | None = None
+    flipped: bool = False
+    offset: float = 0
+
+    def value(self, tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The variable of a tensor: float32, of the shape that the network needs."""
+        array = np.asarray(tensor, np.float32)
+        array = array if self.axes is None else array.transpose(self.axes)
+        array = array.reshape(shape)
+        array = array[::-1, ::-1] if self.flipped else array
+        return array - np.float32(self.offset) if self.offset else array
+
+
+def dense(name: str, shape: tuple[int, ...]) -> Stored:
+    """A matrix `[in, out]`, in PyTorch `[out, in]`."""
+    return Stored(name, shape[::-1], (1, 0))
+
+
+def convolution(name: str, shape: tuple[int, ...], up: bool = False, batched: bool = False) -> Stored:
+    """Kernels `[k, k, in, out]`, in PyTorch `[out, in, k, k]`.
+
+    up: of a convolution after upsampling: its transposed convolution spreads the kernel the way that others slide it.
+    batched: `[1, out, in, k, k]`.
+    """
+    kernel_height, kernel_width, in_fmaps, out_fmaps = shape
+    stored = (out_fmaps, in_fmaps, kernel_height, kernel_width)
+    if batched:
+        return Stored(name, (1, *stored), (0, 3, 4, 2, 1), up)
+    return Stored(name, stored, (2, 3, 1, 0), up)
+
+
+def collect(
+    shapes: Mapping[str, tuple[int, ...]],
+    stored_as: Callable[[str, tuple[int, ...]], Stored],
+    tensors: Mapping[str, np.ndarray],
+    redundant: Iterable[str] = (),
+) -> dict[str, np.ndarray]:
+    """The variables of a network from the tensors of a file.
+
+    Args:
+        shapes: of all variables of the network, by name.
+        stored_as: how the file stores a variable, given its name and shape.
+        tensors: what the file has.
+        redundant: names of tensors that are known and not needed.
+
+    Raises:
+        NetworkStateError: with all tensors that are missing, of another shape or type, or not part of the network.
+    """
+    values, problems, used = {}, [], set(redundant)
+    for name, shape in shapes.items():
+        stored = stored_as(name, shape)
+        tensor = tensors.get(stored.name)
+        used.add(stored.name)
+        if tensor is None:
+            problems.append(f"{stored.name}: missing, the network needs shape {list(stored.shape)}")
+        elif tensor.shape != stored.shape:
+            problems.append(f"{stored.name}: has shape {list(tensor.shape)}, the network needs {list(stored.shape)}")
+        elif tensor.dtype.kind != "f":
+            problems.append(f"{stored.name}: holds {tensor.dtype}, expected floating-point numbers")
+        else:
+            values[name] = stored.value(tensor, shape)
+    problems += [f"{name}: not part of the network" for name in tensors if name not in used]
+    if problems:
+        raise NetworkStateError("its tensors do not fit the network:\n  " + "\n  ".join(problems))
+    return values
+
+
+# ----------------------------------------------------------------------------
+# Arguments of networks that follow from tensors.
+
+
+def feature_map_arguments(channels: Mapping[int, int], hints: Iterable[float] = ()) -> dict[str, float]:
+    """`fmap_base` and `fmap_max` that give these feature maps.
+
+    Args:
+        channels: feature maps by resolution.
+        hints: values of `fmap_base` that are likely.
+
+    Raises:
+        NetworkStateError: no values do.
+    """
+    largest = max(channels.values())
+    at_least, below = 0.0, float("inf")
+    for res, count in channels.items():  # count = min(int(fmap_base / (res / 2)), largest)
+        at_least = max(at_least, count * res / 2)
+        below = below if count == largest else min(below, (count + 1) * res / 2)
+    if not at_least < below:
+        listed = ", ".join(f"{res}x{res}: {count}" for res, count in sorted(channels.items()))
+        raise NetworkStateError(f"its feature maps do not fall with resolution as those of StyleGAN2: {listed}")
+    fitting = [hint for hint in hints if at_least <= hint < below]
+    base = fitting[0] if fitting else at_least
+    return {"fmap_base": int(base) if base == int(base) else base, "fmap_max": largest}
+
+
+def resample_kernel_of(kernels: Iterable[np.ndarray]) -> list[float]:
+    """The FIR filter, of one dimension, of the filters in a file, which have two.
+
+    Raises NetworkStateError where they differ, or are no products of one filter with itself.
+    """
+    found: list[np.ndarray] = []
+    for kernel in kernels:
+        kernel = np.asarray(kernel, np.float64)
+        total = kernel.sum()
+        if kernel.ndim not in (1, 2) or not 0 < kernel.size <= 1024 or not np.isfinite(total) or abs(total) < 1e-6:
+            raise NetworkStateError(f"a resampling filter of shape {list(kernel.shape)} cannot be used")
+        line = (kernel if kernel.ndim == 1 else kernel.sum(axis=0)) / total
+        if kernel.ndim == 2 and not (
+            kernel.shape[0] == kernel.shape[1] and np.allclose(kernel / total, np.outer(line, line), atol=1e-6)
+        ):
+            raise NetworkStateError("a resampling filter is not the product of one filter with itself")
+        found.append(line)
+    if not found:
+        return [1, 3, 3, 1]
+    if any(line.shape != found[0].shape or not np.allclose(line, found[0], atol=1e-6) for line in found):
+        raise NetworkStateError("its resampling filters differ from each other")
+    smallest = np.min(np.abs(found[0][np.abs(found[0]) > 1e-6]))
+    whole = np.round(found[0] / smallest)  # [1, 3, 3, 1], as networks declare it
+    same = np.allclose(whole / whole.sum(), found[0], atol=1e-6) if whole.sum() else False
+    return [int(x) for x in whole] if same else [float(x) for x in found[0]]

@@ -1,0 +1,108 @@
+"""Modules of PyTorch in checkpoints of NVIDIA's repositories, without PyTorch and without executing anything.
+
+StyleGAN2-ADA and its successors pickle modules with the source text of their class (`torch_utils.persistence`) and the
+state that `torch.nn.Module` has: parameters, buffers, sub-modules, and whatever else was set. The source is ignored:
+the state says all that is needed.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from dnnlib import safe_pickle, torch_pickle
+from dnnlib.safe_pickle import Call, StandIn
+
+from . import pickle_reader
+from .network_state import NetworkStateError
+
+
+class TorchModule(StandIn):
+    """A module: its class name, parameters and buffers (arrays), sub-modules, and other attributes, by name."""
+
+    __slots__ = ("_meta", "attributes", "buffers", "class_name", "modules", "parameters")
+
+    def __init__(self, meta: Any):
+        self._meta = meta
+
+    def __setstate__(self, state: Any) -> None:
+        raise ValueError("unexpected state of a module")
+
+    def finished(self, finish: Callable[[Any], Any]) -> "TorchModule":
+        meta = finish(self._meta)
+        if not isinstance(meta, dict) or meta.get("type") != "class" or not isinstance(meta.get("class_name"), str):
+            raise ValueError("a module is not described as expected")
+        state = meta.get("state")
+        if not isinstance(state, dict):
+            raise ValueError("a module has no state")
+        self._meta = None
+        self.class_name: str = meta["class_name"]
+        self.parameters = _members(state, "_parameters", np.ndarray)
+        self.buffers = _members(state, "_buffers", np.ndarray)
+        self.modules = _members(state, "_modules", TorchModule)
+        self.attributes = {key: value for key, value in state.items() if isinstance(key, str) and key[:1] != "_"}
+        return self
+
+    def walk(self, path: str = "") -> Iterator[tuple[str, "TorchModule"]]:
+        """This module and all below it, with their paths: '', 'mapping', 'mapping.fc0', ..."""
+        yield path, self
+        for name, module in self.modules.items():
+            yield from module.walk(f"{path}.{name}" if path else name)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """All parameters and buffers by path: 'mapping.fc0.weight'."""
+        return {
+            f"{path}.{name}" if path else name: array
+            for path, module in self.walk()
+            for name, array in [*module.parameters.items(), *module.buffers.items()]
+        }
+
+    def get(self, name: str) -> Any:
+        """An attribute as a plain value. Raises NetworkStateError where there is none."""
+        if name not in self.attributes:
+            raise NetworkStateError(f"its {self.class_name:.80} has no attribute {name!r}")
+        value = self.attributes[name]
+        return value.item() if isinstance(value, np.generic) else value
+
+
+def _members(state: dict, key: str, kind: type) -> dict[str, Any]:
+    """What is there of a kind. None stands for what a module could have and has not."""
+    members = state.get(key)
+    if not isinstance(members, dict):
+        raise ValueError(f"a module has no {key}")
+    members = {name: value for name, value in members.items() if value is not None}
+    if not all(isinstance(name, str) and isinstance(value, kind) for name, value in members.items()):
+        raise ValueError(f"unexpected {key} of a module")
+    return members
+
+
+class _Namespace(StandIn):
+    """argparse.Namespace: the options of a training run, which are left out."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, dict):
+            raise ValueError("unexpected state of options")
+
+    def finished(self, finish: Callable[[Any], Any]) -> dict:
+        return {}
+
+
+def _set(items: Any = ()) -> tuple:
+    if not isinstance(items, (list, tuple)):
+        raise ValueError("a set is not made as expected")
+    return tuple(items)
+
+
+_SET = {"set": Call(_set)}
+ALLOWED: safe_pickle.Allowed = (
+    pickle_reader.ALLOWED
+    | torch_pickle.ALLOWED
+    | {
+        "torch_utils.persistence": {"_reconstruct_persistent_obj": Call(TorchModule)},
+        "argparse": {"Namespace": _Namespace},
+        "builtins": pickle_reader.ALLOWED["builtins"] | _SET,
+        "__builtin__": pickle_reader.ALLOWED["__builtin__"] | _SET,
+    }
+)
