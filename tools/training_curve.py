@@ -47,15 +47,16 @@ SPACE = f"random convolutional network, seed 0, {NUM_FEATURES} whitened componen
 
 
 class Measurement:
-    """Compares networks with the data set of their run.
+    """Compares networks with the data set of their run, or with another one.
 
     Raises UserError if the data set has not enough images.
     """
 
-    def __init__(self, options: Any, num_images: int, seed: int):
+    def __init__(self, options: Any, num_images: int, seed: int, other_dataset: str | None = None):
         from training import dataset
 
-        self.dataset = dataset.load_dataset(data_dir=options.data_dir, **{**options.dataset_args, "shuffle_mb": 0})
+        args = options.dataset_args if other_dataset is None else {"tfrecord_dir": os.path.abspath(other_dataset)}
+        self.dataset = dataset.load_dataset(data_dir=options.data_dir, **{**args, "shuffle_mb": 0})
         self.num_images = num_images
         self.seed = seed
         if 2 * num_images > self.dataset.num_images:
