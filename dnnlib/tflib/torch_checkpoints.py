@@ -2,6 +2,8 @@
 
 - NVIDIA's StyleGAN2-ADA and StyleGAN3 (config stylegan2): a pickle, or a file of torch.save, of
   {'G': ..., 'D': ..., 'G_ema': ..., 'augment_pipe': ...}, of some of these, or of one network. See `torch_networks`.
+- rosinality/stylegan2-pytorch: a file of torch.save of {'g': ..., 'd': ..., 'g_ema': ..., 'latent_avg': ...}, of some
+  of these, or of one state dict. See `rosinality_networks`.
 """
 
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import torch_networks
+from . import rosinality_networks, torch_networks
 from .network_state import NetworkState, NetworkStateError
 from .torch_modules import TorchModule
 
@@ -19,47 +21,111 @@ Maker = Callable[[], NetworkState]
 
 
 def networks_of(content: Any) -> tuple[Maker | None, Maker | None, Maker | None] | None:
-    """G, D and Gs of what a file holds, None for each that it lacks; None for a file that is no checkpoint.
+    """G, D and Gs of what a file holds, None for each that it lacks; None for a file of something else.
 
-    Without a moving average, Gs is G.
+    Without a moving average, Gs is as G.
     """
+    makers = _of_modules(content) or _of_state_dicts(content)
+    if not makers:
+        return None
+    if "G" in makers:
+        makers.setdefault("Gs", makers["G"])
+    return makers.get("G"), makers.get("D"), makers.get("Gs")
+
+
+def _of_modules(content: Any) -> dict[str, Maker]:
     if isinstance(content, TorchModule):
         content = {"D" if content.class_name == "Discriminator" else "G_ema": content}
     if not isinstance(content, dict):
-        return None
-    modules = {key: content[key] for key in ("G", "D", "G_ema") if isinstance(content.get(key), TorchModule)}
-    if not modules:
-        return None
-    makers = {
-        key: partial(
-            _named, key, torch_networks.discriminator_state if key == "D" else torch_networks.generator_state, module
-        )
-        for key, module in modules.items()
-    }
-    if "G_ema" not in makers and "G" in makers:
-        makers["G_ema"] = makers["G"]
+        return {}
+    makers: dict[str, Maker] = {}
+    for key, name in (("G", "G"), ("D", "D"), ("G_ema", "Gs")):
+        module = content.get(key)
+        if isinstance(module, TorchModule):
+            make = torch_networks.discriminator_state if key == "D" else torch_networks.generator_state
+            makers[name] = partial(_made, key, make, module, name)
     if "D" in makers:
         makers["D"] = partial(_with_augment_p, makers["D"], torch_networks.augment_p(content.get("augment_pipe")))
-    return makers.get("G"), makers.get("D"), makers.get("G_ema")
+    return makers
 
 
-def _named(key: str, make_state: Callable[[TorchModule, str], NetworkState], module: TorchModule) -> NetworkState:
+def _of_state_dicts(content: Any) -> dict[str, Maker]:
+    if _is_state_dict(content):
+        content = {"d" if rosinality_networks.is_discriminator(content) else "g_ema": content}
+    if not isinstance(content, dict):
+        return {}
+    latent_avg = content.get("latent_avg")
+    latent_avg = latent_avg if isinstance(latent_avg, np.ndarray) else None
+    makers: dict[str, Maker] = {}
+    for key, name in (("g", "G"), ("g_ema", "Gs")):
+        tensors = content.get(key)
+        if _is_state_dict(tensors) and rosinality_networks.is_generator(tensors):
+            average = latent_avg if key == "g_ema" or "g_ema" not in content else None
+            makers[name] = partial(_made, key, rosinality_networks.generator_state, tensors, name, average)
+    if _is_state_dict(content.get("d")) and rosinality_networks.is_discriminator(content["d"]):
+        make = partial(_made, "d", rosinality_networks.discriminator_state, content["d"], "D")
+        makers["D"] = partial(_with_augment_p, make, content.get("ada_aug_p"))
+    return makers
+
+
+def _is_state_dict(content: Any) -> bool:
+    return isinstance(content, dict) and bool(content) and all(isinstance(x, np.ndarray) for x in content.values())
+
+
+def _made(key: str, make: Callable[..., NetworkState], *args: Any) -> NetworkState:
+    """A state; errors say under which key of the file it is."""
     try:
-        return make_state(module, "Gs" if key == "G_ema" else key)
+        return make(*args)
     except NetworkStateError as error:
         raise NetworkStateError(f"{key}: {error}") from None
 
 
-def _with_augment_p(make: Maker, p: float | None) -> NetworkState:
+def _with_augment_p(make: Maker, p: Any) -> NetworkState:
     state = make()
-    state.augment_p = p
+    state.augment_p = _number(p)
     return state
 
 
+def _number(value: Any) -> float | None:
+    """A number, or an array of one; None for anything else."""
+    array = np.asarray(value) if isinstance(value, (int, float, np.generic, np.ndarray)) else np.zeros(0)
+    return float(array) if array.size == 1 and array.dtype.kind in "fiu" and np.isfinite(array).all() else None
+
+
+# ----------------------------------------------------------------------------
+# Files of something else.
+
+_KNOWN_TENSORS = {
+    "synthesis.b4.const": "a state dict of a generator of StyleGAN2-ADA, without what else describes it; give the .pkl",
+    "b4.out.weight": "a state dict of a discriminator of StyleGAN2-ADA, without what else describes it; give the .pkl",
+    "synthesis.input.freqs": "a state dict of a generator of StyleGAN3, which has other layers",
+    "decoder.input.input": "an encoder with its generator (pSp, e4e and the like); give the generator's own file",
+    "lin0.model.1.weight": "weights of LPIPS, a distance between images; run_projector.py takes them as --distance",
+    "features.0.weight": "weights of a classifier (VGG, AlexNet or the like)",
+    "Conv2d_1a_3x3.conv.weight": "weights of an Inception network, which measures images",
+    "D.blocks.0.conv_res.weight": "a network of lucidrains/stylegan2-pytorch, which has other layers",
+}
+
+
 def describe(content: Any) -> str:
-    """What a file holds that is no network: 'a dict of ...'."""
+    """What a file holds that is no network known here: 'a dict of ...'."""
     if isinstance(content, TorchModule):
         return f"a {content.class_name:.80} of PyTorch"
     if isinstance(content, np.ndarray):
         return "an array"
-    return f"a {type(content).__name__.strip('_')}"
+    if not isinstance(content, dict):
+        return f"a {type(content).__name__.strip('_')}"
+    for value in [content, *content.values()]:
+        for name, meaning in _KNOWN_TENSORS.items():
+            if isinstance(value, dict) and name in value:
+                return meaning
+    items = [f"{str(key)!r:.40} ({_kind(value)})" for key, value in list(content.items())[:6]]
+    return f"a dict of {', '.join(items)}{', ...' if len(content) > 6 else ''}" if items else "an empty dict"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, TorchModule):
+        return f"a {value.class_name:.40}"
+    if isinstance(value, np.ndarray):
+        return f"an array {list(value.shape)}"
+    return type(value).__name__.strip("_")

@@ -8,8 +8,6 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-
 from .network import variable_shapes
 from .network_state import IMPORT_SOURCE, NetworkState, NetworkStateError
 from .stored_variables import Stored, collect, convolution, dense, feature_map_arguments, resample_kernel_of
@@ -108,10 +106,9 @@ def discriminator_state(module: TorchModule, name: str) -> NetworkState:
     return _state(name, "D_main", kwargs, module, _stored_in_discriminator)
 
 
-def augment_p(module: Any) -> float | None:
-    """The probability of augmentation in an `AugmentPipe`; None for anything else."""
-    p = module.buffers.get("p") if isinstance(module, TorchModule) else None
-    return float(p) if p is not None and p.size == 1 and p.dtype.kind == "f" and np.isfinite(p).all() else None
+def augment_p(module: Any) -> Any:
+    """The probability of augmentation in an `AugmentPipe`, an array; None for anything else."""
+    return module.buffers.get("p") if isinstance(module, TorchModule) else None
 
 
 def _state(
