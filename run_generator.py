@@ -24,34 +24,32 @@ Examples:
 """
 
 import argparse
-from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import dnnlib
 import pretrained_networks
 from dnnlib import command_line
 from dnnlib.errors import Problems
-from training import file_names, latent_points
-from training.generator_runs import (
-    check_interpolation,
-    generate_images,
-    interpolate,
-    interpolation_grid,
-    style_mixing_example,
-)
+from training import latent_points
+from training.figure_runs import PSIS, check_corners, interpolation_grid, noise_figure, truncation_figure
+from training.generator_conventions import NOISE_MODES, SEED_NOISE
+from training.generator_runs import check_interpolation, check_space, generate_images, interpolate, style_mixing_example
+from training.point_arguments import PointParser, add_dlatents_psi, add_points
 
 COMMANDS = {
     "generate-images": generate_images,
     "style-mixing-example": style_mixing_example,
     "interpolation-grid": interpolation_grid,
     "interpolate": interpolate,
+    "noise-figure": noise_figure,
+    "truncation-figure": truncation_figure,
 }
 FILES = {"seeds": "--dlatents", "row_seeds": "--row-dlatents", "col_seeds": "--col-dlatents"}
 """The flags that give files to lists of points."""
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = PointParser(
         description="Generates images with a pretrained network.",
         epilog=__doc__.split("\n\n", 1)[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -59,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(help="what to do", dest="command", metavar="COMMAND")
 
     generate = subparsers.add_parser("generate-images", help="generate one image per seed or vector")
-    _add_points(generate, "", "list of random seeds: 1,2,7-9", "files of vectors, as the projector writes them")
-    _add_dlatents_psi(generate)
+    add_points(generate, "", "list of random seeds: 1,2,7-9", "files of vectors, as the projector writes them")
+    add_dlatents_psi(generate)
     generate.add_argument(
         "--grid",
         type=command_line.grid_size,
@@ -69,33 +67,35 @@ def _parser() -> argparse.ArgumentParser:
         help="save all images in one picture, too; as COLUMNSxROWS or about square",
         metavar="WxH",
     )
-    _add_common(generate, minibatch_size=1)
+    _add_common(generate, minibatch_size=1, noise_modes=(SEED_NOISE, *NOISE_MODES))
 
     mixing = subparsers.add_parser("style-mixing-example", help="mix the styles of images")
-    _add_points(mixing, "row-", "seeds of the rows", "files of vectors for rows")
-    _add_points(mixing, "col-", "seeds of the columns", "files of vectors for columns")
-    _add_dlatents_psi(mixing)
+    add_points(mixing, "row-", "seeds of the rows", "files of vectors for rows")
+    add_points(mixing, "col-", "seeds of the columns", "files of vectors for columns")
+    add_dlatents_psi(mixing)
     mixing.add_argument(
         "--col-styles",
         type=command_line.num_list,
         help="layers that are taken from the columns (default: 0-6, as far as the network has them)",
         metavar="LAYERS",
     )
+    labels_help = "save the table with the names of rows and columns, too, as figure.png"
+    mixing.add_argument("--labels", default=False, help=labels_help, **command_line.BOOLEAN)
     _add_common(mixing, minibatch_size=4)
 
     between = subparsers.add_parser("interpolation-grid", help="show what lies between four images")
-    between.add_argument(
-        "--seeds", type=command_line.num_list, required=True, help="four seeds, for the corners", metavar="SEEDS"
-    )
+    add_points(between, "", "four seeds, for the corners", "files of vectors for corners", repeats=True)
+    add_dlatents_psi(between)
     between.add_argument(
         "--grid", type=_fixed_grid, default=(8, 8), help="columns and rows (default: 8x8)", metavar="WxH"
     )
-    between.add_argument("--space", choices=("w", "z"), default="w", help="where to mix (default: %(default)s)")
+    space_help = "where to mix: W, or Z, for seeds alone (default: %(default)s)"
+    between.add_argument("--space", choices=("w", "z"), default="w", help=space_help)
     _add_common(between, minibatch_size=4)
 
     walk = subparsers.add_parser("interpolate", help="go from image to image, as frames or video")
-    _add_points(walk, "", "seeds on the way", "files of vectors on the way", repeats=True)
-    _add_dlatents_psi(walk)
+    add_points(walk, "", "seeds on the way", "files of vectors on the way", repeats=True)
+    add_dlatents_psi(walk)
     walk.add_argument(
         "--space",
         choices=("w", "z"),
@@ -124,85 +124,47 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
     )
     _add_common(walk, minibatch_size=4)
+
+    noise = subparsers.add_parser("noise-figure", help="show what noise does to images")
+    add_points(noise, "", "seeds of the rows", "files of vectors for rows")
+    add_dlatents_psi(noise)
+    noise.add_argument(
+        "--noise-seeds",
+        type=command_line.num_list,
+        default=[0, 1, 2, 3],
+        help="seeds of the noise of the columns (default: 0-3)",
+        metavar="SEEDS",
+    )
+    noise.add_argument(
+        "--num-samples",
+        type=command_line.natural,
+        default=100,
+        help="images that the standard deviation of each pixel is taken of; 0: leave it out (default: %(default)s)",
+        metavar="N",
+    )
+    noise.add_argument(
+        "--std-gain",
+        type=command_line.non_negative,
+        default=4.0,
+        help="how many times as large as it is the standard deviation is shown (default: 4)",
+        metavar="FACTOR",
+    )
+    _add_common(noise, minibatch_size=4, noise_modes=())
+
+    truncated = subparsers.add_parser("truncation-figure", help="show images truncated more and more")
+    add_points(truncated, "", "seeds of the rows", "files of vectors for rows")
+    truncated.add_argument(
+        "--psis",
+        type=_psis,
+        default=PSIS,
+        help="truncation of the columns (default: 1,0.7,0.5,0,-0.5,-1)",
+        metavar="PSI,...",
+    )
+    _add_common(truncated, minibatch_size=4, has_psi=False)
+
+    for command in subparsers.choices.values():
+        command.accept_official()
     return parser
-
-
-class _Parser(command_line.ArgumentParser):
-    """Knows pairs of arguments of which one is needed, while both may be given; usage and errors say so."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.pairs: list[Any] = []
-
-    def add_pair(self) -> Any:
-        """What takes the two arguments. argparse shows them as it shows arguments that exclude each other."""
-        self.pairs.append(self.add_mutually_exclusive_group(required=True))
-        self._mutually_exclusive_groups.remove(self.pairs[-1])
-        return self.pairs[-1]
-
-    def format_usage(self) -> str:
-        return self._with_pairs(super().format_usage)
-
-    def format_help(self) -> str:
-        return self._with_pairs(super().format_help)
-
-    def _with_pairs(self, format_: Callable[[], str]) -> str:
-        others = self._mutually_exclusive_groups
-        self._mutually_exclusive_groups = [*others, *self.pairs]
-        try:
-            return format_()
-        finally:
-            self._mutually_exclusive_groups = others
-
-    def error(self, message: str) -> NoReturn:
-        if message.startswith("the following arguments are required"):
-            for pair in self.pairs:
-                first, second = (action.option_strings[0] for action in pair._group_actions)
-                message = message.replace(first, f"{first} or {second}")
-        super().error(message)
-
-
-class _Points(argparse.Action):
-    """Adds seeds, or files of vectors, to one list in the order of the command line.
-
-    repeats: a flag that is given again adds to what it gave before, in place of replacing it.
-    """
-
-    def __init__(self, *args: Any, repeats: bool = False, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.repeats = repeats
-
-    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
-        before = getattr(namespace, self.dest) or []
-        if not self.repeats:
-            before = [point for point in before if type(point) is not type(values[0])]
-        setattr(namespace, self.dest, [*before, *values])
-        for action in parser._actions:  # one of the two flags is enough
-            if action.dest == self.dest:
-                action.required = False
-
-
-def _add_points(parser: _Parser, prefix: str, seeds_help: str, files_help: str, repeats: bool = False) -> None:
-    """--seeds and --dlatents, or with a prefix --row-seeds and --row-dlatents."""
-    common = {"action": _Points, "repeats": repeats, "dest": f"{prefix}seeds".replace("-", "_")}
-    seeds_help += f" (may be left out with --{prefix}dlatents)"
-    files_help += ": FILE.npz,FOLDER,'*.npz'"
-    pair = parser.add_pair()
-    seeds = pair.add_argument(
-        f"--{prefix}seeds", type=command_line.num_list, help=seeds_help, metavar="SEEDS", **common
-    )
-    seeds.required = True  # until files are given
-    pair.add_argument(f"--{prefix}dlatents", type=file_names.split, help=files_help, metavar="FILES", **common)
-
-
-def _add_dlatents_psi(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--dlatents-psi",
-        type=command_line.psi,
-        default=1.0,
-        help="truncation of vectors from files (default: 1, none)",
-        metavar="PSI",
-    )
 
 
 def _fixed_grid(text: str) -> "tuple[int, int] | str":
@@ -211,27 +173,54 @@ def _fixed_grid(text: str) -> "tuple[int, int] | str":
     return command_line.grid_size(text)
 
 
-def _add_common(parser: argparse.ArgumentParser, minibatch_size: int) -> None:
+def _psis(text: str) -> list[float]:
+    psis = [command_line.psi(part.strip()) for part in text.split(",")]
+    if len(set(psis)) < len(psis):
+        raise argparse.ArgumentTypeError(f"expected different numbers, got {text!r}")
+    return psis
+
+
+def _class_idx(text: str) -> int:
+    if "," in text or text[1:].count("-"):
+        raise argparse.ArgumentTypeError(f"expected one class for all images, got {text!r}")
+    return command_line.natural(text)
+
+
+def _add_common(
+    parser: argparse.ArgumentParser,
+    minibatch_size: int,
+    noise_modes: tuple[str, ...] = NOISE_MODES,
+    has_psi: bool = True,
+) -> None:
+    """noise_modes: the choices of --noise-mode, which is left out without any."""
     parser.add_argument(
         "--network", required=True, dest="network_pkl", help="name, URL or path of the network pickle", metavar="PKL"
     )
-    parser.add_argument(
-        "--truncation-psi",
-        type=command_line.psi,
-        default=0.5,
-        help="truncation of seeds: 1 is none, 0 the average image (default: %(default)s)",
-        metavar="PSI",
-    )
+    if has_psi:
+        parser.add_argument(
+            "--truncation-psi",
+            type=command_line.psi,
+            help="truncation of seeds: 1 is none, 0 the average image (default: 0.5; of PyTorch networks 1)",
+            metavar="PSI",
+        )
     parser.add_argument(
         "--truncation-cutoff",
         type=command_line.natural,
         help="truncate only so many layers (default: as the network was trained)",
         metavar="LAYERS",
     )
+    if noise_modes:
+        default = "seed; of PyTorch networks const" if SEED_NOISE in noise_modes else "const"
+        own = "noise of each seed, " if SEED_NOISE in noise_modes else ""
+        parser.add_argument(
+            "--noise-mode",
+            choices=noise_modes,
+            help=f"{own}the network's own, random noise, or none (default: {default})",
+        )
     parser.add_argument(
         "--class-idx",
-        type=command_line.natural,
-        help="class of a conditional network (default: no label)",
+        type=_class_idx,
+        help="class of a conditional network; PyTorch networks need it (default: no label)",
         metavar="CLASS",
     )
     parser.add_argument(
@@ -268,6 +257,11 @@ def _checked(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> dict
     if submit_config.run_desc == "interpolate":
         with problems.gather():
             check_interpolation(kwargs["seeds"], kwargs["space"], kwargs["video"], kwargs["fps"])
+    if submit_config.run_desc == "interpolation-grid":
+        with problems.gather():
+            check_space(kwargs["seeds"], kwargs["space"])
+        with problems.gather():
+            check_corners(kwargs["seeds"], may_be_files=True)
     for name, flag in FILES.items():
         with problems.gather(flag):
             if name in kwargs:

@@ -278,7 +278,7 @@ def load_points(
     with problems.gather():
         named, vectors = latent_points.load(lists, Gs)
     problems.report()
-    print(f"As {conventions.tools} do it: truncation psi {psi:g}, noise mode {noise_mode}.")
-    if generator.is_16_bit:
-        print("Precision: " + generator.describe_precision())
+    print(f"Conventions of {conventions.tools}; truncation psi {psi:g}, noise mode {noise_mode}.")
+    if generator.precision:
+        print(f"Precision: {generator.precision}.")
     return PointImages(generator, vectors, settings.dlatents_psi), *named.values()

@@ -65,13 +65,14 @@ class ImageGenerator:
         problems = list(self._problems(net.output_shape[1], image_format, col_styles))
         if problems:
             raise UserError("\n".join(problems))
-        # 16 bit is for GPUs; elsewhere images are those of float32, as with the PyTorch tools.
-        precision = getattr(self.synthesis.model, "precision", None)
-        self.is_16_bit = precision is not None and precision.num_fp16_res > 0
-        self.as_float32 = self.is_16_bit and not tf.config.get_visible_devices("GPU")
         self._call_kwargs: dict[str, Any] = {"randomize_noise": noise_mode == "random"}
-        if self.as_float32:
-            self._call_kwargs["num_fp16_res"] = 0
+        self.precision = ""  # what to say of it
+        precision = getattr(self.synthesis.model, "precision", None)
+        if precision is not None and precision.num_fp16_res:
+            self.precision = precision.describe(self.synthesis.model.resolution_log2)
+            if not tf.config.get_visible_devices("GPU"):  # CPUs are slower with 16 bit, and images less exact
+                self._call_kwargs["num_fp16_res"] = 0
+                self.precision = "float32, because there is no GPU"
         self.net.prepare(**self._call_kwargs)
         self.synthesis.prepare(**self._call_kwargs)
         # partial: functions of the same code are one to TensorFlow, which warns that it is traced too often.

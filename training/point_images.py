@@ -47,7 +47,7 @@ class PointImages:
 
     def synthesize(self, points: Sequence[Point], dlatents: dict[Point, np.ndarray]) -> np.ndarray:
         """Images `[N, H, W, C]` of points, whose `dlatents` are given; seeds have the network's own noise."""
-        noises = [self._noises_of(point) for point in points]
+        noises = [self.noises_of(point) for point in points]
         return self.generator.from_dlatents(np.stack([dlatents[point] for point in points]), len(points), noises)
 
     def mix(
@@ -62,14 +62,14 @@ class PointImages:
         noises = [self._mixed_noises(row, col, col_styles) for row, col in pairs]
         return self.generator.from_dlatents(w, len(pairs), noises)
 
-    def _noises_of(self, point: Point) -> list[np.ndarray]:
+    def noises_of(self, point: Point) -> list[np.ndarray]:
         """Noise images of a point; none where no point has any: the same rendering, but faster."""
         if not any(self._noises.values()):
             return []
         return self._noises.get(point) or self.generator.own_noises
 
     def _mixed_noises(self, row: Point, col: Point, col_styles: Collection[int]) -> list[np.ndarray]:
-        both = enumerate(zip(self._noises_of(row), self._noises_of(col), strict=True))
+        both = enumerate(zip(self.noises_of(row), self.noises_of(col), strict=True))
         return [of_col if layer in col_styles else of_row for layer, (of_row, of_col) in both]
 
 

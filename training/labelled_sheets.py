@@ -1,0 +1,81 @@
+"""Sheets of images with the names of rows and columns beside them."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+from dataset_tools.symbols import default_font
+
+from .image_generation import to_pil
+
+_LONGEST = 24  # characters of a label
+
+
+class LabelledSheet:
+    """Images of one size in a table, black text beside them on white.
+
+    Args:
+        resolution: width and height of an image.
+        rows: labels at the left.
+        columns: labels above.
+        footers: labels below; may be left out.
+
+    Attributes:
+        size: width and height of the sheet.
+    """
+
+    def __init__(self, resolution: int, rows: Sequence[str], columns: Sequence[str], footers: Sequence[str] = ()):
+        self._rows, self._columns, self._footers = (
+            [label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…" for label in labels]
+            for labels in (rows, columns, footers)
+        )
+        self._resolution = resolution
+        points = min(max(resolution // 16, 11), 40)
+        self._font = PIL.ImageFont.truetype(default_font(), points, layout_engine=PIL.ImageFont.Layout.BASIC)
+        self._gap = max(points // 5, 2)  # pixels, between images and around text
+        self._line = sum(self._font.getmetrics()) + 2 * self._gap
+        # Where labels are wider than images, images stand farther apart.
+        self._left = self._width(self._rows)
+        self._pitch = max(resolution + self._gap, self._width([*self._columns, *self._footers]))
+        bottom = self._line if any(self._footers) else self._gap
+        self._top = self._line if any(self._columns) else self._gap
+        height = self._top + len(self._rows) * (resolution + self._gap) - self._gap + bottom
+        self.size = self._left + len(self._columns) * self._pitch + self._gap, height
+
+    def _width(self, labels: Sequence[str]) -> int:
+        return max(math.ceil(self._font.getlength(label)) for label in labels) + 2 * self._gap if any(labels) else 0
+
+    def draw(self, images: Mapping[tuple[int, int], np.ndarray]) -> PIL.Image.Image:
+        """The sheet of uint8 images `[H, W, C]`, keyed by (row, column); places without an image are white.
+
+        Grayscale images `[H, W, 1]` may be among others.
+        """
+        pictures = {place: to_pil(image) for place, image in images.items()}
+        mode = max((picture.mode for picture in pictures.values()), key=("L", "RGB", "RGBA").index)
+        sheet = PIL.Image.new(mode, self.size, "white")
+        for (row, column), picture in pictures.items():
+            left, middle = self._column(column)
+            sheet.paste(picture.convert(mode), (left, self._row(row)))
+        text = PIL.ImageDraw.Draw(sheet)
+        for column in range(len(self._columns)):
+            middle = self._column(column)[1]
+            text.text((middle, self._top - self._gap), self._columns[column], "black", self._font, anchor="md")
+            if self._footers:
+                foot = (middle, self._row(len(self._rows)))
+                text.text(foot, self._footers[column], "black", self._font, anchor="ma")
+        for row, label in enumerate(self._rows):
+            middle = self._row(row) + self._resolution // 2
+            text.text((self._left - self._gap, middle), label, "black", self._font, anchor="rm")
+        return sheet
+
+    def _column(self, column: int) -> tuple[int, int]:
+        """Left edge of the images of a column, and its middle."""
+        begin = self._left + column * self._pitch
+        return begin + (self._pitch - self._resolution) // 2, begin + self._pitch // 2
+
+    def _row(self, row: int) -> int:
+        return self._top + row * (self._resolution + self._gap)
