@@ -18,7 +18,7 @@ from dnnlib.tflib import random_stream
 
 from . import augment_matrices as matrices
 from .augment_draws import Draws
-from .augment_filter import NUM_BANDS, apply_gains, gains
+from .augment_filter import NUM_BANDS, apply_gains, check_size, gains
 from .augment_geometry import blit_map, geometric_map, resample
 from .augment_specs import AUGPIPE_SPECS
 
@@ -90,6 +90,14 @@ class AugmentPipe:
         """The names of those whose strength is not 0."""
         return [name for name in AUGPIPE_SPECS["bgcfnc"] if getattr(self, name)]
 
+    def check_images(self, shape: tf.TensorShape | list[int | None]) -> None:
+        """Raises ValueError unless images of a shape [N, C, H, W] can be augmented."""
+        shape = tf.TensorShape(shape)
+        if shape.rank != 4 or None in shape[1:] or shape[1] not in (1, 3):
+            raise ValueError(f"augmentation: images must be [N, C, H, W] of 1 or 3 channels, got {shape}")
+        if self.imgfilter:
+            check_size(*shape[2:])
+
     def __call__(self, images: tf.Tensor, p: Any, debug_percentile: Any = None) -> tf.Tensor:
         """Augments images.
 
@@ -111,8 +119,7 @@ class AugmentPipe:
         place.
         """
         images = tf.convert_to_tensor(images)
-        if images.shape.rank != 4 or None in images.shape[1:] or images.shape[1] not in (1, 3):
-            raise ValueError(f"augmentation: images must be [N, C, H, W] of 1 or 3 channels, got {images.shape}")
+        self.check_images(images.shape)
         dtype, p = images.dtype, tf.cast(p, tf.float32)
         images = tf.cast(images, tf.float32)
         for stage in (self._move, self._recolour, self._filter, self._add_noise, self._cut_out):

@@ -57,6 +57,13 @@ def gains(draws: Draws, p: tf.Tensor, pipe: Any) -> tf.Tensor:
     return result
 
 
+def check_size(height: int, width: int) -> None:
+    """Raises ValueError for images that are too small to be filtered: they are mirrored at their borders once."""
+    reach = filter_bank().shape[1] // 2
+    if min(height, width) <= reach:
+        raise ValueError(f"imgfilter needs images larger than {reach}x{reach} pixels, got {width}x{height}")
+
+
 def apply_gains(images: tf.Tensor, gains: tf.Tensor) -> tf.Tensor:
     """Filters images along both axes.
 
@@ -71,9 +78,7 @@ def apply_gains(images: tf.Tensor, gains: tf.Tensor) -> tf.Tensor:
         `[N, C, H, W]`.
     """
     height, width = images.shape[2:]
-    reach = filter_bank().shape[1] // 2
-    if min(height, width) <= reach:
-        raise ValueError(f"imgfilter needs images larger than {reach}x{reach} pixels, got {width}x{height}")
+    check_size(height, width)
 
     def matrix(size: int) -> tf.Tensor:
         return tf.tensordot(gains, _matrices(size), axes=1)[:, tf.newaxis]  # [N, 1, size, size]

@@ -111,7 +111,7 @@ def training_loop(
                 grid.save_reals(os.path.join(run_dir, "reals.png"))
             G.print_layers()
             D.print_layers()
-        augment = _make_augment(augment_args)
+        augment = _make_augment(augment_args, training_set.shape)
         print("Building TensorFlow graph...")
         growing = sched_args.get("lod_initial_resolution") is not None
         step = TrainingStep(
@@ -182,11 +182,13 @@ def _explained_memory() -> Iterator[None]:
         ) from error
 
 
-def _make_augment(augment_args: Mapping[str, Any] | None) -> AdaptiveAugment | None:
+def _make_augment(augment_args: Mapping[str, Any] | None, shape: Sequence[int]) -> AdaptiveAugment | None:
     if augment_args is None:
         return None
     try:
         augment = AdaptiveAugment.of_options(**augment_args)
+        if augment.pipe is not None:
+            augment.pipe.check_images([None, *shape])
     except (TypeError, ValueError) as error:
         raise UserError(f"augment_args: {error}") from error
     print(f"Augmentation: {augment.describe()}.")
