@@ -30,8 +30,9 @@ class ArrayFileError(ValueError):
 
 
 def is_npz(head: bytes) -> bool:
-    """Whether a file that begins so may be a `.npz`: it is a zip file."""
-    return head.startswith(b"PK\x03\x04")
+    """Whether a file that begins so, with 512 bytes, may be a `.npz`: a zip file, the first in it a `.npy`."""
+    name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+    return head.startswith(b"PK\x03\x04") and name.endswith(b".npy")
 
 
 def is_safetensors(head: bytes) -> bool:

@@ -3,7 +3,9 @@
 import contextlib
 import os
 import secrets
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -29,6 +31,49 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename in (None, temporary):
             raise OSError(error.errno, error.strerror, path) from None
         raise
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[str]:
+    """A path to write a file or folder at, which takes its name when the block ends without an exception.
+
+    It replaces what has the name then, a folder, too. Raises OSError with the final name where it cannot be written;
+    nothing is left behind then, and what had the name keeps it.
+    """
+    path = os.fspath(path)
+    folder, name = os.path.split(path)
+    try:
+        room = tempfile.mkdtemp(prefix=f".{name[:100]}.", suffix=".tmp", dir=folder or ".")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    temporary, old = os.path.join(room, name), os.path.join(room, "old")
+    try:
+        yield temporary
+        _sync(temporary)
+        if os.path.isdir(path):
+            os.rename(path, old)
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            if os.path.lexists(old):
+                os.rename(old, path)
+            raise
+    except OSError as error:
+        if error.errno is None or not str(error.filename or temporary).startswith(room):
+            raise
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _sync(path: str) -> None:
+    """Brings a file, or all files of a folder, to the disk."""
+    paths = [path]
+    if os.path.isdir(path):
+        paths = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+    for name in paths:
+        with open(name, "rb") as file:
+            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ Keras, in any version of it. HDF5 files can do much, such as naming other files 
 import math
 import os
 import tempfile
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from dnnlib.errors import UserError
 
 from . import network_notes
 from .network import Network
+from .network_notes import Makers
 from .network_state import NetworkStateError
 
 SUFFIX = ".weights.h5"  # Keras writes and reads no other
@@ -49,20 +50,27 @@ def _official_names(net: Network) -> dict[str, str]:
             return {dataset.name: names[int(np.ravel(dataset[()])[0])] for dataset in _datasets(file)}
 
 
-def read(file: Any) -> network_notes.Networks:
-    """The network of an open file, by its role.
+def read(file: BinaryIO) -> Makers:
+    """The network of an open file, as `network_notes.from_arrays` gives it.
 
-    Raises NetworkStateError, VariableMismatchError, TypeError, ValueError, and what h5py raises for damaged files.
+    Raises ValueError (NetworkStateError) for what is damaged, holds anything else, or has no note.
     """
+    try:
+        return _read(file)
+    except (NetworkStateError, UserError):
+        raise
+    except Exception as error:  # h5py raises many kinds
+        reason = " ".join(str(error).split())[:100]
+        raise NetworkStateError(f"damaged ({type(error).__name__}: {reason})") from None
+
+
+def _read(file: BinaryIO) -> Makers:
     h5py = import_h5py()
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     with h5py.File(file) as content:
         if network_notes.NOTE not in content.attrs:
-            raise NetworkStateError(
-                "it holds weights but no description of their network, as run_convert.py writes one; "
-                "to use weights of your own, build the network and call model.load_weights"
-            )
+            raise network_notes.not_described(len(_datasets(content)))
         note = _text(content, network_notes.NOTE)
         described = network_notes.read_note(note)
         if len(described) != 1:

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, BinaryIO
 
 from dnnlib import torch_pickle
 from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
 
-from . import network_state, pickle_reader, pickle_writer, torch_checkpoints
+from . import array_checkpoints, network_state, pickle_reader, pickle_writer, torch_checkpoints
 from .network import Network
 from .network_state import NetworkState
 from .scope import VariableMismatchError
@@ -24,6 +25,7 @@ def read(file: BinaryIO, name: str) -> Any:
 
     - A network pickle of the official TensorFlow code: one `Network`, or a tuple or list of them, as the file has it.
     - A checkpoint of PyTorch (see `torch_checkpoints`): (G, D, Gs), None for what the file lacks.
+    - Arrays with a description of their networks (see `array_checkpoints`): the same.
 
     Args:
         file: an open binary file.
@@ -32,37 +34,49 @@ def read(file: BinaryIO, name: str) -> Any:
     Raises:
         NetworkFileError: unsafe, damaged, or a network that cannot be built.
     """
-    try:
-        content = _load(file, name)
-    except (pickle_reader.UnsafePickleError, pickle_reader.DamagedPickleError) as error:
-        raise NetworkFileError(str(error)) from None
-    items = content if isinstance(content, (tuple, list)) else [content]
+    makers = _makers(file, name)
     problems: list[str] = []
-    if items and all(isinstance(item, pickle_reader.PickledNetwork) for item in items):
-        makers = [lambda item=item: network_state.from_dict(item.state) for item in items]
-        nets = [_build(make, problems) for make in makers]
-    else:
-        found = torch_checkpoints.networks_of(content)
-        if found is None:
-            raise NetworkFileError(f"{name}: expected a network, or a tuple such as (G, D, Gs); {_described(content)}")
-        content = tuple(found)
-        nets = [None if make is None else _build(make, problems) for make in found]
+    nets = [make and _build(make, problems) for make in (makers if isinstance(makers, (tuple, list)) else [makers])]
     if problems:
         raise NetworkFileError(f"{name}: " + "\n".join(problems))
-    return type(content)(nets) if isinstance(content, (tuple, list)) else nets[0]
+    return type(makers)(nets) if isinstance(makers, (tuple, list)) else nets[0]
 
 
-def _load(file: BinaryIO, name: str) -> Any:
-    """The content of a pickle, or of a file of torch.save."""
+def _makers(file: BinaryIO, name: str) -> Any:
+    """What makes the states of the networks of a file, as `read` gives the networks."""
     try:
         head = file.read(512)
         file.seek(0)
-    except OSError as error:
-        raise pickle_reader.DamagedPickleError(f"{name}: cannot be read: {error.strerror or error}") from None
+        described = array_checkpoints.load(file, head)
+    except (ValueError, OSError) as error:
+        raise NetworkFileError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
+    if described is not None:
+        return described
+    try:
+        content = _load(file, head, name)
+    except (pickle_reader.UnsafePickleError, pickle_reader.DamagedPickleError) as error:
+        raise NetworkFileError(str(error)) from None
+    items = content if isinstance(content, (tuple, list)) else [content]
+    kinds = {type(item) for item in items} - {type(None)}
+    if kinds == {pickle_reader.PickledNetwork}:
+        makers = [item and partial(_state_of, item) for item in items]
+        return type(content)(makers) if isinstance(content, (tuple, list)) else makers[0]
+    makers = torch_checkpoints.networks_of(content)
+    if makers is None:
+        raise NetworkFileError(f"{name}: expected a network, or a tuple such as (G, D, Gs); {_described(content)}")
+    return makers
+
+
+def _load(file: BinaryIO, head: bytes, name: str) -> Any:
+    """The content of a pickle, or of a file of torch.save. head: its first bytes."""
     if torch_pickle.container(head):
         return torch_pickle.load(file, name, ALLOWED)
     pickle_reader.check_kind(head, name)
     return torch_pickle.load_pickle(file, name, "network pickle", ALLOWED)
+
+
+def _state_of(pickled: pickle_reader.PickledNetwork) -> NetworkState:
+    return network_state.from_dict(pickled.state)
 
 
 def _build(make: Callable[[], NetworkState], problems: list[str]) -> Network | None:

@@ -1,11 +1,14 @@
 """Networks as named arrays and a note that describes them, for files that hold nothing else.
 
 Arrays are called `G/...`, `D/...`, `Gs/...` with the official names of variables. The note is JSON: a version, and for
-each network its name, the dotted name of its function, and all arguments that it was built with.
+each network its name, the dotted name of its function, all arguments that it was built with, and the format of the file
+that it comes from.
 """
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,10 @@ ROLES = ("G", "D", "Gs")
 
 Networks = dict[str, Network]
 """Networks by role: 'G', 'D', 'Gs'."""
+
+Maker = Callable[[], NetworkState]
+Makers = tuple[Maker | None, Maker | None, Maker | None]
+"""What makes the states of G, D and Gs, None for those that are not there."""
 
 
 def to_arrays(nets: Mapping[str, Network]) -> dict[str, np.ndarray]:
@@ -41,21 +48,31 @@ def _described(net: Network) -> dict[str, Any]:
         "name": net.name,
         "func_name": f"{family.module}.{model_class.__name__}",
         "static_kwargs": network_state.plain(net.build_kwargs),
-        "source_format": getattr(net, "source_format", "tensorflow"),
+        "source_format": net.source_format,
+        "augment_p": net.augment_p,
     }
 
 
-def from_arrays(arrays: Mapping[str, np.ndarray], note: str) -> Networks:
-    """The networks of a file. Models are built when they are first used.
+def from_arrays(arrays: Mapping[str, np.ndarray], note: str) -> Makers:
+    """The networks of a file: functions that make the state of G, D and Gs, None for each that it lacks.
 
-    Raises NetworkStateError, VariableMismatchError, TypeError, ValueError: notes that describe no networks, arrays that
-    are not their variables.
+    Without a moving average, Gs is G. Raises NetworkStateError for notes that describe no networks, and arrays that
+    belong to none; so do the functions for networks that cannot be.
     """
     described = read_note(note)
     foreign = [name for name in arrays if name.split("/", 1)[0] not in described]
     if foreign:
-        raise NetworkStateError(f"{foreign[0]!r:.80} is no variable of {' or '.join(described)}")
-    return {role: _network(role, entry, arrays) for role, entry in described.items()}
+        raise NetworkStateError(f"array {foreign[0]!r:.80} belongs to none of its networks: {', '.join(described)}")
+    makers = {role: functools.partial(_state, role, entry, arrays) for role, entry in described.items()}
+    return makers.get("G"), makers.get("D"), makers.get("Gs", makers.get("G"))
+
+
+def not_described(num_arrays: int) -> NetworkStateError:
+    """The error for a file of arrays without the note."""
+    return NetworkStateError(
+        f"it holds {num_arrays} arrays and no description of networks that they belong to, which run_convert.py "
+        "writes; for arrays of your own, build the networks in Python and set their variables"
+    )
 
 
 def read_note(note: str) -> dict[str, dict[str, Any]]:
@@ -74,26 +91,25 @@ def read_note(note: str) -> dict[str, dict[str, Any]]:
     return networks
 
 
-def _network(role: str, entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Network:
-    values = {name.split("/", 1)[1]: array for name, array in arrays.items() if name.startswith(f"{role}/")}
-    net = Network.from_state(to_state(entry, values))
-    if entry.get("source_format") == "pytorch":
-        net.source_format = "pytorch"
-    return net
-
-
-def to_state(entry: dict[str, Any], values: Mapping[str, np.ndarray]) -> NetworkState:
-    """The state of a described network with these variables, checked as that of a pickle. Raises NetworkStateError."""
+def _state(role: str, entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> NetworkState:
+    """The state of a described network, checked as that of a pickle. Raises NetworkStateError."""
     module, _, func_name = str(entry.get("func_name")).rpartition(".")
     if module not in network_families.modules():
-        raise NetworkStateError(f"func_name {entry.get('func_name')!r:.80} is no network of the official code")
-    return network_state.from_dict(
+        raise NetworkStateError(f"{role}: {entry.get('func_name')!r:.80} is no network of the official code")
+    variables = [(name.split("/", 1)[1], array) for name, array in arrays.items() if name.startswith(f"{role}/")]
+    state = network_state.from_dict(
         {
             "version": network_state.STATE_VERSION,
             "name": entry.get("name"),
             "build_func_name": func_name,
             "build_module_src": network_state.IMPORT_SOURCE.format(module=module),
             "static_kwargs": entry.get("static_kwargs"),
-            "variables": list(values.items()),
+            "variables": variables,
         }
     )
+    source_format, augment_p = entry.get("source_format"), entry.get("augment_p")
+    if source_format not in ("tensorflow", "pytorch"):
+        raise NetworkStateError(f"{role}: source_format {source_format!r:.80}, expected 'tensorflow' or 'pytorch'")
+    if augment_p is not None and not (isinstance(augment_p, float) and 0 <= augment_p <= 1):
+        raise NetworkStateError(f"{role}: augment_p {augment_p!r:.80}, expected a number from 0 to 1")
+    return replace(state, source_format=source_format, augment_p=augment_p)

@@ -14,26 +14,27 @@ class SavedGenerator(tf.Module):
     z `[N, latent_size]`, label `[N, label_size]` (None: zeros), psi a number (None: that of the network; 1: no
     truncation) -> image `[N, C, H, W]` in [-1, 1], for any N. The noise images are those of the network: nothing is
     random. The signature `serving_default` takes tensors, and all of them: z, label where there are labels, psi.
+
+    It computes in 32 bit whatever the network was trained in: what 16-bit type is fast depends on the machine.
     """
 
     def __init__(self, net: Network):
         super().__init__(name="generator")
         self.vars = dict(net.vars)
-        (z_shape, label_shape) = net.model.io_inputs.values()
+        z_shape, label_shape = net.model.io_inputs.values()
         z = tf.TensorSpec(z_shape, tf.float32, "z")
         label = tf.TensorSpec(label_shape, tf.float32, "label")
         psi = tf.TensorSpec([], tf.float32, "psi")
 
         def generate(z: tf.Tensor, label: tf.Tensor, psi: tf.Tensor) -> tf.Tensor:
             with implementation.using("ref"):
-                return net.get_output_for(
-                    z, label, truncation_psi=psi, randomize_noise=False, is_training=False, is_validation=False
-                )
+                kwargs = {"is_training": False, "is_validation": False, "return_dlatents": False, **exact_kwargs(net)}
+                return net.get_output_for(z, label, truncation_psi=psi, **kwargs)
 
         # The network is traced once; the other functions call this one.
         self._generate = tf.function(generate, input_signature=[z, label, psi], autograph=False)
-        built_psi = net.model.options["truncation_psi"]
-        self._psi = 1.0 if built_psi is None else float(built_psi)
+        own_psi = net.model.options["truncation_psi"]
+        self._psi = 1.0 if own_psi is None else float(own_psi)
         for some_label in (None, label):
             for some_psi in (None, psi):
                 self.__call__.get_concrete_function(z, some_label, some_psi)
@@ -54,3 +55,11 @@ class SavedGenerator(tf.Module):
     def save(self, folder: str) -> None:
         """Writes the SavedModel to a new folder."""
         tf.saved_model.save(self, folder, signatures={"serving_default": self._serve})
+
+
+def exact_kwargs(net: Network) -> dict[str, Any]:
+    """Arguments of calls of a network by which it computes in 32 bit, and with its own noise images."""
+    kwargs: dict[str, Any] = {"randomize_noise": False} if "randomize_noise" in net.call_arguments() else {}
+    if net.build_kwargs.get("num_fp16_res"):
+        kwargs["num_fp16_res"] = 0
+    return kwargs

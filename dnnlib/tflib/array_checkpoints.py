@@ -1,0 +1,42 @@
+"""Checkpoints of named arrays, which hold all that networks need: `.npz`, `.safetensors`, `.weights.h5`."""
+
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from dnnlib import array_files
+
+from . import keras_weights, network_notes
+from .network import Network
+from .network_notes import NOTE, Makers
+
+
+def write_npz(nets: Mapping[str, Network], path: str) -> None:
+    """Writes networks by role to a new `.npz` file."""
+    with open(path, "xb") as file:
+        array_files.write_npz(file, network_notes.to_arrays(nets), {NOTE: network_notes.to_note(nets)})
+
+
+def write_safetensors(nets: Mapping[str, Network], path: str) -> None:
+    """Writes networks by role to a new `.safetensors` file."""
+    with open(path, "xb") as file:
+        array_files.write_safetensors(file, network_notes.to_arrays(nets), {NOTE: network_notes.to_note(nets)})
+
+
+def load(file: BinaryIO, head: bytes) -> Makers | None:
+    """G, D and Gs of an open file, None for each that it lacks; None for a file that by its first bytes is another.
+
+    head: the first 512 bytes.
+
+    Raises ValueError (ArrayFileError, NetworkStateError) for files that are damaged, or do not describe networks.
+    """
+    if array_files.is_npz(head):
+        arrays, notes = array_files.read_npz(file)
+    elif array_files.is_safetensors(head):
+        arrays, notes = array_files.read_safetensors(file)
+    elif head.startswith(keras_weights.SIGNATURE):
+        return keras_weights.read(file)
+    else:
+        return None
+    if NOTE not in notes:
+        raise network_notes.not_described(len(arrays))
+    return network_notes.from_arrays(arrays, notes[NOTE])

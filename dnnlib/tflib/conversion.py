@@ -1,0 +1,175 @@
+"""Networks from one format of checkpoints to others, proved by what they compute before and after."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.atomic import atomic_path
+from dnnlib.checkpoint_formats import KERAS, NPZ, PKL, SAFETENSORS, SAVED_MODEL, Output
+from dnnlib.errors import UserError
+
+from . import array_checkpoints, keras_weights, network_files, network_notes
+from .network import Network
+from .network_notes import Networks
+from .saved_generator import SavedGenerator, exact_kwargs
+
+TOLERANCE = 1e-4
+"""Of differences between what networks compute before and after, in units of the largest number, and of 1 at least."""
+
+_NUM_SAMPLES = 2
+_PSI = 0.7  # of truncation, which makes the average of W matter
+
+
+class VerificationError(UserError):
+    """A network that computes something else after it was converted."""
+
+
+def networks_of(content: Any, name: str) -> Networks:
+    """The networks of what `pretrained_networks.read` gives, by role. name: of the file, for messages.
+
+    Raises UserError for a tuple of another length than (G, D, Gs).
+    """
+    if isinstance(content, Network):
+        role = "D" if "images_in" in content.input_names else "G" if content.name == "G" else "Gs"
+        return {role: content}
+    if len(content) != len(network_notes.ROLES):
+        raise UserError(f"{name}: holds {len(content)} networks, expected (G, D, Gs) or a single one")
+    return {role: net for role, net in zip(network_notes.ROLES, content, strict=True) if net is not None}
+
+
+class Converter:
+    """Writes networks in any format. A file takes its name only after it was read again and compared.
+
+    Where it cannot be written, or computes something else, what had the name before keeps it.
+    """
+
+    def __init__(self, nets: Mapping[str, Network]):
+        """nets: by role: 'G', 'D', 'Gs'."""
+        self.nets = dict(nets)
+        self._computed: dict[str, np.ndarray] = {}
+
+    def select(self, output: Output) -> Networks:
+        """The networks that go in an output. Raises UserError where none of them is there, or it cannot be saved so."""
+        chosen = {role: self.nets[role] for role in output.networks if role in self.nets}
+        if not chosen:
+            there = " and ".join(self.nets)
+            raise UserError(f"{output.path}: there is no {' or '.join(output.networks)} to write, only {there}")
+        for role, net in chosen.items():
+            if output.format is SAVED_MODEL and "latents_in" not in net.input_names:
+                raise UserError(f"{output.path}: {role} is no generator: its inputs are {', '.join(net.input_names)}")
+        return chosen
+
+    def convert(self, output: Output) -> list[str]:
+        """Writes an output. Returns what was compared, in a line for each network.
+
+        Raises:
+            VerificationError: a network computes something else, by more than `TOLERANCE`.
+            UserError, OSError: it cannot be written.
+        """
+        nets = self.select(output)
+        with atomic_path(output.path) as path:
+            try:
+                _WRITERS[output.format.name](nets, path)
+                return [self._compare(output, role, net) for role, net in _read(output, nets, path).items()]
+            except tf.errors.OpError as error:  # TensorFlow writes SavedModels itself
+                reason = " ".join(str(error.message).split())[:200]
+                raise UserError(f"{output.path}: cannot be written: {reason}") from None
+
+    def _compare(self, output: Output, role: str, written: "Network | SavedImages") -> str:
+        net = self.nets[role]
+        what = "scores" if "images_in" in net.input_names else "images"
+        if role not in self._computed:
+            self._computed[role] = compute(net)
+        before, after = self._computed[role], compute(written) if isinstance(written, Network) else written(net)
+        difference = largest_difference(before, after)
+        limit = TOLERANCE * max(1.0, float(np.max(np.abs(before), initial=0, where=np.isfinite(before))))
+        line = f"{role}: {what} differ by {difference:.2g} at most (tolerance {limit:.2g})"
+        if isinstance(written, Network):
+            changed = [name for name, var in net.vars.items() if not _equal(var.numpy(), written.get_var(name))]
+            line += f", {len(net.vars) - len(changed)} of {len(net.vars)} variables are equal"
+            difference = np.inf if changed else difference
+        if not difference <= limit:
+            raise VerificationError(
+                f"{output.path}: was written, read again, and is not the same: {line}; it is removed"
+            )
+        return line
+
+
+SavedImages = Callable[[Network], np.ndarray]
+"""What computes the images of a SavedModel, for the inputs that a network is compared with."""
+
+
+# ----------------------------------------------------------------------------
+# Formats.
+
+
+def _write_pkl(nets: Networks, path: str) -> None:
+    content = tuple(nets.get(role) for role in network_notes.ROLES)
+    network_files.save_pkl(content if len(nets) > 1 else next(iter(nets.values())), path)
+
+
+def _write_keras(nets: Networks, path: str) -> None:
+    ((role, net),) = nets.items()
+    keras_weights.write(net, role, path)
+
+
+def _write_saved_model(nets: Networks, path: str) -> None:
+    (net,) = nets.values()
+    SavedGenerator(net).save(path)
+
+
+_WRITERS: dict[str, Callable[[Networks, str], None]] = {
+    PKL.name: _write_pkl,
+    NPZ.name: array_checkpoints.write_npz,
+    SAFETENSORS.name: array_checkpoints.write_safetensors,
+    KERAS.name: _write_keras,
+    SAVED_MODEL.name: _write_saved_model,
+}
+
+
+def _read(output: Output, nets: Networks, path: str) -> dict[str, "Network | SavedImages"]:
+    """What was written, by role."""
+    if output.format is SAVED_MODEL:
+        generator = tf.saved_model.load(path)
+        return dict.fromkeys(nets, lambda net: generator(*_inputs(net), psi=_PSI).numpy())
+    read = networks_of(network_files.load_pkl(path), output.path)
+    return {role: read[role] for role in nets}
+
+
+# ----------------------------------------------------------------------------
+# Comparing.
+
+
+def compute(net: Network) -> np.ndarray:
+    """What a network computes for a few inputs that are always the same, in 32 bit: images, scores, or W `[N, ...]`."""
+    psi = {"truncation_psi": _PSI} if "truncation_psi" in net.call_arguments() else {}
+    outputs = net.run(*_inputs(net), return_as_list=True, **psi, **exact_kwargs(net))
+    return outputs[0]
+
+
+def _inputs(net: Network) -> list[np.ndarray]:
+    random = np.random.RandomState(0)
+    inputs = []
+    for name, (_, *shape) in zip(net.input_names, net.input_shapes, strict=True):
+        if name == "labels_in":
+            classes = np.arange(_NUM_SAMPLES)[:, np.newaxis] % max(shape[0], 1)
+            inputs.append((np.arange(shape[0]) == classes).astype(np.float32))  # one-hot [N, label_size]
+        else:
+            inputs.append(random.randn(_NUM_SAMPLES, *shape).astype(np.float32))
+    return inputs
+
+
+def largest_difference(before: np.ndarray, after: np.ndarray) -> float:
+    """The largest difference of two arrays; what is infinite or no number in both is equal there."""
+    if before.shape != after.shape:
+        return np.inf
+    same = (before == after) | (np.isnan(before) & np.isnan(after))
+    difference = np.zeros(before.shape)
+    np.subtract(before, after, where=~same, out=difference)
+    return float(np.max(np.nan_to_num(np.abs(difference), nan=np.inf), initial=0))
+
+
+def _equal(before: np.ndarray, after: np.ndarray) -> bool:
+    return before.shape == after.shape and before.tobytes() == after.tobytes()
