@@ -252,6 +252,8 @@ def test_help_is_in_docs():
         "mixing": "style-mixing-example",
         "interpolation": "interpolation-grid",
         "interpolate": "interpolate",
+        "noise": "noise-figure",
+        "truncation": "truncation-figure",
     }
     for name, args in (("", ()), *((f"-{name}", (command,)) for name, command in commands.items())):
         result = run(ROOT, *args, "--help", env={"COLUMNS": "100", "PATH": ""})

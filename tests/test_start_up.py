@@ -41,7 +41,7 @@ def imported_after(code, *args):
 def test_help_imports_nothing_heavy(name):
     special = ["inspect"] if name == "run_metrics" else []
     number, *modules = imported_after(_HELP, name, *special)
-    least = {"run_generator": 4, "run_projector": 2, "dataset_tool": 15, "run_metrics": 1}
+    least = {"run_generator": 6, "run_projector": 2, "dataset_tool": 15, "run_metrics": 1}
     assert int(number) >= least.get(name, 0)
     assert "dnnlib" in modules
     assert not HEAVY & set(modules)

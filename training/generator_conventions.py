@@ -36,7 +36,7 @@ _OF_FORMATS = {
 
 def of_network(net: Any) -> Conventions:
     """Those of a network (`Network`), by the format of the file that it comes from."""
-    return _OF_FORMATS[getattr(net, "source_format", "tensorflow")]
+    return _OF_FORMATS[net.source_format]
 
 
 def choose_class(net: Any, class_idx: int | None, from_latents: bool) -> int | None:
