@@ -27,7 +27,7 @@ Allowed = dict[str, dict[str, Any]]
 
 
 def load(file: BinaryIO, name: str, kind: str, allowed: Allowed) -> Any:
-    """The object in a pickle: containers, numbers and strings as they are, arrays as NumPy arrays.
+    """The object in a pickle: containers, numbers and strings as they are, sets as tuples, arrays as NumPy arrays.
 
     Args:
         file: an open binary file.
@@ -306,6 +306,8 @@ class _Finisher:
             return {_key(key): self.finish(item, depth) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return type(value)(self.finish(item, depth) for item in value)
+        if isinstance(value, (set, frozenset)):
+            return tuple(self.finish(item, depth) for item in value)
         raise ValueError(f"objects of type {type(value).__name__.strip('_')} do not belong here")
 
 

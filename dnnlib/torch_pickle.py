@@ -10,7 +10,7 @@ A plain pickle may hold tensors, too: each storage is then a legacy container of
 import io
 import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -149,7 +149,7 @@ def _load_zip(file: BinaryIO, size: int, allowed: safe_pickle.Allowed) -> Any:
             raise ValueError("two parts have the same name")
         pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise ValueError("this zip was not written by torch.save")
+            raise ValueError(f"this zip was not written by torch.save{_zip_kind(members)}")
         folder = pickles[0].split("/")[0]
         if f"{folder}/constants.pkl" in members or any(name.startswith(f"{folder}/code/") for name in members):
             raise TorchScriptError(
@@ -176,6 +176,15 @@ def _load_zip(file: BinaryIO, size: int, allowed: safe_pickle.Allowed) -> Any:
         for key, storage in storages.by_key.items():
             storage.set_data(read(f"data/{key}"), byte_order == b"big")
         return safe_pickle.finish(loaded, size)
+
+
+def _zip_kind(names: Iterable[str]) -> str:
+    """What a zip of something else is, by the names in it."""
+    kinds = {".npy": "an NPZ of arrays", ".weights.h5": "a Keras model", ".png": "a data set of images"}
+    for ending, kind in kinds.items():
+        if any(name.endswith(ending) for name in names):
+            return f": it is {kind}"
+    return ""
 
 
 # ----------------------------------------------------------------------------

@@ -1,8 +1,13 @@
 """Networks in checkpoints of PyTorch: those of StyleGAN2-ADA as the official code wrote them, and what they compute."""
 
+import io
+
 import golden
 import numpy as np
 import pytest
+import torch_files as files
+import torch_reference as reference
+import weight_writers as writers
 
 from dnnlib.tflib import convert_images_to_uint8, network_files
 
@@ -134,3 +139,192 @@ def test_source_format_and_pickles_of_tensorflow(tmp_path):
             np.testing.assert_array_equal(net.get_var(key), other.get_var(key))
     z = golden.rnd(1, 2, G.input_shape[1])
     np.testing.assert_array_equal(Gs.run(z, None, randomize_noise=False), again[2].run(z, None, randomize_noise=False))
+
+
+# ----------------------------------------------------------------------------
+# Other networks than the goldens, compared with their definition.
+
+CHANNELS = {4: 12, 8: 12, 16: 6}
+CONTAINERS = {
+    "pickle": writers.pickle_of_modules,
+    "protocol 4": lambda obj: writers.pickle_of_modules(obj, protocol=4),
+    "protocol 2": lambda obj: writers.pickle_of_modules(obj, protocol=2),
+    "torch.save": writers.pth_zip,
+    "torch.save until 1.5": writers.pth_legacy,
+}
+
+
+def read(content, container="pickle"):
+    return network_files.read(io.BytesIO(CONTAINERS[container](content)), "file.pkl")
+
+
+def problems_of(content):
+    with pytest.raises(network_files.NetworkFileError) as error:
+        read(content)
+    return str(error.value)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Tensors and modules of a small generator and discriminator."""
+    g, d = reference.generator_tensors(CHANNELS), reference.discriminator_tensors(CHANNELS)
+    average = golden.rnd(3, 8)
+    return {"g": g, "d": d, "average": average, "G": files.generator(g, average), "D": files.discriminator(d)}
+
+
+def test_images_and_scores(small):
+    networks = {"G": small["G"], "D": small["D"], "G_ema": small["G"]}
+    G, D, Gs = read({**networks, "augment_pipe": files.augment_pipe(0.5)})
+    assert D.augment_p == 0.5
+    z, x = golden.rnd(1, 4, 8), golden.rnd(2, 4, 3, 16, 16)
+    images = reference.generate(small["g"], reference.mapping(small["g"], z.astype(np.float64)))
+    golden.close(Gs.run(z, None, randomize_noise=False), images, 1e-5)
+    golden.close(D.run(x, None), reference.discriminate(small["d"], x), 1e-5)
+    assert all(net.source_format == "pytorch" for net in (G, D, Gs))
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_containers(small, container):
+    """The same networks however they are written, whole or in part."""
+    for content, there in (
+        ({"G": small["G"], "D": small["D"], "G_ema": small["G"]}, (True, True, True)),
+        ({"G": None, "D": None, "G_ema": small["G"], "augment_pipe": None}, (False, False, True)),
+        (small["G"], (False, False, True)),
+        (small["D"], (False, True, False)),
+        ({"D": small["D"], "G": small["G"]}, (True, True, True)),
+    ):
+        nets = read(content, container)
+        assert tuple(net is not None for net in nets) == there
+    G, D, _ = nets
+    for name, net in (("G", G), ("D", D)):
+        expected = read({name: small[name]})["GD".index(name)]
+        assert net.static_kwargs == expected.static_kwargs
+        for key in expected.vars:
+            np.testing.assert_array_equal(net.get_var(key), expected.get_var(key))
+
+
+def test_networks_of_stylegan3s_config_stylegan2(small):
+    """Blocks that have an attribute more, and clamp everywhere."""
+    G = files.generator(small["g"], small["average"], clamp=256, fp16_from=8, fused_modconv_default="inference_only")
+    _, _, Gs = read({"G_ema": G})
+    assert Gs.static_kwargs["num_fp16_res"] == 2 and Gs.static_kwargs["conv_clamp"] == 256
+    z = golden.rnd(1, 2, 8)
+    w = reference.mapping(small["g"], z.astype(np.float64))
+    golden.close(Gs.run(z, None, randomize_noise=False, num_fp16_res=0), reference.generate(small["g"], w), 1e-5)
+    w = small["average"] + 0.4 * (w - small["average"])
+    truncated = Gs.run(z, None, randomize_noise=False, num_fp16_res=0, truncation_psi=0.4)
+    golden.close(truncated, reference.generate(small["g"], w), 1e-5)
+
+
+def test_labels_and_filters():
+    """Widths that training never chooses; an asymmetric filter; one sample per group."""
+    line, labels = (1, 2, 3, 1), np.eye(3, dtype=np.float32)[[0, 2, 1, 1]]
+    g = reference.generator_tensors(CHANNELS, n_mlp=2, blur_kernel=line)
+    rnd = np.random.RandomState(5)
+
+    def layer(fmaps, in_fmaps, scale):
+        return (rnd.randn(fmaps, in_fmaps) * scale).astype(np.float32), (rnd.randn(fmaps) * scale / 10).astype(
+            np.float32
+        )
+
+    g["style.0.weight"], g["style.0.bias"] = layer(5, 3, 1)  # embedding
+    g["style.1.weight"], g["style.1.bias"] = layer(7, 6 + 5, 100)
+    g["style.2.weight"], g["style.2.bias"] = layer(8, 7, 100)
+    d = reference.discriminator_tensors(CHANNELS, blur_kernel=line, outputs=9)
+    d["map.0.weight"], d["map.0.bias"] = layer(9, 3, 1)
+    for idx in (1, 2):
+        d[f"map.{idx}.weight"], d[f"map.{idx}.bias"] = layer(9, 9, 100)
+    G = files.generator(g, golden.rnd(3, 8), c_dim=3, z_dim=6, line=line)
+    for group_size in (1, 2, None):
+        D = files.discriminator(d, c_dim=3, line=line, group_size=group_size, frozen=5)
+        _, D, Gs = read({"G_ema": G, "D": D})
+        z, x = golden.rnd(1, 4, 6), golden.rnd(2, 4, 3, 16, 16)
+        mapped = reference.mapping(d, None, labels, "map.")
+        scores = reference.discriminate(d, x, group_size or 4, mapped)
+        golden.close(D.run(x, labels, minibatch_size=4), scores, 1e-5)
+        assert [name for name in D.vars if name not in D.trainables] == [
+            *("16x16/FromRGB/weight", "16x16/FromRGB/bias", "16x16/Conv0/weight", "16x16/Conv0/bias"),
+            *("16x16/Conv1_down/weight", "16x16/Conv1_down/bias", "16x16/Skip/weight"),
+            *("8x8/Conv0/weight", "8x8/Conv0/bias"),
+        ]
+    images = reference.generate(g, reference.mapping(g, z.astype(np.float64), labels))
+    golden.close(Gs.run(z, labels, randomize_noise=False), images, 1e-5)
+    assert Gs.static_kwargs["dlatent_avg_beta"] == 0.998
+
+
+def test_everything_that_does_not_fit_is_listed(small):
+    g = dict(small["g"])
+    g["convs.1.activate.bias"] = np.zeros([5], np.float32)
+    G = files.generator(g, small["average"].astype(np.int32))
+    d = small["d"] | {"convs.2.skip.1.weight": np.zeros([12, 12, 3, 3], np.float32)}
+    D = files.discriminator(d)
+    D.args[0]["state"]["_modules"]["extra"] = files.module(
+        "Linear", parameters={"weight": np.zeros([2, 2], np.float32)}
+    )
+    message = problems_of({"G_ema": G, "D": D})
+    for line in (
+        "file.pkl: ",
+        "G_ema: its tensors do not fit the network",
+        "synthesis.b8.conv1.bias: has shape [5], the network needs [12]",
+        "mapping.w_avg: holds int32, expected floating-point numbers",
+        "D: its tensors do not fit the network",
+        "b8.skip.weight: has shape [12, 12, 3, 3], the network needs [12, 12, 1, 1]",
+        "extra.weight: not part of the network",
+    ):
+        assert line in message
+
+
+def _changed(module, path, **attributes):
+    """Sets attributes of a part of a module."""
+    for name in path.split(".") if path else ():
+        module = module.args[0]["state"]["_modules"][name]
+    module.args[0]["state"].update(attributes)
+
+
+@pytest.mark.parametrize(
+    ("path", "attributes", "message"),
+    [
+        ("synthesis.b8.conv1", {"conv_clamp": 3}, "its layers have different values of conv_clamp"),
+        ("synthesis.b4", {"architecture": "resnet"}, "different values of architecture"),
+        ("synthesis.b8", {"use_fp16": True}, "its 16-bit blocks are not the highest ones"),
+        ("synthesis", {"img_channels": -3}, "num_channels must be an integer of 1 or more, got -3"),
+        ("mapping", {"num_layers": 10**9}, "has not the 1000000000 layers"),
+        ("mapping", {"num_layers": None}, "has not the None layers"),
+        ("mapping", {"z_dim": "eight"}, "latent_size must be an integer"),
+        ("mapping", {"w_dim": [8]}, "different values of w_dim"),
+        ("mapping", {"w_dim": 10**6}, "mapping.w_avg: has shape [8], the network needs [1000000]"),
+        ("synthesis", {"_modules": {}}, "blocks of the resolutions [], expected 4, 8, 16"),
+        ("synthesis", {"_modules": {"input": files.module("SynthesisInput")}}, "alias-free generator of StyleGAN3"),
+        ("", {"_modules": {}}, "this is a Generator of PyTorch, expected a Generator"),
+    ],
+)
+def test_impossible_generators(small, path, attributes, message):
+    G = files.generator(small["g"], small["average"])
+    _changed(G, path, **attributes)
+    text = problems_of({"G_ema": G})
+    assert text.startswith("file.pkl: G_ema: ") or "num_channels" in text or "latent_size" in text
+    assert message in text
+
+
+@pytest.mark.parametrize(
+    ("path", "attributes", "message"),
+    [
+        ("b4.mbstd", {"group_size": 0}, "has groups of 0 samples"),
+        ("b4.mbstd", {"num_channels": 5}, "the network needs"),
+        ("b4.conv", {"activation": "relu"}, "different values of activation"),
+        ("b16.conv1", {"activation": "tanh"}, "different values of activation"),
+        ("b4", {"_modules": {}}, "lacks a layer"),
+    ],
+)
+def test_impossible_discriminators(small, path, attributes, message):
+    D = files.discriminator(small["d"])
+    _changed(D, path, **attributes)
+    assert message in problems_of({"D": D})
+
+
+def test_other_modules_are_named(small):
+    assert "the file holds a dict of 'ema' (a EDMPrecond)" in problems_of({"ema": files.module("EDMPrecond")})
+    assert "G_ema: this is a TriPlaneGenerator of PyTorch" in problems_of(files.module("TriPlaneGenerator"))
+    assert "G_ema: expected a network, got an array [2]" in problems_of(
+        {"G": small["G"], "G_ema": np.zeros(2, np.float32)}
+    )

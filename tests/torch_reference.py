@@ -65,12 +65,19 @@ def linear(p, name, x, lr_mul=1.0, activate=False):
 # The generator.
 
 
-def mapping(p, z):
-    """Z `[N, C]` to W `[N, C]`."""
-    x = z / np.sqrt(np.mean(z**2, axis=1, keepdims=True) + 1e-8)
+def normalize(x):
+    return x / np.sqrt(np.mean(x**2, axis=1, keepdims=True) + 1e-8)
+
+
+def mapping(p, z, labels=None, prefix="style."):
+    """Z `[N, C]`, or None, to W `[N, C]`. labels: in NVIDIA's networks, whose embedding is layer 0."""
+    parts = [] if z is None else [normalize(z)]
+    if labels is not None:
+        parts.append(normalize(linear(p, f"{prefix}0", labels)))
+    x = np.concatenate(parts, axis=1)
     idx = 1
-    while f"style.{idx}.weight" in p:
-        x = linear(p, f"style.{idx}", x, lr_mul=0.01, activate=True)
+    while f"{prefix}{idx}.weight" in p:
+        x = linear(p, f"{prefix}{idx}", x, lr_mul=0.01, activate=True)
         idx += 1
     return x
 
@@ -144,8 +151,8 @@ def conv_layer(p, name, x, size, down=False, activate=True):
     return leaky_relu(x + p[f"{name}.{first + 1}.bias"][:, np.newaxis, np.newaxis]) if activate else x
 
 
-def discriminate(p, images):
-    """Images to scores `[N, 1]`."""
+def discriminate(p, images, group_size=4, mapped=None):
+    """Images to scores `[N, 1]`. mapped: of labels, `[N, C]`, for NVIDIA's networks, which score by projection."""
     p = {name: np.asarray(x, np.float64) for name, x in p.items()}
     x = conv_layer(p, "convs.0", np.asarray(images, np.float64), 1)
     idx = 1
@@ -155,12 +162,13 @@ def discriminate(p, images):
         x = (y + skip) / np.sqrt(2.0)
         idx += 1
     batch, channels, height, width = x.shape
-    group = min(batch, 4)
+    group = min(batch, group_size)
     stddev = x.reshape(group, -1, 1, channels, height, width)
     stddev = np.sqrt(stddev.var(axis=0) + 1e-8).mean(axis=(2, 3, 4), keepdims=True)[:, :, 0]  # [N / group, 1, 1, 1]
     x = np.concatenate([x, np.tile(stddev, [group, 1, height, width])], axis=1)
     x = conv_layer(p, "final_conv", x, 3).reshape(batch, -1)
-    return linear(p, "final_linear.1", linear(p, "final_linear.0", x, activate=True))
+    x = linear(p, "final_linear.1", linear(p, "final_linear.0", x, activate=True))
+    return x if mapped is None else np.sum(x * mapped, axis=1, keepdims=True) / np.sqrt(mapped.shape[1])
 
 
 # ----------------------------------------------------------------------------
@@ -213,8 +221,8 @@ def generator_tensors(channels, style_dim=8, n_mlp=3, blur_kernel=(1, 3, 3, 1), 
     return p
 
 
-def discriminator_tensors(channels, blur_kernel=(1, 3, 3, 1), image_channels=3, seed=1):
-    """A state dict of a discriminator. channels: feature maps by resolution from 4."""
+def discriminator_tensors(channels, blur_kernel=(1, 3, 3, 1), image_channels=3, seed=1, outputs=1):
+    """A state dict of a discriminator. channels: feature maps by resolution from 4. outputs: 1 but for projection."""
     rnd = np.random.RandomState(seed)
     p = {}
 
@@ -237,5 +245,5 @@ def discriminator_tensors(channels, blur_kernel=(1, 3, 3, 1), image_channels=3, 
         add_layer(f"convs.{idx}.skip", channels[res], channels[res // 2], 1, down=True, activate=False)
     add_layer("final_conv", channels[4] + 1, channels[4], 3)
     add_linear("final_linear.0", channels[4] * 16, channels[4])
-    add_linear("final_linear.1", channels[4], 1)
+    add_linear("final_linear.1", channels[4], outputs)
     return p

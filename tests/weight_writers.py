@@ -80,6 +80,12 @@ class Pickler(pickle._Pickler):
     def _save_type(self, obj):
         self.save_global(obj)
 
+    def save_set(self, obj):
+        """As protocols 4 and 5 write them; before, as a call with the names of Python 3."""
+        if self.proto >= 4:
+            return super().save_set(obj)
+        return self._build(obj, Name("builtins", "set"), (list(obj),), pickle.REDUCE, None)
+
     def _save_call(self, obj):
         self._build(obj, obj.func, obj.args, pickle.REDUCE, obj.state)
 
@@ -96,6 +102,7 @@ class Pickler(pickle._Pickler):
             self.write(pickle.BUILD)
 
     dispatch[_Name] = save_global
+    dispatch[set] = save_set
     dispatch[type] = _save_type
     dispatch[types.FunctionType] = save_global
     dispatch[Call] = _save_call
@@ -231,8 +238,9 @@ class Parameter:
 class _TorchObjects:
     """Turns arrays, tensors and parameters of an object into what `Pickler` writes."""
 
-    def __init__(self, legacy):
+    def __init__(self, legacy, inside=False):
         self.legacy = legacy
+        self.inside = inside  # storages are inside of the pickle
         self.storages = []
 
     def convert(self, obj):
@@ -258,11 +266,15 @@ class _TorchObjects:
             return {key: self.convert(value) for key, value in obj.items()}
         if isinstance(obj, (list, tuple)):
             return type(obj)(self.convert(value) for value in obj)
+        if isinstance(obj, Call):
+            return Call(obj.func, self.convert(obj.args), obj.state)
         return obj
 
     def _storage(self, storage):
         if storage not in self.storages:
             self.storages.append(storage)
+        if self.inside:
+            return Call(Name("torch.storage", "_load_from_bytes"), (storage_bytes(storage),))
         index = self.storages.index(storage)
         pid = ("storage", storage.type, self.key(index), "cpu", len(storage.data))
         return Persistent((*pid, None) if self.legacy else pid)
@@ -280,12 +292,26 @@ def _state_dict(obj):
     return result
 
 
+_SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+
+
+def storage_bytes(storage):
+    """A storage alone, as it is inside of other pickles."""
+    pid = ("storage", storage.type, "94000000000000", "cpu", len(storage.data), None)
+    parts = [dumps(part, 2) for part in (MAGIC, 1001, _SYSTEM, Persistent(pid), [pid[2]])]
+    return b"".join([*parts, struct.pack("<q", len(storage.data)), storage.data.tobytes()])
+
+
+def pickle_of_modules(obj, protocol=3):
+    """A plain pickle with tensors in it, as NVIDIA's repositories write them."""
+    return dumps(_TorchObjects(legacy=True, inside=True).convert(obj), protocol)
+
+
 def pth_legacy(obj, protocol=2):
     objects = _TorchObjects(legacy=True)
     converted = objects.convert(_state_dict(obj))
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
     keys = sorted(objects.key(index) for index in range(len(objects.storages)))
-    parts = [dumps(part, protocol) for part in (MAGIC, 1001, system, converted, keys)]
+    parts = [dumps(part, protocol) for part in (MAGIC, 1001, _SYSTEM, converted, keys)]
     by_key = {objects.key(index): storage for index, storage in enumerate(objects.storages)}
     for key in keys:
         parts += [struct.pack("<q", len(by_key[key].data)), by_key[key].data.tobytes()]

@@ -7,6 +7,8 @@ import numpy as np
 
 from .network_state import NetworkStateError
 
+_MOST_PROBLEMS = 500  # in a message
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -80,10 +82,17 @@ def collect(
             problems.append(f"{stored.name}: holds {tensor.dtype}, expected floating-point numbers")
         else:
             values[name] = stored.value(tensor, shape)
-    problems += [f"{name}: not part of the network" for name in tensors if name not in used]
+    problems += [f"{_shown(name)}: not part of the network" for name in tensors if name not in used]
     if problems:
-        raise NetworkStateError("its tensors do not fit the network:\n  " + "\n  ".join(problems))
+        listed = problems[:_MOST_PROBLEMS]
+        if len(problems) > len(listed):
+            listed.append(f"... and {len(problems) - len(listed)} more")
+        raise NetworkStateError("its tensors do not fit the network:\n  " + "\n  ".join(listed))
     return values
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() and len(name) <= 200 else f"{name!r:.200}"
 
 
 # ----------------------------------------------------------------------------

@@ -44,6 +44,8 @@ def _of_modules(content: Any) -> dict[str, Maker]:
         if isinstance(module, TorchModule):
             make = torch_networks.discriminator_state if key == "D" else torch_networks.generator_state
             makers[name] = partial(_made, key, make, module, name)
+        elif makers and module is not None:
+            makers[name] = partial(_made, key, _refused, module)
     if "D" in makers:
         makers["D"] = partial(_with_augment_p, makers["D"], torch_networks.augment_p(content.get("augment_pipe")))
     return makers
@@ -80,6 +82,10 @@ def _made(key: str, make: Callable[..., NetworkState], *args: Any) -> NetworkSta
         raise NetworkStateError(f"{key}: {error}") from None
 
 
+def _refused(content: Any) -> NetworkState:
+    raise NetworkStateError(f"expected a network, got {_kind(content)}")
+
+
 def _with_augment_p(make: Maker, p: Any) -> NetworkState:
     state = make()
     state.augment_p = _number(p)
@@ -110,7 +116,7 @@ _KNOWN_TENSORS = {
 def describe(content: Any) -> str:
     """What a file holds that is no network known here: 'a dict of ...'."""
     if isinstance(content, TorchModule):
-        return f"a {content.class_name:.80} of PyTorch"
+        return f"a {content.class_name} of PyTorch"
     if isinstance(content, np.ndarray):
         return "an array"
     if not isinstance(content, dict):
@@ -125,7 +131,7 @@ def describe(content: Any) -> str:
 
 def _kind(value: Any) -> str:
     if isinstance(value, TorchModule):
-        return f"a {value.class_name:.40}"
+        return f"a {value.class_name}"
     if isinstance(value, np.ndarray):
         return f"an array {list(value.shape)}"
     return type(value).__name__.strip("_")

@@ -5,7 +5,8 @@ state that `torch.nn.Module` has: parameters, buffers, sub-modules, and whatever
 the state says all that is needed.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from dnnlib.safe_pickle import Call, StandIn
 
 from . import pickle_reader
 from .network_state import NetworkStateError
+
+_MOST_MODULES = 2000  # a generator of 1024x1024 images has about 60
 
 
 class TorchModule(StandIn):
@@ -30,7 +33,7 @@ class TorchModule(StandIn):
 
     def finished(self, finish: Callable[[Any], Any]) -> "TorchModule":
         meta = finish(self._meta)
-        if not isinstance(meta, dict) or meta.get("type") != "class" or not isinstance(meta.get("class_name"), str):
+        if not isinstance(meta, dict) or meta.get("type") != "class" or not _is_name(meta.get("class_name")):
             raise ValueError("a module is not described as expected")
         state = meta.get("state")
         if not isinstance(state, dict):
@@ -43,24 +46,32 @@ class TorchModule(StandIn):
         self.attributes = {key: value for key, value in state.items() if isinstance(key, str) and key[:1] != "_"}
         return self
 
-    def walk(self, path: str = "") -> Iterator[tuple[str, "TorchModule"]]:
-        """This module and all below it, with their paths: '', 'mapping', 'mapping.fc0', ..."""
-        yield path, self
-        for name, module in self.modules.items():
-            yield from module.walk(f"{path}.{name}" if path else name)
+    def walk(self) -> list[tuple[str, "TorchModule"]]:
+        """This module and all below it, with their paths: '', 'mapping', 'mapping.fc0', ...
+
+        Raises NetworkStateError for more than there are in any network: modules that contain others in many ways.
+        """
+        found: list[tuple[str, TorchModule]] = [("", self)]
+        for path, module in found:  # grows
+            found += [(f"{path}.{name}" if path else name, part) for name, part in module.modules.items()]
+            if len(found) > _MOST_MODULES:
+                raise NetworkStateError(f"it has more than {_MOST_MODULES} modules")
+        return found
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """All parameters and buffers by path: 'mapping.fc0.weight'."""
-        return {
-            f"{path}.{name}" if path else name: array
-            for path, module in self.walk()
-            for name, array in [*module.parameters.items(), *module.buffers.items()]
-        }
+        """All parameters and buffers by path: 'mapping.fc0.weight'. Raises as `walk`."""
+        found: dict[str, np.ndarray] = {}
+        for path, module in self.walk():
+            arrays = {**module.parameters, **module.buffers}
+            found.update((f"{path}.{name}" if path else name, array) for name, array in arrays.items())
+            if len(found) > 10 * _MOST_MODULES:
+                raise NetworkStateError(f"it has more than {10 * _MOST_MODULES} tensors")
+        return found
 
     def get(self, name: str) -> Any:
         """An attribute as a plain value. Raises NetworkStateError where there is none."""
         if name not in self.attributes:
-            raise NetworkStateError(f"its {self.class_name:.80} has no attribute {name!r}")
+            raise NetworkStateError(f"its {self.class_name} has no attribute {name!r}")
         value = self.attributes[name]
         return value.item() if isinstance(value, np.generic) else value
 
@@ -71,9 +82,13 @@ def _members(state: dict, key: str, kind: type) -> dict[str, Any]:
     if not isinstance(members, dict):
         raise ValueError(f"a module has no {key}")
     members = {name: value for name, value in members.items() if value is not None}
-    if not all(isinstance(name, str) and isinstance(value, kind) for name, value in members.items()):
+    if not all(_is_name(name) and isinstance(value, kind) for name, value in members.items()):
         raise ValueError(f"unexpected {key} of a module")
     return members
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_]{1,100}", value) is not None
 
 
 class _Namespace(StandIn):

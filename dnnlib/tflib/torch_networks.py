@@ -88,7 +88,10 @@ def discriminator_state(module: TorchModule, name: str) -> NetworkState:
     }
     if "mbstd" in last.modules:
         mbstd = last.modules["mbstd"]
-        kwargs["mbstd_group_size"] = _same("group_size", [mbstd])
+        group_size = _same("group_size", [mbstd])
+        if group_size is not None and not (type(group_size) is int and group_size >= 1):
+            raise NetworkStateError(f"its minibatch standard deviation has groups of {group_size!r:.80} samples")
+        kwargs["mbstd_group_size"] = group_size
         kwargs["mbstd_num_features"] = _same("num_channels", [mbstd])
     if "mapping" in module.modules:
         mapping = module.modules["mapping"]
@@ -192,7 +195,7 @@ def _stored_dense(path: str, leaf: str, shape: tuple[int, ...]) -> Stored:
 def _check_class(module: TorchModule, expected: str, parts: Iterable[str]) -> None:
     if not all(part in module.modules for part in parts):
         raise NetworkStateError(
-            f"this is a {module.class_name:.80} of PyTorch, expected a {expected} of StyleGAN2-ADA or StyleGAN2, with "
+            f"this is a {module.class_name} of PyTorch, expected a {expected} of StyleGAN2-ADA or StyleGAN2, with "
             + " and ".join(parts)
         )
 
