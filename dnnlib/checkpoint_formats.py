@@ -13,12 +13,12 @@ SAVED_MODEL_FILE = "saved_model.pb"  # what each folder of a SavedModel has
 class Format:
     """A format.
 
-    name: of --format. extension: of files; '' is for folders. title: for messages. networks: that it can hold.
-    holds_all: holds several of them; else one, Gs unless told otherwise. package: of Python, that it needs.
+    name: of --format. extensions: that tell it; of folders, '' for none. title: for messages. networks: that it can
+    hold. holds_all: holds several of them; else one, Gs unless told otherwise. package: of Python, that it needs.
     """
 
     name: str
-    extension: str
+    extensions: tuple[str, ...]
     title: str
     networks: tuple[str, ...] = ("G", "D", "Gs")
     holds_all: bool = True
@@ -27,19 +27,19 @@ class Format:
     @property
     def is_folder(self) -> bool:
         """Whether it is a folder rather than a file."""
-        return not self.extension
+        return "" in self.extensions
 
 
-PKL = Format("pkl", ".pkl", "official pickle of TensorFlow")
-NPZ = Format("npz", ".npz", "arrays of NumPy")
-SAFETENSORS = Format("safetensors", ".safetensors", "arrays as safetensors")
-KERAS = Format("weights.h5", ".weights.h5", "weights of one Keras model", holds_all=False, package="h5py")
-SAVED_MODEL = Format("savedmodel", "", "TensorFlow SavedModel of a generator, a folder", ("G", "Gs"), holds_all=False)
+PKL = Format("pkl", (".pkl",), "official pickle of TensorFlow")
+NPZ = Format("npz", (".npz",), "arrays of NumPy")
+SAFETENSORS = Format("safetensors", (".safetensors",), "arrays as safetensors")
+KERAS = Format("weights.h5", (".weights.h5",), "weights of a Keras model", holds_all=False, package="h5py")
+SAVED_MODEL = Format(
+    "savedmodel", (".savedmodel", ""), "SavedModel of a generator, a folder", ("G", "Gs"), holds_all=False
+)
 
 FORMATS = {format_.name: format_ for format_ in (PKL, NPZ, SAFETENSORS, KERAS, SAVED_MODEL)}
 """All formats by name."""
-
-_FOLDER_EXTENSIONS = ("", ".savedmodel")
 
 
 def format_of(path: str, name: str | None = None) -> Format:
@@ -47,23 +47,24 @@ def format_of(path: str, name: str | None = None) -> Format:
 
     Raises UserError where neither tells, with all there are, and for a name that a format cannot have.
     """
-    if name is not None:
-        format_ = FORMATS[name]
-        if format_ is KERAS and not path.endswith(KERAS.extension):
-            raise UserError(f"{path}: Keras reads weights from files that end in {KERAS.extension}, and from no others")
-        return format_
     lower = path.lower()
+    found = FORMATS[name] if name is not None else None
     for format_ in FORMATS.values():
-        if format_.extension and lower.endswith(format_.extension):
-            return format_
+        if found is None and lower.endswith(tuple(filter(None, format_.extensions))):
+            found = format_
+    if found is KERAS and not path.endswith(KERAS.extensions):
+        raise UserError(f"{path}: Keras reads weights from files that end in {KERAS.extensions[0]}, and no others")
+    if found is not None:
+        return found
     extension = os.path.splitext(os.path.basename(lower))[1]
-    if path.endswith(("/", os.sep)) or extension in _FOLDER_EXTENSIONS or os.path.isdir(path):
+    if not extension or path.endswith("/"):
         return SAVED_MODEL
-    known = ", ".join(format_.extension for format_ in FORMATS.values() if format_.extension)
-    hint = f" (did you mean {path[: -len(extension)]}{KERAS.extension}?)" if extension in (".h5", ".keras") else ""
+    known = ", ".join(extension for format_ in FORMATS.values() for extension in filter(None, format_.extensions))
+    better = path[: -len(extension)] + KERAS.extensions[0]
+    hint = f" (did you mean {better}?)" if extension in (".h5", ".hdf5", ".keras") else ""
     raise UserError(
-        f"{path}: {extension} is no format that is written{hint}; expected {known}, a name without an extension or "
-        f"with .savedmodel for a SavedModel, or --format={'|'.join(FORMATS)}"
+        f"{path}: {extension} is no format that is written{hint}; expected {known}, no extension at all for a "
+        f"{SAVED_MODEL.title}, or --format={'|'.join(FORMATS)}"
     )
 
 
@@ -92,7 +93,7 @@ def check_output(path: str, format_name: str | None, network: str | None, overwr
         raise UserError("the name is empty")
     path = os.path.expanduser(path)
     format_ = format_of(path, format_name)
-    path = path.rstrip("/" + os.sep) or path
+    path = path.rstrip("/") or path
     networks = (network,)
     if network in (None, "all"):
         networks = format_.networks if format_.holds_all else ("Gs",)

@@ -1,6 +1,6 @@
 """Networks from one format of checkpoints to others, proved by what they compute before and after."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,27 @@ def networks_of(content: Any, name: str) -> Networks:
     return {role: net for role, net in zip(network_notes.ROLES, content, strict=True) if net is not None}
 
 
+def describe(nets: Networks) -> list[str]:
+    """One line on each network: what it is, what it makes of what, and how large it is."""
+    lines = []
+    for role, net in nets.items():
+        inputs = _tensors(net.input_names, net.input_shapes)
+        outputs = _tensors(net.output_names, net.output_shapes)
+        count = sum(int(np.prod(var.shape)) for var in net.trainables.values())
+        lines.append(f"{role}: {type(net.model).__name__}, {inputs} -> {outputs}, {count / 1e6:.3g} M parameters")
+    return lines
+
+
+def _tensors(names: Sequence[str], shapes: Sequence[Sequence[int | None]]) -> str:
+    """'latents [N, 512]'; labels of no classes are left out."""
+    pairs = zip(names, shapes, strict=True)
+    return ", ".join(f"{name.split('_')[0]} {_shape(shape)}" for name, shape in pairs if shape[-1] != 0)
+
+
+def _shape(shape: Sequence[int | None]) -> str:
+    return f"[{', '.join('N' if size is None else str(size) for size in shape)}]"
+
+
 class Converter:
     """Writes networks in any format. A file takes its name only after it was read again and compared.
 
@@ -62,7 +83,7 @@ class Converter:
         return chosen
 
     def convert(self, output: Output) -> list[str]:
-        """Writes an output. Returns what was compared, in a line for each network.
+        """Writes an output. Returns lines on what was compared, one for each network, and on what is different now.
 
         Raises:
             VerificationError: a network computes something else, by more than `TOLERANCE`.
@@ -72,10 +93,11 @@ class Converter:
         with atomic_path(output.path) as path:
             try:
                 _WRITERS[output.format.name](nets, path)
-                return [self._compare(output, role, net) for role, net in _read(output, nets, path).items()]
+                lines = [self._compare(output, role, net) for role, net in _read(output, nets, path).items()]
             except tf.errors.OpError as error:  # TensorFlow writes SavedModels itself
                 reason = " ".join(str(error.message).split())[:200]
                 raise UserError(f"{output.path}: cannot be written: {reason}") from None
+        return lines + changed_conventions(nets, output)
 
     def _compare(self, output: Output, role: str, written: "Network | SavedImages") -> str:
         net = self.nets[role]
@@ -95,6 +117,24 @@ class Converter:
                 f"{output.path}: was written, read again, and is not the same: {line}; it is removed"
             )
         return line
+
+
+def changed_conventions(nets: Networks, output: Output) -> list[str]:
+    """What tools will do otherwise with what was written, in a line each."""
+    lines = []
+    if output.format is PKL and any(net.source_format == "pytorch" for net in nets.values()):
+        lines.append(
+            "note: a pickle of TensorFlow, by whose conventions run_generator.py will make images of it: noise of the "
+            "seed and truncation 0.5; --noise-mode=const --truncation-psi=1 are those of PyTorch"
+        )
+    if output.format is PKL and any(net.build_kwargs.get("pytorch_details") for net in nets.values()):
+        lines.append(
+            "note: D has pytorch_details, which the official TensorFlow code ignores; its scores can differ there"
+        )
+    if output.format is SAVED_MODEL:
+        precision = " in 32 bit," if any(net.build_kwargs.get("num_fp16_res") for net in nets.values()) else ""
+        lines.append(f"note: images are made{precision} with the noise images of the network; nothing is random")
+    return lines
 
 
 SavedImages = Callable[[Network], np.ndarray]
@@ -145,8 +185,8 @@ def _read(output: Output, nets: Networks, path: str) -> dict[str, "Network | Sav
 def compute(net: Network) -> np.ndarray:
     """What a network computes for a few inputs that are always the same, in 32 bit: images, scores, or W `[N, ...]`."""
     psi = {"truncation_psi": _PSI} if "truncation_psi" in net.call_arguments() else {}
-    outputs = net.run(*_inputs(net), return_as_list=True, **psi, **exact_kwargs(net))
-    return outputs[0]
+    outputs = net.get_output_for(*map(tf.constant, _inputs(net)), return_as_list=True, **psi, **exact_kwargs(net))
+    return outputs[0].numpy()
 
 
 def _inputs(net: Network) -> list[np.ndarray]:

@@ -1,8 +1,13 @@
 """A generator as a TensorFlow SavedModel, which runs without this repository and without custom ops."""
 
+import contextlib
+import os
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from dnnlib.checkpoint_formats import SAVED_MODEL_FILE
 
 from .network import Network
 from .ops import implementation
@@ -54,7 +59,29 @@ class SavedGenerator(tf.Module):
 
     def save(self, folder: str) -> None:
         """Writes the SavedModel to a new folder."""
-        tf.saved_model.save(self, folder, signatures={"serving_default": self._serve})
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(self, folder, {"serving_default": self._serve}, options)
+        _forget_custom_gradients(folder)
+
+
+def _forget_custom_gradients(folder: str) -> None:
+    """Makes gradients of a SavedModel those of TensorFlow's own ops, of which it consists.
+
+    Otherwise each program that loads it is warned of gradients that are our code, which is not in the file.
+    """
+    path = os.path.join(folder, SAVED_MODEL_FILE)
+    model = saved_model_pb2.SavedModel()
+    with open(path, "rb") as file:
+        model.ParseFromString(file.read())
+    for meta_graph in model.meta_graphs:
+        functions = meta_graph.graph_def.library.function
+        for nodes in (meta_graph.graph_def.node, *(function.node_def for function in functions)):
+            for node in nodes:
+                node.attr.pop("_gradient_op_type", None)
+    with open(path, "wb") as file:
+        file.write(model.SerializeToString(deterministic=True))
+    with contextlib.suppress(FileNotFoundError):  # TensorFlow 2.15 writes one; it is of the content before
+        os.unlink(os.path.join(folder, "fingerprint.pb"))
 
 
 def exact_kwargs(net: Network) -> dict[str, Any]:

@@ -1,0 +1,175 @@
+"""Converts networks between formats of checkpoints, and downloads published ones.
+
+Examples:
+
+  # The paper's FFHQ network as arrays and for Keras; what is written is read again and compared
+  python run_convert.py --download=ffhq-config-f --output=ffhq.safetensors --output=ffhq.weights.h5
+
+  # A network of the PyTorch version as a pickle of the TensorFlow version
+  python run_convert.py network-snapshot-005000.pkl --output=converted.pkl
+
+  # The generator as a SavedModel, a folder, which TensorFlow runs without this repository
+  python run_convert.py results/00000-run/network-final.pkl --output=generator
+
+  # What can be downloaded; where one was downloaded to
+  python run_convert.py --download=list
+  python run_convert.py --download=ada-metfaces
+"""
+
+import argparse
+import os
+import sys
+import textwrap
+import time
+
+import pretrained_networks
+from dnnlib import command_line, download
+from dnnlib.checkpoint_formats import FORMATS, Output, check_output
+from dnnlib.errors import Problems, UserError, exits_on_user_error
+
+NETWORKS = ("G", "D", "Gs", "all")
+
+
+def run(source: str, outputs: list[Output], cache_dir: str | None = None, offline: bool | None = None) -> None:
+    """Reads networks, and writes and verifies each output.
+
+    Args:
+        source: name, URL or path of a checkpoint.
+        outputs: what to write.
+        cache_dir, offline: of downloads.
+
+    Raises:
+        UserError: with everything that could not be read, written or verified. The other outputs are there.
+    """
+    from dnnlib.tflib import conversion
+
+    print(f"Reading {source}...")
+    networks = conversion.networks_of(pretrained_networks.read(source, cache_dir, offline), source)
+    converter = conversion.Converter(networks)
+    for line in conversion.describe(networks):
+        print(f"  {line}")
+    problems = Problems()
+    for output in outputs:
+        with problems.gather():
+            start = time.time()
+            print(f"Writing {output.path} ({output.format.title})...")
+            for line in converter.convert(output):
+                print(f"  {line}")
+            print(f"  written and verified in {time.time() - start:.1f}s")
+    problems.report()
+
+
+# ----------------------------------------------------------------------------
+# The command line.
+
+
+_FORMATS = "\n".join(
+    [
+        "Formats by --format and extension, explained in docs/checkpoints.md:\n",
+        *(
+            f"  {format_.name:13} {', '.join(name or 'none' for name in format_.extensions):20} {format_.title}"
+            for format_ in FORMATS.values()
+        ),
+    ]
+)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_line.ArgumentParser(
+        description=__doc__.split("\n", 1)[0],
+        epilog=f"{_FORMATS}\n{__doc__.split(chr(10), 1)[1]}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s SOURCE --output=PATH [options]\n       %(prog)s --download=NAME [--output=PATH] [options]",
+    )
+    add = parser.add_argument
+    add("source", nargs="?", help="name, URL or path of a checkpoint", metavar="SOURCE")
+    add(
+        "--download",
+        help="a published network as the source; without --output it is only downloaded; 'list' shows them all",
+        metavar="NAME",
+    )
+    add(
+        "--output",
+        action="append",
+        default=[],
+        help="file or folder to write, in the format that its extension tells; may be repeated",
+        metavar="PATH",
+    )
+    add("--format", type=_format, help="format of a single --output (default: as its extension tells)", metavar="NAME")
+    add(
+        "--network",
+        type=_network,
+        help="network to write: G, D, Gs or all (default: all; Gs where the format holds one)",
+        metavar="NETWORK",
+    )
+    add("--overwrite", action="store_true", help="replace outputs that exist")
+    command_line.add_download_options(parser)
+    return parser
+
+
+def _format(text: str) -> str:
+    name = text.lower().lstrip(".")
+    if name not in FORMATS:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(FORMATS)}, got {text!r}")
+    return name
+
+
+def _network(text: str) -> str:
+    if text not in NETWORKS:
+        hint = "; the file to convert is given without an option" if "." in text or ":" in text else ""
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(NETWORKS)}, got {text!r}{hint}")
+    return text
+
+
+def _checked(args: argparse.Namespace) -> tuple[str, list[Output]]:
+    """The source and the outputs. Raises UserError with everything that is wrong."""
+    problems = Problems()
+    source, outputs = args.source, []
+    with problems.gather():
+        if (args.source is None) == (args.download is None):
+            given = "neither" if args.source is None else "both"
+            raise UserError(f"expected either SOURCE, the checkpoint to convert, or --download; got {given}")
+        source = args.source
+        if source is None:
+            source = pretrained_networks.published_url(args.download)
+        pretrained_networks.locate_generator(source)
+        if args.download is None and not args.output:
+            raise UserError("--output is missing: what to write, such as --output=network.safetensors")
+    if args.format is not None and len(args.output) != 1:
+        problems.messages.append(f"--format is for a single --output, got {len(args.output)}")
+    for path in args.output:
+        with problems.gather("--output"):
+            output = check_output(path, args.format, args.network, args.overwrite)
+            if any(os.path.abspath(output.path) == os.path.abspath(other.path) for other in outputs):
+                raise UserError(f"{path}: is given twice")
+            outputs.append(output)
+    problems.report()
+    return source, outputs
+
+
+def _print_published() -> None:
+    """The names of published networks, and where they are."""
+    for title, urls in pretrained_networks.published.items():
+        print(f"{title}: {next(iter(urls.values())).rpartition('/')[0]}/")
+        print(textwrap.fill("  ".join(urls), 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False))
+
+
+def main() -> None:
+    """Parses the command line and converts."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
+    args = _parser().parse_args(command_line.official_spelling(sys.argv[1:]))
+    with exits_on_user_error():
+        if args.download == "list":
+            _print_published()
+            return
+        source, outputs = _checked(args)  # before waiting for TensorFlow
+        if not outputs:
+            print(download.fetch(source, args.cache_dir, offline=args.offline))
+            return
+        command_line.import_tensorflow_quietly()
+        run(source, outputs, args.cache_dir, args.offline)
+
+
+if __name__ == "__main__":
+    main()
