@@ -66,7 +66,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize(("document", "num_commands"), [("projector.md", 7), ("generator.md", 4)])
+@pytest.mark.parametrize(("document", "num_commands"), [("projector.md", 7), ("generator.md", 7)])
 def test_commands(place, monkeypatch, capsys, document, num_commands):
     done = 0
     for language, text in snippets(document):
