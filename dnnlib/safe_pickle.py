@@ -235,9 +235,10 @@ class Unpickler(pickle._Unpickler):
         try:
             allowed = self._allowed[module_name][global_name]
         except KeyError:
+            asked = f"{module_name}.{global_name}"
+            asked = asked if asked.isprintable() and len(asked) <= 200 else f"{asked!r:.200}"
             raise UnsafePickleError(
-                f"refused: the pickle asks for {module_name}.{global_name}, which no {self._kind} needs. "
-                "Nothing in it was executed."
+                f"refused: the pickle asks for {asked}, which no {self._kind} needs. Nothing in it was executed."
             ) from None
         if isinstance(allowed, str):
             raise UnsafePickleError(allowed)

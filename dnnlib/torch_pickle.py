@@ -180,7 +180,7 @@ def _load_zip(file: BinaryIO, size: int, allowed: safe_pickle.Allowed) -> Any:
 
 def _zip_kind(names: Iterable[str]) -> str:
     """What a zip of something else is, by the names in it."""
-    kinds = {".npy": "an NPZ of arrays", ".weights.h5": "a Keras model", ".png": "a data set of images"}
+    kinds = {".weights.h5": "a Keras model", ".png": "a data set of images"}
     for ending, kind in kinds.items():
         if any(name.endswith(ending) for name in names):
             return f": it is {kind}"
@@ -248,9 +248,10 @@ class _Storages:
         if self._bytes_left < 0:
             raise ValueError("the storages are larger than the file")
         allowed = {module: ALLOWED[module] for module in ("torch", "collections")}
-        view = _read_legacy(safe_pickle.Content(io.BytesIO(data)), allowed, _Storages(len(data)))
-        if not isinstance(view, _View):
-            raise ValueError("bytes hold something else than a storage")
+        content = safe_pickle.Content(io.BytesIO(data))
+        view = _read_legacy(content, allowed, _Storages(len(data)))
+        if not isinstance(view, _View) or content.position != len(data):
+            raise ValueError("bytes hold something else than one storage")
         view.storages = self
         return view
 

@@ -43,10 +43,6 @@ def check_kind(head: bytes, name: str) -> None:
         raise DamagedPickleError(f"{name}: this is a git-LFS pointer, not the file; run 'git lfs pull'")
     if head.startswith(b"PK\x03\x04"):
         raise DamagedPickleError(f"{name}: this is a zip file (a PyTorch checkpoint?), expected a network pickle")
-    if head.startswith(b"\x89HDF\r\n"):
-        raise DamagedPickleError(f"{name}: this is an HDF5 file (weights of Keras?), expected a network pickle")
-    if head[8:10] == b'{"' and head[4:8] == bytes(4):  # after the length of the header
-        raise DamagedPickleError(f"{name}: this is a safetensors file, expected a network pickle")
     if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")):
         raise DamagedPickleError(f"{name}: this file is compressed; unpack it first")
 
