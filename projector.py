@@ -15,6 +15,8 @@ from dnnlib.tflib.optimizer import Optimizer
 from dnnlib.util import is_url
 from metrics.perceptual_path_length import average_down, prepare_images
 from projection import distances, noise_images, schedule
+from training import generator_conventions
+from training.mixed_precision import rendering_kwargs
 
 _SIZE = 256  # pixels; larger images are compared at this size
 _LARGEST = 16  # what networks make goes beyond 1
@@ -41,6 +43,7 @@ class Projector:
         distance: what compares images: 'lpips', 'pixel', the path of a file with weights of LPIPS, or a
             `projection.distances.Distance`.
         w_plus: a W of its own for each layer.
+        class_idx: of a conditional network: the class that W is expected to be of; None: no label.
         seed: of the noise on W and of the noise images to start from.
         make_stream: random numbers for a seed.
     """
@@ -58,6 +61,7 @@ class Projector:
         self.clone_net = True
         self.distance: distances.Distance | str = "lpips"
         self.w_plus = False
+        self.class_idx: int | None = None
         self.seed = 0
         self.make_stream: Callable[[Any], random_stream.Stream] = random_stream.StatelessStream
 
@@ -88,6 +92,7 @@ class Projector:
         # Not fused, no gradients by weights are needed, and an image alone is computed as it is among others.
         knows_fused = "fused_modconv" in inspect.signature(type(self._synthesis.model).__init__).parameters
         self._synthesis_kwargs = {"fused_modconv": False} if knows_fused else {}
+        self._synthesis_kwargs |= rendering_kwargs(self._synthesis.model)
         self._find_dlatent_stats()
 
         self._target_distance = distances.TargetDistance(distance)
@@ -122,7 +127,8 @@ class Projector:
         """The mean of W, [1, 1, dlatent_size], and the distance that samples have from it."""
         self._info(f"Finding W midpoint and stddev using {self.dlatent_avg_samples} samples...")
         latents = np.random.RandomState(123).randn(self.dlatent_avg_samples, *self._Gs.input_shapes[0][1:])
-        dlatents = self._Gs.components.mapping.run(latents.astype(np.float32), None, minibatch_size=1000)[:, :1]
+        labels = generator_conventions.one_hot(self.class_idx, self._Gs.input_shapes[1][1], self.dlatent_avg_samples)
+        dlatents = self._Gs.components.mapping.run(latents.astype(np.float32), labels, minibatch_size=1000)[:, :1]
         dlatents = dlatents.astype(np.float32)  # [N, 1, dlatent_size]
         self._dlatent_avg = np.mean(dlatents, axis=0, keepdims=True)
         self._dlatent_std = (float(np.sum((dlatents - self._dlatent_avg) ** 2)) / self.dlatent_avg_samples) ** 0.5

@@ -180,12 +180,6 @@ def _psis(text: str) -> list[float]:
     return psis
 
 
-def _class_idx(text: str) -> int:
-    if "," in text or text[1:].count("-"):
-        raise argparse.ArgumentTypeError(f"expected one class for all images, got {text!r}")
-    return command_line.natural(text)
-
-
 def _add_common(
     parser: argparse.ArgumentParser,
     minibatch_size: int,
@@ -219,7 +213,7 @@ def _add_common(
         )
     parser.add_argument(
         "--class-idx",
-        type=_class_idx,
+        type=command_line.class_idx,
         help="class of a conditional network; PyTorch networks need it (default: no label)",
         metavar="CLASS",
     )

@@ -36,7 +36,10 @@ def project_generated_images(
     """Projects images that the network makes of seeds. settings: of `projection.runs.Settings`."""
     from projection import runs, targets
 
-    runs.project(network_pkl, lambda Gs: targets.GeneratedImages(Gs, seeds, truncation_psi), runs.Settings(**settings))
+    def open_targets(Gs: Any, class_idx: int | None) -> targets.Targets:
+        return targets.GeneratedImages(Gs, seeds, truncation_psi, class_idx)
+
+    runs.project(network_pkl, open_targets, runs.Settings(**settings))
 
 
 def project_real_images(
@@ -54,7 +57,7 @@ def project_real_images(
     """
     from projection import runs, targets
 
-    def open_targets(Gs: Any) -> targets.Targets:
+    def open_targets(Gs: Any, _class_idx: int | None) -> targets.Targets:
         if images is not None:
             return targets.ImageFiles(Gs, images, convert, num_images)
         return targets.DatasetImages(Gs, dataset_name, data_dir, num_images)
@@ -118,6 +121,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--regularize-noise-weight", type=kind, default=1e5, help=noise_help, metavar="WEIGHT")
     w_plus_help = "a vector of its own for each layer: closer to the image, worse to edit"
     add("--w-plus", default=False, help=w_plus_help, **command_line.BOOLEAN)
+    class_help = "class of a conditional network; PyTorch networks need it (default: no label)"
+    add("--class-idx", type=command_line.class_idx, help=class_help, metavar="CLASS")
     initial_help = "start from what --save-vector saved: FILE.npz,FOLDER,'*.npz'; one for all images or one for each"
     add("--initial", default=[], help=initial_help, **FILES)
     add("--seed", type=command_line.seed, default=0, help="of all random numbers" + shown)

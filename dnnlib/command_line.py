@@ -120,6 +120,13 @@ def natural(text: str) -> int:
     return _integer(text, 0)
 
 
+def class_idx(text: str) -> int:
+    """The class of all images of a run."""
+    if "," in text or text[1:].count("-"):
+        raise argparse.ArgumentTypeError(f"expected one class for all images, got {text!r}")
+    return natural(text)
+
+
 def positive(text: str) -> int:
     """An integer of 1 or more."""
     return _integer(text, 1)

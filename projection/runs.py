@@ -14,7 +14,7 @@ from dnnlib.command_line import Progress
 from dnnlib.errors import Problems, UserError
 from dnnlib.tflib import convert_images_to_uint8
 from projector import Projector
-from training import dlatent_files, misc
+from training import dlatent_files, generator_conventions, misc
 from training.image_generation import check_generator
 from training.video import VideoWriter
 
@@ -34,9 +34,9 @@ class Settings:
     """How images are projected, and what is saved.
 
     num_snapshots: images saved on the way, the last included. num_steps, learning_rate, regularize_noise_weight,
-    w_plus, seed: see `Projector`. minibatch_size: images optimized at once. save_vector: a file of W and noise images
-    of each. video: an mp4 of each. initial: files of W vectors to start from, one vector in all or one for each image.
-    distance, metric_networks, cache_dir, offline: see `distances.load`.
+    w_plus, class_idx, seed: see `Projector`. minibatch_size: images optimized at once. save_vector: a file of W and
+    noise images of each. video: an mp4 of each. initial: files of W vectors to start from, one vector in all or one for
+    each image. distance, metric_networks, cache_dir, offline: see `distances.load`.
     """
 
     num_snapshots: int = 5
@@ -44,6 +44,7 @@ class Settings:
     learning_rate: float = 0.1
     regularize_noise_weight: float = 1e5
     w_plus: bool = False
+    class_idx: int | None = None
     seed: int = 0
     minibatch_size: int = 1
     save_vector: bool = False
@@ -60,7 +61,7 @@ def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: 
 
     Args:
         network_pkl: name, URL or path.
-        open_targets: gives the images for a generator.
+        open_targets: gives the images for a generator, and for the class of images that it makes.
         settings: how.
 
     Raises:
@@ -71,6 +72,7 @@ def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: 
     problems = Problems()
     distance: Any = None
     targets: Any = None
+    class_idx: int | None = None
     initial: list[starts.Start] = []
     with problems.gather():
         distance = _distance(settings, download)
@@ -79,7 +81,8 @@ def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: 
         with problems.gather():
             distances.check_channels(distance, Gs.output_shape[1])
         with problems.gather():
-            targets = open_targets(Gs)
+            class_idx = generator_conventions.choose_class(Gs, settings.class_idx, from_latents=True)
+            targets = open_targets(Gs, class_idx)
         with problems.gather("--initial"):
             initial = starts.load(settings.initial, settings.w_plus, Gs)
             if initial and targets is not None:
@@ -93,6 +96,7 @@ def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: 
     proj.initial_learning_rate = settings.learning_rate
     proj.regularize_noise_weight = settings.regularize_noise_weight
     proj.w_plus = settings.w_plus
+    proj.class_idx = class_idx
     proj.seed = settings.seed
     if initial:
         proj.initial_noise_factor = 0.0  # it would lead away from what was found
@@ -185,6 +189,7 @@ def _settings(proj: Projector, settings: Settings) -> dict[str, Any]:
         "initial_learning_rate": proj.initial_learning_rate,
         "regularize_noise_weight": proj.regularize_noise_weight,
         "w_plus": proj.w_plus,
+        "class_idx": proj.class_idx,
         "seed": proj.seed,
         "distance_network": settings.distance,
     }

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.errors import Problems, UserError
-from training import latent_points
+from training import generator_conventions, latent_points
+from training.mixed_precision import rendering_kwargs
 from training.real_images import adjust_dynamic_range
 
 from . import image_targets
@@ -43,17 +44,24 @@ class Targets(Protocol):
 
 
 class GeneratedImages:
-    """Images that the network itself makes of seeds: z and noise images from RandomState(seed), as officially."""
+    """Images that the network itself makes of seeds: z and noise images from RandomState(seed), as officially.
 
-    def __init__(self, Gs: Any, seeds: Sequence[int], truncation_psi: float | None = 1.0):
+    Networks of PyTorch have noise images of their own there. class_idx: of a conditional network; None: no label.
+    """
+
+    def __init__(self, Gs: Any, seeds: Sequence[int], truncation_psi: float | None = 1.0, class_idx: int | None = None):
         self.seeds = list(seeds)
         self._Gs = Gs
         synthesis = Gs.components.synthesis
-        self._noise_shapes = [tuple(var.shape) for name, var in synthesis.vars.items() if name.startswith("noise")]
+        self._noise_shapes: list[tuple[int, ...]] = []
+        if generator_conventions.of_network(Gs).noise_of_seeds == generator_conventions.SEED_NOISE:
+            self._noise_shapes = [tuple(var.shape) for name, var in synthesis.vars.items() if name.startswith("noise")]
+        label = generator_conventions.one_hot(class_idx, Gs.input_shapes[1][1], 1)
         kwargs = {"truncation_psi": truncation_psi, "randomize_noise": False}
+        kwargs |= rendering_kwargs(synthesis.model)
 
         def make(z: tf.Tensor, noise: list[tf.Tensor]) -> tf.Tensor:
-            return tf.cast(Gs.get_output_for(z, None, noise=noise or None, **kwargs), tf.float32)
+            return tf.cast(Gs.get_output_for(z, label, noise=noise or None, **kwargs), tf.float32)
 
         self._make = tf.function(make, autograph=False)
 

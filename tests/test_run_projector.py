@@ -14,7 +14,7 @@ import pytest
 import weight_writers
 
 import run_projector
-from dnnlib.tflib import Network, network_files
+from dnnlib.tflib import Network, convert_images_to_uint8, network_files
 from training import dlatent_files, video
 
 pytestmark = pytest.mark.one_stack
@@ -343,6 +343,30 @@ def test_settings_are_kept(base, run):
     code, _, err = run("project-generated-images", f"--network={base}/pickles/cfgf-r16-gray.pkl", "--seeds=3", *QUICK)
     assert code == 0, err
     assert "'num_steps': 6" in (run_dir() / "submit_config.txt").read_text()
+
+
+def test_class_of_a_conditional_network(run):
+    """Of PyTorch: it is needed; W is of the class, and images of seeds have the network's own noise."""
+    network = golden.ADA_GOLDENS / "pt_pickles" / "auto-r32-cond5.pkl"
+    args = ("project-generated-images", f"--network={network}", "--seeds=3", *QUICK, "--num-snapshots=0")
+    code, _, err = run(*args)
+    assert code == 1 and "--class-idx is missing: this network makes images of 5 classes, expected one of 0 to 4" in err
+    code, _, err = run(*args, "--class-idx=5")
+    assert code == 1 and "--class-idx=5: expected 0 to 4, the classes of the network" in err
+    code, _, err = run(*args, "--class-idx=2", "--save-vector", "--learning-rate=0")
+    assert code == 0, err
+    Gs = network_files.load_pkl(network)[2]
+    z = np.random.RandomState(3).randn(1, *Gs.input_shape[1:])
+    kwargs = {"truncation_psi": 1, "randomize_noise": False, "num_fp16_res": 0}
+    expected = convert_images_to_uint8(Gs.get_output_for(z, np.eye(5)[[2]], **kwargs), nchw_to_nhwc=True)[0].numpy()
+    (target,) = Path("results").glob("*/*-target.png")
+    assert np.abs(np.asarray(PIL.Image.open(target)).astype(int) - expected).max() <= 1
+    samples = np.random.RandomState(123).randn(10000, *Gs.input_shape[1:])
+    average = np.mean(Gs.components.mapping.run(samples, np.tile(np.eye(5)[2], [10000, 1]))[:, 0], axis=0)
+    (vector,) = Path("results").glob("*/*.npz")
+    found = dlatent_files.load(vector)
+    np.testing.assert_allclose(found.dlatents[0, 0], average, atol=1e-4)
+    assert found.settings["class_idx"] == 2
 
 
 def test_help_is_in_docs():

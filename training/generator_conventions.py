@@ -6,6 +6,8 @@ Z is the same everywhere: RandomState(seed).randn(1, latent_size).
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dnnlib.errors import UserError
 
 NOISE_MODES = ("const", "random", "none")
@@ -44,7 +46,7 @@ def choose_class(net: Any, class_idx: int | None, from_latents: bool) -> int | N
 
     net: the generator. from_latents: whether anything is mapped from Z; vectors of files are W, and need no class.
 
-    Raises UserError where there must be a class, with all there are. Numbers that are out of range are not looked at.
+    Raises UserError where there must be a class, and for one that there is not, with those that there are.
     """
     num_classes = net.input_shapes[1][1]
     needs_class = of_network(net).needs_class
@@ -58,4 +60,21 @@ def choose_class(net: Any, class_idx: int | None, from_latents: bool) -> int | N
                 f"expected one of 0 to {num_classes - 1}"
             )
         print(f"The network knows {num_classes} classes; generating without a label (choose: --class-idx).")
+    problem = class_problem(class_idx, num_classes)
+    if problem:
+        raise UserError(problem)
     return class_idx
+
+
+def class_problem(class_idx: int | None, num_classes: int) -> str:
+    """What is wrong with a class, for a network of so many; empty if nothing is."""
+    if class_idx is None or 0 <= class_idx < num_classes:
+        return ""
+    if not num_classes:
+        return f"--class-idx={class_idx}: the network was trained without classes; leave the option out"
+    return f"--class-idx={class_idx}: expected 0 to {num_classes - 1}, the classes of the network"
+
+
+def one_hot(class_idx: int | None, num_classes: int, num: int) -> np.ndarray | None:
+    """Labels, float32 `[num, num_classes]`, of a class; None without one."""
+    return None if class_idx is None else np.tile(np.eye(num_classes, dtype=np.float32)[class_idx], [num, 1])

@@ -268,10 +268,10 @@ def load_points(
     psi = conventions.truncation_psi if settings.truncation_psi is None else settings.truncation_psi
     noise_mode = settings.noise_mode or (conventions.noise_of_seeds if of_seeds else "const")
     has_seeds = any(isinstance(point, int) for points in lists.values() for point in points)
-    class_idx = settings.class_idx
+    class_idx: int | None = None
     problems = Problems()
     with problems.gather():
-        class_idx = generator_conventions.choose_class(Gs, class_idx, has_seeds)
+        class_idx = generator_conventions.choose_class(Gs, settings.class_idx, has_seeds)
     with problems.gather():
         style = settings.image_format, col_styles, noise_mode
         generator = ImageGenerator(Gs, psi, settings.truncation_cutoff, class_idx, *style)

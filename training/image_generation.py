@@ -16,7 +16,9 @@ from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
 from dnnlib.tflib import Network, convert_images_to_uint8
 
+from . import generator_conventions
 from .generator_conventions import SEED_NOISE
+from .mixed_precision import rendering_kwargs
 
 _MAX_SIDE = {"jpg": 65500, "webp": 16383, "png": 1 << 20}  # pixels
 _MAX_PIXELS = 1 << 29
@@ -65,19 +67,20 @@ class ImageGenerator:
         problems = list(self._problems(net.output_shape[1], image_format, col_styles))
         if problems:
             raise UserError("\n".join(problems))
-        self._call_kwargs: dict[str, Any] = {"randomize_noise": noise_mode == "random"}
-        self.precision = ""  # what to say of it
-        precision = getattr(self.synthesis.model, "precision", None)
-        if precision is not None and precision.num_fp16_res:
-            self.precision = precision.describe(self.synthesis.model.resolution_log2)
-            if not tf.config.get_visible_devices("GPU"):  # CPUs are slower with 16 bit, and images less exact
-                self._call_kwargs["num_fp16_res"] = 0
-                self.precision = "float32, because there is no GPU"
+        as_float32 = rendering_kwargs(self.synthesis.model)
+        self._call_kwargs = {"randomize_noise": noise_mode == "random", **as_float32}
+        self.precision = "float32, because there is no GPU" if as_float32 else self._built_precision()
         self.net.prepare(**self._call_kwargs)
         self.synthesis.prepare(**self._call_kwargs)
         # partial: functions of the same code are one to TensorFlow, which warns that it is traced too often.
         self._render = tf.function(functools.partial(self._render_seeds), autograph=False)
         self._synthesize = tf.function(functools.partial(self._synthesize_dlatents), autograph=False)
+
+    def _built_precision(self) -> str:
+        """What to say of 16 bit; empty where there is none."""
+        model = self.synthesis.model
+        precision = getattr(model, "precision", None)
+        return precision.describe(model.resolution_log2) if precision is not None and precision.num_fp16_res else ""
 
     def _problems(self, num_channels: int, image_format: str, col_styles: Sequence[int]) -> Iterator[str]:
         if num_channels not in _MODES:
@@ -86,10 +89,9 @@ class ImageGenerator:
             yield "--format=jpg cannot hold the transparency of this network's RGBA images; use png or webp"
         if self.truncation_cutoff is not None and not 0 <= self.truncation_cutoff <= self.num_layers:
             yield f"--truncation-cutoff={self.truncation_cutoff}: expected 0 to {self.num_layers}, the number of layers"
-        if self.class_idx is not None and self.label_size == 0:
-            yield f"--class-idx={self.class_idx}: the network was trained without classes; leave the option out"
-        elif self.class_idx is not None and not 0 <= self.class_idx < self.label_size:
-            yield f"--class-idx={self.class_idx}: expected 0 to {self.label_size - 1}, the classes of the network"
+        class_problem = generator_conventions.class_problem(self.class_idx, self.label_size)
+        if class_problem:
+            yield class_problem
         wrong = sorted({style for style in col_styles if not 0 <= style < self.num_layers})
         if wrong:
             listed = ",".join(map(str, wrong))
@@ -97,9 +99,7 @@ class ImageGenerator:
 
     def labels(self, num: int) -> np.ndarray | None:
         """Labels `[num, label_size]` of the chosen class; None without one."""
-        if self.class_idx is None:
-            return None
-        return np.tile(np.eye(self.label_size, dtype=np.float32)[self.class_idx], [num, 1])
+        return generator_conventions.one_hot(self.class_idx, self.label_size, num)
 
     # ------------------------------------------------------------------------
     # Images of seeds: z and noise from RandomState(seed), in the official order.
