@@ -48,7 +48,9 @@ def test_help_imports_nothing_heavy(name):
 
 
 def test_every_script_is_tested():
-    assert {"run_generator", "run_training", "run_metrics", "run_projector", "dataset_tool"} <= set(SCRIPTS)
+    assert {"run_convert", "run_generator", "run_training", "run_metrics", "run_projector", "dataset_tool"} <= set(
+        SCRIPTS
+    )
 
 
 def test_importing_dnnlib_imports_nothing_heavy():

@@ -208,7 +208,7 @@ def largest_difference(before: np.ndarray, after: np.ndarray) -> float:
     same = (before == after) | (np.isnan(before) & np.isnan(after))
     difference = np.zeros(before.shape)
     np.subtract(before, after, where=~same, out=difference)
-    return float(np.max(np.nan_to_num(np.abs(difference), nan=np.inf), initial=0))
+    return float(np.max(np.nan_to_num(np.abs(difference), nan=np.inf, posinf=np.inf), initial=0))
 
 
 def _equal(before: np.ndarray, after: np.ndarray) -> bool:
