@@ -20,6 +20,7 @@ def module(class_name, attributes=None, parameters=None, buffers=None, modules=N
         "_non_persistent_buffers_set": set(),
         **hooks,
         "_modules": dict(modules or {}),
+        "act_gain": np.float64(2**0.5),
         **(attributes or {}),
         "_init_args": (),
         "_init_kwargs": {},
@@ -49,7 +50,17 @@ def _mapping(p, z_dim, c_dim, prefix="style.", **attributes):
     return attributes, layers
 
 
-def generator(p, latent_avg, c_dim=0, z_dim=None, line=(1, 3, 3, 1), clamp=None, fp16_from=None, **block_attributes):
+def generator(
+    p,
+    latent_avg,
+    c_dim=0,
+    z_dim=None,
+    line=(1, 3, 3, 1),
+    clamp=None,
+    fp16_from=None,
+    use_noise=True,
+    **block_attributes,
+):
     """A Generator. p: the tensors of `torch_reference.generator_tensors`. fp16_from: a resolution."""
     w_dim = len(latent_avg)
     attributes, layers = _mapping(p, w_dim if z_dim is None else z_dim, c_dim, w_dim=w_dim, w_avg_beta=0.998)
@@ -59,20 +70,13 @@ def generator(p, latent_avg, c_dim=0, z_dim=None, line=(1, 3, 3, 1), clamp=None,
         return {"affine": _dense(p, f"{name}.conv.modulation")}
 
     def synthesis_layer(name, index, up):
-        return module(
-            "SynthesisLayer",
-            {"activation": "lrelu", "conv_clamp": clamp, "use_noise": True, "up": up, "act_gain": np.float64(2**0.5)},
-            {
-                "weight": p[f"{name}.conv.weight"][0],
-                "noise_strength": p[f"{name}.noise.weight"].reshape(()),
-                "bias": p[f"{name}.activate.bias"],
-            },
-            {
-                "resample_filter": _filter(line if up == 2 else (1, 3, 3, 1)),
-                "noise_const": p[f"noises.noise_{index}"][0, 0],
-            },
-            affine(name),
-        )
+        parameters = {"weight": p[f"{name}.conv.weight"][0], "bias": p[f"{name}.activate.bias"]}
+        buffers = {"resample_filter": _filter(line if up == 2 else (1, 3, 3, 1))}
+        if use_noise:
+            parameters["noise_strength"] = p[f"{name}.noise.weight"].reshape(())
+            buffers["noise_const"] = p[f"noises.noise_{index}"][0, 0]
+        attributes = {"activation": "lrelu", "conv_clamp": clamp, "use_noise": use_noise, "up": up}
+        return module("SynthesisLayer", attributes, parameters, buffers, affine(name))
 
     def to_rgb(name):
         parameters = {"weight": p[f"{name}.conv.weight"][0], "bias": p[f"{name}.bias"].reshape(-1)}
