@@ -1,6 +1,7 @@
 """Losses of StyleGAN2-ADA, with augmentation, and their gradients against those of PyTorch (goldens-ada/losses)."""
 
 import functools
+import itertools
 
 import golden
 import numpy as np
@@ -78,7 +79,7 @@ def test_official_values(case_name, phase_name):
     G, D = networks(case_name)
     G.set_var("dlatent_avg", torch_golden.value(case["salts"]["G"], "mapping.w_avg", (16,)))
     n, seed, options = case["N"], case["seed"], case["loss_kwargs"]
-    stream = torch_golden.Draws(phase["seed"], phase["calls"], data["in/z"])
+    stream = torch_golden.Draws(phase["seed"], phase["calls"], itertools.repeat(data["in/z"]))
     pl_mean = tf.Variable(phase["pl_mean_before"])
     spec, p = case["augment"] or (None, 0.0)
     augment = AdaptiveAugment(AugmentPipe.of_spec(spec) if spec else None, p, target=0.6)

@@ -4,6 +4,7 @@ Names of parameters are those of PyTorch; `dnnlib.tflib.torch_networks` tells ho
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import golden
@@ -54,14 +55,16 @@ def as_ours(of: Stored, tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
 class Draws:
     """A stream of the numbers that PyTorch drew, in the order in which they are drawn here.
 
-    seed, calls: call k of `calls` has the numbers of RandomState(seed + k). latents: of the generator, `[N, C]`, which
-    PyTorch's losses are given. Where styles are mixed, PyTorch draws the layer, the probability and the second latents,
-    in this order; here they come in the opposite order, the layer only if styles are mixed.
+    seed, calls: call k of `calls` has the numbers of RandomState(seed + k). latents: of each run of the generator,
+    `[N, C]`, which PyTorch's losses are given; the first ones are used if there are more. Where styles are mixed,
+    PyTorch draws the layer, the probability and the second latents, in this order; here they come in the opposite
+    order, the layer only if styles are mixed.
     """
 
-    def __init__(self, seed: int, calls: list[list[Any]], latents: np.ndarray):
+    def __init__(self, seed: int, calls: list[list[Any]], latents: Iterable[np.ndarray]):
         self.queue: list[tuple[str, np.ndarray]] = []
         self.cutoffs: list[int] = []
+        latents = iter(latents)
 
         def array(k: int) -> tuple[str, np.ndarray]:
             kind, shape = calls[k]
@@ -74,9 +77,9 @@ class Draws:
             elif kinds_before[:1] == ["randint"]:
                 continue
             elif kinds_before[1:2] == ["randint"]:
-                self.queue += [("randn", latents[: shape[0]]), array(k), array(k - 1)]
+                self.queue += [("randn", next(latents)[: shape[0]]), array(k), array(k - 1)]
             elif shape[1:] == [1, 4, 4] and kinds_before[2:] != ["randint"]:
-                self.queue += [("randn", latents[: shape[0]]), array(k)]
+                self.queue += [("randn", next(latents)[: shape[0]]), array(k)]
             else:
                 self.queue.append(array(k))
 
