@@ -24,7 +24,9 @@ from weight_writers import Call, Name, Storage, Tensor
 from dnnlib.tflib import array_checkpoints, network_files, pickle_writer, torch_modules
 from dnnlib.tflib.network_files import NetworkFileError
 
-CHANGES = int(os.environ.get("STYLEGAN2_FUZZ", "150"))
+pytestmark = pytest.mark.one_stack
+
+CHANGES = int(os.environ.get("STYLEGAN2_FUZZ", "60"))
 CHANNELS = {4: 2, 8: 2}
 KINDS = [
     *("pickle of TensorFlow", "npz", "safetensors"),
