@@ -17,7 +17,7 @@ from dnnlib.safe_pickle import Call, StandIn
 from . import pickle_reader
 from .network_state import NetworkStateError
 
-_MOST_MODULES = 2000  # a generator of 1024x1024 images has about 60
+_MOST_MODULES = 2000  # a generator of 1024x1024 images has about 80
 
 
 class TorchModule(StandIn):
