@@ -114,7 +114,7 @@ def test_sheet_with_gaps_mixed_modes_and_long_names():
 
 def test_truncation_figure(place, Gs, capsys):
     w = mapped(Gs, 9)
-    noises = [np.random.RandomState(1).randn(*noise.shape) for noise in ImageGenerator(Gs).own_noises]
+    noises = noise_samples.noise_of_seed([noise.shape for noise in ImageGenerator(Gs).own_noises], 1)
     dlatent_files.save("anna.npz", w, noises)
     truncation_figure(NETWORK, [3, "anna.npz"], psis=[1, 0.5, 0, -1], minibatch_size=3)
     psis = ("psi-1", "psi0", "psi0.5", "psi1")
