@@ -3,6 +3,8 @@
 import http.server
 import json
 import os
+import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -108,11 +110,10 @@ def test_files_are_read_again(here, nets, name):
 def test_families(here, family):
     module, G, D, kwargs = family
     nets = {"D": build(f"{module}.{D}", "D"), "Gs": build(f"{module}.{G}", "Gs", **kwargs)}
-    for name, network in (("a.safetensors", None), ("a.pkl", None), ("d.weights.h5", "D"), ("gs", None)):
+    if G == "G_style":
+        convert(nets, "model")
+    for name, network in (("a.safetensors", None), ("a.pkl", None), ("d.weights.h5", "D")):
         convert(nets, name, network)
-        if name == "gs":
-            assert (here / "gs" / "saved_model.pb").exists()
-            continue
         roles = [network] if network else ["D", "Gs"]
         check_same(conversion.networks_of(network_files.load_pkl(name), name), {role: nets[role] for role in roles})
     G, *others = pickled("a.pkl")
@@ -261,6 +262,27 @@ def test_what_is_not_the_same_is_removed(here, nets, monkeypatch):
             convert({"D": nets["D"]}, "a.npz", overwrite=True)
         assert (here / "a.npz").read_bytes() == b"from before"
         assert os.listdir() == ["a.npz"]
+
+
+@pytest.mark.parametrize("name", ["net.pkl", "net.npz", "net.safetensors", "model"])
+def test_full_disk(here, nets, name):
+    """One message, and nothing left behind."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+    try:
+        with pytest.raises(UserError, match=rf"^{name}: cannot be written: (?i:file too large)$"):
+            convert(nets, name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir() == []
+
+
+def test_keras_does_not_begin_on_a_full_disk(here, nets, monkeypatch):
+    """HDF5 would crash."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1 << 30, 1 << 30, 1 << 12))
+    with pytest.raises(UserError, match="net.weights.h5: cannot be written: No space left on device"):
+        convert(nets, "net.weights.h5")
+    assert os.listdir() == []
 
 
 def test_differences():

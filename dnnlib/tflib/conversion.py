@@ -1,5 +1,6 @@
 """Networks from one format of checkpoints to others, proved by what they compute before and after."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -87,16 +88,15 @@ class Converter:
 
         Raises:
             VerificationError: a network computes something else, by more than `TOLERANCE`.
-            UserError, OSError: it cannot be written.
+            UserError: it cannot be written.
         """
         nets = self.select(output)
-        with atomic_path(output.path) as path:
-            try:
+        try:
+            with atomic_path(output.path) as path:
                 _WRITERS[output.format.name](nets, path)
                 lines = [self._compare(output, role, net) for role, net in _read(output, nets, path).items()]
-            except tf.errors.OpError as error:  # TensorFlow writes SavedModels itself
-                reason = " ".join(str(error.message).split())[:200]
-                raise UserError(f"{output.path}: cannot be written: {reason}") from None
+        except (tf.errors.OpError, OSError) as error:  # of TensorFlow's and HDF5's own writers, and of ours
+            raise UserError(f"{output.path}: cannot be written: {_reason(error)}") from None
         return lines + changed_conventions(nets, output)
 
     def _compare(self, output: Output, role: str, written: "Network | SavedImages") -> str:
@@ -137,6 +137,14 @@ def changed_conventions(nets: Networks, output: Output) -> list[str]:
     return lines
 
 
+def _reason(error: Exception) -> str:
+    """Why a file could not be written, of the long messages that TensorFlow and HDF5 have."""
+    if isinstance(error, tf.errors.OpError):
+        return re.sub(r" *\[Op:\w+\]$", "", error.message.rsplit("; ", 1)[-1])
+    found = re.search(r"error message = '([^']*)'", str(error))
+    return found[1] if found else getattr(error, "strerror", None) or str(error)
+
+
 SavedImages = Callable[[Network], np.ndarray]
 """What computes the images of a SavedModel, for the inputs that a network is compared with."""
 
@@ -174,7 +182,8 @@ def _read(output: Output, nets: Networks, path: str) -> dict[str, "Network | Sav
     if output.format is SAVED_MODEL:
         generator = tf.saved_model.load(path)
         return dict.fromkeys(nets, lambda net: generator(*_inputs(net), psi=_PSI).numpy())
-    read = networks_of(network_files.load_pkl(path), output.path)
+    with open(path, "rb") as file:
+        read = networks_of(network_files.read(file, output.path), output.path)
     return {role: read[role] for role in nets}
 
 

@@ -5,9 +5,11 @@ official name of its variable as an attribute, and the file the note of `network
 Keras, in any version of it. HDF5 files can do much, such as naming other files to read; only plain arrays are read.
 """
 
+import contextlib
+import errno
 import math
 import os
-import tempfile
+import shutil
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,27 +29,37 @@ _MAX_DATASETS = 10_000
 
 
 def write(net: Network, role: str, path: str) -> None:
-    """Writes the weights of a network. role: 'G', 'D' or 'Gs'. path: with `SUFFIX`."""
+    """Writes the weights of a network. role: 'G', 'D' or 'Gs'. path: with `SUFFIX`. Raises OSError."""
     h5py = import_h5py()
-    net.model.save_weights(path)
-    names = _official_names(net)
-    with h5py.File(path, "r+") as file:
-        file.attrs[network_notes.NOTE] = np.bytes_(network_notes.to_note({role: net}))  # of fixed length
-        for dataset, name in names.items():
-            file[dataset].attrs[_NAME] = np.bytes_(name)
+    folder = os.path.dirname(path) or "."
+    needed = sum(int(np.prod(var.shape)) * 4 + 4096 for var in net.vars.values())
+    if shutil.disk_usage(folder).free < needed:  # HDF5 can crash on a full disk
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+    names = _official_names(net, folder)
+    try:
+        net.model.save_weights(path)
+        with h5py.File(path, "r+") as file:
+            file.attrs[network_notes.NOTE] = np.bytes_(network_notes.to_note({role: net}))  # of fixed length
+            for dataset, name in names.items():
+                file[dataset].attrs[_NAME] = np.bytes_(name)
+    except RuntimeError as error:  # what HDF5 raises where it writes when a file is closed
+        raise OSError(str(error)) from None
 
 
-def _official_names(net: Network) -> dict[str, str]:
+def _official_names(net: Network, folder: str) -> dict[str, str]:
     """The official name of the variable in each dataset: found by saving a network whose variables are numbers."""
     numbered = net.clone()
     for number, var in enumerate(numbered.vars.values()):
         var.assign(np.full(var.shape, number, np.float32))
     names = list(numbered.vars)
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "numbered" + SUFFIX)
+    path = os.path.join(folder, "numbered" + SUFFIX)
+    try:
         numbered.model.save_weights(path)
         with import_h5py().File(path) as file:
             return {dataset.name: names[int(np.ravel(dataset[()])[0])] for dataset in _datasets(file)}
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 def read(file: BinaryIO) -> Makers:
