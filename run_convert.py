@@ -168,7 +168,10 @@ def main() -> None:
             print(download.fetch(source, args.cache_dir, offline=args.offline))
             return
         command_line.import_tensorflow_quietly()
-        run(source, outputs, args.cache_dir, args.offline)
+        try:
+            run(source, outputs, args.cache_dir, args.offline)
+        except MemoryError:
+            raise UserError("out of memory: networks of this size need more") from None
 
 
 if __name__ == "__main__":

@@ -96,6 +96,8 @@ class Converter:
                 _WRITERS[output.format.name](nets, path)
                 lines = [self._compare(output, role, net) for role, net in _read(output, nets, path).items()]
         except (tf.errors.OpError, OSError) as error:  # of TensorFlow's and HDF5's own writers, and of ours
+            if "OOM" in str(error):
+                raise MemoryError from None
             raise UserError(f"{output.path}: cannot be written: {_reason(error)}") from None
         return lines + changed_conventions(nets, output)
 
