@@ -223,7 +223,6 @@ def test_replicas_train_alike(tmp_path, symbols):  # noqa: F811
     finish(start(tmp_path, *args, "--result-dir=one"))
     finish(start(tmp_path, *args, "--result-dir=two", "--num-gpus=2", "--logical-cpus=2"))
     one, two = states_of(tmp_path / "one", tmp_path / "two")
-    for name in ("p", "signs", "count"):
-        assert one[f"variables/augment/{name}"] == two[f"variables/augment/{name}"]
-    assert one["variables/augment/p"] > 0
-    assert max(differences(one, two).values()) < 5e-3
+    assert one["variables/augment/p"] == two["variables/augment/p"] > 0
+    weights = {key: value for key, value in differences(one, two).items() if "_opt/" not in key}
+    assert max(weights.values()) < 2e-3
