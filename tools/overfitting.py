@@ -54,7 +54,7 @@ def mean_score(D: Any, images: np.ndarray) -> float:
     return float(np.mean(D.run(images, None, minibatch_size=MINIBATCH)))
 
 
-def measure_run(run_dir: str, held_out: str, num_images: int, seed: int) -> dict[str, Any]:
+def measure_run(run_dir: str, held_out: str, num_images: int, seed: int, every: int = 1) -> dict[str, Any]:
     """All values of a run. Raises UserError if it is no run, has no snapshots, or does not fit the held-out images."""
     from dnnlib import tflib
     from training import dataset
@@ -62,7 +62,7 @@ def measure_run(run_dir: str, held_out: str, num_images: int, seed: int) -> dict
 
     curves = statistics(run_dir)
     _, options = load_training_options(run_dir)
-    snapshots = find_snapshots(run_dir)
+    snapshots = dict(list(find_snapshots(run_dir).items())[::every])
     measurement = Measurement(options, num_images, seed, held_out)
     training_set = dataset.load_dataset(data_dir=options.data_dir, **options.dataset_args)
     shown = training_set.read(np.arange(min(num_images, training_set.num_images)))[0]
@@ -138,11 +138,18 @@ def main() -> None:
         metavar="PNG",
     )
     parser.add_argument("--num-images", type=positive, default=2000, help="images per snapshot (default: %(default)s)")
+    parser.add_argument(
+        "--every",
+        type=positive,
+        default=1,
+        help="snapshots from one that is measured to the next (default: %(default)s)",
+        metavar="N",
+    )
     parser.add_argument("--seed", type=natural, default=0, help="of latents and reals (default: %(default)s)")
     args = parser.parse_args()
     with exits_on_user_error():
         import_tensorflow_quietly()
-        runs = [measure_run(run_dir, args.held_out, args.num_images, args.seed) for run_dir in args.run_dir]
+        runs = [measure_run(run_dir, args.held_out, args.num_images, args.seed, args.every) for run_dir in args.run_dir]
         output = Path(args.output)
         with atomic_write(output.with_suffix(".json")) as file:
             file.write(json.dumps(runs, indent=1).encode() + b"\n")
