@@ -115,10 +115,10 @@ def plot(runs: list[dict[str, Any]], path: Path) -> None:
     axes[0].set(ylabel="r_t, p", ylim=(0, 1.02))
     axes[1].set(ylabel="r_v (held-out images)")
     axes[2].set(yscale="log", ylabel="Fréchet distance", xlabel="thousands of real images shown (kimg)")
-    for ax in axes:
+    for ax, place in zip(axes, ((0.72, 0.22), "upper left", "upper right"), strict=True):
         ax.grid(color="0.92")
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False, fontsize=9)
+        ax.legend(frameon=False, fontsize=9, loc=place)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110)
     plt.close(figure)
