@@ -1,5 +1,6 @@
 """What training leaves in the run folder now and then: image grids and network pickles."""
 
+import functools
 import glob
 import os
 import shutil
@@ -49,11 +50,8 @@ class ImageGrid:
     def save_fakes(self, Gs: Network, path: str, minibatch_size: int) -> None:
         """Saves what the generator makes of the latents."""
         if self._render is None:
-
-            def render(latents: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-                with random_stream.using(random_stream.StatelessStream(seed)):
-                    return Gs.get_output_for(latents, labels, is_validation=True)
-
+            # partial: functions of the same code are one to TensorFlow, which warns that it is traced too often.
+            render = functools.partial(_render, Gs)
             self._render = tf.function(render, autograph=False, reduce_retracing=True)
         images = []
         for begin in range(0, len(self.latents), minibatch_size):
@@ -63,6 +61,11 @@ class ImageGrid:
             seed = self.seed + np.array([begin, 0])
             images.append(self._render(latents, labels, tf.constant(seed)).numpy())
         misc.save_image_grid(np.concatenate(images), path, self.drange_net, self.grid_size)
+
+
+def _render(Gs: Network, latents: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    with random_stream.using(random_stream.StatelessStream(seed)):
+        return Gs.get_output_for(latents, labels, is_validation=True)
 
 
 def remove_old(run_dir: str, keep: int) -> None:
