@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     noise.add_argument(
         "--num-samples",
-        type=command_line.natural,
+        type=_samples,
         default=100,
         help="images that the standard deviation of each pixel is taken of; 0: leave it out (default: %(default)s)",
         metavar="N",
@@ -171,6 +171,13 @@ def _fixed_grid(text: str) -> "tuple[int, int] | str":
     if text == "auto":
         raise argparse.ArgumentTypeError("expected COLUMNSxROWS such as 8x8, got 'auto'")
     return command_line.grid_size(text)
+
+
+def _samples(text: str) -> int:
+    number = command_line.natural(text)
+    if number == 1:
+        raise argparse.ArgumentTypeError("a standard deviation takes 2 images or more; 0 leaves it out; got 1")
+    return number
 
 
 def _psis(text: str) -> list[float]:

@@ -18,6 +18,7 @@ Examples:
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from dnnlib import command_line
@@ -43,24 +44,26 @@ ADA_SPELLINGS = {
 # Kinds of arguments.
 
 
-def _above_zero(text: str) -> int | float:
+def _number(text: str, fits: Callable[[float], bool], expected: str) -> int | float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"expected a number {expected}, got {text!r}")
     return int(value) if value == int(value) else value
 
 
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
-    return value
+def _above_zero(text: str) -> int | float:
+    return _number(text, lambda value: 0 < value < math.inf, "above 0")
+
+
+def _not_negative(text: str) -> int | float:
+    return _number(text, lambda value: 0 <= value < math.inf, "of 0 or more")
+
+
+def _fraction(text: str) -> int | float:
+    return _number(text, lambda value: 0 <= value <= 1, "from 0 to 1")
 
 
 # ----------------------------------------------------------------------------
@@ -95,7 +98,7 @@ def _parser() -> _Parser:
     add("--mirror-augment", **boolean, help="mirror images at random (default: false)")
     add("--cond", **boolean, help="train with the labels of the data set (default: false)")
     add("--resolution", **count, help="train at a lower resolution than the data set's", metavar="N")
-    add("--gamma", type=_above_zero, help="weight of R1 regularization (default: 10, or the configuration's)")
+    add("--gamma", type=_not_negative, help="weight of R1 regularization (default: 10, or the configuration's)")
     add("--seed", type=command_line.seed, help="of all random numbers (default: 1000)")
 
     add = parser.add_argument_group("augmentation of what the discriminator sees").add_argument
@@ -142,7 +145,9 @@ def _read_options(parser: _Parser, path: str) -> tuple[dict[str, Any], dict[str,
     known = {option[2:] for option in parser._option_string_actions} - {"help", "options", "dry-run"}
     flags, settings, problems = [], {}, []
     for key, value in options_files.read_yaml(path).items():
-        if (name := key.replace("_", "-")) in known:
+        name = key.replace("_", "-")
+        name = ADA_SPELLINGS.get(f"--{name}", f"--{name}")[2:]
+        if name in known:
             flags.append(f"--{name}={_as_argument(value)}")
         elif key in ARGUMENTS:
             settings[key] = value

@@ -9,7 +9,7 @@ import contextlib
 import mmap
 import pickle
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -228,6 +228,15 @@ class Unpickler(pickle._Unpickler):
     def _decode_string(self, value: Any) -> str:
         """Strings of Python 2, short ones as bytes and long ones as views."""
         return str(value, "latin1")
+
+    def _load_bytearray(self) -> None:
+        """Python's own method reserves whatever size the file claims before it reads."""
+        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.BYTEARRAY8[0]: _load_bytearray,
+    }
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) == ("_codecs", "encode"):

@@ -45,6 +45,18 @@ def test_flipped_bits(good, data):
         assert str(error).startswith("fuzz: ")
 
 
+def test_claimed_sizes_reserve_nothing():
+    """A byte array of 4 GB in a file of a few bytes."""
+    claim = b"\x96" + (1 << 32).to_bytes(8, "little")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for program in (b"\x80\x05" + claim, b"\x80\x05\x95" + (20).to_bytes(8, "little") + claim + bytes(11)):
+        with pytest.raises(pickle_reader.DamagedPickleError, match="early|exhausted"):
+            pickle_reader.load(io.BytesIO(program + b"."), "fuzz")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
+    array = np.arange(2000.0)
+    np.testing.assert_array_equal(pickle_reader.load(io.BytesIO(pickle.dumps(array, protocol=5)), "fuzz"), array)
+
+
 @SETTINGS
 @given(st.binary(max_size=200))
 def test_random_bytes(data):

@@ -338,7 +338,7 @@ def test_formats_by_name(here):
 
 
 def test_networks_that_are_not_there(here, nets):
-    with pytest.raises(UserError, match="a.npz: there is no Gs to write, only D"):
+    with pytest.raises(UserError, match=r"a.npz: there is no Gs to write \(--network\), only D"):
         convert({"D": nets["D"]}, "a.npz", "Gs")
     with pytest.raises(UserError, match="holds 2 networks"):
         conversion.networks_of((nets["G"], nets["Gs"]), "a.pkl")

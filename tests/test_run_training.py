@@ -223,8 +223,8 @@ def test_all_problems_at_once(folder):
 
 def test_wrong_values(folder, capsys):
     messages = {
-        "--gamma=0": "argument --gamma: expected a number above 0, got '0'",
-        "--gamma=nan": "argument --gamma: expected a number above 0, got 'nan'",
+        "--gamma=-1": "argument --gamma: expected a number of 0 or more, got '-1'",
+        "--gamma=nan": "argument --gamma: expected a number of 0 or more, got 'nan'",
         "--total-kimg=-1": "argument --total-kimg: expected a number above 0, got '-1'",
         "--seed=-3": "argument --seed: expected an integer from 0 to 4294967295, got '-3'",
         "--seed=4294967296": "argument --seed: expected an integer from 0 to 4294967295, got '4294967296'",

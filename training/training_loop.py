@@ -93,6 +93,10 @@ def training_loop(
     if seed is None:
         seed = tf_config.get("rnd.np_random_seed")
     seed = 1000 if seed is None else int(seed)
+    loaded = None
+    if resume_pkl is not None and saved is None:  # first: whoever has named a bad file should not wait
+        print(f'Loading networks from "{resume_pkl}"...')
+        loaded = pretrained_networks.read(resume_pkl)
     tflib.autosummary.restore({})
     tflib.init_tf({"rnd.np_random_seed": seed, **tf_config})
     training_set = dataset.load_dataset(data_dir=dnnlib.convert_path(data_dir or ""), verbose=True, **dataset_args)
@@ -101,11 +105,10 @@ def training_loop(
     with _explained_memory(), devices.strategy.scope():
         networks = _build_networks(G_args, D_args, training_set, seed)
         G, D, Gs = networks
-        if resume_pkl is not None and saved is None:
-            print(f'Loading networks from "{resume_pkl}"...')
-            loaded = pretrained_networks.read(resume_pkl)
+        if loaded is not None:
             for line in transfer.copy_weights(resume_pkl, loaded, networks, resume_partial):
                 print(line)
+            loaded = None  # it holds all arrays
         if saved is None:
             if run_dir is not None:  # the first of the results: a run that fails before has made no folder
                 grid.save_reals(os.path.join(run_dir, "reals.png"))

@@ -77,7 +77,8 @@ class Converter:
         chosen = {role: self.nets[role] for role in output.networks if role in self.nets}
         if not chosen:
             there = " and ".join(self.nets)
-            raise UserError(f"{output.path}: there is no {' or '.join(output.networks)} to write, only {there}")
+            wanted = " or ".join(output.networks)
+            raise UserError(f"{output.path}: there is no {wanted} to write (--network), only {there}")
         for role, net in chosen.items():
             if output.format is SAVED_MODEL and "latents_in" not in net.input_names:
                 raise UserError(f"{output.path}: {role} is no generator: its inputs are {', '.join(net.input_names)}")
