@@ -144,6 +144,18 @@ def test_all_problems_at_once(data):
     ]
 
 
+@pytest.mark.parametrize("value", ["512", "big", "[64]", "-8", "true"])
+def test_resolutions_that_cannot_be(data, value):
+    (data / "options.yaml").write_text(f"dataset_args: {{resolution: {value}}}\n")
+    args = ("--options=options.yaml", "--data=data/r256", "--cfg=auto", "--data-dir=.")
+    (line,) = problems(*args)
+    assert line.startswith("--resolution=") and "expected 256, the resolution of the data set, or a lower" in line
+    (data / "options.yaml").write_text("dataset_args: 3\n")
+    assert problems("--options=options.yaml", "--data=data/r256", "--cfg=auto", "--data-dir=.")[0].startswith(
+        "dataset_"
+    )
+
+
 def test_usage(capsys, data):
     assert usage_error(capsys, "--p=1.5") == "argument --p: expected a number from 0 to 1, got '1.5'"
     assert "did you mean" in usage_error(capsys, "--augpipe=bcg") or "bgc" in usage_error(capsys, "--augpipe=bcg")

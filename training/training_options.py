@@ -122,11 +122,7 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
         close = did_you_mean(config, ALL_CONFIGS)
         problems.append(f"--config value must be one of:  {', '.join(ALL_CONFIGS)}; got {config!r}{close}")
     aug = given.get("aug", "ada" if is_ada else "noaug")
-    problems += augment_options.problems_of_flags(given, aug)
-    if "freezed" in given and config in CONFIGS:
-        problems.append(f"--freezed: {config} has no layers that can be frozen; {', '.join(ADA_CONFIGS)} have")
-    if given.get("resume_partial") and "resume" not in given:
-        problems.append("--resume-partial needs --resume=FILE, the networks to start from")
+    problems += augment_options.problems_of_flags(given, aug) + _check_transfer(given, config)
     wrong = problems_of(settings)
     problems += [*unknown_metrics(given.get("metrics", ())), *no_metric_networks(given.get("metric_networks")), *wrong]
     result_dir = os.path.expanduser(given["result_dir"])
@@ -144,17 +140,14 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     resolution = None
     if config == "auto":
         try:
-            full = _full_resolution(data_dir, dataset)
-            resolution = given.get("resolution") or settings.get("dataset_args", {}).get("resolution", full)
-            if resolution > full:
-                problems.append(f"--resolution={resolution}: the images of the data set have {full}, which is the most")
+            resolution = _resolution({} if wrong else settings, given, data_dir, dataset)
         except UserError as error:
             problems.append(str(error))
     kwargs = EasyDict()
     if config in CONFIGS or (is_ada and (resolution or config != "auto")):
         kwargs.update(_common_kwargs(data_dir, dataset))
         kwargs.update(ada_config_kwargs(config, resolution, given["num_gpus"]) if is_ada else config_kwargs(config))
-        _add_augmentation(kwargs, given, aug, is_ada)
+        _add_ada_defaults(kwargs, given, aug, is_ada)
         apply(kwargs, given, {} if wrong else settings)
         if "resume" in given:
             kwargs.setdefault("resume_kimg", 0)
@@ -171,17 +164,19 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     return Run(submit_config, kwargs)
 
 
-def _full_resolution(data_dir: str, dataset: str) -> int:
-    """Of the images of a data set. Raises UserError if there is none."""
+def _resolution(settings: dict[str, Any], given: dict[str, Any], data_dir: str, dataset: str) -> int:
+    """At which images are trained. Raises UserError if there are none, or they have less."""
     check_dataset(data_dir, dataset)
     source = open_source.open_source(os.path.join(data_dir, dataset))
-    try:
-        return 1 << source.levels[0]
-    finally:
-        source.close()
+    full = 1 << source.levels[0]
+    source.close()
+    resolution = given.get("resolution") or settings.get("dataset_args", {}).get("resolution") or full
+    if not _is_count(resolution) or resolution > full:
+        raise UserError(f"--resolution={resolution}: expected {full}, the resolution of the data set, or a lower one")
+    return resolution
 
 
-def _add_augmentation(kwargs: EasyDict, given: dict[str, Any], aug: str, is_ada: bool) -> None:
+def _add_ada_defaults(kwargs: EasyDict, given: dict[str, Any], aug: str, is_ada: bool) -> None:
     """What belongs to StyleGAN2-ADA besides its configuration; where the flags decide, before they are applied."""
     if is_ada:
         kwargs.metric_arg_list = [metric_defaults.fid50k_full]
@@ -290,6 +285,16 @@ def check_consistency(kwargs: EasyDict, num_gpus: int) -> list[str]:
         )
     problems += _check_minibatches(kwargs, num_gpus)
     problems += _check_precision(kwargs)
+    return problems
+
+
+def _check_transfer(given: dict[str, Any], config: str) -> list[str]:
+    """What --freezed and --resume-partial need."""
+    problems = []
+    if "freezed" in given and config in CONFIGS:
+        problems.append(f"--freezed: {config} has no layers that can be frozen; {', '.join(ADA_CONFIGS)} have")
+    if given.get("resume_partial") and "resume" not in given:
+        problems.append("--resume-partial needs --resume=FILE, the networks to start from")
     return problems
 
 
