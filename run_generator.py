@@ -34,7 +34,7 @@ from training import latent_points
 from training.figure_runs import PSIS, check_corners, interpolation_grid, noise_figure, truncation_figure
 from training.generator_conventions import NOISE_MODES, SEED_NOISE
 from training.generator_runs import check_interpolation, check_space, generate_images, interpolate, style_mixing_example
-from training.point_arguments import PointParser, add_dlatents_psi, add_points
+from training.point_arguments import OFFICIAL, PointParser, add_dlatents_psi, add_points
 
 COMMANDS = {
     "generate-images": generate_images,
@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(truncated, minibatch_size=4, has_psi=False)
 
     for command in subparsers.choices.values():
-        command.accept_official()
+        command.accept(OFFICIAL)
     return parser
 
 

@@ -137,6 +137,7 @@ def _parser() -> _Parser:
     add("--freezed", type=command_line.natural, help=freezed_help, metavar="LAYERS")
     add("--options", help="YAML file with any of these options, or arguments of training_loop", metavar="FILE")
     add("--dry-run", action="store_true", help="check and print the options as JSON, and stop")
+    parser.accept(ADA_SPELLINGS)
     return parser
 
 
@@ -145,9 +146,7 @@ def _read_options(parser: _Parser, path: str) -> tuple[dict[str, Any], dict[str,
     known = {option[2:] for option in parser._option_string_actions} - {"help", "options", "dry-run"}
     flags, settings, problems = [], {}, []
     for key, value in options_files.read_yaml(path).items():
-        name = key.replace("_", "-")
-        name = ADA_SPELLINGS.get(f"--{name}", f"--{name}")[2:]
-        if name in known:
+        if (name := key.replace("_", "-")) in known:
             flags.append(f"--{name}={_as_argument(value)}")
         elif key in ARGUMENTS:
             settings[key] = value
@@ -176,7 +175,7 @@ def parse(args: list[str]) -> tuple[Run, bool]:
         SystemExit: usage, as of argparse.
     """
     parser = _parser()
-    flags = vars(parser.parse_args(command_line.official_spelling(args, ADA_SPELLINGS)))
+    flags = vars(parser.parse_args(command_line.official_spelling(args)))
     settings: dict[str, Any] = {}
     if "options" in flags:
         from_file, settings = _read_options(parser, flags.pop("options"))

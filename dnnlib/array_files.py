@@ -37,7 +37,7 @@ def is_npz(head: bytes) -> bool:
 
 def is_safetensors(head: bytes) -> bool:
     """Whether a file that begins so, with 9 bytes or more, may be a `.safetensors`."""
-    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32
+    return head[8:9] == b"{" and (head[9:10] == b'"' or int.from_bytes(head[:8], "little") < 1 << 32)
 
 
 # ----------------------------------------------------------------------------

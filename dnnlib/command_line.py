@@ -24,6 +24,12 @@ class ArgumentParser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
+    def accept(self, spellings: Mapping[str, str]) -> None:
+        """From now on takes flags by other names, too, without showing them: the flag by each, if there is one."""
+        for other, flag in spellings.items():
+            if flag in self._option_string_actions:
+                self._option_string_actions[other] = self._option_string_actions[flag]
+
     def error(self, message: str) -> NoReturn:
         for option in re.findall(r"--[\w-]+", message) if message.startswith("unrecognized arguments") else ():
             close = self._near_option(option)
@@ -59,14 +65,13 @@ class ArgumentParser(argparse.ArgumentParser):
         return super().parse_args(args, namespace)
 
 
-def official_spelling(args: list[str], others: Mapping[str, str] | None = None) -> list[str]:
+def official_spelling(args: list[str]) -> list[str]:
     """Arguments with `_` in names of options and commands read as `-`: both spellings are in use."""
     result = []
     for arg in args:
         if arg.startswith("--"):
             name, equals, value = arg.partition("=")
-            name = name.replace("_", "-")
-            arg = (others or {}).get(name, name) + equals + value
+            arg = name.replace("_", "-") + equals + value
         elif re.fullmatch(r"[a-z]+(_[a-z0-9]+)+", arg) and not result:
             arg = arg.replace("_", "-")
         result.append(arg)

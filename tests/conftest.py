@@ -51,3 +51,13 @@ def write(tmp_path):
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def eagerly():
+    """Random numbers come from Python here."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

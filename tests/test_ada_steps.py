@@ -18,14 +18,6 @@ CASES = golden.read_index(FOLDER / "index.json")
 PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
 
 
-@pytest.fixture
-def eagerly():
-    """Random numbers come from Python here."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 class GoldenRun(TrainingRun):
     """A training with the networks and options of a case; it is its own data set, and reads its images to itself."""
 

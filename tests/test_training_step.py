@@ -3,21 +3,12 @@
 import golden
 import numpy as np
 import pytest
-import tensorflow as tf
 from test_loss import GoldenLabels, GoldenStream, one_hot
 
 from dnnlib.tflib import Network
 from training.training_step import Piece, TrainingStep
 
 CASES = golden.index("steps", "index.json")
-
-
-@pytest.fixture
-def eagerly():
-    """Random numbers come from Python here."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def _loss_args(args):

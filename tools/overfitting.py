@@ -11,7 +11,6 @@ For each run:
 * at each snapshot the Fréchet distance of generated images to held-out ones, as in tools/training_curve.py.
 """
 
-import io
 import json
 import sys
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy as np
 from dnnlib.atomic import atomic_write
 from dnnlib.command_line import ArgumentParser, Progress, import_tensorflow_quietly, natural, positive
 from dnnlib.errors import UserError, exits_on_user_error
-from tools.training_curve import MINIBATCH, Measurement, find_snapshots
+from tools.training_curve import MINIBATCH, Measurement, find_snapshots, save, tidy
 from training.options_files import load_training_options
 
 _TAGS = {"r_t": "Loss/signs/real", "p": "Progress/augment"}
@@ -116,14 +115,8 @@ def plot(runs: list[dict[str, Any]], path: Path) -> None:
     axes[1].set(ylabel="r_v (held-out images)")
     axes[2].set(yscale="log", ylabel="Fréchet distance", xlabel="thousands of real images shown (kimg)")
     for ax, place in zip(axes, ((0.72, 0.22), "upper left", "upper right"), strict=True):
-        ax.grid(color="0.92")
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False, fontsize=9, loc=place)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
-    plt.close(figure)
-    with atomic_write(path) as file:
-        file.write(picture.getvalue())
+        tidy(ax, legend=place)
+    save(figure, path, dpi=110)
 
 
 def main() -> None:

@@ -232,13 +232,25 @@ def plot(table: dict[str, Any], path: Path) -> None:
     below.plot([], [], color="grey", linestyle="--", linewidth=1, label="other real images")
     below.set(ylim=(0, 1), ylabel="precision, recall", xlabel="thousands of real images shown (kimg)")
     for axes in (above, below):
-        axes.grid(color="0.92")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=9)
+        tidy(axes)
     num_images = table["settings"]["num_images"]
     above.set_title(f"{table['settings']['run']}, {num_images} images, random features", fontsize=10)
+    save(figure, path, dpi=120)
+
+
+def tidy(axes: Any, legend: Any = "best") -> None:
+    """A light grid, no frame, and the legend at a place."""
+    axes.grid(color="0.92")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9, loc=legend)
+
+
+def save(figure: Any, path: Path, dpi: int) -> None:
+    """Writes a figure as PNG, whole or not at all, and closes it."""
+    import matplotlib.pyplot as plt
+
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
+    figure.savefig(picture, format="png", dpi=dpi)
     plt.close(figure)
     with atomic_write(path) as file:
         file.write(picture.getvalue())

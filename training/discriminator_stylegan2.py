@@ -167,10 +167,8 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
         nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
 
         output_fmaps = self._add_label_layers(nf(0), nonlinearity, **_kwargs)
-        freeze_layers, pytorch_details = (
-            _kwargs.get("freeze_layers", 0),
-            _kwargs.get("pytorch_details", False),
-        )  # of ADA
+        # Of StyleGAN2-ADA.
+        freeze_layers, pytorch_details = _kwargs.get("freeze_layers", 0), _kwargs.get("pytorch_details", False)
         for res in range(self.resolution_log2, 2, -1):
             block = self.add_child(
                 DiscriminatorBlock,

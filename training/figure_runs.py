@@ -49,7 +49,7 @@ def interpolation_grid(
     check_corners(points)
     generator = images.generator
     columns, rows = grid
-    above, below = (_between(columns, *pair) for pair in (points[:2], points[2:] if rows > 1 else ("", "")))
+    above, below = _between(columns, *points[:2]), _between(columns, *points[2:]) if rows > 1 else []
     sheet = LabelledSheet(generator.resolution, _between(rows), above, below)
     generation.check_sheet(columns * generator.resolution, rows * generator.resolution, image_format)
     generation.check_sheet(*sheet.size, image_format)
@@ -76,8 +76,6 @@ def check_corners(points: Sequence[Point], may_be_files: bool = False) -> None:
 
 def _between(num: int, first: Point = "0 %", last: Point = "100 %") -> list[str]:
     """Labels of what lies between two points: 'anna', '33 %', '67 %', 'bert'."""
-    if not first:  # there is no such row
-        return []
     shares = [f"{100 * idx / (num - 1):.0f} %" for idx in range(1, num - 1)]
     return [str(first), *shares, str(last)][:num]
 

@@ -27,12 +27,6 @@ class PointParser(command_line.ArgumentParser):
         super().__init__(*args, **kwargs)
         self.pairs: list[Any] = []
 
-    def accept_official(self) -> None:
-        """From now on takes the flags of StyleGAN2-ADA's scripts, too, without showing them."""
-        for official, ours in OFFICIAL.items():
-            if ours in self._option_string_actions:
-                self._option_string_actions[official] = self._option_string_actions[ours]
-
     def add_pair(self) -> Any:
         """What takes the two arguments. argparse shows them as it shows arguments that exclude each other."""
         self.pairs.append(self.add_mutually_exclusive_group(required=True))

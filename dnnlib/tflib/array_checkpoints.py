@@ -7,7 +7,8 @@ from dnnlib import array_files
 
 from . import keras_weights, network_notes
 from .network import Network
-from .network_notes import NOTE, Makers
+from .network_notes import NOTE
+from .network_state import Makers
 
 
 def write_npz(nets: Mapping[str, Network], path: str) -> None:

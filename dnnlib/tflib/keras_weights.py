@@ -18,8 +18,7 @@ from dnnlib.errors import UserError
 
 from . import network_notes
 from .network import Network
-from .network_notes import Makers
-from .network_state import NetworkStateError
+from .network_state import Makers, NetworkStateError
 
 SUFFIX = ".weights.h5"  # Keras writes and reads no other
 SIGNATURE = b"\x89HDF\r\n\x1a\n"  # first bytes of a file

@@ -1,7 +1,6 @@
 """Reading and writing network files. What a file is decides its content, not its name."""
 
 import os
-from collections.abc import Callable
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -11,7 +10,7 @@ from dnnlib.errors import UserError
 
 from . import array_checkpoints, network_state, pickle_reader, pickle_writer, torch_checkpoints
 from .network import Network
-from .network_state import NetworkState
+from .network_state import Maker, NetworkState
 from .scope import VariableMismatchError
 from .torch_modules import ALLOWED
 
@@ -79,7 +78,7 @@ def _state_of(pickled: pickle_reader.PickledNetwork) -> NetworkState:
     return network_state.from_dict(pickled.state)
 
 
-def _build(make: Callable[[], NetworkState], problems: list[str]) -> Network | None:
+def _build(make: Maker, problems: list[str]) -> Network | None:
     """The network of a state; None after adding to the problems."""
     try:
         return Network.from_state(make())

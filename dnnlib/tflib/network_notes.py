@@ -7,7 +7,7 @@ that it comes from.
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from . import network_families, network_state
 from .network import Network
-from .network_state import NetworkState, NetworkStateError
+from .network_state import Makers, NetworkState, NetworkStateError
 
 NOTE = "stylegan2_networks"  # what the note is called in files
 VERSION = 1
@@ -23,10 +23,6 @@ ROLES = ("G", "D", "Gs")
 
 Networks = dict[str, Network]
 """Networks by role: 'G', 'D', 'Gs'."""
-
-Maker = Callable[[], NetworkState]
-Makers = tuple[Maker | None, Maker | None, Maker | None]
-"""What makes the states of G, D and Gs, None for those that are not there."""
 
 
 def to_arrays(nets: Mapping[str, Network]) -> dict[str, np.ndarray]:

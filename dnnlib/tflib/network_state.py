@@ -7,7 +7,7 @@ function's name and signature (read as syntax, not run), the static arguments an
 import ast
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,12 @@ class NetworkState:
         handed_down = {key: value for key, value in kwargs.items() if key not in own}
         components = {key: component.with_kwargs(handed_down, ()) for key, component in self.components.items()}
         return replace(self, static_kwargs={**self.static_kwargs, **kwargs}, components=components)
+
+
+Maker = Callable[[], NetworkState]
+"""What makes the state of a network of a file, when it is called, or raises NetworkStateError."""
+Makers = tuple[Maker | None, Maker | None, Maker | None]
+"""Those of G, D and Gs; None for each that the file lacks."""
 
 
 # ----------------------------------------------------------------------------

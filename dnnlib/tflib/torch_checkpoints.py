@@ -13,14 +13,11 @@ from typing import Any
 import numpy as np
 
 from . import rosinality_networks, torch_networks
-from .network_state import NetworkState, NetworkStateError
+from .network_state import Maker, Makers, NetworkState, NetworkStateError
 from .torch_modules import TorchModule
 
-# A network: called, it gives the state, or raises NetworkStateError.
-Maker = Callable[[], NetworkState]
 
-
-def networks_of(content: Any) -> tuple[Maker | None, Maker | None, Maker | None] | None:
+def networks_of(content: Any) -> Makers | None:
     """G, D and Gs of what a file holds, None for each that it lacks; None for a file of something else.
 
     Without a moving average, Gs is as G.
