@@ -2,20 +2,13 @@
 
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
 from dnnlib.tflib import Network
+from tools import bench, bench_convolutions, bench_table, bench_training
 from training.training_configs import config_kwargs
-
-sys.path.append(str(Path(__file__).parent.parent / "tools"))
-
-import bench
-import bench_convolutions
-import bench_table
-import bench_training
 
 SIZES = {"resolution": 64, "num_channels": 3, "label_size": 0, "fmap_base": 256, "fmap_max": 16}
 
@@ -100,7 +93,7 @@ def test_machine_and_arguments(monkeypatch, capsys):
 
 
 def test_augmentation_counts_what_training_needs():
-    from bench_augmentation import pipeline_calls, seconds_per_iteration
+    from tools.bench_augmentation import pipeline_calls, seconds_per_iteration
 
     calls = pipeline_calls(2, 32)
     for call in calls.values():

@@ -380,7 +380,7 @@ def test_random_at_length(kernels):
 
 def test_tool_without_gpu():
     """It says what is missing, in one line, without TensorFlow."""
-    tool = ck.SOURCES.parents[2] / "tools" / "check_cuda_kernels.py"
+    tool = Path(check_cuda_kernels.__file__)
     block = "import sys; sys.modules.update(torch=None, cupy=None, tensorflow=None)"
     code = f"{block}; import runpy; sys.argv = ['tool']; runpy.run_path({str(tool)!r}, run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

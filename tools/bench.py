@@ -17,19 +17,18 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench_table import PRECISIONS, Options, describe_machine, print_tables
-
 from dnnlib import command_line
+from tools.bench_table import PRECISIONS, Options, describe_machine, print_tables
 
 BENCHMARKS = {
-    "generating": "bench_generating.bench",
-    "training": "bench_training.bench",
-    "augmentation": "bench_augmentation.bench",
-    "metrics": "bench_metrics.bench",
-    "input": "bench_training.bench_input",
-    "projecting": "bench_projecting.bench",
-    "loading": "bench_generating.bench_loading",
-    "start-up": "bench_generating.bench_start_up",
+    "generating": "tools.bench_generating.bench",
+    "training": "tools.bench_training.bench",
+    "augmentation": "tools.bench_augmentation.bench",
+    "metrics": "tools.bench_metrics.bench",
+    "input": "tools.bench_training.bench_input",
+    "projecting": "tools.bench_projecting.bench",
+    "loading": "tools.bench_generating.bench_loading",
+    "start-up": "tools.bench_generating.bench_start_up",
 }
 
 
@@ -47,7 +46,7 @@ def _one_of(*choices: str) -> Any:
 
 def _results(names: list[str], options: Options) -> Iterator[Any]:
     for name in names:
-        module, function = BENCHMARKS[name].split(".")
+        module, function = BENCHMARKS[name].rsplit(".", 1)
         yield from getattr(importlib.import_module(module), function)(options)
 
 

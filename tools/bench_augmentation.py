@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
-from bench_table import Figure, Options, implementation, implementations, seconds_text
-from bench_training import FREQUENCY, as_in_training, bench_iteration, per_iteration
-from timing import in_turns
 
+from tools.bench_table import Figure, Options, implementation, implementations, seconds_text
+from tools.bench_training import FREQUENCY, as_in_training, bench_iteration, per_iteration
+from tools.timing import in_turns
 from training.augment import AugmentPipe
 
 _SPEC = "bgcfnc"

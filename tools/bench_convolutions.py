@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
-from bench_table import dtype_at
 
 from dnnlib.tflib import Network
+from tools.bench_table import dtype_at
 from training.layers import Conv2D, ModulatedConv2D
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench_table import PRECISIONS, Figure, Options, Row, implementation, implementations, seconds_text
-from timing import in_turns
+from tools.bench_table import PRECISIONS, Figure, Options, Row, implementation, implementations, seconds_text
+from tools.timing import in_turns
 
 ROOT = Path(__file__).resolve().parent.parent
 _RESOLUTION = 1024
@@ -88,7 +88,7 @@ def load_and_build(path: str) -> None:
 
 def _code(call: str) -> str:
     """A program for a new process that calls something here, TensorFlow being imported and started already."""
-    code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tools')!r}]; import bench_generating, timing; "
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tools import bench_generating, timing; "
     return code + f"import tensorflow as tf; import dnnlib.tflib; tf.zeros([]) + 1; {call}"
 
 
@@ -105,8 +105,7 @@ def bench_load(path: Path, rounds: int) -> dict[str, float]:
 
 def bench_images(config: str, resolution: int, minibatch: int, precision: str, rounds: int) -> dict[str, float]:
     """Images by the generator, against its convolutions alone."""
-    from bench_convolutions import convolutions
-
+    from tools.bench_convolutions import convolutions
     from training.image_generation import ImageGenerator
 
     generator = ImageGenerator(_network("Gs", config, resolution, **PRECISIONS[precision]), truncation_psi=0.5)

@@ -9,9 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from bench_metrics import random_network
-from bench_table import Figure, Options
-from timing import in_turns
 
 import pretrained_networks
 from dnnlib.tflib import Network
@@ -19,6 +16,9 @@ from metrics.nets.lpips import LPIPS
 from metrics.perceptual_path_length import prepare_images
 from projection.distances import Distance, PixelDistance
 from projector import Projector
+from tools.bench_metrics import random_network
+from tools.bench_table import Figure, Options
+from tools.timing import in_turns
 
 _DEMO = Path(__file__).resolve().parent.parent / "demo" / "symbols-32x32.pkl"
 _RESOLUTION = 64

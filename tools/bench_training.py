@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from bench_convolutions import Conv, convolutions
-from bench_table import PRECISIONS, Figure, Options, Row, implementation, implementations, seconds_text
-from timing import in_turns
 
 from dnnlib.tflib import Network, random_stream
+from tools.bench_convolutions import Conv, convolutions
+from tools.bench_table import PRECISIONS, Figure, Options, Row, implementation, implementations, seconds_text
+from tools.timing import in_turns
 from training.dataset import SyntheticDataset, TFRecordDataset
 from training.dataset_export import TFRecordExporter
 from training.reals_reader import RealsReader

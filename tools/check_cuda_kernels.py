@@ -148,7 +148,7 @@ def find_memory(library: str | None) -> Any:
 
 def _toolchain() -> ModuleType:
     """dnnlib.tflib.ops.toolchain, by its path: importing it by name would import TensorFlow."""
-    spec = importlib.util.spec_from_file_location("toolchain", ck.SOURCES / "toolchain.py")
+    spec = importlib.util.spec_from_file_location("toolchain", ck.OPS / "toolchain.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -12,10 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import demo
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools import demo
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 NETWORK = ROOT / demo.NETWORK
 DOCS = ROOT / "docs"
 PICTURES = {"demo-grid.png": demo.GRID, "demo-style-mixing.png": demo.MIXING, "demo-interpolation.png": demo.BETWEEN}
