@@ -314,7 +314,7 @@ def load_dataset(
         verbose: print what it is.
         kwargs: arguments of the class.
     """
-    class_name = class_name or f"{__name__}.{TFRecordDataset.__name__}"
+    class_name = class_name or "training.dataset.TFRecordDataset"
     if "tfrecord_dir" in kwargs and data_dir is not None:
         kwargs["tfrecord_dir"] = os.path.join(os.path.expanduser(data_dir), kwargs["tfrecord_dir"])
     if verbose:

@@ -12,7 +12,7 @@ from .layers_stylegan import GAIN, Block, Conv2DDownscale2D, downscale2d
 from .network_model import check_choice, check_sizes, feature_maps, reject_unknown_kwargs
 
 
-class D_basic(Discriminator, family="stylegan-discriminator"):
+class D_basic(Discriminator, family="stylegan-discriminator", module="training.networks_stylegan"):
     """The discriminator of ProGAN and StyleGAN; progressive growing."""
 
     def __init__(

@@ -109,7 +109,7 @@ class OutputBlock(Scoped):
         return self.Dense0(tf.transpose(x, [0, 3, 1, 2]))  # rows of the weight are in C, H, W order
 
 
-class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
+class D_stylegan2(Discriminator, family="stylegan2-discriminator", module="training.networks_stylegan2"):
     """The StyleGAN2 discriminator: no progressive growing; input skips or residual blocks (section 4)."""
 
     def __init__(
@@ -228,7 +228,7 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator"):
         return self._score(self.Output(x), labels_in)
 
 
-class D_stylegan(Discriminator, family="stylegan2-growing-discriminator"):
+class D_stylegan(Discriminator, family="stylegan2-growing-discriminator", module="training.networks_stylegan2"):
     """The StyleGAN discriminator as of configs b to d; progressive growing."""
 
     def __init__(

@@ -28,6 +28,17 @@ COMMON_ARGUMENTS = {
 # The default of call-time arguments: the value that the network was built with. A string, because Keras stores it.
 AS_BUILT = "as built"
 
+# Keras' names of classes in the version before, which its `.keras` files hold, by those of today. To go with the next.
+_FORMERLY_REGISTERED = {
+    "training.networks_stylegan>D_basic": "training.discriminator_stylegan>D_basic",
+    "training.networks_stylegan2>D_stylegan": "training.discriminator_stylegan2>D_stylegan",
+    "training.networks_stylegan2>D_stylegan2": "training.discriminator_stylegan2>D_stylegan2",
+    "training.networks_stylegan2>G_synthesis_stylegan2": "training.synthesis_stylegan2>G_synthesis_stylegan2",
+    "training.networks_stylegan2>G_synthesis_stylegan_revised": (
+        "training.synthesis_stylegan2>G_synthesis_stylegan_revised"
+    ),
+}
+
 _families: dict[str, list[type]] = {}
 
 
@@ -41,13 +52,19 @@ class NetworkModel(Scoped, tf.keras.Model):
 
     Sub-classes set `input_names`, `input_shapes`, `output_names`, `output_shapes` (channels first, None for the
     minibatch axis) with `set_io` before they return from the constructor. Networks that are built from one set of
-    arguments, such as a generator and its sub-networks, name the same `family`.
+    arguments, such as a generator and its sub-networks, name the same `family`. `module` is the official module of a
+    network, wherever its file lies: the class bears it, so that Keras, pickles and messages say it.
     """
 
     family: ClassVar[str] = ""
 
-    def __init_subclass__(cls, family: str | None = None, **kwargs: Any):
+    def __init_subclass__(cls, family: str | None = None, module: str | None = None, **kwargs: Any):
+        if module is not None:
+            cls.__module__ = module
         super().__init_subclass__(**kwargs)
+        former = _FORMERLY_REGISTERED.get(f"{cls.__module__}>{cls.__name__}")
+        if former is not None:
+            tf.keras.utils.get_custom_objects()[former] = cls
         if family is not None:
             cls.family = family
             _families.setdefault(family, []).append(cls)

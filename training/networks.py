@@ -15,7 +15,7 @@ from .network_model import NetworkModel, check_numbers, check_sizes, prepare_lab
 __all__ = ["D_main", "G_main", "G_mapping", "G_synthesis"]
 
 
-class G_mapping(networks_stylegan2.G_mapping, family="stylegan2-ada-generator"):
+class G_mapping(networks_stylegan2.G_mapping, family="stylegan2-ada-generator", module="training.networks"):
     """The mapping network: labels are embedded (`LabelEmbed`) and normalised by themselves, then joined with Z."""
 
     def __init__(
@@ -48,7 +48,9 @@ class G_mapping(networks_stylegan2.G_mapping, family="stylegan2-ada-generator"):
         )
 
 
-class G_synthesis(networks_stylegan2.G_synthesis_stylegan2, family="stylegan2-ada-generator"):
+class G_synthesis(
+    networks_stylegan2.G_synthesis_stylegan2, family="stylegan2-ada-generator", module="training.networks"
+):
     """The synthesis network of StyleGAN2, with another default."""
 
     def __init__(self, name: str = "G_synthesis", *, fused_modconv: bool = False, **kwargs: Any):
@@ -56,7 +58,7 @@ class G_synthesis(networks_stylegan2.G_synthesis_stylegan2, family="stylegan2-ad
         super().__init__(name, fused_modconv=fused_modconv, **kwargs)
 
 
-class G_main(networks_stylegan2.G_main, family="stylegan2-ada-generator"):
+class G_main(networks_stylegan2.G_main, family="stylegan2-ada-generator", module="training.networks"):
     """The generator: mapping and synthesis network with W averaging, style mixing and truncation."""
 
     mapping_classes: ClassVar[tuple[type[NetworkModel], ...]] = (G_mapping,)
@@ -77,7 +79,7 @@ _UNSUPPORTED = {
 }
 
 
-class D_main(networks_stylegan2.D_stylegan2, family="stylegan2-ada-discriminator"):
+class D_main(networks_stylegan2.D_stylegan2, family="stylegan2-ada-discriminator", module="training.networks"):
     """The discriminator. Labels are embedded and mapped; a score is a projection on the result (arXiv:1802.05637)."""
 
     def __init__(

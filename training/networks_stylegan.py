@@ -55,7 +55,7 @@ __all__ = [
 # Generator.
 
 
-class G_mapping(Mapping, family="stylegan-generator"):
+class G_mapping(Mapping, family="stylegan-generator", module="training.networks_stylegan"):
     """The mapping network: Z to W by 8 fully connected layers with a low learning rate (section 2)."""
 
     normalize_row = "PixelNorm"
@@ -103,7 +103,7 @@ class G_mapping(Mapping, family="stylegan-generator"):
         )
 
 
-class G_synthesis(Synthesis, family="stylegan-generator"):
+class G_synthesis(Synthesis, family="stylegan-generator", module="training.networks_stylegan"):
     """The synthesis network: W to images, by AdaIN (section 2); progressive growing."""
 
     def __init__(
@@ -247,7 +247,7 @@ class G_synthesis(Synthesis, family="stylegan-generator"):
         return tf.transpose(images, [0, 3, 1, 2])  # [N, C, H, W]
 
 
-class G_style(Generator, family="stylegan-generator"):
+class G_style(Generator, family="stylegan-generator", module="training.networks_stylegan"):
     """The StyleGAN generator: mapping and synthesis network with W averaging, style mixing and truncation."""
 
     truncate_without_cutoff = False

@@ -43,7 +43,7 @@ def naive_downsample_2d(x: tf.Tensor, factor: int = 2, data_format: str = "NCHW"
 # Mapping network: Z -> W.
 
 
-class G_mapping(Mapping, family="stylegan2-generator"):
+class G_mapping(Mapping, family="stylegan2-generator", module="training.networks_stylegan2"):
     """The mapping network: 8 fully connected layers with a low learning rate (StyleGAN, section 2)."""
 
     def __init__(
@@ -98,7 +98,7 @@ class G_mapping(Mapping, family="stylegan2-generator"):
 # The generator.
 
 
-class G_main(Generator, family="stylegan2-generator"):
+class G_main(Generator, family="stylegan2-generator", module="training.networks_stylegan2"):
     """The StyleGAN2 generator: mapping and synthesis network with W averaging, style mixing and truncation."""
 
     mapping_classes: ClassVar[tuple[type[NetworkModel], ...]] = (G_mapping,)

@@ -174,7 +174,7 @@ class _SynthesisNetwork(Synthesis):
         return block(x, dlatents[first : first + 2], [noise_of(first), noise_of(first + 1)])
 
 
-class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator"):
+class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator", module="training.networks_stylegan2"):
     """The StyleGAN2 synthesis network: no progressive growing; output skips or residual blocks (section 4)."""
 
     def __init__(
@@ -284,7 +284,9 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator"):
         return rgb if images is None else images + rgb
 
 
-class G_synthesis_stylegan_revised(_SynthesisNetwork, family="stylegan2-generator"):
+class G_synthesis_stylegan_revised(
+    _SynthesisNetwork, family="stylegan2-generator", module="training.networks_stylegan2"
+):
     """The StyleGAN synthesis network with weight demodulation (section 2, configs b to d); progressive growing."""
 
     def __init__(

@@ -1,6 +1,5 @@
 """Which network a pickled build function is: StyleGAN, StyleGAN2 or StyleGAN2-ADA, and with which arguments."""
 
-import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,9 +118,9 @@ def modules() -> list[str]:
 
 
 def family_of(model_class: type) -> Family | None:
-    """The family of a network class, which may be defined in a module of its own here; None: one of somebody's own."""
+    """The family of a network class, which bears the name of its official module; None: one of somebody's own."""
     for family in _FAMILIES:
-        if getattr(importlib.import_module(family.module), model_class.__name__, None) is model_class:
+        if model_class.__module__ == family.module and model_class.__name__ in family.functions:
             return family
     return None
 

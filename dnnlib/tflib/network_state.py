@@ -263,7 +263,7 @@ def to_dict(net: "Network") -> dict[str, Any]:
         func_name, source = net.pickled_state.func_name, net.pickled_state.source
     else:
         func_name = model_class.__name__
-        source = IMPORT_SOURCE.format(module=model_class.__module__ if family is None else family.module)
+        source = IMPORT_SOURCE.format(module=model_class.__module__)
     state = {
         "version": version,
         "name": net.name,
