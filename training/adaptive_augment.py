@@ -17,6 +17,10 @@ from dnnlib.tflib.autosummary import autosummary
 
 from .augment import AugmentPipe
 
+# Names of official options files for the class below and for the pipeline.
+OFFICIAL_CLASS = "training.augment.AdaptiveAugment"
+OFFICIAL_PIPELINE = "training.augment.augment_pipeline"
+
 
 class AdaptiveAugment:
     """Augmentation of whatever the discriminator sees. Create it inside the strategy's scope.
@@ -70,6 +74,8 @@ class AdaptiveAugment:
         tune_target: float = 0.6,
         tune_kimg: float = 500,
         tune_interval: int = 4,
+        class_name: str = OFFICIAL_CLASS,
+        apply_func: str = OFFICIAL_PIPELINE,
     ) -> "AdaptiveAugment":
         """The augmentation of official options (`augment_args` of `training_loop`).
 
@@ -78,11 +84,18 @@ class AdaptiveAugment:
             initial_strength: p, or the first one if it is adapted.
             tune_heuristic: 'rt', or None for a fixed p.
             tune_target, tune_kimg, tune_interval: `target`, `kimg` and `interval` of the controller.
+            class_name, apply_func: of this class and its pipeline, as official options have them.
 
         Raises ValueError for values that make no sense.
         """
         if tune_heuristic not in (None, "rt"):
             raise ValueError(f"augmentation: tune_heuristic must be 'rt' or None, got {tune_heuristic!r}")
+        for key, name, known in (
+            ("class_name", class_name, OFFICIAL_CLASS),
+            ("apply_func", apply_func, OFFICIAL_PIPELINE),
+        ):
+            if name != known:
+                raise ValueError(f"augmentation: {key} must be {known!r}, got {name!r}")
         pipe = AugmentPipe(**apply_args) if apply_args else None
         target = None if tune_heuristic is None else tune_target
         return cls(pipe, p=initial_strength, target=target, kimg=tune_kimg, interval=tune_interval)

@@ -22,7 +22,15 @@ from .augment_filter import NUM_BANDS, apply_gains, check_size, gains
 from .augment_geometry import blit_map, geometric_map, resample
 from .augment_specs import AUGPIPE_SPECS
 
-__all__ = ["AUGPIPE_SPECS", "AugmentPipe"]
+__all__ = ["AUGPIPE_SPECS", "AdaptiveAugment", "AugmentPipe"]  # noqa: F822
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AdaptiveAugment":  # imported late: its module needs this one
+        from .adaptive_augment import AdaptiveAugment
+
+        return AdaptiveAugment
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,8 @@ NESTED: dict[str, set[str]] = {
     "G_opt_args": _OPTIMIZER,
     "D_opt_args": _OPTIMIZER,
     "G_loss_args": {"func_name", "pl_minibatch_shrink", "pl_decay", "pl_weight"},
-    "augment_args": {"apply_args", "initial_strength", "tune_heuristic", "tune_target", "tune_kimg", "tune_interval"},
+    "augment_args": {"apply_args", "initial_strength", "tune_heuristic", "tune_target", "tune_kimg", "tune_interval"}
+    | {"class_name", "apply_func"},
     "D_loss_args": {"func_name", "gamma", "random_fake_labels", "wgan_lambda", "wgan_epsilon", "wgan_target"},
     "dataset_args": {"resolution", "label_file", "max_label_size", "max_images", "repeat"}
     | {"shuffle_mb", "prefetch_mb", "buffer_mb", "num_threads"},
@@ -60,6 +61,7 @@ PLAIN: dict[str, str] = {
 
 _NUMBERS = ("G_opt_args", "D_opt_args", "G_loss_args", "D_loss_args", "sched_args", "augment_args")  # hold numbers
 _NOT_NUMBERS = {"func_name", "lod_initial_resolution", "random_fake_labels", "apply_args", "tune_heuristic"}
+_NOT_NUMBERS |= {"class_name", "apply_func"}
 
 ARGUMENTS = {*NESTED, *PLAIN}
 """The arguments of `training_loop` that options files may set."""
