@@ -11,7 +11,6 @@ from dnnlib.download import default_cache_dir
 from dnnlib.errors import UserError
 
 _BASE_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2/networks/"
-
 _FILES = [
     *(f"stylegan2-{data}-config-{config}.pkl" for data in ("car", "ffhq") for config in "abcdef"),
     *(f"stylegan2-{data}-config-{config}.pkl" for data in ("cat", "church", "horse") for config in "af"),
@@ -22,10 +21,8 @@ _FILES = [
         for D in ("Dorig", "Dresnet", "Dskip")
     ),
 ]
-
 gdrive_urls = {"gdrive:networks/" + file: _BASE_URL + file for file in _FILES}
 """The 36 networks of the paper by their official names."""
-
 _ADA_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada/pretrained/"
 _ADA_PYTORCH_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/"
 _ADA_FILES = {
@@ -38,7 +35,6 @@ _SOURCE_FILES = {  # what trainings start from, by the names that --resume has o
     "celebahq256": "transfer-learning-source-nets/celebahq-res256-mirror-paper256-kimg100000-ada-target0.5.pkl",
     "lsundog256": "transfer-learning-source-nets/lsundog-res256-paper256-kimg100000-noaug.pkl",
 }
-
 published = {
     "StyleGAN2": {re.sub(r".*stylegan2-(.*)\.pkl", r"\1", name): url for name, url in gdrive_urls.items()},
     "StyleGAN2-ADA (TensorFlow)": {f"ada-{name}": _ADA_URL + file for name, file in _ADA_FILES.items()},
@@ -53,7 +49,6 @@ published = {
 
 The names of what trainings start from, 'ffhq256' and so on, are those of the official --resume.
 """
-
 short_names = {name: url for group in published.values() for name, url in group.items()}
 """The URLs of all groups of `published`."""
 

@@ -28,7 +28,6 @@ FAMILIES = {
     "digits": "0123456789",
     "shapes": "■▲●◆▼◉◐⬢⬟▶◀",
 }
-
 _OVERSAMPLING = 4  # symbols are drawn at 4x and box-filtered down
 _MIN_CONTRAST = 90  # least difference in luminance between symbol and background, of 255
 _FIXED = 1 << 16

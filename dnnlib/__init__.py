@@ -33,7 +33,6 @@ __all__ = [
     "tflib",
     "util",
 ]
-
 submit_config: SubmitConfig | None = None  # of the run in progress
 
 

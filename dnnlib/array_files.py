@@ -18,7 +18,6 @@ from .npy_reader import ArrayError, read_array
 
 Arrays = dict[str, np.ndarray]
 Notes = dict[str, str]
-
 _METADATA = "__metadata__"
 _MAX_ARRAYS = 100_000
 _MAX_HEADER = 1 << 24  # bytes of names, shapes and notes

@@ -37,7 +37,6 @@ KERAS = Format("weights.h5", (".weights.h5",), "weights of a Keras model", holds
 SAVED_MODEL = Format(
     "savedmodel", (".savedmodel", ""), "SavedModel of a generator, a folder", ("G", "Gs"), holds_all=False
 )
-
 FORMATS = {format_.name: format_ for format_ in (PKL, NPZ, SAFETENSORS, KERAS, SAVED_MODEL)}
 """All formats by name."""
 

@@ -20,10 +20,8 @@ from .errors import UserError
 
 if TYPE_CHECKING:
     import requests
-
 CACHE_VARIABLE = "STYLEGAN2_CACHE_DIR"
 OFFLINE_VARIABLE = "STYLEGAN2_OFFLINE"
-
 # URLs under which older versions of the official code cached the same files.
 _FORMER_HOSTS = {
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2/": "http://d36zk2xti64re0.cloudfront.net/stylegan2/",

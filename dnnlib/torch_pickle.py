@@ -30,7 +30,6 @@ __all__ = [
     "load_pickle",
     "state_dict",
 ]
-
 _KIND = "PyTorch file"
 _MAGIC = 0x1950A86A20F9469CFC6C  # of the legacy container
 _PROTOCOL = 1001

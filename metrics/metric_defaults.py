@@ -76,7 +76,6 @@ _TABLE: dict[str, dict[str, Any]] = {
     # For snapshots: not to be compared with anything but itself.
     "fid5k": _fid(5000),
 }
-
 metric_defaults = EasyDict((name, EasyDict(name=name, **args)) for name, args in _TABLE.items())
 """Arguments of `dnnlib.util.call_func_by_name` that make each metric."""
 

@@ -25,7 +25,6 @@ from dnnlib.tflib import array_checkpoints, network_files, pickle_writer, torch_
 from dnnlib.tflib.network_files import NetworkFileError
 
 pytestmark = pytest.mark.one_stack
-
 CHANGES = int(os.environ.get("STYLEGAN2_FUZZ", "60"))
 CHANNELS = {4: 2, 8: 2}
 KINDS = [

@@ -17,7 +17,6 @@ import PIL.Image
 import pytest
 
 pytestmark = pytest.mark.one_stack
-
 ROOT = Path(__file__).parent.parent
 NETWORK = "--network=demo/symbols-32x32.pkl"
 try:

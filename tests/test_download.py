@@ -16,7 +16,6 @@ from dnnlib import download
 from dnnlib.download import DownloadError, fetch
 
 pytestmark = pytest.mark.one_stack
-
 CONTENT = bytes(range(256)) * 4000  # 1 MB
 PAGE = "<!DOCTYPE html><html><head><title>{title}</title></head><body>{body}</body></html>"
 

@@ -12,7 +12,6 @@ from dnnlib.errors import UserError
 from metrics.nets import builders, catalog, inspection
 
 pytestmark = pytest.mark.one_stack
-
 ARRAYS = {
     "conv/conv2d_params": np.zeros([3, 3, 3, 4], np.float32),
     "conv/batchnorm/beta": np.zeros(4, np.float32),

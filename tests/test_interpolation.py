@@ -14,7 +14,6 @@ from training.generator_runs import check_interpolation, interpolate
 from training.interpolation import Walk, slerp
 
 pytestmark = pytest.mark.one_stack
-
 NETWORK = str(pretrained_networks.__file__).replace("pretrained_networks.py", "demo/symbols-32x32.pkl")
 
 

@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.one_stack,
     pytest.mark.skipif(shutil.which("g++") is None, reason="the kernels' sources are compiled with g++"),
 ]
-
 GUARD = 64  # elements before and after each tensor: not to be written, and NaN when read
 
 

@@ -11,7 +11,6 @@ from dnnlib.tflib.ops.synthesis_epilogue import synthesis_epilogue
 
 IMPL = "cuda" if tf.config.get_visible_devices("GPU") else "cpu"
 DEVICE = {"cuda": "GPU", "cpu": "CPU"}[IMPL]
-
 pytestmark = pytest.mark.skipif(
     any((DEVICE, "float32") not in found for found in implementation.kernels(build.load()).values()),
     reason="no compiled ops here",

@@ -15,7 +15,6 @@ from metrics.nets.matching import WeightsMismatchError
 from metrics.nets.weight_files import WeightFile
 
 pytestmark = pytest.mark.one_stack
-
 GRAPH = "classify_image_graph_def.pb"
 PTH = "pt_inception-2015-12-05-6726825d.pth"
 

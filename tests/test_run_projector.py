@@ -18,7 +18,6 @@ from dnnlib.tflib import Network, convert_images_to_uint8, network_files
 from training import dlatent_files, video
 
 pytestmark = pytest.mark.one_stack
-
 ROOT = Path(__file__).parent.parent
 RUNS = golden.index("cli", "projector_runs.json")["runs"]
 SIZES = {"fmap_base": 512, "fmap_max": 32, "latent_size": 32, "dlatent_size": 32, "mapping_fmaps": 32}

@@ -20,7 +20,6 @@ from training import option_names, options_files, training_options
 from training.training_configs import CONFIGS
 
 pytestmark = pytest.mark.one_stack
-
 ROOT = Path(__file__).parent.parent
 CASES = golden.index("config", "run_training_kwargs.json")
 

@@ -13,7 +13,6 @@ from dnnlib.errors import UserError
 from training import run_folders, training_options
 
 pytestmark = pytest.mark.one_stack
-
 ROOT = Path(__file__).parent.parent
 
 

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.one_stack
-
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py") if '__name__ == "__main__"' in path.read_text())
 HEAVY = {"tensorflow", "keras", "tf_keras", "scipy", "sklearn", "matplotlib", "tensorboard", "requests", "pandas"}
-
 # Asks for the help of a script and of its commands, and prints what has been imported by then.
 _HELP = """
 import argparse, importlib, sys

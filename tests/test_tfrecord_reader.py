@@ -19,7 +19,6 @@ from training.dataset import TFRecordDataset
 from training.tfrecord_reader import TFRecordFile
 
 pytestmark = pytest.mark.one_stack
-
 RGB32 = golden.GOLDENS / "dataset" / "tfr_rgb32"
 GRAY4 = golden.GOLDENS / "dataset" / "tfr_gray16" / "tfr_gray16-r02.tfrecords"
 

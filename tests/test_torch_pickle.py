@@ -19,7 +19,6 @@ from dnnlib.errors import UserError
 from dnnlib.torch_pickle import DamagedPickleError, TorchScriptError, UnsafePickleError
 
 pytestmark = pytest.mark.one_stack
-
 RND = np.random.RandomState(0)
 CONTAINERS = {"legacy": writers.pth_legacy, "zip": writers.pth_zip}
 ARRAYS = {

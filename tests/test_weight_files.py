@@ -21,7 +21,6 @@ from metrics.nets import frozen_graph, weight_files
 from metrics.nets.weight_files import read_weight_file
 
 pytestmark = pytest.mark.one_stack
-
 RND = np.random.RandomState(0)
 ARRAYS = {
     "conv/conv2d_params": RND.randn(3, 3, 3, 4).astype(np.float32),

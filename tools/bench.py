@@ -16,7 +16,6 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from dnnlib import command_line
 from tools.bench_table import PRECISIONS, Options, describe_machine, print_tables
 

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from tools import cuda_kernels as ck
 from tools.cuda_kernels import ACTIVATIONS, DTYPES, Pointwise
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 OPS = Path(__file__).parent.parent / "dnnlib" / "tflib" / "ops"
-SOURCES = OPS
+SOURCES = OPS / "kernels"
 ACTIVATIONS = ("linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish")
 DTYPES = ("float32", "float16", "bfloat16")
 EPSILONS = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}  # of rounding to nearest

@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from tools import demo
 
 ROOT = Path(__file__).resolve().parent.parent

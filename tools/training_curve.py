@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import numpy as np
 
 from dnnlib.atomic import atomic_write

@@ -32,7 +32,6 @@ _TABLE = {
     "cifar": _Config(64, 32, 32, 0.5, 0.0025, 0.01, 500, 0.05, 2, 100000, True),
     "cifarbaseline": _Config(64, 32, 32, 0.5, 0.0025, 0.01, 500, 0.05, 8, 100000),
 }
-
 ADA_CONFIGS = ("auto", *_TABLE)
 """The names of the configurations."""
 

@@ -6,7 +6,6 @@ _COLOR = {"brightness": 1, "contrast": 1, "lumaflip": 1, "hue": 1, "saturation":
 _FILTER = {"imgfilter": 1}
 _NOISE = {"noise": 1}
 _CUTOUT = {"cutout": 1}
-
 AUGPIPE_SPECS: dict[str, dict[str, float]] = {
     "blit": _BLIT,
     "geom": _GEOM,

@@ -22,7 +22,6 @@ from dnnlib.tflib.scope import is_recording_rows
 from dnnlib.tflib.tfutil import lerp, lerp_clip
 
 STRUCTURES = ("auto", "fixed", "linear", "recursive")
-
 Step = Callable[[tf.Tensor, int], tf.Tensor]
 
 

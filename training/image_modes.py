@@ -4,10 +4,8 @@ import PIL.Image
 
 CHANNELS = {"L": 1, "RGB": 3}
 """The modes of Pillow that data sets can have, with their number of channels."""
-
 DEEP = "16-bit"
 """Our mode for 16 bits per channel, of which Pillow has several, and none for colours."""
-
 _NAMES = {
     "1": "black and white",
     DEEP: "16 bits per channel",

@@ -27,7 +27,6 @@ COMMON_ARGUMENTS = {
 
 # The default of call-time arguments: the value that the network was built with. A string, because Keras stores it.
 AS_BUILT = "as built"
-
 # Keras' names of classes in the version before, which its `.keras` files hold, by those of today. To go with the next.
 _FORMERLY_REGISTERED = {
     "training.networks_stylegan>D_basic": "training.discriminator_stylegan>D_basic",
@@ -38,7 +37,6 @@ _FORMERLY_REGISTERED = {
         "training.synthesis_stylegan2>G_synthesis_stylegan_revised"
     ),
 }
-
 _families: dict[str, list[type]] = {}
 
 

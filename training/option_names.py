@@ -10,7 +10,6 @@ _NETWORK = {"func_name", "dtype", "fmap_base", "fmap_decay", "fmap_min", "fmap_m
 _NETWORK |= {"resample_kernel", "structure", "use_wscale", "fused_scale", "blur_filter"}
 _NETWORK |= {"num_fp16_res", "conv_clamp", "fp16_dtype"}
 _OPTIMIZER = {"beta1", "beta2", "epsilon"}
-
 NESTED: dict[str, set[str]] = {
     "G_args": _NETWORK
     | {"mapping_func", "synthesis_func", "latent_size", "dlatent_size", "mapping_layers", "mapping_fmaps"}
@@ -36,7 +35,6 @@ NESTED: dict[str, set[str]] = {
     "grid_args": {"size", "layout"},
 }
 """The arguments that are dicts, and the names in them."""
-
 PLAIN: dict[str, str] = {
     "G_smoothing_kimg": "number",
     "G_smoothing_rampup": "number",
@@ -58,11 +56,9 @@ PLAIN: dict[str, str] = {
     "tf_config": "names",
 }
 """The other arguments, and what kind of value each has."""
-
 _NUMBERS = ("G_opt_args", "D_opt_args", "G_loss_args", "D_loss_args", "sched_args", "augment_args")  # hold numbers
 _NOT_NUMBERS = {"func_name", "lod_initial_resolution", "random_fake_labels", "apply_args", "tune_heuristic"}
 _NOT_NUMBERS |= {"class_name", "apply_func"}
-
 ARGUMENTS = {*NESTED, *PLAIN}
 """The arguments of `training_loop` that options files may set."""
 

@@ -15,7 +15,6 @@ from .options_files import TRAINING_OPTIONS
 _CONFIG = r"config-[a-f](?:-G[a-z]+-D[a-z]+)?|" + "|".join(sorted(ADA_CONFIGS, reverse=True))
 RUN_DESC = re.compile(rf"(?P<id>\d+)-stylegan2-(?P<dataset>.+)-\d+gpu-(?P<config>{_CONFIG})(-.+)?")
 """Names of run folders of trainings."""
-
 _TRAINING_STATE = "training-state.npz"  # as in `training_state`, which needs TensorFlow
 _MAX_LISTED = 10
 _NETWORK_FILES = (".pkl", ".pt", ".pth", ".npz", ".safetensors", ".h5")

@@ -22,7 +22,6 @@ class _Config(NamedTuple):
 
 _SG1, _SG2 = "networks_stylegan", "networks_stylegan2"
 _REVISED = "G_synthesis_stylegan_revised"
-
 _TABLE = {
     # Baseline StyleGAN.
     "config-a": _Config(f"{_SG1}.G_style", f"{_SG1}.D_basic", "G_logistic_ns", 10, None, True, lazy=False),
@@ -44,10 +43,8 @@ _TABLE |= {
     for G in ("orig", "resnet", "skip")
     for D in ("orig", "resnet", "skip")
 }
-
 CONFIGS = tuple(_TABLE)
 """The names of the configurations, in the order of the paper's tables."""
-
 _GROWING_LRATE = {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}
 _GROWING_SCHEDULE = {
     "lod_initial_resolution": 8,

@@ -26,16 +26,13 @@ from .training_configs import CONFIGS, config_kwargs
 
 DEFAULTS = {"result_dir": "results", "data_dir": "datasets", "num_gpus": 1}
 """Values of flags that are not given. Others have theirs among the arguments of `training_loop`."""
-
 PRECISIONS = {
     "fp32": {"num_fp16_res": 0, "conv_clamp": None},
     "fp16": {"num_fp16_res": 4, "conv_clamp": 256, "fp16_dtype": "float16"},
     "bf16": {"num_fp16_res": 4, "conv_clamp": 256, "fp16_dtype": "bfloat16"},
 }
 """Arguments of both networks; the numbers are those of StyleGAN2-ADA."""
-
 ALL_CONFIGS = (*CONFIGS, *ADA_CONFIGS)
-
 SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "total_kimg": lambda value: {"total_kimg": value},
     "gamma": lambda value: {"D_loss_args": {"gamma": value}},

@@ -25,7 +25,6 @@ from .training_step import PHASES, Piece, TrainingStep
 
 # What random numbers are for: part of the key of their stream.
 PURPOSES = {name: index for index, name in enumerate((*PHASES, "reals", "weights"))}
-
 _BAD_UPDATES_IN_A_ROW = 20
 
 

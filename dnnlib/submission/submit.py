@@ -23,7 +23,6 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
-
 from .. import util
 from ..atomic import atomic_write
 from ..errors import UserError

@@ -18,7 +18,6 @@ from .saved_generator import SavedGenerator, exact_kwargs
 
 TOLERANCE = 1e-4
 """Of differences between what networks compute before and after, in units of the largest number, and of 1 at least."""
-
 _NUM_SAMPLES = 2
 _PSI = 0.7  # of truncation, which makes the average of W matter
 

@@ -6,7 +6,6 @@ from typing import Any
 from dnnlib import util
 
 SourceDefaults = dict[str, dict[str, Any]]
-
 # Arguments of build functions that are inputs or describe TensorFlow 1 graphs.
 _NOT_OPTIONS = {
     *("latents_in", "labels_in", "dlatents_in", "images_in", "components"),

@@ -20,7 +20,6 @@ from .network_state import Makers, NetworkState, NetworkStateError
 NOTE = "stylegan2_networks"  # what the note is called in files
 VERSION = 1
 ROLES = ("G", "D", "Gs")
-
 Networks = dict[str, Network]
 """Networks by role: 'G', 'D', 'Gs'."""
 

@@ -9,7 +9,6 @@ from .scope import recorded_rows
 
 if TYPE_CHECKING:
     from .network import Network
-
 Layer = tuple[str, list[int | None], dict[str, Any]]
 
 

@@ -18,10 +18,8 @@ from .pickle_reader import PickledNetwork
 
 if TYPE_CHECKING:
     from .network import Network
-
 STATE_VERSION = 4  # the version of StyleGAN2, which we write unless a network is of StyleGAN2-ADA
 READABLE_VERSIONS = (2, 3, 4, 5)  # ProGAN, StyleGAN, StyleGAN2, StyleGAN2-ADA
-
 # Source of networks built here: it lets the official repository, which executes it, build them with its own code.
 IMPORT_SOURCE = '"""Networks of this pickle are those of the official module."""\n\nfrom {module} import *\n'
 

@@ -21,7 +21,6 @@ _BASES = (16 << 10, 8 << 10)  # fmap_base of configs f and e
 _MAPPING_LRMUL = 0.01
 _SEED = 0
 _MOST_LAYERS = 28  # of each kind: those of 65536x65536 images
-
 Tensors = Mapping[str, np.ndarray]
 
 

@@ -21,7 +21,6 @@ import tensorflow as tf
 from . import random_stream
 
 KERAS_3 = hasattr(tf.keras, "name_scope")
-
 _path: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("official_scope", default=())
 _source: contextvars.ContextVar["GivenVariables | ShapesOnly | None"] = contextvars.ContextVar(
     "variable_source", default=None

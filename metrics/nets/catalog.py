@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 BASE_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan/networks/metrics/"
 _COPIES_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada/pretrained/metrics/"
-
 FEATURES = "inception_v3_features"
 SOFTMAX = "inception_v3_softmax"
 VGG16 = "vgg16"
 LPIPS = "vgg16_zhang_perceptual"
-
 ATTRIBUTES = (
     *("male", "smiling", "attractive", "wavy-hair", "young", "5-o-clock-shadow", "arched-eyebrows", "bags-under-eyes"),
     *("bald", "bangs", "big-lips", "big-nose", "black-hair", "blond-hair", "blurry", "brown-hair", "bushy-eyebrows"),
@@ -22,9 +20,7 @@ ATTRIBUTES = (
     *("wearing-lipstick", "wearing-necklace", "wearing-necktie"),
 )
 """The 40 attributes of CelebA in the official order."""
-
 CLASSIFIERS = tuple(f"celebahq-classifier-{number:02d}-{attribute}" for number, attribute in enumerate(ATTRIBUTES))
-
 _INCEPTION_FILES = (
     "classify_image_graph_def.pb",
     "inception-2015-12-05.tgz",
@@ -72,7 +68,6 @@ OFFICIAL = {
     )
 }
 """All of them by name."""
-
 SHA256 = {
     "inception_v3_features.pkl": "83b1803e01031ef6ca3178a436e1b9c0a2c957fb152e81fc578e9bc4d0b47ab5",
     "vgg16_zhang_perceptual.pkl": "cf536336882135dc0beda2400b9648603f3b9956e870d194386417bb2b67fe59",

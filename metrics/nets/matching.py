@@ -16,7 +16,6 @@ from dnnlib.errors import UserError
 from .weight_files import WeightFile
 
 _MAX_LINES = 20  # of differences in a message
-
 _ROLES = {
     **dict.fromkeys(("weight", "weights", "kernel", "w", "conv2d_params"), "weight"),
     **dict.fromkeys(("bias", "biases", "b", "beta"), "bias"),

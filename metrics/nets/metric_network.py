@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 _MINIBATCH = 16  # what `run` computes at once unless told otherwise
-
 Shape = Sequence[int | None]
 
 

@@ -15,7 +15,6 @@ FMAPS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 TAPS = (2, 4, 7, 10, 13)
 """The last convolution, counted from 1, of each resolution."""
 TAP_FMAPS = tuple(FMAPS[number - 1] for number in TAPS)
-
 _MEAN = (0.485, 0.456, 0.406)  # of images 0..1, red, green, blue
 _STD = (0.229, 0.224, 0.225)
 

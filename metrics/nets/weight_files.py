@@ -30,7 +30,6 @@ OFFICIAL_PICKLE = "official pickle"
 FROZEN_GRAPH = "frozen graph"
 TORCH_ZIP = "torch zip"
 TORCH_LEGACY = "torch legacy"
-
 READABLE = (
     "Readable are official network pickles (.pkl), the frozen graph classify_image_graph_def.pb "
     "(also inside of inception-2015-12-05.tgz), and state dicts of PyTorch (.pth)."

@@ -31,14 +31,13 @@ from . import toolchain
 from .toolchain import BuildError, Compiler
 
 CACHE_VARIABLE = "STYLEGAN2_OPS_CACHE"
-SOURCES = Path(__file__).parent
+SOURCES = Path(__file__).parent / "kernels"
 CXX_OPTIONS = (
     *("-O3", "-march=native", "-fPIC", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),
     "-Wno-deprecated-declarations",
 )
 NVCC_OPTIONS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC")
 DEFAULT_ARCHS = (70, 75, 80, 86, 89, 90, 100, 120)  # Volta to Blackwell, as far as the compiler knows them
-
 _NO_COMPILER = "Install g++ 9 or newer (Debian, Ubuntu: apt install g++), or set CXX to a C++17 compiler."
 _CXX_REMEDY = f"{_NO_COMPILER} STYLEGAN2_OPS=ref runs the TensorFlow ops without building anything."
 _NVCC_REMEDY = (

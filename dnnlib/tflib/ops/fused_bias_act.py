@@ -7,7 +7,6 @@ from .activations import activation_funcs, pointwise
 from .implementation import choose
 
 __all__ = ["activation_funcs", "fused_bias_act"]
-
 KERNELS = ("StyleganBiasAct", "StyleganEpilogueGrad")  # the second is the gradient
 
 

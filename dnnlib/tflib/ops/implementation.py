@@ -27,7 +27,6 @@ IMPLS = ("auto", "ref", "cuda", "cpu")
 OPS = ("StyleganUpfirdn2D", "StyleganBiasAct", "StyleganEpilogue", "StyleganEpilogueGrad")
 _NO_GPU = "TensorFlow sees no GPU, and the CUDA kernels need one; use 'auto', 'cpu' or 'ref'"
 KERNEL_DTYPES = ("float32", "float16", "bfloat16")
-
 _DEVICES = {"cuda": "GPU", "cpu": "CPU"}
 _within: contextvars.ContextVar[str | None] = contextvars.ContextVar("implementation", default=None)
 
