@@ -160,7 +160,7 @@ def load_networks(
 
 def read(path_or_gdrive_path: str, cache_dir: str | None = None, offline: bool | None = None) -> Any:
     """What a network pickle holds: one network, or a tuple or list of them. Arguments as of `load_networks`."""
-    from dnnlib.tflib import network_files
+    from dnnlib.tflib.checkpoints import network_files
 
     path_or_url = locate(path_or_gdrive_path)
     if not dnnlib.util.is_url(path_or_url):

@@ -41,7 +41,7 @@ def run(source: str, outputs: list[Output], cache_dir: str | None = None, offlin
     Raises:
         UserError: with everything that could not be read, written or verified. The other outputs are there.
     """
-    from dnnlib.tflib import conversion
+    from dnnlib.tflib.checkpoints import converter as conversion
 
     print(f"Reading {source}...")
     networks = conversion.networks_of(pretrained_networks.read(source, cache_dir, offline), source)

@@ -4,7 +4,8 @@ import golden
 import numpy as np
 import pytest
 
-from dnnlib.tflib import Network, convert_images_to_uint8, network_files, network_report, pickle_reader
+from dnnlib.tflib import Network, convert_images_to_uint8, network_report, pickle_reader
+from dnnlib.tflib.checkpoints import network_files
 
 FOLDER = golden.ADA_GOLDENS / "tf_pickles"
 CASES = golden.read_index(FOLDER / "index.json")

@@ -21,8 +21,8 @@ import torch_reference as reference
 import weight_writers as writers
 from weight_writers import Call, Name, Storage, Tensor
 
-from dnnlib.tflib import array_checkpoints, network_files, pickle_writer, torch_modules
-from dnnlib.tflib.network_files import NetworkFileError
+from dnnlib.tflib.checkpoints import array_checkpoints, network_files, pickle_writer, torch_modules
+from dnnlib.tflib.checkpoints.network_files import NetworkFileError
 
 pytestmark = pytest.mark.one_stack
 CHANGES = int(os.environ.get("STYLEGAN2_FUZZ", "60"))

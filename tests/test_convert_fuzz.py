@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dnnlib import array_files
-from dnnlib.tflib import Network, conversion, network_files
+from dnnlib.tflib import Network
+from dnnlib.tflib.checkpoints import converter, network_files
 
 SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 KWARGS = {"resolution": 4, "num_channels": 1, "fmap_base": 8, "fmap_max": 2, "label_size": 2}
@@ -32,7 +33,7 @@ def good(network, tmp_path_factory):
     files = {}
     for name in WRITERS:
         path = tmp_path_factory.mktemp("good") / f"net.{name}"
-        conversion._WRITERS[name]({"D": network}, str(path))
+        converter._WRITERS[name]({"D": network}, str(path))
         files[name] = path.read_bytes()
     return files
 

@@ -7,7 +7,8 @@ import pytest
 import pretrained_networks
 import run_generator
 from dnnlib.errors import UserError
-from dnnlib.tflib import Network, convert_images_to_uint8, network_files
+from dnnlib.tflib import Network, convert_images_to_uint8
+from dnnlib.tflib.checkpoints import network_files
 from training import dlatent_files, noise_samples
 from training.figure_runs import interpolation_grid, noise_figure, truncation_figure
 from training.generator_runs import style_mixing_example

@@ -10,7 +10,8 @@ from training_commands import REQUIRED, kwargs_of, make_run, problems
 
 import run_training
 from dnnlib import util
-from dnnlib.tflib import Network, network_files, random_stream
+from dnnlib.tflib import Network, random_stream
+from dnnlib.tflib.checkpoints import network_files
 from training import layers
 from training.loss import D_logistic_r1, G_logistic_ns_pathreg
 from training.mixed_precision import MixedPrecision, default_fp16_dtype

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dnnlib.tflib import Network, network_files, pickle_reader, pickle_writer
+from dnnlib.tflib import Network, pickle_reader
+from dnnlib.tflib.checkpoints import network_files, pickle_writer
 
 SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import pretrained_networks
-from dnnlib.tflib import Network, convert_images_to_uint8, network_files, network_state, pickle_reader
+from dnnlib.tflib import Network, convert_images_to_uint8, network_state, pickle_reader
+from dnnlib.tflib.checkpoints import network_files
 from training import misc
 
 CASES = golden.index("pickles", "index.json")

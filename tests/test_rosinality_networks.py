@@ -8,7 +8,7 @@ import pytest
 import torch_reference as reference
 import weight_writers as writers
 
-from dnnlib.tflib import network_files
+from dnnlib.tflib.checkpoints import network_files
 
 CHANNELS = {4: 12, 8: 12, 16: 6}
 CONTAINERS = {"legacy": writers.pth_legacy, "zip": writers.pth_zip}

@@ -19,7 +19,8 @@ import pretrained_networks
 import run_convert
 from dnnlib import array_files, checkpoint_formats
 from dnnlib.errors import UserError
-from dnnlib.tflib import Network, conversion, network_files, pickle_reader
+from dnnlib.tflib import Network, pickle_reader
+from dnnlib.tflib.checkpoints import converter, network_files
 
 ROOT = Path(__file__).parent.parent
 ADA = golden.ADA_GOLDENS
@@ -60,7 +61,7 @@ def here(tmp_path, monkeypatch):
 
 
 def convert(nets, path, network=None, overwrite=False):
-    return conversion.Converter(nets).convert(checkpoint_formats.check_output(path, None, network, overwrite))
+    return converter.Converter(nets).convert(checkpoint_formats.check_output(path, None, network, overwrite))
 
 
 def main(monkeypatch, *args):
@@ -115,7 +116,7 @@ def test_families(here, family):
     for name, network in (("a.safetensors", None), ("a.pkl", None), ("d.weights.h5", "D")):
         convert(nets, name, network)
         roles = [network] if network else ["D", "Gs"]
-        check_same(conversion.networks_of(network_files.load_pkl(name), name), {role: nets[role] for role in roles})
+        check_same(converter.networks_of(network_files.load_pkl(name), name), {role: nets[role] for role in roles})
     G, *others = pickled("a.pkl")
     assert G is None and [net.state["version"] for net in others] == [4, 4]
 
@@ -130,7 +131,7 @@ def test_arguments_that_a_pickle_declares_are_kept(here):
     source = golden.GOLDENS / "pickles" / "cfge-Gresnet-Dorig-r32.pkl"
     _, D, Gs = network_files.load_pkl(source)
     convert({"D": D, "Gs": Gs}, "a.npz")
-    check_same(conversion.networks_of(network_files.load_pkl("a.npz"), "a"), {"D": D, "Gs": Gs})
+    check_same(converter.networks_of(network_files.load_pkl("a.npz"), "a"), {"D": D, "Gs": Gs})
 
 
 def test_official_pixels(here):
@@ -139,7 +140,7 @@ def test_official_pixels(here):
     case = golden.read_index(folder / "index.json")["r16-gray"]
     name = str(folder / case["pkl"])
     for output in ("a.safetensors", "a.npz", "again.pkl"):
-        convert(conversion.networks_of(network_files.load_pkl(name), name), output)
+        convert(converter.networks_of(network_files.load_pkl(name), name), output)
         name = output
     assert [net.state["version"] for net in pickled("again.pkl")] == [5, 5, 5]
     _, D, Gs = network_files.load_pkl("again.pkl")
@@ -183,15 +184,15 @@ def test_keras_loads_weights(here, nets):
 def test_pytorch(here):
     """Files of arrays remember that a network comes from PyTorch; a pickle of TensorFlow is one."""
     content = network_files.load_pkl(ADA / "pt_pickles" / "r16-gray.pkl")
-    nets = conversion.networks_of(content, "")
+    nets = converter.networks_of(content, "")
     nets["D"].augment_p = 0.25
     assert not any("note:" in line for line in convert(nets, "a.npz"))
-    read = conversion.networks_of(network_files.load_pkl("a.npz"), "")
+    read = converter.networks_of(network_files.load_pkl("a.npz"), "")
     check_same(read, nets)
     assert {net.source_format for net in read.values()} == {"pytorch"}
     assert read["D"].augment_p == 0.25 and read["G"].augment_p is None
     assert "--noise-mode=const --truncation-psi=1" in convert(read, "a.pkl")[-1]
-    again = conversion.networks_of(network_files.load_pkl("a.pkl"), "")
+    again = converter.networks_of(network_files.load_pkl("a.pkl"), "")
     check_same(again, nets)
     assert {net.source_format for net in again.values()} == {"tensorflow"}
 
@@ -254,11 +255,11 @@ def test_what_is_not_the_same_is_removed(here, nets, monkeypatch):
         def damaged(chosen, path, change=change):
             D = chosen["D"].clone()
             D.set_var("Output/bias", D.get_var("Output/bias") + change)
-            conversion.array_checkpoints.write_npz({"D": D}, path)
+            converter.array_checkpoints.write_npz({"D": D}, path)
 
-        monkeypatch.setitem(conversion._WRITERS, "npz", damaged)
+        monkeypatch.setitem(converter._WRITERS, "npz", damaged)
         said = f"a.npz: .*is not the same: D: scores differ by {difference} at most .*, 14 of 15 variables are equal"
-        with pytest.raises(conversion.VerificationError, match=said):
+        with pytest.raises(converter.VerificationError, match=said):
             convert({"D": nets["D"]}, "a.npz", overwrite=True)
         assert (here / "a.npz").read_bytes() == b"from before"
         assert os.listdir() == ["a.npz"]
@@ -286,7 +287,7 @@ def test_keras_does_not_begin_on_a_full_disk(here, nets, monkeypatch):
 
 
 def test_differences():
-    difference = conversion.largest_difference
+    difference = converter.largest_difference
     one, two = np.array([1, np.nan, np.inf]), np.array([1.5, np.nan, np.inf])
     assert difference(one, two) == 0.5
     assert difference(one, np.array([1, 0, np.inf])) == np.inf
@@ -341,7 +342,7 @@ def test_networks_that_are_not_there(here, nets):
     with pytest.raises(UserError, match=r"a.npz: there is no Gs to write \(--network\), only D"):
         convert({"D": nets["D"]}, "a.npz", "Gs")
     with pytest.raises(UserError, match="holds 2 networks"):
-        conversion.networks_of((nets["G"], nets["Gs"]), "a.pkl")
+        converter.networks_of((nets["G"], nets["Gs"]), "a.pkl")
     synthesis = Network("Gs", func_name="training.networks.G_synthesis", **SIZES)
     with pytest.raises(UserError, match="Gs is no generator: its inputs are dlatents_in"):
         convert({"Gs": synthesis}, "model")
@@ -424,8 +425,8 @@ def test_download(here, server, nets, monkeypatch, capsys):
     assert main(monkeypatch, "--download=ffhq-config-f", "--cache-dir=cache", "--offline", "--output=a.npz") == 0
     assert main(monkeypatch, "ffhq-config-f", "--cache-dir=cache", "--output=b.pkl", "--network=D") == 0
     assert len(server) == 1
-    check_same(conversion.networks_of(network_files.load_pkl("a.npz"), ""), nets)
-    check_same(conversion.networks_of(network_files.load_pkl("b.pkl"), ""), {"D": nets["D"]})
+    check_same(converter.networks_of(network_files.load_pkl("a.npz"), ""), nets)
+    check_same(converter.networks_of(network_files.load_pkl("b.pkl"), ""), {"D": nets["D"]})
 
 
 def test_list_of_published_networks(monkeypatch, capsys):

@@ -11,7 +11,8 @@ import PIL.Image
 import pytest
 
 import run_generator
-from dnnlib.tflib import Network, convert_images_to_uint8, network_files
+from dnnlib.tflib import Network, convert_images_to_uint8
+from dnnlib.tflib.checkpoints import network_files
 
 ROOT = Path(__file__).parent.parent
 RUNS = golden.index("cli", "runs.json")

@@ -9,7 +9,8 @@ import pytest
 
 import run_generator
 from dnnlib.errors import UserError
-from dnnlib.tflib import Network, convert_images_to_uint8, network_files
+from dnnlib.tflib import Network, convert_images_to_uint8
+from dnnlib.tflib.checkpoints import network_files
 from training import dlatent_files
 from training.image_generation import ImageGenerator
 

@@ -14,7 +14,8 @@ import pytest
 import weight_writers
 
 import run_projector
-from dnnlib.tflib import Network, convert_images_to_uint8, network_files
+from dnnlib.tflib import Network, convert_images_to_uint8
+from dnnlib.tflib.checkpoints import network_files
 from training import dlatent_files, video
 
 pytestmark = pytest.mark.one_stack

@@ -9,7 +9,8 @@ import torch_files as files
 import torch_reference as reference
 import weight_writers as writers
 
-from dnnlib.tflib import convert_images_to_uint8, network_files
+from dnnlib.tflib import convert_images_to_uint8
+from dnnlib.tflib.checkpoints import network_files
 
 FOLDER = golden.ADA_GOLDENS / "pt_pickles"
 CASES = golden.read_index(FOLDER / "index.json")

@@ -1,6 +1,7 @@
 """What the official PyTorch code was given when it made goldens: values of parameters, and random draws.
 
-Names of parameters are those of PyTorch; `dnnlib.tflib.torch_networks` tells how our variables are made of them.
+Names of parameters are those of PyTorch; `dnnlib.tflib.checkpoints.nvidia_torch` tells how our variables are made of
+them.
 """
 
 import re
@@ -11,8 +12,9 @@ import golden
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.tflib import Network, torch_networks
-from dnnlib.tflib.stored_variables import Stored
+from dnnlib.tflib import Network
+from dnnlib.tflib.checkpoints import nvidia_torch
+from dnnlib.tflib.checkpoints.foreign_variables import Stored
 
 _SCALES = (  # and offset; the first that matches
     (r"w_avg$", 0.5, 0),
@@ -37,7 +39,7 @@ def value(salt: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
 def stored(net: Network) -> dict[str, Stored]:
     """How PyTorch stores the variables of a network, by their names here."""
     is_generator = len(net.output_shape) == 4
-    how = torch_networks._stored_in_generator if is_generator else torch_networks._stored_in_discriminator
+    how = nvidia_torch._stored_in_generator if is_generator else nvidia_torch._stored_in_discriminator
     return {name: how(name, tuple(variable.shape)) for name, variable in net.vars.items()}
 
 

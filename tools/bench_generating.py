@@ -32,7 +32,7 @@ def _network(name: str, config: str, resolution: int, **kwargs: Any) -> Any:
 
 def write_networks(path: str, config: str, resolution: int) -> None:
     """(G, D, Gs) of a configuration, with random weights."""
-    from dnnlib.tflib import network_files
+    from dnnlib.tflib.checkpoints import network_files
 
     G, D = (_network(name, config, resolution) for name in "GD")
     network_files.save_pkl((G, D, G.clone("Gs")), path)
@@ -73,14 +73,14 @@ def load_plainly(path: str) -> None:
 
 def load_networks(path: str) -> None:
     """What `pretrained_networks.load_networks` does: read and compare; a model is built when it is first used."""
-    from dnnlib.tflib import network_files
+    from dnnlib.tflib.checkpoints import network_files
 
     network_files.load_pkl(path)
 
 
 def load_and_build(path: str) -> None:
     """The same, and all three models built."""
-    from dnnlib.tflib import network_files
+    from dnnlib.tflib.checkpoints import network_files
 
     for net in network_files.load_pkl(path):
         net.prepare()

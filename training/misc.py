@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from dnnlib.tflib import network_files
+from dnnlib.tflib.checkpoints import network_files
 
 from .image_generation import save_image, to_pil
 from .real_images import adjust_dynamic_range

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .network_state import NetworkStateError
+from dnnlib.tflib.network_state import NetworkStateError
 
 _MOST_PROBLEMS = 500  # in a message
 

@@ -15,10 +15,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from dnnlib.errors import UserError
+from dnnlib.tflib.network import Network
+from dnnlib.tflib.network_state import Makers, NetworkStateError
 
-from . import network_notes
-from .network import Network
-from .network_state import Makers, NetworkStateError
+from . import descriptions
 
 SUFFIX = ".weights.h5"  # Keras writes and reads no other
 SIGNATURE = b"\x89HDF\r\n\x1a\n"  # first bytes of a file
@@ -37,7 +37,7 @@ def write(net: Network, role: str, path: str) -> None:
     try:
         net.model.save_weights(path)
         with h5py.File(path, "r+") as file:
-            file.attrs[network_notes.NOTE] = np.bytes_(network_notes.to_note({role: net}))  # of fixed length
+            file.attrs[descriptions.NOTE] = np.bytes_(descriptions.to_note({role: net}))  # of fixed length
             for dataset, name in names.items():
                 file[dataset].attrs[_NAME] = np.bytes_(name)
     except RuntimeError as error:  # what HDF5 raises where it writes when a file is closed
@@ -79,10 +79,10 @@ def _read(file: BinaryIO) -> Makers:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     with h5py.File(file) as content:
-        if network_notes.NOTE not in content.attrs:
-            raise network_notes.not_described(len(_datasets(content)))
-        note = _text(content, network_notes.NOTE)
-        described = network_notes.read_note(note)
+        if descriptions.NOTE not in content.attrs:
+            raise descriptions.not_described(len(_datasets(content)))
+        note = _text(content, descriptions.NOTE)
+        described = descriptions.read_note(note)
         if len(described) != 1:
             raise NetworkStateError(f"the description is of {' and '.join(described)}, expected one network")
         (role,) = described
@@ -93,7 +93,7 @@ def _read(file: BinaryIO) -> Makers:
                 raise NetworkStateError(f"variable {name!r:.80} occurs twice")
             arrays[name] = _values(dataset, size)
             size -= arrays[name].nbytes
-        return network_notes.from_arrays(arrays, note)
+        return descriptions.from_arrays(arrays, note)
 
 
 def _datasets(file: Any) -> list[Any]:

@@ -8,9 +8,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from dnnlib.checkpoint_formats import SAVED_MODEL_FILE
-
-from .network import Network
-from .ops import implementation
+from dnnlib.tflib.network import Network
+from dnnlib.tflib.ops import implementation
 
 
 class SavedGenerator(tf.Module):

@@ -13,9 +13,8 @@ import numpy as np
 
 from dnnlib import safe_pickle, torch_pickle
 from dnnlib.safe_pickle import Call, StandIn
-
-from . import pickle_reader
-from .network_state import NetworkStateError
+from dnnlib.tflib import pickle_reader
+from dnnlib.tflib.network_state import NetworkStateError
 
 _MOST_MODULES = 2000  # a generator of 1024x1024 images has about 80
 

@@ -10,11 +10,11 @@ import tensorflow as tf
 from dnnlib.atomic import atomic_path
 from dnnlib.checkpoint_formats import KERAS, NPZ, PKL, SAFETENSORS, SAVED_MODEL, Output
 from dnnlib.errors import UserError
+from dnnlib.tflib.network import Network
 
-from . import array_checkpoints, keras_weights, network_files, network_notes
-from .network import Network
-from .network_notes import Networks
-from .saved_generator import SavedGenerator, exact_kwargs
+from . import array_checkpoints, descriptions, keras_weights, network_files
+from .descriptions import Networks
+from .saved_model import SavedGenerator, exact_kwargs
 
 TOLERANCE = 1e-4
 """Of differences between what networks compute before and after, in units of the largest number, and of 1 at least."""
@@ -34,9 +34,9 @@ def networks_of(content: Any, name: str) -> Networks:
     if isinstance(content, Network):
         role = "D" if "images_in" in content.input_names else "G" if content.name == "G" else "Gs"
         return {role: content}
-    if len(content) != len(network_notes.ROLES):
+    if len(content) != len(descriptions.ROLES):
         raise UserError(f"{name}: holds {len(content)} networks, expected (G, D, Gs) or a single one")
-    return {role: net for role, net in zip(network_notes.ROLES, content, strict=True) if net is not None}
+    return {role: net for role, net in zip(descriptions.ROLES, content, strict=True) if net is not None}
 
 
 def describe(nets: Networks) -> list[str]:
@@ -156,7 +156,7 @@ SavedImages = Callable[[Network], np.ndarray]
 
 
 def _write_pkl(nets: Networks, path: str) -> None:
-    content = tuple(nets.get(role) for role in network_notes.ROLES)
+    content = tuple(nets.get(role) for role in descriptions.ROLES)
     network_files.save_pkl(content if len(nets) > 1 else next(iter(nets.values())), path)
 
 

@@ -8,9 +8,10 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .network import variable_shapes
-from .network_state import IMPORT_SOURCE, NetworkState, NetworkStateError
-from .stored_variables import Stored, collect, convolution, dense, feature_map_arguments, resample_kernel_of
+from dnnlib.tflib.network import variable_shapes
+from dnnlib.tflib.network_state import IMPORT_SOURCE, NetworkState, NetworkStateError
+
+from .foreign_variables import Stored, collect, convolution, dense, feature_map_arguments, resample_kernel_of
 from .torch_modules import TorchModule
 
 _MODULE = "training.networks"

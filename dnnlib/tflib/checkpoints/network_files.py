@@ -7,11 +7,12 @@ from typing import Any, BinaryIO
 from dnnlib import torch_pickle
 from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
+from dnnlib.tflib import network_state, pickle_reader
+from dnnlib.tflib.network import Network
+from dnnlib.tflib.network_state import Maker, NetworkState
+from dnnlib.tflib.scope import VariableMismatchError
 
-from . import array_checkpoints, network_state, pickle_reader, pickle_writer, torch_checkpoints
-from .network import Network
-from .network_state import Maker, NetworkState
-from .scope import VariableMismatchError
+from . import array_checkpoints, pickle_writer, torch_checkpoints
 from .torch_modules import ALLOWED
 
 

@@ -12,9 +12,10 @@ from functools import partial
 
 import numpy as np
 
-from .network import variable_shapes
-from .network_state import IMPORT_SOURCE, NetworkState, NetworkStateError
-from .stored_variables import Stored, collect, convolution, dense, feature_map_arguments, resample_kernel_of
+from dnnlib.tflib.network import variable_shapes
+from dnnlib.tflib.network_state import IMPORT_SOURCE, NetworkState, NetworkStateError
+
+from .foreign_variables import Stored, collect, convolution, dense, feature_map_arguments, resample_kernel_of
 
 _MODULE = "training.networks_stylegan2"
 _BASES = (16 << 10, 8 << 10)  # fmap_base of configs f and e

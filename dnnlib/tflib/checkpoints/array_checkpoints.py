@@ -4,23 +4,23 @@ from collections.abc import Mapping
 from typing import BinaryIO
 
 from dnnlib import array_files
+from dnnlib.tflib.network import Network
+from dnnlib.tflib.network_state import Makers
 
-from . import keras_weights, network_notes
-from .network import Network
-from .network_notes import NOTE
-from .network_state import Makers
+from . import descriptions, keras_weights
+from .descriptions import NOTE
 
 
 def write_npz(nets: Mapping[str, Network], path: str) -> None:
     """Writes networks by role to a new `.npz` file."""
     with open(path, "xb") as file:
-        array_files.write_npz(file, network_notes.to_arrays(nets), {NOTE: network_notes.to_note(nets)})
+        array_files.write_npz(file, descriptions.to_arrays(nets), {NOTE: descriptions.to_note(nets)})
 
 
 def write_safetensors(nets: Mapping[str, Network], path: str) -> None:
     """Writes networks by role to a new `.safetensors` file."""
     with open(path, "xb") as file:
-        array_files.write_safetensors(file, network_notes.to_arrays(nets), {NOTE: network_notes.to_note(nets)})
+        array_files.write_safetensors(file, descriptions.to_arrays(nets), {NOTE: descriptions.to_note(nets)})
 
 
 def load(file: BinaryIO, head: bytes) -> Makers | None:
@@ -39,5 +39,5 @@ def load(file: BinaryIO, head: bytes) -> Makers | None:
     else:
         return None
     if NOTE not in notes:
-        raise network_notes.not_described(len(arrays))
-    return network_notes.from_arrays(arrays, notes[NOTE])
+        raise descriptions.not_described(len(arrays))
+    return descriptions.from_arrays(arrays, notes[NOTE])

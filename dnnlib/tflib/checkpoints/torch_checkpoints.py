@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from . import rosinality_networks, torch_networks
-from .network_state import Maker, Makers, NetworkState, NetworkStateError
+from dnnlib.tflib.network_state import Maker, Makers, NetworkState, NetworkStateError
+
+from . import nvidia_torch, rosinality
 from .torch_modules import TorchModule
 
 
@@ -39,18 +40,18 @@ def _of_modules(content: Any) -> dict[str, Maker]:
     for key, name in (("G", "G"), ("D", "D"), ("G_ema", "Gs")):
         module = content.get(key)
         if isinstance(module, TorchModule):
-            make = torch_networks.discriminator_state if key == "D" else torch_networks.generator_state
+            make = nvidia_torch.discriminator_state if key == "D" else nvidia_torch.generator_state
             makers[name] = partial(_made, key, make, module, name)
         elif makers and module is not None:
             makers[name] = partial(_made, key, _refused, module)
     if "D" in makers:
-        makers["D"] = partial(_with_augment_p, makers["D"], torch_networks.augment_p(content.get("augment_pipe")))
+        makers["D"] = partial(_with_augment_p, makers["D"], nvidia_torch.augment_p(content.get("augment_pipe")))
     return makers
 
 
 def _of_state_dicts(content: Any) -> dict[str, Maker]:
     if _is_state_dict(content):
-        content = {"d" if rosinality_networks.is_discriminator(content) else "g_ema": content}
+        content = {"d" if rosinality.is_discriminator(content) else "g_ema": content}
     if not isinstance(content, dict):
         return {}
     latent_avg = content.get("latent_avg")
@@ -58,11 +59,11 @@ def _of_state_dicts(content: Any) -> dict[str, Maker]:
     makers: dict[str, Maker] = {}
     for key, name in (("g", "G"), ("g_ema", "Gs")):
         tensors = content.get(key)
-        if _is_state_dict(tensors) and rosinality_networks.is_generator(tensors):
+        if _is_state_dict(tensors) and rosinality.is_generator(tensors):
             average = latent_avg if key == "g_ema" or "g_ema" not in content else None
-            makers[name] = partial(_made, key, rosinality_networks.generator_state, tensors, name, average)
-    if _is_state_dict(content.get("d")) and rosinality_networks.is_discriminator(content["d"]):
-        make = partial(_made, "d", rosinality_networks.discriminator_state, content["d"], "D")
+            makers[name] = partial(_made, key, rosinality.generator_state, tensors, name, average)
+    if _is_state_dict(content.get("d")) and rosinality.is_discriminator(content["d"]):
+        make = partial(_made, "d", rosinality.discriminator_state, content["d"], "D")
         makers["D"] = partial(_with_augment_p, make, content.get("ada_aug_p"))
     return makers
 

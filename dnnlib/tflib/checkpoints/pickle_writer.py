@@ -29,7 +29,7 @@ class _Writer:
         self.memo: dict[Any, int] = {}  # number of the memo entry of globals and strings
 
     def write_object(self, obj: Any) -> None:
-        from .network import Network
+        from dnnlib.tflib.network import Network
 
         if obj is None or obj is True or obj is False:
             self.file.write({None: pickle.NONE, True: pickle.NEWTRUE, False: pickle.NEWFALSE}[obj])

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from . import network_families, network_state
-from .network import Network
-from .network_state import Makers, NetworkState, NetworkStateError
+from dnnlib.tflib import network_families, network_state
+from dnnlib.tflib.network import Network
+from dnnlib.tflib.network_state import Makers, NetworkState, NetworkStateError
 
 NOTE = "stylegan2_networks"  # what the note is called in files
 VERSION = 1
