@@ -17,7 +17,7 @@ import importlib
 import sys
 from typing import Any
 
-from dnnlib import command_line
+from dnnlib import flags
 from dnnlib.errors import exits_on_user_error
 
 # Sub-commands that only take a folder: name, function in `dataset_tools`, what it does, name and meaning of the folder.
@@ -40,7 +40,7 @@ _FROM_FOLDER = (
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command_line.ArgumentParser(
+    parser = flags.ArgumentParser(
         description="Makes data sets of multi-resolution tfrecords, and looks into them.",
         epilog=__doc__.split("\n\n", 1)[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -146,18 +146,14 @@ def _add_symbols(subparsers: Any) -> None:
 # ----------------------------------------------------------------------------
 
 
-def _add_command(
-    subparsers: Any, name: str, function: str, description: str, more: str = ""
-) -> command_line.ArgumentParser:
+def _add_command(subparsers: Any, name: str, function: str, description: str, more: str = "") -> flags.ArgumentParser:
     sentence = description[0].upper() + description[1:] + "."
     parser = subparsers.add_parser(name, help=description, description=f"{sentence} {more}".strip())
     parser.set_defaults(function=function)
     return parser
 
 
-def _add_creation(
-    subparsers: Any, name: str, function: str, description: str, more: str = ""
-) -> command_line.ArgumentParser:
+def _add_creation(subparsers: Any, name: str, function: str, description: str, more: str = "") -> flags.ArgumentParser:
     parser = _add_command(subparsers, name, function, description, more)
     _add_tfrecord_dir(parser, "TFRECORD_DIR", "folder to create; its last part names the data set")
     parser.add_argument(
@@ -174,13 +170,13 @@ def _add_tfrecord_dir(parser: argparse.ArgumentParser, name: str, meaning: str) 
 
 def _add_count(parser: argparse.ArgumentParser, name: str, default: int | None, meaning: str) -> None:
     shown = "" if default is None else " (default: %(default)s)"
-    parser.add_argument(name, type=command_line.positive, default=default, help=meaning + shown, metavar="N")
+    parser.add_argument(name, type=flags.positive, default=default, help=meaning + shown, metavar="N")
 
 
 def _add_seed(parser: argparse.ArgumentParser, meaning: str) -> None:
     parser.add_argument(
         "--random-seed",
-        type=command_line.natural,
+        type=flags.natural,
         default=123,
         help=f"{meaning} (default: %(default)s)",
         metavar="SEED",
@@ -196,7 +192,7 @@ def _add_shuffle(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     """Parses the command line and calls the function of the command, in `dataset_tools`."""
     parser = _parser()
-    kwargs = vars(parser.parse_args(command_line.official_spelling(sys.argv[1:])))
+    kwargs = vars(parser.parse_args(flags.official_spelling(sys.argv[1:])))
     if kwargs.pop("command") is None:
         print("Error: missing subcommand.  Re-run with --help for usage.")
         sys.exit(1)

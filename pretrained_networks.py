@@ -176,3 +176,9 @@ def _version_of(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_size
+
+
+def check_generator(net: Any, start: str = "") -> None:
+    """Raises UserError for a network that is no whole generator. start: of the message."""
+    if set(net.components) != {"mapping", "synthesis"}:
+        raise UserError(f"{start}network {net.name!r} ({type(net.model).__name__}) is not a generator")

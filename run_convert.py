@@ -23,9 +23,9 @@ import textwrap
 import time
 
 import pretrained_networks
-from dnnlib import command_line, download
-from dnnlib.checkpoint_formats import FORMATS, Output, check_output
+from dnnlib import command_line, download, flags
 from dnnlib.errors import Problems, UserError, exits_on_user_error
+from dnnlib.formats.checkpoint_formats import FORMATS, Output, check_output
 
 NETWORKS = ("G", "D", "Gs", "all")
 
@@ -75,7 +75,7 @@ _FORMATS = "\n".join(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command_line.ArgumentParser(
+    parser = flags.ArgumentParser(
         description=__doc__.split("\n", 1)[0],
         epilog=f"{_FORMATS}\n{__doc__.split(chr(10), 1)[1]}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -158,7 +158,7 @@ def main() -> None:
     """Parses the command line and converts."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # names of files may be anything
-    args = _parser().parse_args(command_line.official_spelling(sys.argv[1:]))
+    args = _parser().parse_args(flags.official_spelling(sys.argv[1:]))
     with exits_on_user_error():
         if args.download == "list":
             _print_published()

@@ -28,7 +28,7 @@ from typing import Any
 
 import dnnlib
 import pretrained_networks
-from dnnlib import command_line
+from dnnlib import command_line, flags
 from dnnlib.errors import Problems
 from training import latent_points
 from training.figure_runs import PSIS, check_corners, interpolation_grid, noise_figure, truncation_figure
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add_dlatents_psi(generate)
     generate.add_argument(
         "--grid",
-        type=command_line.grid_size,
+        type=flags.grid_size,
         nargs="?",
         const="auto",
         help="save all images in one picture, too; as COLUMNSxROWS or about square",
@@ -75,12 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     add_dlatents_psi(mixing)
     mixing.add_argument(
         "--col-styles",
-        type=command_line.num_list,
+        type=flags.num_list,
         help="layers that are taken from the columns (default: 0-6, as far as the network has them)",
         metavar="LAYERS",
     )
     labels_help = "save the table with the names of rows and columns, too, as figure.png"
-    mixing.add_argument("--labels", default=False, help=labels_help, **command_line.BOOLEAN)
+    mixing.add_argument("--labels", default=False, help=labels_help, **flags.BOOLEAN)
     _add_common(mixing, minibatch_size=4)
 
     between = subparsers.add_parser("interpolation-grid", help="show what lies between four images")
@@ -104,13 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     walk.add_argument(
         "--frames",
-        type=command_line.positive,
+        type=flags.positive,
         default=60,
         help="frames from one to the next (default: %(default)s)",
         metavar="N",
     )
-    walk.add_argument("--loop", default=False, help="return from the last to the first", **command_line.BOOLEAN)
-    walk.add_argument("--smooth", default=False, help="slow down at each seed and vector", **command_line.BOOLEAN)
+    walk.add_argument("--loop", default=False, help="return from the last to the first", **flags.BOOLEAN)
+    walk.add_argument("--smooth", default=False, help="slow down at each seed and vector", **flags.BOOLEAN)
     walk.add_argument(
         "--video",
         choices=("mp4", "gif"),
@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     walk.add_argument(
         "--fps",
-        type=command_line.positive,
+        type=flags.positive,
         default=30,
         help="frames per second of the video (default: %(default)s)",
         metavar="N",
@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add_dlatents_psi(noise)
     noise.add_argument(
         "--noise-seeds",
-        type=command_line.num_list,
+        type=flags.num_list,
         default=[0, 1, 2, 3],
         help="seeds of the noise of the columns (default: 0-3)",
         metavar="SEEDS",
@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     noise.add_argument(
         "--std-gain",
-        type=command_line.non_negative,
+        type=flags.non_negative,
         default=4.0,
         help="how many times as large as it is the standard deviation is shown (default: 4)",
         metavar="FACTOR",
@@ -170,18 +170,18 @@ def _parser() -> argparse.ArgumentParser:
 def _fixed_grid(text: str) -> "tuple[int, int] | str":
     if text == "auto":
         raise argparse.ArgumentTypeError("expected COLUMNSxROWS such as 8x8, got 'auto'")
-    return command_line.grid_size(text)
+    return flags.grid_size(text)
 
 
 def _samples(text: str) -> int:
-    number = command_line.natural(text)
+    number = flags.natural(text)
     if number == 1:
         raise argparse.ArgumentTypeError("a standard deviation takes 2 images or more; 0 leaves it out; got 1")
     return number
 
 
 def _psis(text: str) -> list[float]:
-    psis = [command_line.psi(part.strip()) for part in text.split(",")]
+    psis = [flags.psi(part.strip()) for part in text.split(",")]
     if len(set(psis)) < len(psis):
         raise argparse.ArgumentTypeError(f"expected different numbers, got {text!r}")
     return psis
@@ -200,13 +200,13 @@ def _add_common(
     if has_psi:
         parser.add_argument(
             "--truncation-psi",
-            type=command_line.psi,
+            type=flags.psi,
             help="truncation of seeds: 1 is none, 0 the average image (default: 0.5; of PyTorch networks 1)",
             metavar="PSI",
         )
     parser.add_argument(
         "--truncation-cutoff",
-        type=command_line.natural,
+        type=flags.natural,
         help="truncate only so many layers (default: as the network was trained)",
         metavar="LAYERS",
     )
@@ -220,20 +220,20 @@ def _add_common(
         )
     parser.add_argument(
         "--class-idx",
-        type=command_line.class_idx,
+        type=flags.class_idx,
         help="class of a conditional network; PyTorch networks need it (default: no label)",
         metavar="CLASS",
     )
     parser.add_argument(
         "--minibatch-size",
-        type=command_line.positive,
+        type=flags.positive,
         default=minibatch_size,
         help="images rendered at once (default: %(default)s)",
         metavar="N",
     )
     parser.add_argument(
         "--format",
-        type=command_line.image_format,
+        type=flags.image_format,
         default="png",
         dest="image_format",
         help="file format of the images: png, jpg or webp (default: %(default)s)",

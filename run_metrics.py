@@ -22,7 +22,7 @@ from typing import Any
 
 import dnnlib
 import pretrained_networks
-from dnnlib import command_line
+from dnnlib import command_line, flags
 from dnnlib.errors import Problems, UserError, exits_on_user_error
 from metrics.metric_defaults import metric_defaults, needs_reals, with_num_images
 from training import open_source, options_files, training_options
@@ -102,19 +102,19 @@ _METRICS = "\n  ".join(["Metrics, explained in docs/metrics.md:", *textwrap.wrap
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command_line.ArgumentParser(
+    parser = flags.ArgumentParser(
         description=__doc__.split("\n", 1)[0],
         epilog=f"{_METRICS}\n{__doc__.split(chr(10), 1)[1]}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s --network=PKL [options]\n       %(prog)s inspect FILE [FILE ...]",
     )
-    count = {"type": command_line.positive, "metavar": "N"}
+    count = {"type": flags.positive, "metavar": "N"}
 
     add = parser.add_argument_group("what to compute").add_argument
     network_help = "name, URL or path of a network pickle; several with commas between, or by wildcards"
     add("--network", action="append", required=True, dest="network_pkl", help=network_help, metavar="PKL")
     metrics_help = "names with commas between (default: fid50k)"
-    add("--metrics", type=command_line.names, default=["fid50k"], help=metrics_help, metavar="LIST")
+    add("--metrics", type=flags.names, default=["fid50k"], help=metrics_help, metavar="LIST")
     dataset_help = "name of a data set in --data-dir, or path of one (default: that of the network's training)"
     add("--dataset", help=dataset_help)
     add(
@@ -123,10 +123,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
     )
     mirror_help = "mirror real images at random (default: false; without --dataset, as in training)"
-    add("--mirror-augment", **command_line.BOOLEAN, help=mirror_help)
+    add("--mirror-augment", **flags.BOOLEAN, help=mirror_help)
     add("--num-images", **count, help="generated images or samples (default: as the name says: 50k is 50000)")
-    add("--truncation-psi", type=command_line.psi, help="truncate generated images (default: do not)", metavar="PSI")
-    add("--seed", type=command_line.seed, default=0, help="of latents, labels and noise (default: %(default)s)")
+    add("--truncation-psi", type=flags.psi, help="truncate generated images (default: do not)", metavar="PSI")
+    add("--seed", type=flags.seed, default=0, help="of latents, labels and noise (default: %(default)s)")
 
     add = parser.add_argument_group("how to compute").add_argument
     add("--num-gpus", **count, default=1, help="GPUs to use; where there is none, 1 is the CPU (default: 1)")
@@ -220,7 +220,7 @@ def _writable(path: str | None) -> str | None:
 
 def _inspect(files: list[str]) -> None:
     """Prints what files hold."""
-    parser = command_line.ArgumentParser(
+    parser = flags.ArgumentParser(
         prog="run_metrics.py inspect",
         description="Prints what is in a file of weights: pickles of networks, frozen graphs, .pth. Executes nothing.",
     )
@@ -240,7 +240,7 @@ def main() -> None:
     """Parses the command line and submits the run."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # names of files may be anything
-    args = command_line.official_spelling(sys.argv[1:])
+    args = flags.official_spelling(sys.argv[1:])
     if args[:1] == ["inspect"]:
         with exits_on_user_error():
             _inspect(args[1:])
@@ -256,7 +256,7 @@ def main() -> None:
         import tensorflow as tf
 
         gpus = len(tf.config.list_physical_devices("GPU"))
-        training_options.check_devices(submit_config.num_gpus, gpus, kwargs["logical_cpus"])
+        command_line.check_devices(submit_config.num_gpus, gpus, kwargs["logical_cpus"])
         dnnlib.submit_run(submit_config, "run_metrics.run", **kwargs)
 
 

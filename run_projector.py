@@ -21,10 +21,10 @@ from typing import Any
 
 import dnnlib
 import pretrained_networks
-from dnnlib import command_line
+from dnnlib import command_line, flags
 from dnnlib.errors import Problems, UserError
 from projection import dataset_images, image_targets, starts
-from training import file_names, latent_points, training_options, video
+from training import latent_points, training_options, video
 
 # ----------------------------------------------------------------------------
 # The runs. TensorFlow is imported when they start, not for --help.
@@ -65,7 +65,7 @@ def project_real_images(
     runs.project(network_pkl, open_targets, runs.Settings(**settings))
 
 
-FILES: dict[str, Any] = {"type": file_names.split, "action": "extend", "nargs": "+", "metavar": "FILES"}
+FILES: dict[str, Any] = {"type": flags.split, "action": "extend", "nargs": "+", "metavar": "FILES"}
 """Arguments of `add_argument` for names of files, which become lists of lists."""
 COMMANDS = {"project-generated-images": project_generated_images, "project-real-images": project_real_images}
 
@@ -74,7 +74,7 @@ COMMANDS = {"project-generated-images": project_generated_images, "project-real-
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command_line.ArgumentParser(
+    parser = flags.ArgumentParser(
         description="Finds latent vectors and noise images from which a network makes given images.",
         epilog=__doc__.split("\n\n", 1)[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -84,9 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     generated = subparsers.add_parser("project-generated-images", help="project images that the network makes of seeds")
     _add_network(generated)
     add = generated.add_argument
-    add("--seeds", type=command_line.num_list, default=[0, 1, 2], help="list of random seeds: 1,2,7-9 (default: 0-2)")
+    add("--seeds", type=flags.num_list, default=[0, 1, 2], help="list of random seeds: 1,2,7-9 (default: 0-2)")
     psi_help = "truncation of the images: 1 is none (default: %(default)s)"
-    add("--truncation-psi", type=command_line.psi, default=1.0, help=psi_help, metavar="PSI")
+    add("--truncation-psi", type=flags.psi, default=1.0, help=psi_help, metavar="PSI")
     _add_common(generated)
 
     real = subparsers.add_parser("project-real-images", help="project images of a data set, or image files")
@@ -97,9 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     images_help = "image files in place of a data set: FILE,FOLDER,'*.jpg'; cut to squares and resized"
     add("--images", help=images_help, **FILES)
     convert_help = "convert images of other colours or depths, or with transparency (default: refuse them)"
-    add("--convert", default=False, help=convert_help, **command_line.BOOLEAN)
+    add("--convert", default=False, help=convert_help, **flags.BOOLEAN)
     count_help = "project only the first so many images (default: 3 of a data set, all of --images)"
-    add("--num-images", type=command_line.positive, help=count_help, metavar="N")
+    add("--num-images", type=flags.positive, help=count_help, metavar="N")
     _add_common(real)
     return parser
 
@@ -113,21 +113,21 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     shown = " (default: %(default)s)"
     group = parser.add_argument_group("how to project")
     add = group.add_argument
-    add("--num-steps", type=command_line.positive, default=1000, help="steps of the optimization" + shown, metavar="N")
+    add("--num-steps", type=flags.positive, default=1000, help="steps of the optimization" + shown, metavar="N")
     rate_help = "learning rate between its ramps" + shown
-    add("--learning-rate", type=command_line.non_negative, default=0.1, help=rate_help, metavar="RATE")
+    add("--learning-rate", type=flags.non_negative, default=0.1, help=rate_help, metavar="RATE")
     noise_help = "weight of what keeps noise images from holding the picture" + shown
-    kind = command_line.non_negative
+    kind = flags.non_negative
     add("--regularize-noise-weight", type=kind, default=1e5, help=noise_help, metavar="WEIGHT")
     w_plus_help = "a vector of its own for each layer: closer to the image, worse to edit"
-    add("--w-plus", default=False, help=w_plus_help, **command_line.BOOLEAN)
+    add("--w-plus", default=False, help=w_plus_help, **flags.BOOLEAN)
     class_help = "class of a conditional network; PyTorch networks need it (default: no label)"
-    add("--class-idx", type=command_line.class_idx, help=class_help, metavar="CLASS")
+    add("--class-idx", type=flags.class_idx, help=class_help, metavar="CLASS")
     initial_help = "start from what --save-vector saved: FILE.npz,FOLDER,'*.npz'; one for all images or one for each"
     add("--initial", default=[], help=initial_help, **FILES)
-    add("--seed", type=command_line.seed, default=0, help="of all random numbers" + shown)
+    add("--seed", type=flags.seed, default=0, help="of all random numbers" + shown)
     batch_help = "images projected at once, each as if alone" + shown
-    add("--minibatch-size", type=command_line.positive, default=1, help=batch_help, metavar="N")
+    add("--minibatch-size", type=flags.positive, default=1, help=batch_help, metavar="N")
     distance_help = "how images are compared: lpips, pixel, or a file with weights of LPIPS" + shown
     add("--distance", default="lpips", help=distance_help, metavar="NAME")
     networks_help = "folder with files of metric networks (default: download the official LPIPS)"
@@ -135,11 +135,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("results and downloads")
     add = group.add_argument
-    add("--num-snapshots", type=command_line.natural, default=5, help="images saved on the way" + shown, metavar="N")
+    add("--num-snapshots", type=flags.natural, default=5, help="images saved on the way" + shown, metavar="N")
     vector_help = "save W and noise images for run_generator.py --dlatents, as .npz"
-    add("--save-vector", default=False, help=vector_help, **command_line.BOOLEAN)
+    add("--save-vector", default=False, help=vector_help, **flags.BOOLEAN)
     video_help = "save an mp4 of the optimization beside the target; needs: pip install imageio-ffmpeg"
-    add("--video", default=False, help=video_help, **command_line.BOOLEAN)
+    add("--video", default=False, help=video_help, **flags.BOOLEAN)
     command_line.add_result_dir(group)
     command_line.add_download_options(group)
 

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from dnnlib import command_line
 from dnnlib.errors import UserError, exits_on_user_error
+from dnnlib.flags import BOOLEAN, ArgumentParser, names, natural, official_spelling, positive, seed
 from training import augment_options, options_files, resume_options, training_options
 from training.augment_specs import AUGPIPE_SPECS
 from training.option_names import ARGUMENTS, no_such
@@ -70,7 +71,7 @@ def _fraction(text: str) -> int | float:
 # The command line.
 
 
-class _Parser(command_line.ArgumentParser):
+class _Parser(ArgumentParser):
     """Names the options file in errors of values that come from one."""
 
     reading = ""
@@ -86,7 +87,7 @@ def _parser() -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,  # which options are given matters
     )
-    count, boolean = {"type": command_line.positive}, command_line.BOOLEAN
+    count, boolean = {"type": positive}, BOOLEAN
 
     add = parser.add_argument_group("what to train").add_argument
     add("--dataset", help="name of a data set in --data-dir, or path of one: tfrecords, images, zip, lmdb")
@@ -99,7 +100,7 @@ def _parser() -> _Parser:
     add("--cond", **boolean, help="train with the labels of the data set (default: false)")
     add("--resolution", **count, help="train at a lower resolution than the data set's", metavar="N")
     add("--gamma", type=_not_negative, help="weight of R1 regularization (default: 10, or the configuration's)")
-    add("--seed", type=command_line.seed, help="of all random numbers (default: 1000)")
+    add("--seed", type=seed, help="of all random numbers (default: 1000)")
 
     add = parser.add_argument_group("augmentation of what the discriminator sees").add_argument
     aug_help = "noaug, ada: as much as its overfitting asks for, or fixed (default: ada for configs of StyleGAN2-ADA)"
@@ -123,7 +124,7 @@ def _parser() -> _Parser:
     add = parser.add_argument_group("results").add_argument
     add("--result-dir", help="root folder of run folders (default: results)", metavar="DIR")
     metrics_help = "names with commas between, or none (default: fid50k)"
-    add("--metrics", type=command_line.names, help=metrics_help, metavar="LIST")
+    add("--metrics", type=names, help=metrics_help, metavar="LIST")
     networks_help = "folder with files of the networks that metrics need (default: download them)"
     add("--metric-networks", help=networks_help, metavar="DIR")
     add("--snap", **count, help="ticks between network snapshots (default: 10)", metavar="TICKS")
@@ -134,7 +135,7 @@ def _parser() -> _Parser:
     add("--resume", help="latest or a run folder: go on with it; a file of networks: start from their weights")
     add("--resume-partial", **boolean, help="start from the weights that fit, if not all do (default: false)")
     freezed_help = "do not train the first layers of the discriminator (default: 0)"
-    add("--freezed", type=command_line.natural, help=freezed_help, metavar="LAYERS")
+    add("--freezed", type=natural, help=freezed_help, metavar="LAYERS")
     add("--options", help="YAML file with any of these options, or arguments of training_loop", metavar="FILE")
     add("--dry-run", action="store_true", help="check and print the options as JSON, and stop")
     parser.accept(ADA_SPELLINGS)
@@ -175,7 +176,7 @@ def parse(args: list[str]) -> tuple[Run, bool]:
         SystemExit: usage, as of argparse.
     """
     parser = _parser()
-    flags = vars(parser.parse_args(command_line.official_spelling(args)))
+    flags = vars(parser.parse_args(official_spelling(args)))
     settings: dict[str, Any] = {}
     if "options" in flags:
         from_file, settings = _read_options(parser, flags.pop("options"))
@@ -214,7 +215,7 @@ def main() -> None:
         import tensorflow as tf
 
         gpus = len(tf.config.list_physical_devices("GPU"))
-        training_options.check_devices(run.submit_config.num_gpus, gpus, run.kwargs.get("logical_cpus"))
+        command_line.check_devices(run.submit_config.num_gpus, gpus, run.kwargs.get("logical_cpus"))
         run.start()
 
 

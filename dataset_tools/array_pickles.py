@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from dnnlib import safe_pickle
 from dnnlib.errors import UserError
+from dnnlib.formats import safe_pickle
 
 
 def read_array_pickle(path: str) -> Any:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from dnnlib.errors import UserError
+from dnnlib.pictures import CHANNELS, count_of_mode, describe, mode_name
 from training.dataset_export import shape_problem
-from training.image_modes import CHANNELS, count_of_mode, describe, mode_name
 
 from .image_rules import ImageFacts, ImageRules
 

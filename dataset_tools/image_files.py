@@ -10,7 +10,8 @@ import numpy as np
 import PIL.Image
 
 from dnnlib.errors import UserError
-from training.encoded_images import is_image_name, list_files
+from dnnlib.files import list_files
+from training.encoded_images import is_image_name
 from training.image_labels import labels_of_images
 
 _LABEL_FILE = "dataset.json"  # of the data sets of StyleGAN2-ADA

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 
 from dnnlib.errors import UserError
-from training.image_modes import mode_of
+from dnnlib.pictures import mode_of, to_chw
 
 from .image_files import ImageFile
 
@@ -68,12 +68,6 @@ class ImageRules:
         if self.resolution and img.size != (self.resolution, self.resolution):
             img = img.resize((self.resolution, self.resolution), RESIZE_FILTERS[self.resize])
         return to_chw(img)
-
-
-def to_chw(img: PIL.Image.Image) -> np.ndarray:
-    """An RGB or grayscale picture as uint8 [C, H, W]."""
-    array = np.asarray(img)
-    return array[np.newaxis] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
 def _converted(img: PIL.Image.Image, mode: str) -> PIL.Image.Image:

@@ -7,12 +7,12 @@ import numpy as np
 from tqdm import tqdm
 
 from dnnlib.errors import UserError
+from dnnlib.pictures import describe, to_chw
 from training.dataset_export import TFRecordExporter, check_target
-from training.image_modes import describe
 
 from .image_checks import MAX_LISTED, check_images
 from .image_files import ImageFile, file_in_folder, list_images
-from .image_rules import NOT_AN_IMAGE, ImageFacts, ImageRules, look_at, open_image, to_chw
+from .image_rules import NOT_AN_IMAGE, ImageFacts, ImageRules, look_at, open_image
 from .parallel import parallel_map
 
 _CELEBA_IMAGES = 202599

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import PIL.Image
 
-from dnnlib.atomic import atomic_write
-from dnnlib.command_line import Progress
+from dnnlib.files import atomic_write, format_size, list_files
+from dnnlib.progress import Progress
 from training.dataset import TFRecordDataset
-from training.dataset_export import format_size
-from training.encoded_images import list_files
 
 _CHUNK = 16 << 20  # bytes of images read at once
 _MAX_DIFFERENCES = 100  # named by `compare`

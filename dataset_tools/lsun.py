@@ -10,9 +10,9 @@ import PIL.Image
 import PIL.ImageOps
 
 from dnnlib.errors import UserError
+from dnnlib.pictures import to_chw
 from training.dataset_export import TFRecordExporter, check_target
 
-from .image_rules import to_chw
 from .parallel import parallel_map
 
 _MAX_NAMED = 10  # images that are skipped

@@ -6,7 +6,6 @@ give the same bytes on any machine with the same font and Pillow.
 
 import colorsys
 import math
-import os
 
 import numpy as np
 import PIL.Image
@@ -14,6 +13,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from dnnlib.errors import UserError
+from dnnlib.pictures import default_font
 from training.dataset_export import TFRecordExporter, check_target
 
 FAMILIES = {
@@ -170,13 +170,6 @@ class SymbolPainter:
         slope = along_x * ramp[np.newaxis, :] + along_y * ramp[:, np.newaxis]  # [H, W], within 8 * resolution
         graded = color + slope[:, :, np.newaxis] * steps // (8 * self.resolution)
         return graded.clip(0, 255)
-
-
-def default_font() -> str:
-    """The DejaVu Sans that matplotlib ships."""
-    import matplotlib
-
-    return os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 
 
 def _luminance(color: np.ndarray) -> int:

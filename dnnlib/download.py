@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlencode, urljoin, urlparse
 
-from .atomic import only_one
 from .errors import UserError
+from .files import only_one
 
 if TYPE_CHECKING:
     import requests

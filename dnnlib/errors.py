@@ -1,9 +1,13 @@
 """Mistakes of users, as opposed to bugs: scripts show the message and exit, without a traceback."""
 
 import contextlib
+import difflib
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
+
+_MAX_LISTED = 20
 
 
 class UserError(Exception):
@@ -57,3 +61,16 @@ def exits_on_user_error() -> Iterator[None]:
 def _exit(message: str) -> None:
     print(f"Error: {message}", file=sys.stderr)
     sys.exit(1)
+
+
+def shorten(problems: list[str]) -> list[str]:
+    """The first problems and how many more there are."""
+    more = len(problems) - _MAX_LISTED
+    return problems[:_MAX_LISTED] + ([f"... and {more} more"] if more > 0 else [])
+
+
+def did_you_mean(name: Any, known: Any) -> str:
+    """' (did you mean config-f?)', or nothing if no name is near. Case does not matter."""
+    by_lower = {other.lower(): other for other in sorted(known)}
+    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
+    return f" (did you mean {by_lower[close[0]]}?)" if close else ""

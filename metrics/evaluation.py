@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dnnlib.atomic import only_one
 from dnnlib.download import default_cache_dir
 from dnnlib.errors import UserError
+from dnnlib.files import only_one
 
 from .generator_samples import Generator
 from .image_passes import GeneratedImages, ImagePass, RealImages
@@ -77,7 +77,7 @@ class Settings:
     @cached_property
     def devices(self) -> list[str]:
         """Names of the devices to compute on. With `logical_cpus`, ask before TensorFlow is used. Raises UserError."""
-        from training.devices import device_names
+        from dnnlib.tflib.devices import device_names
 
         return device_names(self.num_gpus, self.logical_cpus)
 

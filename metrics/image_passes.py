@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib import tflib
-from dnnlib.atomic import only_one
 from dnnlib.errors import UserError
+from dnnlib.files import only_one
 
 from .generator_samples import Generator
 from .nets.metric_network import MetricNetwork, combine

@@ -135,7 +135,7 @@ class MetricBase:
         Gs = None
         if self._network_pkl is not None:
             import pretrained_networks
-            from training.image_generation import check_generator
+            from pretrained_networks import check_generator
 
             networks = pretrained_networks.read(self._network_pkl, settings.cache_dir, settings.offline)
             Gs = networks[-1] if isinstance(networks, (tuple, list)) else networks

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
+from dnnlib.files import atomic_write
 
 from .metric_base import MetricGroup
 

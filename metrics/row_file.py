@@ -26,7 +26,7 @@ _BLOCK = struct.Struct("<II")  # number of rows, CRC-32 of row number and data
 
 
 class RowFile:
-    """Rows float32 [N, columns] in a file. One process at a time may use it (`dnnlib.atomic.only_one`).
+    """Rows float32 [N, columns] in a file. One process at a time may use it (`dnnlib.files.only_one`).
 
     Args:
         path: of the file. Its folder is made.

@@ -8,14 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 import dnnlib
-from dnnlib.command_line import Progress
+from dnnlib.progress import Progress
+from dnnlib.submission.run_context import Stopped
 from dnnlib.tflib import random_stream
 
 from .row_file import RowFile
-
-
-class Stopped(BaseException):
-    """A pass ended because the run was asked to stop. Not an Exception: no metric has failed."""
 
 
 class BatchFunction:
@@ -23,7 +20,7 @@ class BatchFunction:
 
     Args:
         function: tensors [n, ...] -> list of tensors [n, ...]. Random numbers come from `dnnlib.tflib.random_stream`.
-        devices: names of devices, as of `training.devices.device_names`.
+        devices: names of devices, as of `dnnlib.tflib.devices.device_names`.
         per_device: items per device at once.
         seed: of the random numbers.
     """

@@ -12,10 +12,10 @@ import PIL.ImageOps
 
 from dataset_tools.image_files import ImageFile, file_in_folder
 from dataset_tools.image_rules import ImageFacts, ImageRules, look_at, open_image
+from dnnlib import files
 from dnnlib.errors import Problems, UserError
-from training import file_names
+from dnnlib.pictures import describe, mode_name
 from training.encoded_images import is_image_name
-from training.image_modes import describe, mode_name
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """The modes of Pillow by number of channels."""
@@ -32,7 +32,7 @@ def find_images(names: Sequence[str]) -> list[str]:
     problems = Problems()
     for name in names:
         with problems.gather():
-            found += file_names.find(name, is_image_name, "images", recursive=True)
+            found += files.find(name, is_image_name, "images", recursive=True)
     found = list(dict.fromkeys(found))
     if problems.messages:
         with problems.gather():

@@ -10,12 +10,12 @@ import numpy as np
 
 import dnnlib
 import pretrained_networks
-from dnnlib.command_line import Progress
 from dnnlib.errors import Problems, UserError
+from dnnlib.progress import Progress
 from dnnlib.tflib import convert_images_to_uint8
+from pretrained_networks import check_generator
 from projector import Projector
 from training import dlatent_files, generator_conventions, misc
-from training.image_generation import check_generator
 from training.video import VideoWriter
 
 from . import distances, starts

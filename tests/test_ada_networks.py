@@ -4,7 +4,8 @@ import golden
 import numpy as np
 import pytest
 
-from dnnlib.tflib import Network, convert_images_to_uint8, network_report, pickle_reader
+from dnnlib.formats import network_pickle
+from dnnlib.tflib import Network, convert_images_to_uint8, network_report
 from dnnlib.tflib.checkpoints import network_files
 
 FOLDER = golden.ADA_GOLDENS / "tf_pickles"
@@ -27,7 +28,7 @@ def build(func, **kwargs):
 def raw_states(path):
     """The states in a pickle, as they were written."""
     with open(path, "rb") as file:
-        return [net.state for net in pickle_reader.load(file, path.name)]
+        return [net.state for net in network_pickle.load(file, path.name)]
 
 
 # ----------------------------------------------------------------------------

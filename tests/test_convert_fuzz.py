@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dnnlib import array_files
+from dnnlib.formats import arrays as array_files
 from dnnlib.tflib import Network
 from dnnlib.tflib.checkpoints import converter, network_files
 

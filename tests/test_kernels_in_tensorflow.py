@@ -12,7 +12,7 @@ from dnnlib.tflib.ops.synthesis_epilogue import synthesis_epilogue
 IMPL = "cuda" if tf.config.get_visible_devices("GPU") else "cpu"
 DEVICE = {"cuda": "GPU", "cpu": "CPU"}[IMPL]
 pytestmark = pytest.mark.skipif(
-    any((DEVICE, "float32") not in found for found in implementation.kernels(build.load()).values()),
+    any((DEVICE, "float32") not in found for found in build.kernels(build.load()).values()),
     reason="no compiled ops here",
 )
 
@@ -185,9 +185,9 @@ def test_clamp_that_makes_no_sense(clamp):
 
 
 def test_using_and_environment(monkeypatch):
-    assert implementation.choose("auto", implementation.OPS, tf.float32) == IMPL
+    assert implementation.choose("auto", build.OPS, tf.float32) == IMPL
     with implementation.using("ref"):
-        assert implementation.choose("auto", implementation.OPS, tf.float32) == "ref"
+        assert implementation.choose("auto", build.OPS, tf.float32) == "ref"
     monkeypatch.setenv("STYLEGAN2_OPS", "fast")
     with pytest.raises(UserError, match="STYLEGAN2_OPS: expected one of auto, ref, cuda, cpu, got 'fast'"):
         implementation.check_environment()

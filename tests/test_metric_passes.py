@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import dnnlib
 from dnnlib.errors import UserError
+from dnnlib.submission import run_context
 from metrics import evaluation as evaluation_module
 from metrics import row_passes
 from metrics.evaluation import Settings
@@ -236,7 +237,7 @@ def test_a_run_that_is_asked_to_stop(place, monkeypatch):
     monkeypatch.setattr(dnnlib.RunContext, "_current", stopped)
     group = MetricGroup([{"name": "x", "func_name": "metric_stubs.small_fid"}])
     data = {"data_dir": ".", "dataset_args": {"tfrecord_dir": "cats"}, "mirror_augment": False}
-    with pytest.raises(row_passes.Stopped):
+    with pytest.raises(run_context.Stopped):
         group.run("network.pkl", settings=settings(), **data)
     monkeypatch.undo()
     monkeypatch.chdir(place)

@@ -208,7 +208,7 @@ def test_gpu_without_nvcc(fresh, monkeypatch):
 
 def test_choice(fresh, monkeypatch, capfd):
     ops = ("StyleganBiasAct",)
-    kernels = {op: {("CPU", "float32"), ("GPU", "float32")} for op in implementation.OPS}
+    kernels = {op: {("CPU", "float32"), ("GPU", "float32")} for op in build.OPS}
     kernels["StyleganUpfirdn2D"] = {("GPU", "float32")}
     monkeypatch.setattr(implementation, "_kernels", lambda: kernels)
     monkeypatch.setattr(build, "_loaded", (object(), "built with love"))
@@ -252,7 +252,7 @@ def test_choice(fresh, monkeypatch, capfd):
 def test_choice_with_gpu(fresh, monkeypatch, capfd):
     """Where a GPU is visible: its kernels, and 'ref' without them, but never the CPU's."""
     ops = ("StyleganBiasAct",)
-    kernels = {op: {("CPU", "float32"), ("GPU", "float32")} for op in implementation.OPS}
+    kernels = {op: {("CPU", "float32"), ("GPU", "float32")} for op in build.OPS}
     monkeypatch.setattr(implementation, "_has_gpu", lambda: True)
     monkeypatch.setattr(implementation, "_kernels", lambda: kernels)
     monkeypatch.setattr(build, "_loaded", (object(), "built with love"))
@@ -276,10 +276,10 @@ def test_choice_with_gpu(fresh, monkeypatch, capfd):
 @needs_cxx
 def test_cpu_kernels_are_built_here():
     """All four ops have CPU kernels of the three types, and 'auto' takes them."""
-    kernels = implementation.kernels(build.load())
-    assert all(kernels[op] >= {("CPU", dtype) for dtype in implementation.KERNEL_DTYPES} for op in implementation.OPS)
+    kernels = build.kernels(build.load())
+    assert all(kernels[op] >= {("CPU", dtype) for dtype in implementation.KERNEL_DTYPES} for op in build.OPS)
     if not tf.config.get_visible_devices("GPU") and "STYLEGAN2_OPS" not in os.environ:
-        assert implementation.choose("auto", implementation.OPS, tf.bfloat16) == "cpu"
+        assert implementation.choose("auto", build.OPS, tf.bfloat16) == "cpu"
 
 
 @needs_nvcc
@@ -354,4 +354,4 @@ def test_build_ahead(tmp_path):
     rows = dict(line.split(maxsplit=1) for line in first.stdout.splitlines() if line.startswith("Stylegan"))
     dtypes = sorted(implementation.KERNEL_DTYPES)
     expected = ", ".join(f"{device} {dtype}" for device in ("CPU", "GPU") for dtype in dtypes)
-    assert rows == dict.fromkeys(implementation.OPS, expected)
+    assert rows == dict.fromkeys(build.OPS, expected)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dnnlib.tflib import Network, pickle_reader
+from dnnlib.formats import network_pickle
+from dnnlib.tflib import Network
 from dnnlib.tflib.checkpoints import network_files, pickle_writer
 
 SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
@@ -28,8 +29,8 @@ def good():
 def read_anything(data):
     """Reads; whatever the data, the result is a value or one of the reader's exceptions."""
     try:
-        return pickle_reader.load(io.BytesIO(data), "fuzz")
-    except (pickle_reader.UnsafePickleError, pickle_reader.DamagedPickleError) as error:
+        return network_pickle.load(io.BytesIO(data), "fuzz")
+    except (network_pickle.UnsafePickleError, network_pickle.DamagedPickleError) as error:
         assert "\n" not in str(error)
         return None
 
@@ -51,11 +52,11 @@ def test_claimed_sizes_reserve_nothing():
     claim = b"\x96" + (1 << 32).to_bytes(8, "little")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for program in (b"\x80\x05" + claim, b"\x80\x05\x95" + (20).to_bytes(8, "little") + claim + bytes(11)):
-        with pytest.raises(pickle_reader.DamagedPickleError, match="early|exhausted"):
-            pickle_reader.load(io.BytesIO(program + b"."), "fuzz")
+        with pytest.raises(network_pickle.DamagedPickleError, match="early|exhausted"):
+            network_pickle.load(io.BytesIO(program + b"."), "fuzz")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
     array = np.arange(2000.0)
-    np.testing.assert_array_equal(pickle_reader.load(io.BytesIO(pickle.dumps(array, protocol=5)), "fuzz"), array)
+    np.testing.assert_array_equal(network_pickle.load(io.BytesIO(pickle.dumps(array, protocol=5)), "fuzz"), array)
 
 
 @SETTINGS
@@ -65,7 +66,7 @@ def test_random_bytes(data):
     read_anything(b"\x80\x04" + data)
 
 
-NAMES = [(module, name) for module, names in pickle_reader.ALLOWED.items() for name in names]
+NAMES = [(module, name) for module, names in network_pickle.ALLOWED.items() for name in names]
 ATOMS = st.sampled_from(
     [
         *(pickle.NONE, pickle.NEWTRUE, pickle.EMPTY_TUPLE, pickle.EMPTY_DICT, pickle.EMPTY_LIST, pickle.MARK),
@@ -82,11 +83,11 @@ ATOMS = st.sampled_from(
 @SETTINGS
 @given(st.lists(ATOMS, max_size=30))
 def test_random_programs_of_allowed_names(parts):
-    before = {id(obj): repr(type(obj)) for names in pickle_reader.ALLOWED.values() for obj in names.values()}
+    before = {id(obj): repr(type(obj)) for names in network_pickle.ALLOWED.values() for obj in names.values()}
     read_anything(b"\x80\x04" + b"".join(parts) + b".")
-    after = {id(obj): repr(type(obj)) for names in pickle_reader.ALLOWED.values() for obj in names.values()}
+    after = {id(obj): repr(type(obj)) for names in network_pickle.ALLOWED.values() for obj in names.values()}
     assert before == after
-    assert pickle_reader.PickledNetwork.__setstate__.__name__ == "__setstate__"
+    assert network_pickle.PickledNetwork.__setstate__.__name__ == "__setstate__"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_what_is_written_is_read_again(value):
     pickle_writer.dump(value, stream)
     assert pickle.loads(stream.getvalue()) == value
     pickletools.dis(stream.getvalue(), out=io.StringIO())
-    assert pickle_reader.load(io.BytesIO(stream.getvalue()), "again") == value
+    assert network_pickle.load(io.BytesIO(stream.getvalue()), "again") == value
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -132,7 +133,7 @@ def test_arrays_of_all_protocols(protocol, dtype):
             data = pickle.dumps({"a": array, "b": array.dtype.type(1)}, protocol=protocol)
             if names == b"numpy.core " and protocol < 2:
                 data = data.replace(b"numpy._core", b"numpy.core")
-            result = pickle_reader.load(io.BytesIO(data), "arrays")
+            result = network_pickle.load(io.BytesIO(data), "arrays")
             np.testing.assert_array_equal(result["a"], array)
             assert result["b"] == 1
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import pretrained_networks
-from dnnlib.tflib import Network, convert_images_to_uint8, network_state, pickle_reader
+from dnnlib.formats import network_pickle
+from dnnlib.tflib import Network, convert_images_to_uint8, network_state
 from dnnlib.tflib.checkpoints import network_files
 from training import misc
 
@@ -304,10 +305,10 @@ def test_strings_of_python_2(size):
         b"S" + repr(values.tobytes())[1:].encode() + b"\n",
         b"T" + size.to_bytes(4, "little") + values.tobytes(),
     ):
-        text, pixels = pickle_reader.load(io.BytesIO(b"(" + string + array % string + b"t."), "old")
+        text, pixels = network_pickle.load(io.BytesIO(b"(" + string + array % string + b"t."), "old")
         assert text == values.tobytes().decode("latin1")
         np.testing.assert_array_equal(pixels, values)
-    assert pickle_reader.load(io.BytesIO(b"V" + b"x" * size + b"\n."), "old") == "x" * size
+    assert network_pickle.load(io.BytesIO(b"V" + b"x" * size + b"\n."), "old") == "x" * size
 
 
 def test_truncated_files(tiny_pickle):

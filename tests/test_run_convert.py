@@ -17,9 +17,10 @@ import tensorflow as tf
 
 import pretrained_networks
 import run_convert
-from dnnlib import array_files, checkpoint_formats
 from dnnlib.errors import UserError
-from dnnlib.tflib import Network, pickle_reader
+from dnnlib.formats import arrays as array_files
+from dnnlib.formats import checkpoint_formats, network_pickle
+from dnnlib.tflib import Network
 from dnnlib.tflib.checkpoints import converter, network_files
 
 ROOT = Path(__file__).parent.parent
@@ -123,7 +124,7 @@ def test_families(here, family):
 
 def pickled(path):
     with open(path, "rb") as file:
-        return list(pickle_reader.load(file, path))
+        return list(network_pickle.load(file, path))
 
 
 def test_arguments_that_a_pickle_declares_are_kept(here):

@@ -11,9 +11,10 @@ import pytest
 
 import pretrained_networks
 import run_generator
+from dnnlib import flags
 from dnnlib.errors import UserError
 from dnnlib.tflib import convert_images_to_uint8
-from training import dlatent_files, file_names, latent_points
+from training import dlatent_files, latent_points
 from training.generator_runs import generate_images, style_mixing_example
 
 ROOT = Path(__file__).parent.parent
@@ -165,7 +166,7 @@ def test_folders_and_patterns(people):
     files = ["people/anna.npz", "people/bert.npz"]
     assert latent_points.locate([1, "people", 2]) == [1, *files, 2]
     assert latent_points.locate(["people/*.npz", "odd[1],name.npz"]) == [*files, "odd[1],name.npz"]
-    assert file_names.split("odd[1],name.npz") == ["odd[1],name.npz"]
+    assert flags.split("odd[1],name.npz") == ["odd[1],name.npz"]
     (people / "empty").mkdir()
     with pytest.raises(UserError) as error:
         latent_points.locate(["people/ana.npz", "peopel", "empty", "x*.npz"])

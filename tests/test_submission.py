@@ -11,8 +11,8 @@ import pytest
 
 import dnnlib
 from dnnlib import EasyDict, util
-from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
+from dnnlib.files import atomic_write
 
 pytestmark = pytest.mark.one_stack
 

@@ -14,9 +14,9 @@ import pytest
 import weight_writers as writers
 from weight_writers import Call, Instance, Name, Parameter, Persistent, Storage, Tensor
 
-from dnnlib import torch_pickle
 from dnnlib.errors import UserError
-from dnnlib.torch_pickle import DamagedPickleError, TorchScriptError, UnsafePickleError
+from dnnlib.formats import torch_pickle
+from dnnlib.formats.torch_pickle import DamagedPickleError, TorchScriptError, UnsafePickleError
 
 pytestmark = pytest.mark.one_stack
 RND = np.random.RandomState(0)

@@ -16,7 +16,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from dnnlib import command_line
+from dnnlib import flags
 from tools.bench_table import PRECISIONS, Options, describe_machine, print_tables
 
 BENCHMARKS = {
@@ -35,7 +35,7 @@ def _one_of(*choices: str) -> Any:
     """Names with commas between, of some choices."""
 
     def names(text: str) -> list[str]:
-        result = command_line.names(text)
+        result = flags.names(text)
         if not result or not set(result) <= set(choices):
             raise argparse.ArgumentTypeError(f"expected some of {', '.join(choices)} with commas between, got {text!r}")
         return result
@@ -51,16 +51,16 @@ def _results(names: list[str], options: Options) -> Iterator[Any]:
 
 def main() -> None:
     """Runs benchmarks and prints their tables."""
-    parser = command_line.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = flags.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add(
         "--only", type=_one_of(*BENCHMARKS), default=list(BENCHMARKS), help=f"of {', '.join(BENCHMARKS)} (default: all)"
     )
     rounds_help = "a third of it for training (default: %(default)s)"
-    add("--rounds", type=command_line.positive, default=9, help=rounds_help)
+    add("--rounds", type=flags.positive, default=9, help=rounds_help)
     add("--config", default="config-f", choices=("config-e", "config-f"), help="of networks (default: %(default)s)")
-    add("--resolution", type=command_line.positive, help="(default: generating, loading 1024; the others 64)")
-    add("--minibatch", type=command_line.num_list, default=[], help="(default: generating 1,4; training 8,4; others 8)")
+    add("--resolution", type=flags.positive, help="(default: generating, loading 1024; the others 64)")
+    add("--minibatch", type=flags.num_list, default=[], help="(default: generating 1,4; training 8,4; others 8)")
     precisions = ",".join(PRECISIONS)
     add(
         "--precision",

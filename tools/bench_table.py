@@ -113,10 +113,11 @@ def implementation(impl: str) -> Iterator[str]:
     """Inside, custom ops are of an implementation where they are traced; gives the name of the one that it is."""
     import tensorflow as tf
 
+    from dnnlib.tflib.ops import build
     from dnnlib.tflib.ops import implementation as ops
 
     with ops.using(impl):
-        yield ops.choose("auto", ops.OPS, tf.float32)
+        yield ops.choose("auto", build.OPS, tf.float32)
 
 
 def implementations(impls: Iterable[str]) -> list[str]:

@@ -19,9 +19,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
-from dnnlib.atomic import atomic_write
-from dnnlib.command_line import ArgumentParser, Progress, import_tensorflow_quietly, natural, positive
+from dnnlib.command_line import import_tensorflow_quietly
 from dnnlib.errors import UserError, exits_on_user_error
+from dnnlib.files import atomic_write
+from dnnlib.flags import ArgumentParser, natural, positive
+from dnnlib.progress import Progress
 from tools.training_curve import MINIBATCH, Measurement, find_snapshots, save, tidy
 from training.options_files import load_training_options
 

@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from dnnlib.command_line import Progress
+from dnnlib.progress import Progress
 
 
 def seconds(func: Callable[[], object]) -> float:

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 import dnnlib
-from dnnlib.command_line import Progress
 from dnnlib.errors import UserError
+from dnnlib.progress import Progress
 
 from .dataset_labels import cut_labels, find_label_file, read_label_file
 from .image_sources import ImageSource, level_of

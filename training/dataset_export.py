@@ -18,6 +18,7 @@ from types import TracebackType
 import numpy as np
 
 from dnnlib.errors import UserError
+from dnnlib.files import format_size
 from dnnlib.util import format_time
 
 from .tfrecord_writer import TFRecordFileWriter
@@ -300,15 +301,6 @@ def _lock_folder(path: str) -> int | None:
 
 
 # ----------------------------------------------------------------------------
-
-
-def format_size(num_bytes: float) -> str:
-    """'12.3 GB'."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} TB"
 
 
 def _by(shape: tuple[int, ...]) -> str:

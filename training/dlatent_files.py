@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
-from dnnlib.npy_reader import ArrayError, read_array
+from dnnlib.files import atomic_write
+from dnnlib.formats.arrays import ArrayError, read_array
 
 _NAMES = ("dlatents", "w", "projected_w")
 _MAX_BYTES = 1 << 30  # of one array

@@ -15,15 +15,15 @@ from typing import Any, BinaryIO
 import numpy as np
 import PIL.Image
 
-from dnnlib.command_line import Progress
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, shorten
+from dnnlib.files import list_files
+from dnnlib.pictures import CHANNELS, describe, mode_of
+from dnnlib.progress import Progress
 
 from .image_labels import labels_of_images
-from .image_modes import CHANNELS, describe, mode_of
 from .image_sources import ImageSource, level_of, problems_error
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-_MAX_LISTED = 20
 _MAX_ENCODED = 1 << 30  # bytes of one image file
 
 
@@ -140,12 +140,6 @@ class EncodedSource(ImageSource):
             raise problems_error(self.path, shorten(problems))
 
 
-def shorten(problems: list[str]) -> list[str]:
-    """The first problems and how many more there are."""
-    more = len(problems) - _MAX_LISTED
-    return problems[:_MAX_LISTED] + ([f"... and {more} more"] if more > 0 else [])
-
-
 def _describe(look: tuple[tuple[int, int], str]) -> str:
     return describe(*look[0], look[1])
 
@@ -201,19 +195,6 @@ class FolderSource(_NamedSource):
             return None
         with open(path, "rb") as file:
             return file.read()
-
-
-def list_files(path: str) -> Iterable[str]:
-    """All files below a folder, relative to it, with `/`. Links to folders are followed, each folder once."""
-    seen = set()
-    for root, folders, files in os.walk(path, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        prefix = os.path.relpath(root, path).replace(os.sep, "/") + "/"
-        yield from (prefix.removeprefix("./") + name for name in files)
 
 
 class ZipSource(_NamedSource):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import dnnlib
-from dnnlib import command_line
 from dnnlib.errors import UserError
+from dnnlib.progress import Progress
 
 from .generator_runs import Settings, check_space, load_points
 from .latent_points import Point, unique
@@ -40,6 +40,8 @@ def interpolation_grid(
     """
     import numpy as np
 
+    from dnnlib import pictures
+
     from . import image_generation as generation
     from .labelled_sheets import LabelledSheet
 
@@ -55,7 +57,7 @@ def interpolation_grid(
     generation.check_sheet(*sheet.size, image_format)
     corners = generator.latents_from_seeds(points) if space == "z" else images.stacked(points)
     between = generation.bilinear(corners, columns, rows)
-    progress = command_line.Progress(len(between), "images")
+    progress = Progress(len(between), "images")
     rendered: list[Any] = []
     for begin in range(0, len(between), minibatch_size):
         part = between[begin : begin + minibatch_size]
@@ -63,8 +65,8 @@ def interpolation_grid(
         rendered.extend(generator.from_dlatents(w.astype(np.float32), minibatch_size))
         progress.update(len(part))
     cells = {divmod(i, columns): image for i, image in enumerate(rendered)}
-    generation.save_image(generation.paste_grid(cells, columns, rows), dnnlib.make_run_dir_path(f"grid.{image_format}"))
-    generation.save_image(sheet.draw(cells), dnnlib.make_run_dir_path(f"figure.{image_format}"))
+    pictures.save_image(generation.paste_grid(cells, columns, rows), dnnlib.make_run_dir_path(f"grid.{image_format}"))
+    pictures.save_image(sheet.draw(cells), dnnlib.make_run_dir_path(f"figure.{image_format}"))
     progress.finish()
 
 
@@ -113,7 +115,7 @@ def truncation_figure(
     generation.check_sheet(*sheet.size, image_format)
     dlatents = images.stacked(points)
     places = [(row, column) for row in range(len(points)) for column in range(len(psis))]
-    progress = command_line.Progress(len(places), "images")
+    progress = Progress(len(places), "images")
     saver = _Saver(image_format)
     for begin in range(0, len(places), minibatch_size):
         batch = places[begin : begin + minibatch_size]
@@ -167,7 +169,7 @@ def noise_figure(
     sheet = LabelledSheet(generator.resolution, [_title(point) for point in points], labels)
     generation.check_sheet(*sheet.size, image_format)
     dlatents = images.stacked(points)
-    progress = command_line.Progress(len(points) * (len(columns) + num_samples), "images")
+    progress = Progress(len(points) * (len(columns) + num_samples), "images")
     saver = _Saver(image_format)
     for row, point in enumerate(points):
         for begin in range(0, len(columns), minibatch_size):
@@ -208,15 +210,15 @@ class _Saver:
 
     def save(self, row: int, column: int, image: Any, name: str) -> None:
         """Saves a uint8 image `[H, W, C]` under a name, or one like it if that is taken."""
-        from . import image_generation as generation
+        from dnnlib import pictures
 
         path = dnnlib.make_run_dir_path(f"{unique(name, self._taken)}.{self._image_format}")
-        generation.save_image(generation.to_pil(image), path)
+        pictures.save_image(pictures.to_pil(image), path)
         self._images[row, column] = image
 
     def finish(self, sheet: Any) -> None:
         """Saves the sheet, a `LabelledSheet`, as `figure.png`."""
-        from . import image_generation as generation
+        from dnnlib import pictures
 
         path = dnnlib.make_run_dir_path(f"figure.{self._image_format}")
-        generation.save_image(sheet.draw(self._images), path)
+        pictures.save_image(sheet.draw(self._images), path)

@@ -6,8 +6,8 @@ from typing import Any
 
 import dnnlib
 import pretrained_networks
-from dnnlib import command_line
 from dnnlib.errors import Problems, UserError
+from dnnlib.progress import Progress
 
 from . import generator_conventions
 from .latent_points import Point, unique
@@ -52,6 +52,8 @@ def generate_images(
     dlatents_psi: truncation of the vectors. The other arguments are explained in `load_points` and
     `training.image_generation`.
     """
+    from dnnlib import pictures
+
     from . import image_generation as generation
 
     settings = Settings(truncation_psi, truncation_cutoff, class_idx, noise_mode, dlatents_psi, image_format)
@@ -60,7 +62,7 @@ def generate_images(
     size = generation.grid_size(len(points), None if grid == "auto" else grid) if grid else None
     if size:
         generation.check_sheet(size[0] * resolution, size[1] * resolution, image_format)
-    progress = command_line.Progress(len(points), "images")
+    progress = Progress(len(points), "images")
     kept = {}
     rendered = generation.ahead(
         images.render(points[begin : begin + minibatch_size]) for begin in range(0, len(points), minibatch_size)
@@ -72,13 +74,13 @@ def generate_images(
             print(f"Generating image for {what} ({idx}/{len(points)}) ...")
         for idx, (point, image) in enumerate(zip(batch, next(rendered), strict=True), begin):
             name = f"seed{point:04d}" if isinstance(point, int) else point
-            generation.save_image(generation.to_pil(image), dnnlib.make_run_dir_path(f"{name}.{image_format}"))
+            pictures.save_image(pictures.to_pil(image), dnnlib.make_run_dir_path(f"{name}.{image_format}"))
             if size:
                 kept[divmod(idx, size[0])] = image
         progress.update(len(batch))
     if size:
         path = dnnlib.make_run_dir_path(f"grid.{image_format}")
-        generation.save_image(generation.paste_grid(kept, *size), path)
+        pictures.save_image(generation.paste_grid(kept, *size), path)
     progress.finish()
 
 
@@ -103,6 +105,8 @@ def style_mixing_example(
     row_seeds, col_seeds: also paths of files of vectors. dlatents_psi: truncation of the vectors. labels: save the
     table with the names of rows and columns, too, as `figure.png`.
     """
+    from dnnlib import pictures
+
     from . import image_generation as generation
     from .labelled_sheets import LabelledSheet
 
@@ -122,7 +126,7 @@ def style_mixing_example(
 
     print("Generating images...")
     pairs = [(row, col) for row in dict.fromkeys(rows) for col in dict.fromkeys(cols)]
-    progress = command_line.Progress(len(all_points) + len(pairs), "images")
+    progress = Progress(len(all_points) + len(pairs), "images")
     image_dict = {}
     for begin in range(0, len(all_points), minibatch_size):
         batch = all_points[begin : begin + minibatch_size]
@@ -139,7 +143,7 @@ def style_mixing_example(
     taken = {"grid", "figure"}
     for (row, col), image in image_dict.items():
         path = dnnlib.make_run_dir_path(f"{unique(f'{row}-{col}', taken)}.{image_format}")
-        generation.save_image(generation.to_pil(image), path)
+        pictures.save_image(pictures.to_pil(image), path)
 
     print("Saving image grid...")
     cells = {}
@@ -147,9 +151,9 @@ def style_mixing_example(
         for col_idx, col in enumerate([None, *cols]):
             if row_idx or col_idx:
                 cells[row_idx, col_idx] = image_dict[col if row is None else row, row if col is None else col]
-    generation.save_image(generation.paste_grid(cells, *size), dnnlib.make_run_dir_path(f"grid.{image_format}"))
+    pictures.save_image(generation.paste_grid(cells, *size), dnnlib.make_run_dir_path(f"grid.{image_format}"))
     if sheet:
-        generation.save_image(sheet.draw(cells), dnnlib.make_run_dir_path(f"figure.{image_format}"))
+        pictures.save_image(sheet.draw(cells), dnnlib.make_run_dir_path(f"figure.{image_format}"))
     progress.finish()
 
 
@@ -192,7 +196,7 @@ def interpolate(
     ends = generator.latents_from_seeds(points) if space == "z" else images.stacked(points)
     walk = interpolation.Walk(ends, frames, loop, spherical=space == "z", smooth=smooth)
     folder = dnnlib.make_run_dir_path()
-    progress = command_line.Progress(len(walk), "frames")
+    progress = Progress(len(walk), "frames")
     with interpolation.frame_writer(folder, video or image_format, len(walk), fps, generator.resolution) as writer:
         for begin in range(0, len(walk), minibatch_size):
             part = walk.between(begin, begin + minibatch_size)
@@ -258,8 +262,10 @@ def load_points(
         UserError: whatever of this cannot be, all in one message.
     """
     print(f'Loading networks from "{network_pkl}"...')
+    from pretrained_networks import check_generator
+
     from . import latent_points
-    from .image_generation import ImageGenerator, check_generator
+    from .image_generation import ImageGenerator
     from .point_images import PointImages
 
     _G, _D, Gs = pretrained_networks.load_networks(network_pkl, cache_dir=cache_dir, offline=offline)

@@ -1,9 +1,7 @@
 """Images from seeds, with the random numbers of the official generator scripts, and saving them."""
 
 import functools
-import io
 import math
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,9 +10,10 @@ import numpy as np
 import PIL.Image
 import tensorflow as tf
 
-from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
+from dnnlib.pictures import _MODES, to_pil
 from dnnlib.tflib import Network, convert_images_to_uint8
+from pretrained_networks import check_generator
 
 from . import generator_conventions
 from .generator_conventions import SEED_NOISE
@@ -22,7 +21,6 @@ from .mixed_precision import rendering_kwargs
 
 _MAX_SIDE = {"jpg": 65500, "webp": 16383, "png": 1 << 20}  # pixels
 _MAX_PIXELS = 1 << 29
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 class ImageGenerator:
@@ -183,12 +181,6 @@ class ImageGenerator:
         return convert_images_to_uint8(images, nchw_to_nhwc=True)
 
 
-def check_generator(net: Network, start: str = "") -> None:
-    """Raises UserError for a network that is no whole generator. start: of the message."""
-    if set(net.components) != {"mapping", "synthesis"}:
-        raise UserError(f"{start}network {net.name!r} ({type(net.model).__name__}) is not a generator")
-
-
 def bilinear(corners: np.ndarray, columns: int, rows: int) -> np.ndarray:
     """Vectors between four corners (top left, top right, bottom left, bottom right), row by row.
 
@@ -212,22 +204,6 @@ def ahead(items: Iterator[Any]) -> Iterator[Any]:
 
 # ----------------------------------------------------------------------------
 # Pictures.
-
-
-def to_pil(image: np.ndarray) -> PIL.Image.Image:
-    """A uint8 image `[H, W, C]` as a picture: grayscale, RGB or RGBA."""
-    mode = _MODES[image.shape[2]]
-    return PIL.Image.fromarray(image[:, :, 0] if mode == "L" else image)
-
-
-def save_image(picture: PIL.Image.Image, path: str | os.PathLike) -> None:
-    """Saves a picture in the format of the path's suffix. The file appears whole or not at all."""
-    suffix = os.path.splitext(path)[1].lstrip(".").lower()
-    options = {"jpg": {"quality": 95, "subsampling": 0}, "webp": {"quality": 95, "method": 4}}.get(suffix, {})
-    buffer = io.BytesIO()
-    picture.save(buffer, {"jpg": "JPEG"}.get(suffix, suffix.upper()), **options)
-    with atomic_write(path) as file:
-        file.write(buffer.getvalue())
 
 
 def paste_grid(images: dict[tuple[int, int], np.ndarray], columns: int, rows: int) -> PIL.Image.Image:

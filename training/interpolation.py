@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import Problems
+from dnnlib.pictures import save_image, to_pil
 
-from .image_generation import save_image, to_pil
 from .video import WRITERS, GifWriter
 
 

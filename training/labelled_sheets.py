@@ -8,9 +8,7 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from dataset_tools.symbols import default_font
-
-from .image_generation import to_pil
+from dnnlib.pictures import default_font, to_pil
 
 _LONGEST = 24  # characters of a label
 

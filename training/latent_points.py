@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from dnnlib import files
 from dnnlib.errors import Problems
 
-from . import dlatent_files, file_names
+from . import dlatent_files
 
 Point = int | str
 SUFFIXES = (".npz", ".npy")
@@ -37,7 +38,7 @@ def locate(points: Sequence[Point]) -> list[Point]:
 
 def find_files(name: str) -> list[str]:
     """The files of vectors that the name of a file, folder or pattern stands for. Errors as of `file_names.find`."""
-    return file_names.find(name, lambda file: file.lower().endswith(SUFFIXES), "files of vectors (.npz)")
+    return files.find(name, lambda file: file.lower().endswith(SUFFIXES), "files of vectors (.npz)")
 
 
 @dataclass

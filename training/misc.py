@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from dnnlib.pictures import save_image, to_pil
 from dnnlib.tflib.checkpoints import network_files
 
-from .image_generation import save_image, to_pil
 from .real_images import adjust_dynamic_range
 
 __all__ = [

@@ -5,8 +5,9 @@ import os
 import zipfile
 
 from dnnlib.errors import UserError
+from dnnlib.files import list_files
 
-from .encoded_images import FolderSource, LmdbSource, ZipSource, is_image_name, list_files
+from .encoded_images import FolderSource, LmdbSource, ZipSource, is_image_name
 from .image_sources import ImageSource, TFRecordSource
 
 _IN_FOLDERS = "tfrecords (*.tfrecords), images (PNG, JPEG, WebP, BMP, TIFF), LMDB (data.mdb)"

@@ -1,9 +1,9 @@
 """The arguments of `training_loop` by name, which options files may set, and how nested arguments are merged."""
 
-import difflib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from dnnlib.errors import did_you_mean
 from dnnlib.util import EasyDict
 
 _NETWORK = {"func_name", "dtype", "fmap_base", "fmap_decay", "fmap_min", "fmap_max", "architecture", "nonlinearity"}
@@ -89,13 +89,6 @@ def _problem_of_value(name: str, kind: str, value: Any) -> list[str]:
 def no_such(kind: str, name: Any, known: Any) -> str:
     """'no config 'config-g' (did you mean config-f?)'."""
     return f"no {kind} {str(name)!r}" + did_you_mean(name, known)
-
-
-def did_you_mean(name: Any, known: Any) -> str:
-    """' (did you mean config-f?)', or nothing if no name is near. Case does not matter."""
-    by_lower = {other.lower(): other for other in sorted(known)}
-    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
-    return f" (did you mean {by_lower[close[0]]}?)" if close else ""
 
 
 def merge(kwargs: dict[str, Any], settings: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
+from dnnlib.files import atomic_write
 from dnnlib.util import EasyDict
 
 TRAINING_OPTIONS = "training_options.json"

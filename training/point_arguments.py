@@ -4,9 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from dnnlib import command_line
-
-from . import file_names
+from dnnlib import flags
 
 OFFICIAL = {
     "--trunc": "--truncation-psi",
@@ -20,7 +18,7 @@ OFFICIAL = {
 """Flags of the scripts of StyleGAN2-ADA, and what they are called here."""
 
 
-class PointParser(command_line.ArgumentParser):
+class PointParser(flags.ArgumentParser):
     """Knows pairs of arguments of which one is needed, while both may be given; usage and errors say so."""
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -81,18 +79,16 @@ def add_points(parser: PointParser, prefix: str, seeds_help: str, files_help: st
     seeds_help += f" (may be left out with --{prefix}dlatents)"
     files_help += ": FILE.npz,FOLDER,'*.npz'"
     pair = parser.add_pair()
-    seeds = pair.add_argument(
-        f"--{prefix}seeds", type=command_line.num_list, help=seeds_help, metavar="SEEDS", **common
-    )
+    seeds = pair.add_argument(f"--{prefix}seeds", type=flags.num_list, help=seeds_help, metavar="SEEDS", **common)
     seeds.required = True  # until files are given
-    pair.add_argument(f"--{prefix}dlatents", type=file_names.split, help=files_help, metavar="FILES", **common)
+    pair.add_argument(f"--{prefix}dlatents", type=flags.split, help=files_help, metavar="FILES", **common)
 
 
 def add_dlatents_psi(parser: argparse.ArgumentParser) -> None:
     """--dlatents-psi."""
     parser.add_argument(
         "--dlatents-psi",
-        type=command_line.psi,
+        type=flags.psi,
         default=1.0,
         help="truncation of vectors from files (default: 1, none)",
         metavar="PSI",

@@ -6,10 +6,9 @@ import sys
 
 import dnnlib
 import pretrained_networks
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, did_you_mean
 
 from .ada_configs import ADA_CONFIGS
-from .option_names import did_you_mean
 from .options_files import TRAINING_OPTIONS
 
 _CONFIG = r"config-[a-f](?:-G[a-z]+-D[a-z]+)?|" + "|".join(sorted(ADA_CONFIGS, reverse=True))

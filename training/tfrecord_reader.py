@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
+from dnnlib.files import atomic_write
 
 from .crc32c import crc32c, crc32c_rows, mask
 from .tfrecord_parser import FOOTER, HEADER, DamagedError, Record, pread, read_length, read_record

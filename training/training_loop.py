@@ -13,12 +13,12 @@ import pretrained_networks
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.tflib import random_stream
+from dnnlib.tflib.devices import find_devices
 from metrics import metric_base
 from metrics.evaluation import Settings
 
 from . import dataset, snapshots, training_state, transfer
 from .adaptive_augment import AdaptiveAugment
-from .devices import find_devices
 from .options_files import save_training_options
 from .real_images import process_reals
 from .schedule import training_schedule

@@ -13,14 +13,14 @@ from typing import Any
 
 import dnnlib
 from dnnlib import command_line
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, did_you_mean
 from dnnlib.util import EasyDict
 from metrics.metric_defaults import metric_defaults
 
 from . import augment_options, open_source, run_folders
 from .ada_configs import ADA_CONFIGS, ada_config_kwargs
 from .augment_specs import AUGPIPE_SPECS
-from .option_names import did_you_mean, merge, problems_of
+from .option_names import merge, problems_of
 from .options_files import RUN_FUNCTION, to_json
 from .training_configs import CONFIGS, config_kwargs
 
@@ -360,21 +360,3 @@ def _minibatches_that_work(pairs: Iterable[tuple[int, int]], size: int, part: in
         fits = [n for n in range(1, min(share, 4096) + 1) if share % n == 0 and (n <= group or n % group == 0)]
         options += [f"--minibatch-gpu={n}" for n in sorted(fits, key=lambda n: abs(n - part))[:2]]
     return ", ".join(options)
-
-
-def check_devices(num_gpus: int, gpus_found: int, logical_cpus: int | None = None) -> None:
-    """Raises UserError unless there are devices for a training.
-
-    Args:
-        num_gpus: what --num-gpus asks for.
-        gpus_found: how many GPUs TensorFlow sees. Without any, one device is the CPU.
-        logical_cpus: parts of the CPU that play GPUs, for rehearsals (--logical-cpus).
-    """
-    if logical_cpus is not None or num_gpus <= max(gpus_found, 1):
-        return
-    found = f"{gpus_found} GPU{'s' if gpus_found > 1 else ''}" if gpus_found else "no GPU"
-    instead = f"--num-gpus={gpus_found}" if gpus_found else "--num-gpus=1, which uses the CPU,"
-    raise UserError(
-        f"--num-gpus={num_gpus}: TensorFlow finds {found} on this machine. Use {instead} "
-        f"or --logical-cpus={num_gpus} to rehearse on parts of the CPU"
-    )

@@ -13,11 +13,11 @@ import numpy as np
 import dnnlib
 from dnnlib import EasyDict
 from dnnlib.errors import UserError
+from dnnlib.submission.run_context import Stopped
 from dnnlib.tflib import autosummary, random_stream
-from metrics.row_passes import Stopped
+from dnnlib.tflib.devices import Devices, peak_gpu_memory
 
 from . import misc, snapshots, training_state
-from .devices import Devices, peak_gpu_memory
 from .reals_reader import RealsReader
 from .schedule import training_schedule
 from .tick_report import TickReport

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
+from dnnlib.files import atomic_write
 from dnnlib.tflib import autosummary
 from dnnlib.tflib.scope import VariableMismatchError, check_variables
 

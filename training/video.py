@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import PIL.Image
 
-from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
+from dnnlib.files import atomic_write
 
 _MAX_GIF_FPS = 50  # browsers slow down anything faster
 _MAX_GIF_PIXELS = 1 << 30  # of all frames, which Pillow keeps in memory

@@ -72,3 +72,7 @@ class RunContext:
     def _write_run_txt(self) -> None:
         with open(os.path.join(self.submit_config.run_dir, "run.txt"), "w", encoding="utf-8") as file:
             pprint.pprint(self.run_txt_data, stream=file, width=200)
+
+
+class Stopped(BaseException):
+    """A pass ended because the run was asked to stop. Not an Exception: no metric has failed."""

@@ -23,8 +23,9 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+from dnnlib.files import atomic_write
+
 from .. import util
-from ..atomic import atomic_write
 from ..errors import UserError
 from ..util import EasyDict
 from .internal import local

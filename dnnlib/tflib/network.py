@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from dnnlib import util
 
-from . import network_families, network_report, network_state
+from . import network_report, network_state, official_modules
 from .network_run import NetworkRunner, frozen
 from .scope import KERAS_3, GivenVariables, ShapesOnly, check_variables, variables_from
 from .tfutil import lerp
@@ -222,7 +222,7 @@ class Network:
             model = _build(model_class, name or self.name, build_kwargs, GivenVariables(values))
         pickled = self.pickled_state
         if pickled is not None:
-            pickled = pickled.with_kwargs(new_static_kwargs, network_families.own_arguments(model_class))
+            pickled = pickled.with_kwargs(new_static_kwargs, official_modules.own_arguments(model_class))
         net = object.__new__(Network)
         net._set(model, {**self.static_kwargs, **new_static_kwargs}, build_kwargs, pickled)
         return net

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import network_families
-from .pickle_reader import PickledNetwork
+from dnnlib.formats.network_pickle import PickledNetwork
+
+from . import official_modules
 
 if TYPE_CHECKING:
     from .network import Network
@@ -178,7 +179,7 @@ def plan(state: NetworkState) -> BuildPlan:
     """
     try:
         defaults = source_defaults(state.source)
-        family = network_families.identify(state.func_name, defaults, _imported_modules(state.source))
+        family = official_modules.identify(state.func_name, defaults, _imported_modules(state.source))
         class_name, static_kwargs, build_kwargs = family.arguments(state.func_name, state.static_kwargs, defaults)
         values = dict(state.variables)
         for key, component in state.components.items():
@@ -187,7 +188,7 @@ def plan(state: NetworkState) -> BuildPlan:
             )
             build_kwargs = family.merge_component(build_kwargs, key, component_class, component_kwargs)
             values.update((f"{component.name}/{name}", value) for name, value in component.variables.items())
-    except network_families.UnsupportedNetworkError as error:
+    except official_modules.UnsupportedNetworkError as error:
         raise NetworkStateError(f"network {state.name!r} ({state.func_name}): {error}") from None
     return BuildPlan(class_name, static_kwargs, build_kwargs, values)
 
@@ -255,7 +256,7 @@ def to_dict(net: "Network") -> dict[str, Any]:
     Version 4 is that of StyleGAN2; StyleGAN2-ADA's, version 5, has names and shapes of inputs and outputs, too.
     """
     model_class = type(net.model)
-    family = network_families.family_of(model_class)
+    family = official_modules.family_of(model_class)
     version = STATE_VERSION if family is None else family.state_version
     if net.pickled_state is not None:
         func_name, source = net.pickled_state.func_name, net.pickled_state.source

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError
 from dnnlib.tflib.network import Network
-from dnnlib.tflib.network_families import own_arguments
 from dnnlib.tflib.network_state import NetworkState, source_defaults
+from dnnlib.tflib.official_modules import own_arguments
 from dnnlib.tflib.scope import VariableMismatchError
 from training.networks_stylegan import D_basic
 

@@ -17,10 +17,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dnnlib import torch_pickle
 from dnnlib.errors import UserError
-from dnnlib.safe_pickle import DamagedPickleError, UnsafePickleError
-from dnnlib.tflib import network_state, pickle_reader
+from dnnlib.formats import network_pickle, torch_pickle
+from dnnlib.formats.safe_pickle import DamagedPickleError, UnsafePickleError
+from dnnlib.tflib import network_state
 from dnnlib.tflib.network_state import NetworkState
 
 from . import frozen_graph
@@ -146,9 +146,9 @@ def _read_torch(kind: str, path: str, file: BinaryIO) -> WeightFile:
 
 
 def _read_pickle(path: str, file: BinaryIO) -> WeightFile:
-    content: Any = pickle_reader.load(file, path)
+    content: Any = network_pickle.load(file, path)
     items = content if isinstance(content, (tuple, list)) else [content]
-    if len(items) not in (1, 3) or not all(isinstance(item, pickle_reader.PickledNetwork) for item in items):
+    if len(items) not in (1, 3) or not all(isinstance(item, network_pickle.PickledNetwork) for item in items):
         raise ValueError("expected a network, or a tuple such as (G, D, Gs); the pickle holds something else")
     networks = tuple(network_state.from_dict(item.state) for item in items)
     return WeightFile(path, OFFICIAL_PICKLE, flat_variables(networks[-1]), networks)

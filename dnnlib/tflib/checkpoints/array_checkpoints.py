@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from dnnlib import array_files
+from dnnlib.formats import arrays as array_files
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Makers
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.atomic import atomic_path
-from dnnlib.checkpoint_formats import KERAS, NPZ, PKL, SAFETENSORS, SAVED_MODEL, Output
 from dnnlib.errors import UserError
+from dnnlib.files import atomic_path
+from dnnlib.formats.checkpoint_formats import KERAS, NPZ, PKL, SAFETENSORS, SAVED_MODEL, Output
 from dnnlib.tflib.network import Network
 
 from . import array_checkpoints, descriptions, keras_weights, network_files

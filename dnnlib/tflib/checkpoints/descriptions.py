@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.tflib import network_families, network_state
+from dnnlib.tflib import network_state, official_modules
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Makers, NetworkState, NetworkStateError
 
@@ -36,7 +36,7 @@ def to_note(nets: Mapping[str, Network]) -> str:
 
 def _described(net: Network) -> dict[str, Any]:
     model_class = type(net.model)
-    family = network_families.family_of(model_class)
+    family = official_modules.family_of(model_class)
     if family is None:
         raise NetworkStateError(f"network {net.name!r} is a {model_class.__name__}, which the official code has not")
     return {
@@ -89,7 +89,7 @@ def read_note(note: str) -> dict[str, dict[str, Any]]:
 def _state(role: str, entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> NetworkState:
     """The state of a described network, checked as that of a pickle. Raises NetworkStateError."""
     module, _, func_name = str(entry.get("func_name")).rpartition(".")
-    if module not in network_families.modules():
+    if module not in official_modules.modules():
         raise NetworkStateError(f"{role}: {entry.get('func_name')!r:.80} is no network of the official code")
     variables = [(name.split("/", 1)[1], array) for name, array in arrays.items() if name.startswith(f"{role}/")]
     state = network_state.from_dict(

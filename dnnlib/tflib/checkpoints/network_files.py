@@ -4,10 +4,10 @@ import os
 from functools import partial
 from typing import Any, BinaryIO
 
-from dnnlib import torch_pickle
-from dnnlib.atomic import atomic_write
 from dnnlib.errors import UserError
-from dnnlib.tflib import network_state, pickle_reader
+from dnnlib.files import atomic_write
+from dnnlib.formats import network_pickle, torch_pickle
+from dnnlib.tflib import network_state
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Maker, NetworkState
 from dnnlib.tflib.scope import VariableMismatchError
@@ -54,11 +54,11 @@ def _makers(file: BinaryIO, name: str) -> Any:
         return described
     try:
         content = _load(file, head, name)
-    except (pickle_reader.UnsafePickleError, pickle_reader.DamagedPickleError) as error:
+    except (network_pickle.UnsafePickleError, network_pickle.DamagedPickleError) as error:
         raise NetworkFileError(str(error)) from None
     items = content if isinstance(content, (tuple, list)) else [content]
     kinds = {type(item) for item in items} - {type(None)}
-    if kinds == {pickle_reader.PickledNetwork}:
+    if kinds == {network_pickle.PickledNetwork}:
         makers = [item and partial(_state_of, item) for item in items]
         return type(content)(makers) if isinstance(content, (tuple, list)) else makers[0]
     makers = torch_checkpoints.networks_of(content)
@@ -71,11 +71,11 @@ def _load(file: BinaryIO, head: bytes, name: str) -> Any:
     """The content of a pickle, or of a file of torch.save. head: its first bytes."""
     if torch_pickle.container(head):
         return torch_pickle.load(file, name, ALLOWED)
-    pickle_reader.check_kind(head, name)
+    network_pickle.check_kind(head, name)
     return torch_pickle.load_pickle(file, name, "network pickle", ALLOWED)
 
 
-def _state_of(pickled: pickle_reader.PickledNetwork) -> NetworkState:
+def _state_of(pickled: network_pickle.PickledNetwork) -> NetworkState:
     return network_state.from_dict(pickled.state)
 
 

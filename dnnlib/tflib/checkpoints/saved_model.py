@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from dnnlib.checkpoint_formats import SAVED_MODEL_FILE
+from dnnlib.formats.checkpoint_formats import SAVED_MODEL_FILE
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.ops import implementation
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib import safe_pickle, torch_pickle
-from dnnlib.safe_pickle import Call, StandIn
-from dnnlib.tflib import pickle_reader
+from dnnlib.formats import network_pickle, safe_pickle, torch_pickle
+from dnnlib.formats.safe_pickle import Call, StandIn
 from dnnlib.tflib.network_state import NetworkStateError
 
 _MOST_MODULES = 2000  # a generator of 1024x1024 images has about 80
@@ -111,12 +110,12 @@ def _set(items: Any = ()) -> tuple:
 
 _SET = {"set": Call(_set)}
 ALLOWED: safe_pickle.Allowed = (
-    pickle_reader.ALLOWED
+    network_pickle.ALLOWED
     | torch_pickle.ALLOWED
     | {
         "torch_utils.persistence": {"_reconstruct_persistent_obj": Call(TorchModule)},
         "argparse": {"Namespace": _Namespace},
-        "builtins": pickle_reader.ALLOWED["builtins"] | _SET,
-        "__builtin__": pickle_reader.ALLOWED["__builtin__"] | _SET,
+        "builtins": network_pickle.ALLOWED["builtins"] | _SET,
+        "__builtin__": network_pickle.ALLOWED["__builtin__"] | _SET,
     }
 )

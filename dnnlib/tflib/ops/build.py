@@ -25,11 +25,12 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from dnnlib.atomic import atomic_write, only_one
+from dnnlib.files import atomic_write, only_one
 
 from . import toolchain
 from .toolchain import BuildError, Compiler
 
+OPS = ("StyleganUpfirdn2D", "StyleganBiasAct", "StyleganEpilogue", "StyleganEpilogueGrad")
 CACHE_VARIABLE = "STYLEGAN2_OPS_CACHE"
 SOURCES = Path(__file__).parent / "kernels"
 CXX_OPTIONS = (
@@ -290,7 +291,7 @@ def main() -> int:
     except (BuildError, OSError, tf.errors.OpError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    from .implementation import kernels
+    pass
 
     print("library      ", path)
     print("built with   ", _compilers(path))
@@ -321,3 +322,18 @@ def _archs(text: str | None, nvcc: Compiler | None, gpus: tuple[int, ...]) -> tu
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+def kernels(module: Any) -> dict[str, set[tuple[str, str]]]:
+    """The kernels of a loaded library: for each op the pairs (device, dtype), such as ('GPU', 'float16')."""
+    if module is None:
+        return {op: set() for op in OPS}
+    from tensorflow.python.framework.kernels import get_registered_kernels_for_op
+
+    found = {}
+    for op in OPS:
+        found[op] = set()
+        for kernel in get_registered_kernels_for_op(op).kernel:
+            types = next(c.allowed_values.list.type for c in kernel.constraint if c.name == "T")
+            found[op] |= {(kernel.device_type, tf.as_dtype(t).name) for t in types}
+    return found

@@ -14,17 +14,16 @@ import functools
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import tensorflow as tf
 
 from dnnlib.errors import UserError
 
 from . import build
+from .build import kernels
 
 VARIABLE = "STYLEGAN2_OPS"
 IMPLS = ("auto", "ref", "cuda", "cpu")
-OPS = ("StyleganUpfirdn2D", "StyleganBiasAct", "StyleganEpilogue", "StyleganEpilogueGrad")
 _NO_GPU = "TensorFlow sees no GPU, and the CUDA kernels need one; use 'auto', 'cpu' or 'ref'"
 KERNEL_DTYPES = ("float32", "float16", "bfloat16")
 _DEVICES = {"cuda": "GPU", "cpu": "CPU"}
@@ -91,21 +90,6 @@ def check_impl(impl: str) -> None:
     """Raises ValueError unless `impl` is the name of an implementation or 'auto'."""
     if impl not in IMPLS:
         raise ValueError(f"impl must be one of {', '.join(map(repr, IMPLS))}, got {impl!r}")
-
-
-def kernels(module: Any) -> dict[str, set[tuple[str, str]]]:
-    """The kernels of a loaded library: for each op the pairs (device, dtype), such as ('GPU', 'float16')."""
-    if module is None:
-        return {op: set() for op in OPS}
-    from tensorflow.python.framework.kernels import get_registered_kernels_for_op
-
-    found = {}
-    for op in OPS:
-        found[op] = set()
-        for kernel in get_registered_kernels_for_op(op).kernel:
-            types = next(c.allowed_values.list.type for c in kernel.constraint if c.name == "T")
-            found[op] |= {(kernel.device_type, tf.as_dtype(t).name) for t in types}
-    return found
 
 
 def _asked() -> tuple[str, str]:

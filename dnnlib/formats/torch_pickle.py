@@ -16,9 +16,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from dnnlib import safe_pickle
 from dnnlib.errors import UserError
-from dnnlib.safe_pickle import Call, DamagedPickleError, StandIn, UnsafePickleError
+
+from . import safe_pickle
+from .safe_pickle import Call, DamagedPickleError, StandIn, UnsafePickleError
 
 __all__ = [
     "ALLOWED",

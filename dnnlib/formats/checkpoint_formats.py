@@ -4,7 +4,7 @@ import importlib.util
 import os
 from dataclasses import dataclass
 
-from .errors import UserError
+from dnnlib.errors import UserError
 
 SAVED_MODEL_FILE = "saved_model.pb"  # what each folder of a SavedModel has
 

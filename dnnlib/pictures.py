@@ -1,7 +1,14 @@
 """Kinds of pixels that image files have, and their names in messages."""
 
+import io
+import os
+
+import numpy as np
 import PIL.Image
 
+from .files import atomic_write
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 CHANNELS = {"L": 1, "RGB": 3}
 """The modes of Pillow that data sets can have, with their number of channels."""
 DEEP = "16-bit"
@@ -40,3 +47,32 @@ def count_of_mode(count: int, mode: str) -> str:
     name = mode_name(mode)
     images = "image" if count == 1 else "images"
     return f"{count} {images} of {name}" if " " in name else f"{count} {name} {images}"
+
+
+def to_chw(img: PIL.Image.Image) -> np.ndarray:
+    """An RGB or grayscale picture as uint8 [C, H, W]."""
+    array = np.asarray(img)
+    return array[np.newaxis] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def default_font() -> str:
+    """The DejaVu Sans that matplotlib ships."""
+    import matplotlib
+
+    return os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+
+
+def to_pil(image: np.ndarray) -> PIL.Image.Image:
+    """A uint8 image `[H, W, C]` as a picture: grayscale, RGB or RGBA."""
+    mode = _MODES[image.shape[2]]
+    return PIL.Image.fromarray(image[:, :, 0] if mode == "L" else image)
+
+
+def save_image(picture: PIL.Image.Image, path: str | os.PathLike) -> None:
+    """Saves a picture in the format of the path's suffix. The file appears whole or not at all."""
+    suffix = os.path.splitext(path)[1].lstrip(".").lower()
+    options = {"jpg": {"quality": 95, "subsampling": 0}, "webp": {"quality": 95, "method": 4}}.get(suffix, {})
+    buffer = io.BytesIO()
+    picture.save(buffer, {"jpg": "JPEG"}.get(suffix, suffix.upper()), **options)
+    with atomic_write(path) as file:
+        file.write(buffer.getvalue())

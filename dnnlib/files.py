@@ -1,13 +1,17 @@
 """Files that appear whole or not at all, and work that one process at a time does."""
 
 import contextlib
+import difflib
+import glob
 import os
 import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
+
+from dnnlib.errors import UserError
 
 
 @contextlib.contextmanager
@@ -114,3 +118,60 @@ def _is_file(path: str | os.PathLike, file: Any) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
     except OSError:
         return False
+
+
+# ----------------------------------------------------------------------------
+# Names of files as command lines give them: with commas between, of files, folders and patterns (`*.npz`).
+
+
+def find(name: str, wanted: Callable[[str], bool], what: str, recursive: bool = False) -> list[str]:
+    """The files that a name stands for: of folders those that are wanted, of patterns all, both sorted.
+
+    Args:
+        name: of a file, folder or pattern.
+        wanted: whether a file of a folder is meant, by its name.
+        what: what they are, for messages.
+        recursive: look into folders of folders, too.
+
+    Raises UserError for what is not there, with the nearest name that is.
+    """
+    path = os.path.expanduser(name)
+    if os.path.isdir(path):
+        inside = sorted(file for file in (list_files(path) if recursive else os.listdir(path)) if wanted(file))
+        if not inside:
+            raise UserError(f"{name}: there are no {what} in this folder")
+        return [os.path.join(path, file) for file in inside]
+    if os.path.exists(path):
+        return [path]
+    if glob.has_magic(path):
+        matching = sorted(file for file in glob.glob(path, recursive=True) if os.path.isfile(file))
+        if not matching:
+            raise UserError(f"{name}: no file has such a name")
+        return matching
+    folder = os.path.dirname(path) or "."
+    there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    known = [other for other in there if wanted(other) or os.path.isdir(os.path.join(folder, other))]
+    close = difflib.get_close_matches(os.path.basename(path), known, n=1)
+    raise UserError(f"{name}: no such file" + (f"; did you mean {close[0]}?" if close else ""))
+
+
+def format_size(num_bytes: float) -> str:
+    """'12.3 GB'."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} TB"
+
+
+def list_files(path: str) -> Iterable[str]:
+    """All files below a folder, relative to it, with `/`. Links to folders are followed, each folder once."""
+    seen = set()
+    for root, folders, files in os.walk(path, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        prefix = os.path.relpath(root, path).replace(os.sep, "/") + "/"
+        yield from (prefix.removeprefix("./") + name for name in files)

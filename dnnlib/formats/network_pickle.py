@@ -4,8 +4,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from dnnlib import safe_pickle
-from dnnlib.safe_pickle import ARRAYS, Call, DamagedPickleError, Name, StandIn, UnsafePickleError
+from . import safe_pickle
+from .safe_pickle import ARRAYS, Call, DamagedPickleError, Name, StandIn, UnsafePickleError
 
 __all__ = ["ALLOWED", "DamagedPickleError", "PickledNetwork", "UnsafePickleError", "load"]
 

@@ -1,0 +1,188 @@
+"""Command lines: official spellings, near misses, and kinds of arguments."""
+
+import argparse
+import difflib
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+MAX_SEED = 2**32 - 1  # of NumPy's RandomState
+_MAX_COUNT = 1_000_000
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse without abbreviations, which names the nearest option or choice for one that does not exist."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def accept(self, spellings: Mapping[str, str]) -> None:
+        """From now on takes flags by other names, too, without showing them: the flag by each, if there is one."""
+        for other, flag in spellings.items():
+            if flag in self._option_string_actions:
+                self._option_string_actions[other] = self._option_string_actions[flag]
+
+    def error(self, message: str) -> NoReturn:
+        for option in re.findall(r"--[\w-]+", message) if message.startswith("unrecognized arguments") else ():
+            close = self._near_option(option)
+            if close:
+                message += f" (did you mean {close}?)"
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if choice:
+            there = re.findall(r"[\w.-]+", choice[2])
+            close = [name for name in there if len(choice[1]) > 2 and choice[1] in name]
+            close = close or difflib.get_close_matches(choice[1], there, n=1)
+            message += f" (did you mean {' or '.join(close)}?)" if close else ""
+        super().error(message)
+
+    def _near_option(self, option: str) -> str:
+        """The option that is meant by one that does not exist; of a value such as --gif the option that takes it."""
+        actions = [action for parser in self._parsers_in_use() for action in parser._actions if action.option_strings]
+        for action in actions:
+            if option.removeprefix("--") in (action.choices or ()):
+                return f"{action.option_strings[-1]}={option.removeprefix('--')}"
+        known = sorted({name for action in actions for name in action.option_strings})
+        return "".join(difflib.get_close_matches(option, known, n=1))
+
+    def _parsers_in_use(self) -> list[argparse.ArgumentParser]:
+        """This parser and that of the command on the command line."""
+        parsers: list[argparse.ArgumentParser] = [self]
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers.extend(parser for name, parser in action.choices.items() if name in self.arguments)
+        return parsers
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        self.arguments = sys.argv[1:] if args is None else list(args)
+        return super().parse_args(args, namespace)
+
+
+def official_spelling(args: list[str]) -> list[str]:
+    """Arguments with `_` in names of options and commands read as `-`: both spellings are in use."""
+    result = []
+    for arg in args:
+        if arg.startswith("--"):
+            name, equals, value = arg.partition("=")
+            arg = name.replace("_", "-") + equals + value
+        elif re.fullmatch(r"[a-z]+(_[a-z0-9]+)+", arg) and not result:
+            arg = arg.replace("_", "-")
+        result.append(arg)
+    return result
+
+
+def num_list(text: str) -> list[int]:
+    """Numbers and ranges in any mixture: '1,2,7-9' is [1, 2, 7, 8, 9]."""
+    result: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if match is None:
+            raise argparse.ArgumentTypeError(f"{part.strip()!r} in {text!r} is not a number or a range such as 5-8")
+        first = int(match.group(1))
+        last = first if match.group(2) is None else int(match.group(2))
+        if last < first:
+            raise argparse.ArgumentTypeError(f"the range {part.strip()!r} is empty; did you mean {last}-{first}?")
+        if last > MAX_SEED:
+            raise argparse.ArgumentTypeError(f"{last} is out of range, expected 0 to {MAX_SEED}")
+        if len(result) + last - first >= _MAX_COUNT:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} has more than {_MAX_COUNT} numbers")
+        result.extend(range(first, last + 1))
+    return result
+
+
+def psi(text: str) -> float:
+    """A truncation psi: a number that leaves W in a range where networks work."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) <= 100:
+        raise argparse.ArgumentTypeError(f"expected a number from -100 to 100, got {text!r}")
+    return value
+
+
+def image_format(text: str) -> str:
+    """'png', 'jpg' or 'webp', in any case; 'jpeg' is 'jpg'."""
+    name = {"jpeg": "jpg"}.get(text.lower(), text.lower())
+    if name not in ("png", "jpg", "webp"):
+        raise argparse.ArgumentTypeError(f"expected png, jpg or webp, got {text!r}")
+    return name
+
+
+def natural(text: str) -> int:
+    """An integer of 0 or more."""
+    return _integer(text, 0)
+
+
+def class_idx(text: str) -> int:
+    """The class of all images of a run."""
+    if "," in text or text[1:].count("-"):
+        raise argparse.ArgumentTypeError(f"expected one class for all images, got {text!r}")
+    return natural(text)
+
+
+def positive(text: str) -> int:
+    """An integer of 1 or more."""
+    return _integer(text, 1)
+
+
+def _integer(text: str, least: int) -> int:
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected an integer of {least} or more, got {text!r}")
+    return int(text)
+
+
+def non_negative(text: str) -> float:
+    """A number of 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of 0 or more, got {text!r}")
+    return value
+
+
+def boolean(text: str) -> bool:
+    """'true', 'yes', 'on' and the like; 'false', 'no', 'off'."""
+    if text.lower() in ("yes", "true", "t", "y", "1", "on"):
+        return True
+    if text.lower() in ("no", "false", "f", "n", "0", "off"):
+        return False
+    raise argparse.ArgumentTypeError(f"Boolean value expected. Give true or false, not {text!r}")
+
+
+BOOLEAN: dict[str, Any] = {"type": boolean, "nargs": "?", "const": True, "metavar": "BOOL"}
+"""Arguments of `add_argument` for official flags such as --mirror-augment=true; the value may be left out."""
+
+
+def seed(text: str) -> int:
+    """A seed of random numbers."""
+    if not re.fullmatch(r"\d{1,10}", text) or int(text) > MAX_SEED:
+        raise argparse.ArgumentTypeError(f"expected an integer from 0 to {MAX_SEED}, got {text!r}")
+    return int(text)
+
+
+def names(text: str) -> list[str]:
+    """Names with commas between; 'none' is an empty list."""
+    return [] if text.lower() == "none" else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def grid_size(text: str) -> "tuple[int, int] | str":
+    """'8x4': columns and rows; 'auto'."""
+    if text == "auto":
+        return text
+    match = re.fullmatch(r"(\d{1,4})[xX](\d{1,4})", text)
+    if match is None or "0" in match.groups():
+        raise argparse.ArgumentTypeError(f"expected COLUMNSxROWS such as 8x4, up to 9999 each, got {text!r}")
+    return int(match.group(1)), int(match.group(2))
+
+
+def split(text: str) -> list[str]:
+    """The names in an argument with commas between; a file whose name has commas is one name."""
+    names = [text] if os.path.exists(os.path.expanduser(text)) else [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"expected names of files with commas between, got {text!r}")
+    return names

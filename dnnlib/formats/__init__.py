@@ -1,0 +1,1 @@
+"""Files of others, read without trust: pickles, PyTorch, arrays, kinds of files."""
