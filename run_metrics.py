@@ -25,7 +25,8 @@ import pretrained_networks
 from dnnlib import command_line, flags
 from dnnlib.errors import Problems, UserError, exits_on_user_error
 from metrics.metric_defaults import metric_defaults, needs_reals, with_num_images
-from training import open_source, options_files, training_options
+from training import options_files, training_options
+from training.data import find_dataset
 
 # ----------------------------------------------------------------------------
 # The run. TensorFlow is imported when it starts, not for --help.
@@ -184,9 +185,9 @@ def _check(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> None:
                 _check_dataset_of_training(network, kwargs["data_dir"], kwargs["metrics"])
     else:
         kwargs["data_dir"] = kwargs["data_dir"] or "datasets"
-        kwargs["dataset"] = training_options.find_dataset(kwargs["dataset"], kwargs["data_dir"])[0]
+        kwargs["dataset"] = find_dataset.find_dataset(kwargs["dataset"], kwargs["data_dir"])[0]
         with problems.gather():
-            training_options.check_dataset(kwargs["data_dir"], kwargs["dataset"])
+            find_dataset.check_dataset(kwargs["data_dir"], kwargs["dataset"])
     problems.report()
 
 
@@ -205,7 +206,7 @@ def _check_dataset_of_training(network: str, data_dir: str | None, metrics: list
     if not os.path.exists(path):
         instead = "--dataset" if data_dir else "--data-dir or --dataset"
         raise UserError(f"{need}: needs the data set of its training, and there is no {path}; give {instead}")
-    open_source.check_kind(path)
+    find_dataset.check_kind(path)
 
 
 def _writable(path: str | None) -> str | None:

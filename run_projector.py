@@ -25,6 +25,7 @@ from dnnlib import command_line, flags
 from dnnlib.errors import Problems, UserError
 from projection import dataset_images, image_targets, starts
 from training import latent_points, training_options, video
+from training.data import find_dataset
 
 # ----------------------------------------------------------------------------
 # The runs. TensorFlow is imported when they start, not for --help.
@@ -189,8 +190,8 @@ def _find_sources(kwargs: dict[str, Any]) -> list[str] | None:
             problems.messages.append("--convert is for --images; data sets are used as they are")
         kwargs["data_dir"] = os.path.expanduser(kwargs["data_dir"])
         with problems.gather():
-            kwargs["dataset_name"] = training_options.find_dataset(kwargs["dataset_name"], kwargs["data_dir"])[0]
-            training_options.check_dataset(kwargs["data_dir"], kwargs["dataset_name"])
+            kwargs["dataset_name"] = find_dataset.find_dataset(kwargs["dataset_name"], kwargs["data_dir"])[0]
+            find_dataset.check_dataset(kwargs["data_dir"], kwargs["dataset_name"])
             if num_images is not None:
                 dataset_images.open_dataset(kwargs["dataset_name"], kwargs["data_dir"], num_images).close()
                 sources = [f"{kwargs['dataset_name']} {index}" for index in range(num_images)]

@@ -26,6 +26,7 @@ from dnnlib.errors import UserError, exits_on_user_error
 from dnnlib.flags import BOOLEAN, ArgumentParser, names, natural, official_spelling, positive, seed
 from training import augment_options, options_files, resume_options, training_options
 from training.augment_specs import AUGPIPE_SPECS
+from training.data import find_dataset
 from training.option_names import ARGUMENTS, no_such
 from training.training_options import Run
 
@@ -207,7 +208,7 @@ def main() -> None:
             print(f"Error: {problem}")  # on stdout, as officially
         sys.exit(1)
     with exits_on_user_error():
-        training_options.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
+        find_dataset.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
         if dry_run:
             print(run.to_json())
             return

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError
-from training.dataset_export import TFRecordExporter, check_target, shape_problem
+from training.data.tfrecord_export import TFRecordExporter, check_target, shape_problem
 
 from .array_pickles import read_array_pickle
 
@@ -219,7 +219,7 @@ def _largest_data(file: Any, path: str, dataset_type: type) -> Any:
 def _read_npy_labels(path: str, num_images: int) -> np.ndarray | None:
     if not os.path.exists(path):
         return None
-    from training.dataset_labels import read_label_file
+    from training.data.labels import read_label_file
 
     read_label_file(path, num_images)  # for its checks
     return np.load(path)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dnnlib.errors import UserError
 from dnnlib.pictures import CHANNELS, count_of_mode, describe, mode_name
-from training.dataset_export import shape_problem
+from training.data.tfrecord_export import shape_problem
 
 from .image_rules import ImageFacts, ImageRules
 

@@ -11,8 +11,8 @@ import PIL.Image
 
 from dnnlib.errors import UserError
 from dnnlib.files import list_files
-from training.encoded_images import is_image_name
-from training.image_labels import labels_of_images
+from training.data.image_files import is_image_name
+from training.data.labels import labels_of_images
 
 _LABEL_FILE = "dataset.json"  # of the data sets of StyleGAN2-ADA
 _LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini")
@@ -45,7 +45,7 @@ class ImageList:
 def list_images(source: str) -> ImageList:
     """The images of a folder or zip file, and what else is there but hidden files and `dataset.json`.
 
-    Labels are those of `training.image_labels`: from `dataset.json`, or the sub-folders are classes.
+    Labels are those of `training.data.labels`: from `dataset.json`, or the sub-folders are classes.
 
     Raises:
         UserError: for a source that is missing, empty, or holds images both with and without a class.

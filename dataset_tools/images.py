@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from dnnlib.errors import UserError
 from dnnlib.pictures import describe, to_chw
-from training.dataset_export import TFRecordExporter, check_target
+from training.data.tfrecord_export import TFRecordExporter, check_target
 
 from .image_checks import MAX_LISTED, check_images
 from .image_files import ImageFile, file_in_folder, list_images

@@ -8,7 +8,7 @@ import PIL.Image
 
 from dnnlib.files import atomic_write, format_size, list_files
 from dnnlib.progress import Progress
-from training.dataset import TFRecordDataset
+from training.data.dataset import TFRecordDataset
 
 _CHUNK = 16 << 20  # bytes of images read at once
 _MAX_DIFFERENCES = 100  # named by `compare`

@@ -11,7 +11,7 @@ import PIL.ImageOps
 
 from dnnlib.errors import UserError
 from dnnlib.pictures import to_chw
-from training.dataset_export import TFRecordExporter, check_target
+from training.data.tfrecord_export import TFRecordExporter, check_target
 
 from .parallel import parallel_map
 

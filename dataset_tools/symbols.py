@@ -14,7 +14,7 @@ import PIL.ImageFont
 
 from dnnlib.errors import UserError
 from dnnlib.pictures import default_font
-from training.dataset_export import TFRecordExporter, check_target
+from training.data.tfrecord_export import TFRecordExporter, check_target
 
 FAMILIES = {
     "stars": "★☆✦✧✪✯✶✸✹",

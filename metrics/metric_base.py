@@ -231,7 +231,7 @@ class MetricBase:
 
     def _open_dataset(self, with_labels: bool) -> Any:
         """Opens the data set. with_labels: with all labels, unless the arguments say how many."""
-        from training import dataset
+        from training.data import dataset
 
         if not self._dataset_args:
             raise UserError("needs a data set; give --dataset")

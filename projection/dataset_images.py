@@ -1,7 +1,7 @@
 """Data sets as targets. Needs no TensorFlow."""
 
 from dnnlib.errors import UserError
-from training import dataset
+from training.data import dataset
 
 
 def open_dataset(name: str, data_dir: str | None, num_images: int | None = None) -> dataset.Dataset:

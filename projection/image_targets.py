@@ -15,7 +15,7 @@ from dataset_tools.image_rules import ImageFacts, ImageRules, look_at, open_imag
 from dnnlib import files
 from dnnlib.errors import Problems, UserError
 from dnnlib.pictures import describe, mode_name
-from training.encoded_images import is_image_name
+from training.data.image_files import is_image_name
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """The modes of Pillow by number of channels."""

@@ -6,7 +6,7 @@ import tensorflow as tf
 from dnnlib import tflib
 from metrics.frechet_inception_distance import FID
 from training import misc
-from training.dataset_export import TFRecordExporter
+from training.data.tfrecord_export import TFRecordExporter
 
 RESOLUTION = 8
 

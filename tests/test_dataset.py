@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dnnlib.errors import UserError
-from training import dataset
-from training.image_sources import box_mean
+from training.data import dataset
+from training.data.image_sources import box_mean
 
 INDEX = golden.index("dataset", "index.json")
 YIELDS = {name: golden.arrays("dataset", f"yields_{name}.npz") for name in INDEX["datasets"]}

@@ -8,8 +8,8 @@ import PIL.Image
 import pytest
 
 from dnnlib.errors import UserError
-from training import dataset
-from training.image_sources import box_mean
+from training.data import dataset
+from training.data.image_sources import box_mean
 
 pytestmark = pytest.mark.one_stack
 

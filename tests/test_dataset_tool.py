@@ -216,7 +216,7 @@ def test_window(symbols, monkeypatch):
     import matplotlib.pyplot as plt
 
     from dataset_tools import inspection
-    from training.dataset import TFRecordDataset
+    from training.data.dataset import TFRecordDataset
 
     viewer = inspection.Viewer(TFRecordDataset(str(symbols), max_label_size="full"))
     for key, idx in ((" ", 1), ("right", 2), ("left", 1), ("x", 1), (None, 1), ("left", 0), ("left", 19), ("enter", 0)):

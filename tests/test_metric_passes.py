@@ -21,7 +21,7 @@ from metrics.metric_base import MetricGroup
 from metrics.nets.metric_network import MetricNetwork
 from metrics.random_inputs import RandomInputs
 from metrics.row_file import RowFile
-from training.dataset import load_dataset
+from training.data.dataset import load_dataset
 
 NUM_REALS = 21
 

@@ -123,7 +123,7 @@ def test_classes_and_names_of_classes():
 
 
 def test_data_set_that_is_said_to_be_streamed(capsys):
-    from training import dataset
+    from training.data import dataset
 
     folder = golden.GOLDENS / "dataset" / "tfr_gray16"
     dataset.load_dataset(data_dir=str(folder.parent), tfrecord_dir=folder.name, verbose=True).close()

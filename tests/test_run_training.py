@@ -17,7 +17,8 @@ import run_training
 from dnnlib import command_line
 from dnnlib.errors import UserError
 from metrics.metric_defaults import metric_defaults
-from training import option_names, options_files, training_options
+from training import option_names, options_files
+from training.data import find_dataset
 from training.training_configs import CONFIGS
 
 pytestmark = pytest.mark.one_stack
@@ -149,7 +150,7 @@ def test_data_sets(folder, monkeypatch):
     run, _ = run_training.parse(["--dataset=cats", "--config=config-f", "--result-dir=~/out"])
     assert run.submit_config.run_dir_root == str(folder / "out")
 
-    training_options.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
+    find_dataset.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
     (folder / "README.md").write_text("# Cats")
     (folder / "cut.zip").write_bytes(b"PK\3\4 and no more")
     (folder / "datasets" / "void").mkdir()
@@ -162,7 +163,7 @@ def test_data_sets(folder, monkeypatch):
     for name, message in messages.items():
         run, _ = run_training.parse([f"--dataset={name}", "--config=config-f"])
         with pytest.raises(UserError, match="^" + re.escape(message)):
-            training_options.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
+            find_dataset.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
     messages = {
         "cat": "--dataset=cat: there is no datasets/cat (did you mean cats?)",
         "dogs": "--dataset=dogs: there is no datasets/dogs; datasets has cats, my.images.zip, void",
@@ -171,7 +172,7 @@ def test_data_sets(folder, monkeypatch):
     for name, message in messages.items():
         run, _ = run_training.parse([f"--dataset={name}", "--config=config-f"])
         with pytest.raises(UserError, match=re.escape(message) + "$"):
-            training_options.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
+            find_dataset.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
 
 
 def test_devices():

@@ -10,7 +10,8 @@ from training_commands import REQUIRED, kwargs_of, make_run, problems, write
 import run_training
 from dnnlib import EasyDict
 from dnnlib.errors import UserError
-from training import run_folders, training_options
+from training import run_folders
+from training.data import find_dataset
 
 pytestmark = pytest.mark.one_stack
 ROOT = Path(__file__).parent.parent
@@ -84,10 +85,10 @@ def test_a_data_set_that_moved(folder):
     (folder / "datasets" / "cats").rename(folder / "new" / "cats")
     run, _ = run_training.parse([f"--resume={run_dir}", "--data-dir=new"])
     assert run.kwargs.data_dir == "new"
-    training_options.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
+    find_dataset.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
     run, _ = run_training.parse([f"--resume={run_dir}"])
     with pytest.raises(UserError, match="there is no datasets/cats"):
-        training_options.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
+        find_dataset.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
 
 
 def test_the_latest_run(folder):

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnnlib.errors import UserError
-from training import tfrecord_reader
-from training.crc32c import crc32c, crc32c_rows, mask
-from training.dataset import TFRecordDataset
-from training.tfrecord_reader import TFRecordFile
+from training.data import tfrecord_reader
+from training.data.crc32c import crc32c, crc32c_rows, mask
+from training.data.dataset import TFRecordDataset
+from training.data.tfrecord_reader import TFRecordFile
 
 pytestmark = pytest.mark.one_stack
 RGB32 = golden.GOLDENS / "dataset" / "tfr_rgb32"

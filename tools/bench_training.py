@@ -18,8 +18,8 @@ from dnnlib.tflib import Network, random_stream
 from tools.bench_convolutions import Conv, convolutions
 from tools.bench_table import PRECISIONS, Figure, Options, Row, implementation, implementations, seconds_text
 from tools.timing import in_turns
-from training.dataset import SyntheticDataset, TFRecordDataset
-from training.dataset_export import TFRecordExporter
+from training.data.dataset import SyntheticDataset, TFRecordDataset
+from training.data.tfrecord_export import TFRecordExporter
 from training.reals_reader import RealsReader
 from training.training_configs import config_kwargs
 from training.training_step import Piece, TrainingStep

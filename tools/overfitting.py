@@ -57,7 +57,7 @@ def mean_score(D: Any, images: np.ndarray) -> float:
 def measure_run(run_dir: str, held_out: str, num_images: int, seed: int, every: int = 1) -> dict[str, Any]:
     """All values of a run. Raises UserError if it is no run, has no snapshots, or does not fit the held-out images."""
     from dnnlib import tflib
-    from training import dataset
+    from training.data import dataset
     from training.misc import load_pkl
 
     curves = statistics(run_dir)

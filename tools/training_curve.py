@@ -54,7 +54,7 @@ class Measurement:
     """
 
     def __init__(self, options: Any, num_images: int, seed: int, other_dataset: str | None = None):
-        from training import dataset
+        from training.data import dataset
 
         args = options.dataset_args if other_dataset is None else {"tfrecord_dir": os.path.abspath(other_dataset)}
         self.dataset = dataset.load_dataset(data_dir=options.data_dir, **{**args, "shuffle_mb": 0})

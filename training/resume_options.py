@@ -7,6 +7,7 @@ from typing import Any
 import dnnlib
 from dnnlib.errors import UserError
 from dnnlib.util import EasyDict
+from training.data import find_dataset
 
 from . import run_folders, training_options
 from .option_names import differences, problems_of
@@ -48,7 +49,7 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     settings = settings or {}
     if flags["resume"] == "latest":
         data_dir = os.path.expanduser(flags.get("data_dir", DEFAULTS["data_dir"]))
-        desc = training_options.find_dataset(flags["dataset"], data_dir)[1] if "dataset" in flags else None
+        desc = find_dataset.find_dataset(flags["dataset"], data_dir)[1] if "dataset" in flags else None
         run_dir = run_folders.latest_run(_result_dir(flags), desc, flags.get("config"))
     else:
         run_dir = run_folders.find_folder(flags["resume"], _result_dir(flags))
@@ -101,7 +102,7 @@ def _changed_dataset(kwargs: EasyDict, flags: dict[str, Any]) -> list[str]:
         return []
     old = os.path.join(kwargs.data_dir, kwargs.dataset_args.tfrecord_dir)
     data_dir = os.path.expanduser(flags.get("data_dir", kwargs.data_dir))
-    dataset = training_options.find_dataset(flags.get("dataset", kwargs.dataset_args.tfrecord_dir), data_dir)[0]
+    dataset = find_dataset.find_dataset(flags.get("dataset", kwargs.dataset_args.tfrecord_dir), data_dir)[0]
     new = os.path.join(data_dir, dataset)
     if os.path.realpath(old) == os.path.realpath(new):
         return []

@@ -16,8 +16,10 @@ from dnnlib import command_line
 from dnnlib.errors import UserError, did_you_mean
 from dnnlib.util import EasyDict
 from metrics.metric_defaults import metric_defaults
+from training.data import find_dataset as open_source
+from training.data.find_dataset import check_dataset, find_dataset
 
-from . import augment_options, open_source, run_folders
+from . import augment_options, run_folders
 from .ada_configs import ADA_CONFIGS, ada_config_kwargs
 from .augment_specs import AUGPIPE_SPECS
 from .option_names import merge, problems_of
@@ -217,35 +219,6 @@ def apply(kwargs: EasyDict, flags: dict[str, Any], settings: dict[str, Any]) -> 
 
 # ----------------------------------------------------------------------------
 # Data sets.
-
-
-def find_dataset(dataset: str, data_dir: str) -> tuple[str, str]:
-    """What --dataset names: a data set in --data-dir, as officially, or else a path of any kind of data set.
-
-    Returns:
-        `tfrecord_dir` (as given, or an absolute path), and the name for the run folder.
-    """
-    path = os.path.expanduser(dataset)
-    if not os.path.exists(os.path.join(data_dir, dataset)) and os.path.exists(path):
-        dataset = os.path.abspath(path)
-    elif path != dataset:
-        dataset = path
-    desc = os.path.basename(os.path.normpath(dataset))
-    root, extension = os.path.splitext(desc)
-    return dataset, root if extension.lower() in (".zip", ".lmdb") else desc
-
-
-def check_dataset(data_dir: str, dataset: str) -> None:
-    """Raises UserError if a data set does not exist, with the nearest that does, or is no data set."""
-    path = os.path.join(data_dir, dataset)
-    if os.path.exists(path):
-        open_source.check_kind(path)
-        return
-    folder = os.path.dirname(os.path.normpath(path))
-    there = sorted(name for name in os.listdir(folder) if name[0] != ".") if os.path.isdir(folder) else []
-    close = did_you_mean(os.path.basename(os.path.normpath(path)), there)
-    have = f"; {folder} has {', '.join(there[:10])}{', ...' if len(there) > 10 else ''}" if there and not close else ""
-    raise UserError(f"--dataset={dataset}: there is no {path}{close}{have}")
 
 
 # ----------------------------------------------------------------------------

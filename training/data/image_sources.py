@@ -1,14 +1,11 @@
 """Where images of a data set come from. Every kind of storage is a subclass of `ImageSource` that reads by position."""
 
-import os
 from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
 
 from dnnlib.errors import UserError
-
-from .tfrecord_reader import TFRecordFile
 
 
 class ImageSource:
@@ -87,78 +84,3 @@ def level_of(resolution: int) -> int | None:
 def problems_error(path: str, problems: list[str]) -> UserError:
     """One error for all problems of a data set."""
     return UserError(f"the data set {path} cannot be used:\n" + "\n".join(f"  {problem}" for problem in problems))
-
-
-class TFRecordSource(ImageSource):
-    """A folder of tfrecords, one file per level, as `dataset_tool.py` writes them."""
-
-    kind = "tfrecords"
-
-    def __init__(self, path: str):
-        self.path = path
-        self.files_by_level: dict[int, TFRecordFile] = {}
-        try:
-            problems = self._open()
-            if problems:
-                raise problems_error(path, problems)
-        except BaseException:
-            self.close()
-            raise
-        self.levels = sorted(self.files_by_level, reverse=True)
-        full = self.files_by_level[self.levels[0]]
-        self.count, self.channels = full.count, full.shape[0]
-        missing = [1 << level for level in range(self.levels[0], 1, -1) if level not in self.files_by_level]
-        if missing:
-            print(f"{path} lacks tfrecords of the resolutions {missing}; they are averaged from {1 << self.levels[0]}.")
-
-    def _open(self) -> list[str]:
-        problems = []
-        opened: list[TFRecordFile] = []
-        for name in sorted(name for name in os.listdir(self.path) if name.endswith(".tfrecords")):
-            try:
-                opened.append(TFRecordFile(os.path.join(self.path, name)))
-            except UserError as error:
-                problems += str(error).split("\n")
-        for file in opened:
-            level = level_of(file.shape[1])
-            if file.shape[1] != file.shape[2] or level is None:
-                problems.append(
-                    f"{file.path}: images of {list(file.shape)}, expected [C, N, N], N a power of two from 4"
-                )
-            elif level in self.files_by_level:
-                other = os.path.basename(self.files_by_level[level].path)
-                problems.append(f"{file.path}: has the same resolution {file.shape[1]} as {other}")
-            else:
-                self.files_by_level[level] = file
-        if self.files_by_level:
-            full = self.files_by_level[max(self.files_by_level)]
-            for file in self.files_by_level.values():
-                for what, value, expected in (
-                    ("images", file.count, full.count),
-                    ("channels", file.shape[0], full.shape[0]),
-                ):
-                    if value != expected:
-                        problems.append(
-                            f"{file.path}: {value} {what}, but {os.path.basename(full.path)} has {expected}"
-                        )
-        return problems
-
-    def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
-        return self.files_by_level[level].read(indices)
-
-    def verify_images(self, progress: Callable[[int], None]) -> None:
-        problems = []
-        for level in self.levels:
-            try:
-                self.files_by_level[level].verify(progress)
-            except UserError as error:
-                problems += str(error).split("\n")
-        if problems:
-            raise problems_error(self.path, problems)
-
-    def files(self) -> list[str]:
-        return [file.path for file in self.files_by_level.values()]
-
-    def close(self) -> None:
-        for file in self.files_by_level.values():
-            file.close()

@@ -20,8 +20,8 @@ from dnnlib.files import list_files
 from dnnlib.pictures import CHANNELS, describe, mode_of
 from dnnlib.progress import Progress
 
-from .image_labels import labels_of_images
 from .image_sources import ImageSource, level_of, problems_error
+from .labels import labels_of_images
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _MAX_ENCODED = 1 << 30  # bytes of one image file

@@ -4,11 +4,12 @@ import difflib
 import os
 import zipfile
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, did_you_mean
 from dnnlib.files import list_files
 
-from .encoded_images import FolderSource, LmdbSource, ZipSource, is_image_name
-from .image_sources import ImageSource, TFRecordSource
+from .image_files import FolderSource, LmdbSource, ZipSource, is_image_name
+from .image_sources import ImageSource
+from .tfrecord_folder import TFRecordSource
 
 _IN_FOLDERS = "tfrecords (*.tfrecords), images (PNG, JPEG, WebP, BMP, TIFF), LMDB (data.mdb)"
 _MAX_NAMES = 10
@@ -84,3 +85,32 @@ def _why_not(path: str) -> str:
     if not start:
         return "the file is empty"
     return "the zip file is damaged or cut off" if start == b"PK\x03\x04" else "it is no zip file"
+
+
+def find_dataset(dataset: str, data_dir: str) -> tuple[str, str]:
+    """What --dataset names: a data set in --data-dir, as officially, or else a path of any kind of data set.
+
+    Returns:
+        `tfrecord_dir` (as given, or an absolute path), and the name for the run folder.
+    """
+    path = os.path.expanduser(dataset)
+    if not os.path.exists(os.path.join(data_dir, dataset)) and os.path.exists(path):
+        dataset = os.path.abspath(path)
+    elif path != dataset:
+        dataset = path
+    desc = os.path.basename(os.path.normpath(dataset))
+    root, extension = os.path.splitext(desc)
+    return dataset, root if extension.lower() in (".zip", ".lmdb") else desc
+
+
+def check_dataset(data_dir: str, dataset: str) -> None:
+    """Raises UserError if a data set does not exist, with the nearest that does, or is no data set."""
+    path = os.path.join(data_dir, dataset)
+    if os.path.exists(path):
+        check_kind(path)
+        return
+    folder = os.path.dirname(os.path.normpath(path))
+    there = sorted(name for name in os.listdir(folder) if name[0] != ".") if os.path.isdir(folder) else []
+    close = did_you_mean(os.path.basename(os.path.normpath(path)), there)
+    have = f"; {folder} has {', '.join(there[:10])}{', ...' if len(there) > 10 else ''}" if there and not close else ""
+    raise UserError(f"--dataset={dataset}: there is no {path}{close}{have}")

@@ -1,0 +1,327 @@
+"""Data sets for training: `load_dataset`, `TFRecordDataset`, `SyntheticDataset`.
+
+There are two ways to read. `order` and `read` go by position: which image stands at a position of the endless shuffled
+stream depends on a seed only, so that the state of reading is one integer, and several workers share the stream by
+index. `configure`, `get_minibatch_np` and `get_minibatch_tf` are the official way, one stream per data set object.
+
+Difference from the original: every epoch is a full permutation of the data set, not what a buffer of `shuffle_mb`
+happens to hold; `shuffle_mb=0` still means no shuffling. There is no state in TensorFlow, nor any pipeline of it, so
+`prefetch_mb` and `buffer_mb` have no effect.
+"""
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+import dnnlib
+from dnnlib.errors import UserError
+from dnnlib.progress import Progress
+
+from .find_dataset import open_source
+from .image_sources import ImageSource, level_of
+from .labels import cut_labels, find_label_file, read_label_file
+
+_DIGEST_IMAGES = 32
+
+
+class Dataset:
+    """What all data sets have in common: order, minibatches, random labels.
+
+    Attributes:
+        num_images: number of images.
+        shape: [C, H, W] at full resolution.
+        resolution, resolution_log2: H = W, and its log2.
+        dtype: of images.
+        dynamic_range: [lowest, highest] value of pixels.
+        label_size: columns of labels; 0 without labels.
+        label_dtype: of labels.
+        shuffle: whether the stream is shuffled.
+        repeat: whether the official stream goes on after the last image.
+    """
+
+    def __init__(self, shape: list[int], dtype: str, dynamic_range: list, labels: np.ndarray, label_dtype: str):
+        self.shape = [int(size) for size in shape]
+        self.resolution = self.shape[1]
+        self.resolution_log2 = int(np.log2(self.resolution))
+        self.dtype = dtype
+        self.dynamic_range = dynamic_range
+        self.num_images = len(labels)
+        self.label_size = labels.shape[1]
+        self.label_dtype = label_dtype
+        self.shuffle = True
+        self.repeat = True
+        self._np_labels = labels  # official name
+        self._tf_labels: Any = None
+        self._orders: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+        self._configured: tuple[int, int] | None = None  # minibatch size and lod of the official stream
+        self._position = 0  # in the official stream
+
+    def close(self) -> None:
+        """Closes files."""
+
+    # By position.
+
+    def order(self, seed: int, start: int, count: int) -> np.ndarray:
+        """Which images stand at positions `start` to `start + count - 1` of the endless stream, int64 [count].
+
+        Each stretch of `num_images` positions is a permutation of the data set that depends on `seed` (0 or more) and
+        its number only; without shuffling, it is the order of storage.
+        """
+        if min(seed, start, count) < 0:
+            raise ValueError(f"seed {seed}, start {start} and count {count} must not be negative")
+        positions = np.arange(start, start + count, dtype=np.int64)
+        epochs, within = np.divmod(positions, self.num_images)
+        if not self.shuffle:
+            return within
+        result = np.empty(count, np.int64)
+        for epoch in np.unique(epochs):
+            inside = epochs == epoch
+            result[inside] = self._permutation(int(seed), int(epoch))[within[inside]]
+        return result
+
+    def _permutation(self, seed: int, epoch: int) -> np.ndarray:
+        with self._lock:
+            key = seed, epoch
+            if key not in self._orders:
+                generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
+                self._orders[key] = generator.permutation(self.num_images)
+            self._orders.move_to_end(key)
+            while len(self._orders) > 2:  # the current epoch and the next
+                self._orders.popitem(last=False)
+            return self._orders[key]
+
+    def read(self, indices: np.ndarray, lod: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels by index, from any thread.
+
+        Args:
+            indices: integers [N] from 0 to num_images - 1.
+            lod: 0 is the full resolution, every further one halves it.
+
+        Returns:
+            Images [N, C, H >> lod, W >> lod] of `dtype`, and labels [N, label_size].
+        """
+        indices = np.asarray(indices, np.int64)
+        if indices.ndim != 1 or (indices.size and (indices.min() < 0 or indices.max() >= self.num_images)):
+            raise IndexError(f"indices must be a list of numbers from 0 to {self.num_images - 1}")
+        if lod != int(lod) or not 0 <= lod <= self.resolution_log2 - 2:
+            raise ValueError(f"lod must be an integer from 0 to {self.resolution_log2 - 2}, got {lod}")
+        return self._read_images(indices, int(lod)), self._np_labels[indices]
+
+    def _read_images(self, indices: np.ndarray, lod: int) -> np.ndarray:
+        raise NotImplementedError
+
+    def digest(self) -> str:
+        """A hash that changes when the images do: of names, sizes and times of their files, and of some images."""
+        files = [(os.path.basename(path), os.stat(path)) for path in self._files()]
+        facts = [self.num_images, self.shape, self.dtype, [(name, s.st_size, s.st_mtime_ns) for name, s in files]]
+        result = hashlib.sha256(repr(facts).encode())
+        some = np.unique(np.linspace(0, self.num_images - 1, _DIGEST_IMAGES).astype(np.int64))
+        result.update(self.read(some)[0].tobytes())
+        return result.hexdigest()
+
+    def _files(self) -> list[str]:
+        return []
+
+    def verify(self, verbose: bool = True) -> None:
+        """Reads all images and checks them, showing progress. Raises UserError with everything that is wrong."""
+
+    # The official stream.
+
+    def configure(self, minibatch_size: int, lod: int = 0) -> None:
+        """Sets what the next minibatches are. A change starts the stream from the beginning."""
+        lod = int(np.floor(lod))
+        if minibatch_size < 1:
+            raise ValueError(f"minibatch_size must be 1 or more, got {minibatch_size}")
+        if self._configured != (minibatch_size, lod):
+            self._configured = minibatch_size, lod
+            self._position = 0
+
+    def get_minibatch_np(self, minibatch_size: int, lod: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The next images [N, C, H >> lod, W >> lod] and labels [N, label_size].
+
+        With repeat=False, the last minibatch may be smaller, and after it tf.errors.OutOfRangeError is raised.
+        """
+        self.configure(minibatch_size, lod)
+        return self._next_minibatch()
+
+    def get_minibatch_tf(self) -> tuple[Any, Any]:
+        """Tensors of the next images and labels of the configured stream; in a tf.function, next at each call."""
+        import tensorflow as tf
+
+        if self._configured is None:
+            raise RuntimeError("get_minibatch_tf: call configure() first")
+        _, lod = self._configured
+        images, labels = tf.numpy_function(self._next_minibatch, [], [self.dtype, self.label_dtype], stateful=True)
+        images.set_shape([None, self.shape[0], self.shape[1] >> lod, self.shape[2] >> lod])
+        labels.set_shape([None, self.label_size])
+        return images, labels
+
+    def _next_minibatch(self) -> tuple[np.ndarray, np.ndarray]:
+        with self._lock:
+            minibatch_size, lod = self._configured
+            start, count = self._position, minibatch_size
+            if not self.repeat:
+                count = min(count, self.num_images - start)
+            self._position += count
+        if count == 0:
+            import tensorflow as tf
+
+            raise tf.errors.OutOfRangeError(None, None, "end of the data set")
+        return self.read(self.order(0, start, count), lod)
+
+    # Random labels.
+
+    def get_random_labels_tf(self, minibatch_size: Any) -> Any:
+        """Labels [minibatch_size, label_size] of random images, drawn from `dnnlib.tflib.random_stream`."""
+        import tensorflow as tf
+
+        from dnnlib.tflib import random_stream
+
+        if self.label_size == 0:
+            return tf.zeros([minibatch_size, 0], self.label_dtype)
+        if self._tf_labels is None:
+            with tf.init_scope(), tf.device("/cpu:0"):  # once, outside of the graph in which it is used
+                self._tf_labels = tf.constant(self._np_labels, self.label_dtype)
+        chosen = random_stream.uniform([minibatch_size], 0, self.num_images, dtype=tf.int32)
+        return tf.gather(self._tf_labels, chosen)
+
+    def get_random_labels_np(self, minibatch_size: int) -> np.ndarray:
+        """Labels [minibatch_size, label_size] of random images, drawn from `np.random`."""
+        if self.label_size == 0:
+            return np.zeros([minibatch_size, 0], self.label_dtype)
+        return self._np_labels[np.random.randint(self.num_images, size=[minibatch_size])]
+
+
+class TFRecordDataset(Dataset):
+    """Images of a folder of tfrecords; also of an image folder, a zip file or an LMDB folder.
+
+    Args:
+        tfrecord_dir: folder or file with the images. What it is, is found out by looking.
+        resolution: resolution to read, if lower than that of the images.
+        label_file: path of the labels, or name in `tfrecord_dir`; None finds `*.labels` there.
+        max_label_size: 0 for no labels, 'full' for all columns, or how many columns at most.
+        max_images: use only so many of the images, from the first.
+        repeat: go on after the last image (`get_minibatch_*` only).
+        shuffle_mb: 0 for no shuffling; other values have no effect.
+        prefetch_mb, buffer_mb: have no effect.
+        num_threads: threads that decode images of folders, zip files and LMDB.
+
+    Attributes besides those of `Dataset`:
+        tfrecord_dir, label_file: paths.
+        kind: 'tfrecords', 'folder', 'zip' or 'lmdb'.
+        stored_label_size: columns of labels there are, asked for or not.
+
+    Raises:
+        UserError: for everything that is missing, damaged or does not fit together, all in one message.
+    """
+
+    def __init__(
+        self,
+        tfrecord_dir: str,
+        resolution: int | None = None,
+        label_file: str | None = None,
+        max_label_size: int | str = 0,
+        max_images: int | None = None,
+        repeat: bool = True,
+        shuffle_mb: int = 4096,
+        prefetch_mb: int = 2048,
+        buffer_mb: int = 256,
+        num_threads: int = 2,
+    ):
+        self.tfrecord_dir = os.fspath(tfrecord_dir)
+        if max_images is not None and max_images < 1:
+            raise UserError(f"max_images={max_images}, expected 1 or more")
+        self._source: ImageSource = open_source(self.tfrecord_dir, num_threads)
+        try:
+            level = self._choose_level(resolution)
+            folder = self.tfrecord_dir if os.path.isdir(self.tfrecord_dir) else os.path.dirname(self.tfrecord_dir)
+            is_folder = folder == self.tfrecord_dir
+            self.label_file = find_label_file(folder, label_file) if is_folder or label_file else None
+            labels = self._source.labels
+            if self.label_file is not None:
+                labels = read_label_file(self.label_file, self._source.count)
+            count = min(self._source.count, max_images or self._source.count)
+            self.kind = self._source.kind
+            self.stored_label_size = 0 if labels is None else labels.shape[1]
+            shape = [self._source.channels, 1 << level, 1 << level]
+            super().__init__(shape, "uint8", [0, 255], cut_labels(labels, count, max_label_size), "float32")
+        except BaseException:
+            self._source.close()
+            raise
+        self.shuffle = shuffle_mb > 0
+        self.repeat = repeat
+
+    def _choose_level(self, resolution: int | None) -> int:
+        full = self._source.levels[0]
+        level = full if resolution is None else level_of(resolution)
+        if level is None or level > full:
+            sizes = ", ".join(str(1 << level) for level in range(2, full + 1))
+            raise UserError(f"resolution={resolution}: {self.tfrecord_dir} can be read at {sizes}")
+        return level
+
+    def _read_images(self, indices: np.ndarray, lod: int) -> np.ndarray:
+        return self._source.read(indices, self.resolution_log2 - lod)
+
+    def _files(self) -> list[str]:
+        return self._source.files()
+
+    def verify(self, verbose: bool = True) -> None:
+        progress = Progress(self._source.num_stored(), "images")
+        self._source.verify_images(progress.update if verbose else lambda count: None)
+        if verbose:
+            progress.finish()
+
+    def close(self) -> None:
+        self._source.close()
+
+
+class SyntheticDataset(Dataset):
+    """Images and labels of zeros, to time training without reading."""
+
+    def __init__(
+        self,
+        resolution: int = 1024,
+        num_channels: int = 3,
+        dtype: str = "uint8",
+        dynamic_range: list | None = None,
+        label_size: int = 0,
+        label_dtype: str = "float32",
+    ):
+        level = level_of(resolution)
+        if level is None:
+            raise UserError(f"resolution={resolution}, expected a power of two from 4")
+        labels = np.zeros([1024, label_size], label_dtype)
+        shape = [num_channels, resolution, resolution]
+        super().__init__(shape, dtype, [0, 255] if dynamic_range is None else dynamic_range, labels, label_dtype)
+
+    def _read_images(self, indices: np.ndarray, lod: int) -> np.ndarray:
+        return np.zeros([len(indices), self.shape[0], self.shape[1] >> lod, self.shape[2] >> lod], self.dtype)
+
+
+def load_dataset(
+    class_name: str | None = None, data_dir: str | None = None, verbose: bool = False, **kwargs: Any
+) -> Dataset:
+    """Opens a data set.
+
+    Args:
+        class_name: dotted name of the class; None is TFRecordDataset.
+        data_dir: folder that `tfrecord_dir` is in, unless that is an absolute path.
+        verbose: print what it is.
+        kwargs: arguments of the class.
+    """
+    class_name = class_name or "training.dataset.TFRecordDataset"
+    if "tfrecord_dir" in kwargs and data_dir is not None:
+        kwargs["tfrecord_dir"] = os.path.join(os.path.expanduser(data_dir), kwargs["tfrecord_dir"])
+    if verbose:
+        print(f"Streaming data using {class_name}...")
+    dataset = dnnlib.util.get_obj_by_name(class_name)(**kwargs)
+    if verbose:
+        print(f"Dataset shape = {dataset.shape}")
+        print(f"Dynamic range = {dataset.dynamic_range}")
+        print(f"Label size    = {dataset.label_size}")
+    return dataset
