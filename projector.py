@@ -16,7 +16,7 @@ from dnnlib.util import is_url
 from metrics.perceptual_path_length import average_down, prepare_images
 from projection import distances, noise_images, schedule
 from training import generator_conventions
-from training.mixed_precision import rendering_kwargs
+from training.nets.mixed_precision import rendering_kwargs
 
 _SIZE = 256  # pixels; larger images are compared at this size
 _LARGEST = 16  # what networks make goes beyond 1

@@ -7,12 +7,12 @@ import tensorflow as tf
 from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
 from dnnlib.tflib.ops.synthesis_epilogue import synthesis_epilogue
 from dnnlib.tflib.scope import KERAS_3
-from training import layers, layers_stylegan, networks_stylegan, networks_stylegan2
+from training.nets import layers, stylegan2_generator, stylegan_generator, stylegan_layers
 
 LAYERS = golden.index("ops", "layers.json")["cases"]
 FREE_FUNCTIONS = {
-    **{f"networks_stylegan2.{name}": getattr(networks_stylegan2, name) for name in networks_stylegan2.__all__},
-    **{f"networks_stylegan.{name}": getattr(networks_stylegan, name) for name in networks_stylegan.__all__},
+    **{f"networks_stylegan2.{name}": getattr(stylegan2_generator, name) for name in stylegan2_generator.__all__},
+    **{f"networks_stylegan.{name}": getattr(stylegan_generator, name) for name in stylegan_generator.__all__},
 }
 
 
@@ -45,11 +45,11 @@ def make_layer(func, kwargs, x_shape, w_shape=None):
         layer.add_variable("bias", [in_fmaps])
         return layer, nchw(lambda x: layers.apply_bias_act(layer, x, kwargs.get("act", "linear")))
     if func == "networks_stylegan.style_mod":
-        layer = layers_stylegan.StyleMod("StyleMod", dlatent_size=w_shape[1], fmaps=in_fmaps, **kwargs)
+        layer = stylegan_layers.StyleMod("StyleMod", dlatent_size=w_shape[1], fmaps=in_fmaps, **kwargs)
         return layer, nchw(layer)
     resampling = {
-        "networks_stylegan.upscale2d_conv2d": layers_stylegan.upscale2d_conv2d,
-        "networks_stylegan.conv2d_downscale2d": layers_stylegan.conv2d_downscale2d,
+        "networks_stylegan.upscale2d_conv2d": stylegan_layers.upscale2d_conv2d,
+        "networks_stylegan.conv2d_downscale2d": stylegan_layers.conv2d_downscale2d,
     }[func]
     layer = layers.EqualizedLayer("L", gain=2**0.5, use_wscale=kwargs["use_wscale"])
     coef = layer.add_equalized_variable("weight", [3, 3, in_fmaps, kwargs["fmaps"]])
@@ -101,8 +101,8 @@ def test_layers_rebuild_from_their_configuration():
         layers.Conv2D("Conv0", in_fmaps=4, fmaps=3, kernel=3, up=True, resample_kernel=[1, 2, 1]),
         layers.SynthesisLayer("Conv1", in_fmaps=4, fmaps=3, up=False, **synthesis),
         layers.ToRGB("ToRGB", in_fmaps=4, fmaps=3, dlatent_size=6, fused_modconv=True),
-        layers_stylegan.ConvLayer("Conv", in_fmaps=4, fmaps=3, **config_a),
-        layers_stylegan.ConvUpLayer("Up", in_fmaps=4, fmaps=3, fused_scale="auto", blur_filter=[1, 2, 1], **config_a),
+        stylegan_layers.ConvLayer("Conv", in_fmaps=4, fmaps=3, **config_a),
+        stylegan_layers.ConvUpLayer("Up", in_fmaps=4, fmaps=3, fused_scale="auto", blur_filter=[1, 2, 1], **config_a),
     ):
         again = type(layer).from_config(layer.get_config())
         assert again.get_config() == layer.get_config()

@@ -12,9 +12,9 @@ import run_training
 from dnnlib import util
 from dnnlib.tflib import Network, random_stream
 from dnnlib.tflib.checkpoints import network_files
-from training import layers
 from training.loss import D_logistic_r1, G_logistic_ns_pathreg
-from training.mixed_precision import MixedPrecision, default_fp16_dtype
+from training.nets import layers
+from training.nets.mixed_precision import MixedPrecision, default_fp16_dtype
 
 DEMO = str(Path(__file__).parent.parent / "demo" / "symbols-32x32.pkl")
 DTYPES = ("float16", "bfloat16")

@@ -98,11 +98,11 @@ def test_no_other_network_is_registered():
     objects = tf.keras.utils.get_custom_objects()
     registered = {name for name, value in objects.items() if name.startswith("training.") and hasattr(value, "set_io")}
     former = {  # in the version before
-        "training.discriminator_stylegan2>D_stylegan",
-        "training.discriminator_stylegan2>D_stylegan2",
-        "training.discriminator_stylegan>D_basic",
-        "training.synthesis_stylegan2>G_synthesis_stylegan2",
-        "training.synthesis_stylegan2>G_synthesis_stylegan_revised",
+        "training.nets.stylegan2_discriminator>D_stylegan",
+        "training.nets.stylegan2_discriminator>D_stylegan2",
+        "training.nets.stylegan_discriminator>D_basic",
+        "training.nets.stylegan2_synthesis>G_synthesis_stylegan2",
+        "training.nets.stylegan2_synthesis>G_synthesis_stylegan_revised",
     }
     official = {">".join(name.rsplit(".", 1)) for name in NETWORKS}
     bases = {"Discriminator", "Generator", "Mapping", "NetworkModel", "Synthesis", "_SynthesisNetwork"}
@@ -112,10 +112,10 @@ def test_no_other_network_is_registered():
 def test_classes_and_names_of_classes():
     """Where a class is named in place of a string, official scripts and ours mean the same."""
     from dnnlib.tflib import Network
-    from training import networks_stylegan2
+    from training.nets import stylegan2_generator
 
     sizes = {"resolution": 8, "fmap_max": 4}
-    net = Network("D", func_name=networks_stylegan2.D_stylegan2, **sizes)
+    net = Network("D", func_name=stylegan2_generator.D_stylegan2, **sizes)
     state = net.__getstate__()
     assert state["build_func_name"] == "D_stylegan2"
     assert "from training.networks_stylegan2 import *" in state["build_module_src"]

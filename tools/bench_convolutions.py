@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from dnnlib.tflib import Network
 from tools.bench_table import dtype_at
-from training.layers import Conv2D, ModulatedConv2D
+from training.nets.layers import Conv2D, ModulatedConv2D
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from dnnlib.errors import UserError
 from dnnlib.pictures import _MODES, to_pil
 from dnnlib.tflib import Network, convert_images_to_uint8
 from pretrained_networks import check_generator
+from training.nets.mixed_precision import rendering_kwargs
 
 from . import generator_conventions
 from .generator_conventions import SEED_NOISE
-from .mixed_precision import rendering_kwargs
 
 _MAX_SIDE = {"jpg": 65500, "webp": 16383, "png": 1 << 20}  # pixels
 _MAX_PIXELS = 1 << 29

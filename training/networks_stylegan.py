@@ -1,40 +1,17 @@
-"""Networks of the original StyleGAN (arXiv:1812.04948), config a of the StyleGAN2 paper.
+"""Official names: the networks of StyleGAN, config a, and functions of their layers, made in `training.nets`."""
 
-Arguments, defaults and variable names are the official ones. Inputs and outputs are channels-first as in the official
-code; inside, feature maps and images are `[N, H, W, C]`.
-"""
-
-from collections.abc import Sequence
-from typing import Any
-
-import tensorflow as tf
-
-from .discriminator_stylegan import D_basic
-from .generator import Generator, Mapping, Synthesis
-from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
-from .layers import Conv2D, minibatch_stddev_layer
-from .layers_stylegan import (
-    GAIN,
-    Block,
-    ConstLayer,
-    ConvLayer,
-    ConvUpLayer,
-    DenseLayer,
+from training.nets.layers import minibatch_stddev_layer
+from training.nets.stylegan_discriminator import D_basic
+from training.nets.stylegan_generator import G_mapping, G_style, G_synthesis
+from training.nets.stylegan_layers import (
     blur2d,
+    conv2d_downscale2d,
     downscale2d,
     instance_norm,
     leaky_relu,
     pixel_norm,
     upscale2d,
-)
-from .network_model import (
-    AS_BUILT,
-    as_built,
-    check_choice,
-    check_common,
-    feature_maps,
-    reject_unknown_kwargs,
-    resolution_log2_of,
+    upscale2d_conv2d,
 )
 
 __all__ = [
@@ -43,245 +20,12 @@ __all__ = [
     "G_style",
     "G_synthesis",
     "blur2d",
+    "conv2d_downscale2d",
     "downscale2d",
     "instance_norm",
     "leaky_relu",
     "minibatch_stddev_layer",
     "pixel_norm",
     "upscale2d",
+    "upscale2d_conv2d",
 ]
-
-# ----------------------------------------------------------------------------
-# Generator.
-
-
-class G_mapping(Mapping, family="stylegan-generator", module="training.networks_stylegan"):
-    """The mapping network: Z to W by 8 fully connected layers with a low learning rate (section 2)."""
-
-    normalize_row = "PixelNorm"
-
-    def __init__(
-        self,
-        name: str = "G_mapping",
-        *,
-        latent_size: int = 512,
-        label_size: int = 0,
-        dlatent_size: int = 512,
-        dlatent_broadcast: int | None = None,
-        mapping_layers: int = 8,
-        mapping_fmaps: int = 512,
-        mapping_lrmul: float = 0.01,
-        mapping_nonlinearity: str = "lrelu",
-        use_wscale: bool = True,
-        normalize_latents: bool = True,
-        dtype: str = "float32",
-        **_kwargs: Any,
-    ):
-        """Builds the network. Arguments as in `networks_stylegan2.G_mapping`.
-
-        use_wscale: equalized learning rate.
-        """
-        super().__init__(name)
-        reject_unknown_kwargs(type(self), _kwargs)
-        check_choice(name, "mapping_nonlinearity", mapping_nonlinearity, GAIN)
-        self.setup(
-            latent_size=latent_size,
-            label_size=label_size,
-            dlatent_size=dlatent_size,
-            dlatent_broadcast=dlatent_broadcast,
-            mapping_layers=mapping_layers,
-            mapping_fmaps=mapping_fmaps,
-            normalize_latents=normalize_latents,
-            dtype=dtype,
-            dense_kwargs={
-                "act": mapping_nonlinearity,
-                "gain": GAIN[mapping_nonlinearity],
-                "use_wscale": use_wscale,
-                "lrmul": mapping_lrmul,
-                "act_gain": 1,
-            },
-        )
-
-
-class G_synthesis(Synthesis, family="stylegan-generator", module="training.networks_stylegan"):
-    """The synthesis network: W to images, by AdaIN (section 2); progressive growing."""
-
-    def __init__(
-        self,
-        name: str = "G_synthesis",
-        *,
-        dlatent_size: int = 512,
-        num_channels: int = 3,
-        resolution: int = 1024,
-        fmap_base: int = 8192,
-        fmap_decay: float = 1.0,
-        fmap_max: int = 512,
-        use_styles: bool = True,
-        const_input_layer: bool = True,
-        use_noise: bool = True,
-        randomize_noise: bool = True,
-        nonlinearity: str = "lrelu",
-        use_wscale: bool = True,
-        use_pixel_norm: bool = False,
-        use_instance_norm: bool = True,
-        dtype: str = "float32",
-        fused_scale: bool | str = "auto",
-        blur_filter: Sequence[float] | None = (1, 2, 1),
-        structure: str = "auto",
-        **_kwargs: Any,
-    ):
-        """Builds the network.
-
-        Args:
-            name: name of the network.
-            dlatent_size: dimensions of W.
-            num_channels: image channels.
-            resolution: image height and width.
-            fmap_base: feature maps times resolution / 2, before clipping.
-            fmap_decay: exponent by which feature maps fall with resolution.
-            fmap_max: largest number of feature maps.
-            use_styles: style modulation.
-            const_input_layer: start from a learned constant; False: from W by a fully connected layer.
-            use_noise: noise inputs.
-            randomize_noise: fresh noise in each call instead of the noise variables.
-            nonlinearity: 'relu' or 'lrelu'.
-            use_wscale: equalized learning rate.
-            use_pixel_norm: pixelwise normalisation.
-            use_instance_norm: instance normalisation.
-            dtype: type of activations and output.
-            fused_scale: upsampling joined with the convolution; 'auto': from 128x128 on.
-            blur_filter: low-pass filter of resampling; None: none.
-            structure: explained in `growing`.
-            _kwargs: arguments of the generator's other networks, ignored.
-        """
-        super().__init__(name)
-        reject_unknown_kwargs(type(self), _kwargs)
-        check_common(name, nonlinearity, dtype, dlatent_size=dlatent_size, num_channels=num_channels)
-        check_choice(name, "nonlinearity", nonlinearity, GAIN)
-        check_choice(name, "structure", structure, STRUCTURES)
-        check_choice(name, "fused_scale", fused_scale, (True, False, "auto"))
-        self.resolution_log2 = resolution_log2_of(name, resolution)
-        self.num_layers = self.resolution_log2 * 2 - 2
-        self.num_styles = self.num_layers if use_styles else 1
-        self.use_styles = use_styles
-        self.use_noise = use_noise
-        self.randomize_noise = randomize_noise
-        self.activation_dtype = dtype
-        self.structure = structure
-        self.set_io(
-            {"dlatents_in": [None, self.num_styles, dlatent_size]},
-            {"images_out": [None, num_channels, resolution, resolution]},
-        )
-        nf = feature_maps(fmap_base, fmap_decay, 1, fmap_max)
-        epilogue = {
-            "dlatent_size": dlatent_size,
-            "use_noise": use_noise,
-            "use_pixel_norm": use_pixel_norm,
-            "use_instance_norm": use_instance_norm,
-            "use_styles": use_styles,
-        }
-        layer = {"act": nonlinearity, "use_wscale": use_wscale, "epilogue": epilogue}
-        up = {"fused_scale": fused_scale, "blur_filter": blur_filter}
-        rgb = {"kernel": 1, "use_wscale": use_wscale}
-
-        self.add_variable("lod", [], trainable=False)
-        self.add_noise_variables([idx // 2 + 2 for idx in range(self.num_layers)] if use_noise else [])
-        for res in range(2, self.resolution_log2 + 1):
-            fmaps, in_fmaps = nf(res - 1), nf(res - 2)
-            if res == 2:
-                first = ("Const", ConstLayer) if const_input_layer else ("Dense", DenseLayer)
-                layers = {
-                    first[0]: (first[1], {"fmaps": fmaps, **layer}),
-                    "Conv": (ConvLayer, {"in_fmaps": fmaps, "fmaps": fmaps, **layer}),
-                }
-            else:
-                layers = {
-                    "Conv0_up": (ConvUpLayer, {"in_fmaps": in_fmaps, "fmaps": fmaps, **layer, **up}),
-                    "Conv1": (ConvLayer, {"in_fmaps": fmaps, "fmaps": fmaps, **layer}),
-                }
-            self.add_child(Block, f"{2**res}x{2**res}", layers=layers)
-            level = self.resolution_log2 - res
-            if structure != "fixed" or level == 0:
-                self.add_child(Conv2D, f"ToRGB_lod{level}", in_fmaps=fmaps, fmaps=num_channels, **rgb)
-
-    def call(
-        self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: list[tf.Tensor] | None = None
-    ) -> tf.Tensor:
-        """W `[N, layers, dlatent_size]` to images `[N, C, H, W]` at the level of detail `lod`."""
-        dlatents_in = tf.cast(dlatents_in, self.activation_dtype)
-        if not dlatents_in.shape.is_compatible_with(self.io_inputs["dlatents_in"]):
-            shape = ["N", *self.io_inputs["dlatents_in"][1:]]
-            raise ValueError(f"{self.name}: dlatents must have shape {shape}, got {dlatents_in.shape}")
-        minibatch = dlatents_in.shape[0] or tf.shape(dlatents_in)[0]
-        noise_of = self.noise_inputs(minibatch, as_built(randomize_noise, self.randomize_noise), noise)
-
-        def style(idx: int) -> tf.Tensor:
-            return dlatents_in[:, idx if self.use_styles else 0]
-
-        def layer_noise(idx: int) -> tf.Tensor | None:
-            return noise_of(idx) if self.use_noise else None
-
-        def block(x: tf.Tensor, res: int) -> tf.Tensor:
-            layers = getattr(self, f"{2**res}x{2**res}")
-            idx = res * 2 - 4
-            x = layers.sublayer(0)(x, style(idx), layer_noise(idx))
-            return layers.sublayer(1)(x, style(idx + 1), layer_noise(idx + 1))
-
-        upscaled = iter(["Upscale2D", *(f"Upscale2D_{idx}" for idx in range(1, self.resolution_log2))])
-
-        def upsample(images: tf.Tensor, _row: str) -> tf.Tensor:
-            return self.row(upscale2d(images, data_format="NHWC"), next(upscaled))
-
-        steps = GeneratorSteps(
-            block=block,
-            torgb=lambda x, res: getattr(self, f"ToRGB_lod{self.resolution_log2 - res}")(x),
-            upsample=upsample,
-            enlarge=lambda images, factor: upscale2d(images, factor, data_format="NHWC"),
-            row=self.row,
-        )
-        first = getattr(self, "4x4")
-        x = first.sublayer(0)(style(0), layer_noise(0))
-        x = first.sublayer(1)(x, style(1), layer_noise(1))
-        lod = tf.convert_to_tensor(self.lod)
-        images = grow_generator(resolve_structure(self.structure), x, lod, self.resolution_log2, steps)
-        return tf.transpose(images, [0, 3, 1, 2])  # [N, C, H, W]
-
-
-class G_style(Generator, family="stylegan-generator", module="training.networks_stylegan"):
-    """The StyleGAN generator: mapping and synthesis network with W averaging, style mixing and truncation."""
-
-    truncate_without_cutoff = False
-    truncation_row = "Truncation"
-
-    def __init__(
-        self,
-        name: str = "G",
-        *,
-        truncation_psi: float | None = 0.7,
-        truncation_cutoff: int | None = 8,
-        truncation_psi_val: float | None = None,
-        truncation_cutoff_val: int | None = None,
-        dlatent_avg_beta: float | None = 0.995,
-        style_mixing_prob: float | None = 0.9,
-        is_training: bool = False,
-        is_validation: bool = False,
-        **kwargs: Any,
-    ):
-        """Builds the network. `Generator.call` explains the named arguments; kwargs go to the two sub-networks."""
-        super().__init__(
-            name,
-            mapping_class=G_mapping,
-            synthesis_class=G_synthesis,
-            options={
-                "truncation_psi": truncation_psi,
-                "truncation_cutoff": truncation_cutoff,
-                "truncation_psi_val": truncation_psi_val,
-                "truncation_cutoff_val": truncation_cutoff_val,
-                "dlatent_avg_beta": dlatent_avg_beta,
-                "style_mixing_prob": style_mixing_prob,
-                "is_training": is_training,
-                "is_validation": is_validation,
-                "return_dlatents": False,
-            },
-            kwargs=kwargs,
-        )

@@ -19,8 +19,8 @@ import tensorflow as tf
 from dnnlib import util
 from dnnlib.tflib import Network, autosummary, random_stream, replicas
 from dnnlib.tflib.optimizer import Optimizer
+from training.nets.growing import known_lod
 
-from .growing import known_lod
 from .real_images import process_reals
 
 PHASES = ("TrainG", "RegG", "TrainD", "RegD")

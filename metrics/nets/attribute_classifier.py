@@ -15,7 +15,7 @@ from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import NetworkState, source_defaults
 from dnnlib.tflib.official_modules import own_arguments
 from dnnlib.tflib.scope import VariableMismatchError
-from training.networks_stylegan import D_basic
+from training.nets.stylegan_generator import D_basic
 
 from .metric_network import MetricNetwork, digest_of
 from .weight_files import WeightFile, flat_variables

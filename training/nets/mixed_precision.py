@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from .network_model import check_choice, check_numbers
+from .checks import check_choice, check_numbers
 
 FP16_DTYPES = ("auto", "float16", "bfloat16")
 

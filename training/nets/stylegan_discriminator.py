@@ -5,11 +5,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from .checks import check_choice, check_sizes, feature_maps
 from .discriminator import Discriminator
 from .growing import STRUCTURES, DiscriminatorSteps, grow_discriminator, resolve_structure
 from .layers import Conv2D, Dense, minibatch_stddev_layer
-from .layers_stylegan import GAIN, Block, Conv2DDownscale2D, downscale2d
-from .network_model import check_choice, check_sizes, feature_maps, reject_unknown_kwargs
+from .network_model import reject_unknown_kwargs
+from .stylegan_layers import GAIN, Block, Conv2DDownscale2D, downscale2d
 
 
 class D_basic(Discriminator, family="stylegan-discriminator", module="training.networks_stylegan"):

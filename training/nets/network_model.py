@@ -2,15 +2,12 @@
 
 import difflib
 import inspect
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib.ops import implementation
-from dnnlib.tflib.ops.fused_bias_act import activation_funcs
 from dnnlib.tflib.scope import KERAS_3, Scoped
 
 # Arguments that every official network takes and most ignore: official losses hand `is_training` to the discriminator,
@@ -29,12 +26,12 @@ COMMON_ARGUMENTS = {
 AS_BUILT = "as built"
 # Keras' names of classes in the version before, which its `.keras` files hold, by those of today. To go with the next.
 _FORMERLY_REGISTERED = {
-    "training.networks_stylegan>D_basic": "training.discriminator_stylegan>D_basic",
-    "training.networks_stylegan2>D_stylegan": "training.discriminator_stylegan2>D_stylegan",
-    "training.networks_stylegan2>D_stylegan2": "training.discriminator_stylegan2>D_stylegan2",
-    "training.networks_stylegan2>G_synthesis_stylegan2": "training.synthesis_stylegan2>G_synthesis_stylegan2",
+    "training.networks_stylegan>D_basic": "training.nets.stylegan_discriminator>D_basic",
+    "training.networks_stylegan2>D_stylegan": "training.nets.stylegan2_discriminator>D_stylegan",
+    "training.networks_stylegan2>D_stylegan2": "training.nets.stylegan2_discriminator>D_stylegan2",
+    "training.networks_stylegan2>G_synthesis_stylegan2": "training.nets.stylegan2_synthesis>G_synthesis_stylegan2",
     "training.networks_stylegan2>G_synthesis_stylegan_revised": (
-        "training.synthesis_stylegan2>G_synthesis_stylegan_revised"
+        "training.nets.stylegan2_synthesis>G_synthesis_stylegan_revised"
     ),
 }
 _families: dict[str, list[type]] = {}
@@ -155,84 +152,3 @@ def reject_unknown_kwargs(cls: type[NetworkModel], kwargs: Iterable[str]) -> Non
 def known_kwargs(cls: type[NetworkModel]) -> set[str]:
     """Names of the keyword arguments of a network class."""
     return set(cls.declared_arguments())
-
-
-def resolution_log2_of(owner: str, resolution: int) -> int:
-    """The binary logarithm of a resolution. Raises ValueError unless it is a power of two of 4 or more."""
-    usable = isinstance(resolution, (int, np.integer)) and 0 < resolution <= 1 << 16
-    log2 = round(math.log2(resolution)) if usable else 0
-    if log2 < 2 or 2**log2 != resolution:
-        raise ValueError(f"{owner}: resolution must be a power of two of 4 or more, got {resolution!r:.80}")
-    return log2
-
-
-def feature_maps(fmap_base: float, fmap_decay: float, fmap_min: int, fmap_max: int) -> Callable[[int], int]:
-    """The number of feature maps at a stage (the binary logarithm of the resolution, less one).
-
-    Raises ValueError for arguments that leave no feature maps.
-    """
-    check_numbers("feature maps", fmap_base=fmap_base, fmap_decay=fmap_decay, fmap_min=fmap_min, fmap_max=fmap_max)
-    if not (fmap_base > 0 and 1 <= fmap_min <= fmap_max and abs(fmap_decay) <= 10):
-        given = f"fmap_base={fmap_base}, fmap_decay={fmap_decay}, fmap_min={fmap_min}, fmap_max={fmap_max}"
-        raise ValueError(f"no feature maps with {given}")
-    return lambda stage: int(np.clip(int(fmap_base / (2.0 ** (stage * fmap_decay))), fmap_min, fmap_max))
-
-
-def check_choice(owner: str, argument: str, value: Any, choices: Iterable[Any]) -> None:
-    """Raises ValueError unless the value is one of the choices."""
-    if value not in tuple(choices):
-        raise ValueError(f"{owner}: {argument} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-
-
-def check_common(owner: str, nonlinearity: str, dtype: str, **sizes: int) -> None:
-    """Checks arguments that several networks share: an activation, a float type, and positive sizes."""
-    check_choice(owner, "nonlinearity", nonlinearity, activation_funcs)
-    check_choice(owner, "dtype", dtype, ("float32", "float16", "bfloat16", "float64"))
-    check_sizes(owner, **sizes)
-
-
-def check_kernel(owner: str, resample_kernel: Any) -> None:
-    """Raises ValueError unless a resampling filter is None or numbers that do not sum to 0."""
-    try:
-        usable = resample_kernel is None or (
-            0 < len(resample_kernel) <= 32 and np.isfinite(np.asarray(resample_kernel, float)).all()
-        )
-        usable = usable and (resample_kernel is None or abs(float(np.sum(resample_kernel))) > 1e-12)
-    except (TypeError, ValueError):
-        usable = False
-    if not usable:
-        raise ValueError(
-            f"{owner}: resample_kernel must be None or a filter such as [1, 3, 3, 1], got {resample_kernel!r:.80}"
-        )
-
-
-def check_numbers(owner: str, **values: Any) -> None:
-    """Raises ValueError unless all are finite numbers, None, or tensors; `lrmul` may not be 0."""
-    for name, value in values.items():
-        if value is None or hasattr(value, "dtype"):
-            continue
-        if not isinstance(value, (int, float)) or not math.isfinite(value) or (value == 0 and name.endswith("lrmul")):
-            raise ValueError(f"{owner}: {name} must be a finite number, got {value!r:.80}")
-
-
-def check_sizes(owner: str, **sizes: int) -> None:
-    """Raises ValueError unless all are integers of 1 or more; `label_size` may be 0."""
-    for name, value in sizes.items():
-        least = 0 if name in ("label_size", "mapping_layers") else 1
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= 1 << 20:
-            raise ValueError(f"{owner}: {name} must be an integer of {least} or more, got {value!r:.80}")
-        if name == "mapping_layers" and value > 1000:
-            raise ValueError(f"{owner}: mapping_layers must be 1000 or less, got {value}")
-
-
-def prepare_labels(owner: str, labels: Any, label_size: int, minibatch: Any, dtype: str) -> tf.Tensor | None:
-    """Labels `[N, label_size]`, zeros if None was given (as officially); None for unconditional networks.
-
-    Raises ValueError if the labels have another width.
-    """
-    if labels is None:
-        return tf.zeros([minibatch, label_size], dtype) if label_size else None
-    labels = tf.cast(labels, dtype)
-    if labels.shape.rank != 2 or not labels.shape[1:].is_compatible_with([label_size]):
-        raise ValueError(f"{owner}: labels must have shape [N, {label_size}], got {labels.shape}")
-    return labels if label_size else None

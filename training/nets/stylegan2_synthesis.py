@@ -12,21 +12,12 @@ import tensorflow as tf
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from dnnlib.tflib.scope import Scoped, random_normal
 
+from .checks import check_choice, check_common, check_kernel, check_sizes, feature_maps, resolution_log2_of
 from .generator import Synthesis
 from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
 from .layers import Conv2D, SynthesisLayer, ToRGB
 from .mixed_precision import MixedPrecision
-from .network_model import (
-    AS_BUILT,
-    as_built,
-    check_choice,
-    check_common,
-    check_kernel,
-    check_sizes,
-    feature_maps,
-    reject_unknown_kwargs,
-    resolution_log2_of,
-)
+from .network_model import AS_BUILT, as_built, reject_unknown_kwargs
 
 ARCHITECTURES = ("orig", "skip", "resnet")
 

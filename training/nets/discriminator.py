@@ -4,7 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from .network_model import NetworkModel, check_common, prepare_labels, resolution_log2_of
+from .checks import check_common, prepare_labels, resolution_log2_of
+from .network_model import NetworkModel
 
 
 class Discriminator(NetworkModel):

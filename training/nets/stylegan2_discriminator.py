@@ -9,12 +9,13 @@ import tensorflow as tf
 from dnnlib.tflib.ops.upfirdn_2d import downsample_2d
 from dnnlib.tflib.scope import Scoped
 
+from .checks import check_choice, check_kernel, check_sizes, feature_maps
 from .discriminator import Discriminator
 from .growing import STRUCTURES, DiscriminatorSteps, grow_discriminator, resolve_structure
 from .layers import Conv2D, Dense, minibatch_stddev_layer
 from .mixed_precision import MixedPrecision
-from .network_model import check_choice, check_kernel, check_sizes, feature_maps, reject_unknown_kwargs
-from .synthesis_stylegan2 import ARCHITECTURES
+from .network_model import reject_unknown_kwargs
+from .stylegan2_synthesis import ARCHITECTURES
 
 
 class FromRGB(Conv2D):

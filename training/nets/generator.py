@@ -8,18 +8,9 @@ from dnnlib.tflib import random_stream, replicas
 from dnnlib.tflib.scope import Scoped, random_normal
 from dnnlib.tflib.tfutil import lerp
 
+from .checks import check_common, check_numbers, check_sizes, prepare_labels
 from .layers import Dense, normalize_2nd_moment
-from .network_model import (
-    AS_BUILT,
-    COMMON_ARGUMENTS,
-    NetworkModel,
-    as_built,
-    check_common,
-    check_numbers,
-    check_sizes,
-    prepare_labels,
-    reject_unknown_kwargs,
-)
+from .network_model import AS_BUILT, COMMON_ARGUMENTS, NetworkModel, as_built, reject_unknown_kwargs
 
 
 class Generator(NetworkModel):

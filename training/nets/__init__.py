@@ -1,0 +1,1 @@
+"""Generators and discriminators, layer by layer."""
