@@ -25,7 +25,7 @@ from dnnlib import command_line
 from dnnlib.errors import UserError, exits_on_user_error
 from dnnlib.flags import BOOLEAN, ArgumentParser, names, natural, official_spelling, positive, seed
 from training import augment_options, options_files, resume_options, training_options
-from training.augment_specs import AUGPIPE_SPECS
+from training.augmentation.specs import AUGPIPE_SPECS
 from training.data import find_dataset
 from training.option_names import ARGUMENTS, no_such
 from training.training_options import Run

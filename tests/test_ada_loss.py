@@ -11,8 +11,8 @@ import torch_golden
 
 from dnnlib.tflib import Network, autosummary, random_stream
 from training import loss
-from training.adaptive_augment import AdaptiveAugment
-from training.augment import AugmentPipe
+from training.augmentation.adaptive import AdaptiveAugment
+from training.augmentation.pipeline import AugmentPipe
 
 FOLDER = golden.ADA_GOLDENS / "losses"
 CASES = golden.read_index(FOLDER / "index.json")

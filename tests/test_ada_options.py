@@ -10,7 +10,7 @@ from PIL import Image
 from training_commands import make_run, problems, usage_error
 
 import run_training
-from training.augment_specs import AUGPIPE_SPECS
+from training.augmentation.specs import AUGPIPE_SPECS
 
 CASES = json.loads((golden.ADA_GOLDENS / "options" / "tf_train.json").read_text())
 SAME_FLAGS = ("data", "gpus", "cfg", "mirror", "res", "gamma", "kimg", "metrics", "aug", "p", "target", "augpipe")

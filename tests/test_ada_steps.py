@@ -8,8 +8,8 @@ import torch_golden
 
 from dnnlib import EasyDict
 from dnnlib.tflib import Network
-from training.adaptive_augment import AdaptiveAugment
-from training.augment import AugmentPipe
+from training.augmentation.adaptive import AdaptiveAugment
+from training.augmentation.pipeline import AugmentPipe
 from training.training_run import Counters, TrainingRun
 from training.training_step import TrainingStep
 

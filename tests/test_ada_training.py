@@ -25,8 +25,8 @@ import pretrained_networks
 import run_training
 from dnnlib.tflib import Network, autosummary, random_stream
 from training import loss, misc, training_state
-from training.adaptive_augment import AdaptiveAugment
 from training.augment_options import default_augment_args
+from training.augmentation.adaptive import AdaptiveAugment
 from training.training_step import TrainingStep
 
 AUTO = {

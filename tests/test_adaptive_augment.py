@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from dnnlib.tflib import autosummary
 from training import training_state
-from training.adaptive_augment import AdaptiveAugment
-from training.augment import AugmentPipe
+from training.augmentation.adaptive import AdaptiveAugment
+from training.augmentation.pipeline import AugmentPipe
 
 FOLDER = str(golden.ADA_GOLDENS / "ada")
 RUNS = golden.index(FOLDER, "index.json")

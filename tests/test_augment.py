@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError
 from dnnlib.tflib import random_stream
-from training.augment import AUGPIPE_SPECS, AugmentPipe
-from training.augment_filter import filter_bank
-from training.augment_geometry import SYM6
+from training.augmentation.filter import filter_bank
+from training.augmentation.geometry import SYM6
+from training.augmentation.pipeline import AUGPIPE_SPECS, AugmentPipe
 
 FOLDER = str(golden.ADA_GOLDENS / "augment")
 CASES = golden.index(FOLDER, "index.json")

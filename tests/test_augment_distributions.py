@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from dnnlib.tflib import random_stream
-from training.augment import AugmentPipe
-from training.augment_draws import Draws
-from training.augment_filter import BAND_POWER, gains
-from training.augment_geometry import blit_map, geometric_map
+from training.augmentation.draws import Draws
+from training.augmentation.filter import BAND_POWER, gains
+from training.augmentation.geometry import blit_map, geometric_map
+from training.augmentation.pipeline import AugmentPipe
 
 SIZE = 20000
 P = 0.6

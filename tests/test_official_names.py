@@ -9,7 +9,7 @@ import yaml
 
 import run_training
 from dnnlib import util
-from training.adaptive_augment import AdaptiveAugment
+from training.augmentation.adaptive import AdaptiveAugment
 
 NAMES = {
     "dnnlib": "EasyDict PathType RunContext SubmitConfig SubmitTarget convert_path get_path_from_template "

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tools.bench_table import Figure, Options, implementation, implementations, seconds_text
 from tools.bench_training import FREQUENCY, as_in_training, bench_iteration, per_iteration
 from tools.timing import in_turns
-from training.augment import AugmentPipe
+from training.augmentation.pipeline import AugmentPipe
 
 _SPEC = "bgcfnc"
 _RESOLUTIONS = [64, 256]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .augment_specs import AUGPIPE_SPECS
+from training.augmentation.specs import AUGPIPE_SPECS
 
 AUGMENTATIONS = ("noaug", "ada", "fixed")
 DEFAULT_TARGET = 0.6

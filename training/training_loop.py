@@ -16,10 +16,10 @@ from dnnlib.tflib import random_stream
 from dnnlib.tflib.devices import find_devices
 from metrics import metric_base
 from metrics.evaluation import Settings
+from training.augmentation.adaptive import AdaptiveAugment
 from training.data import dataset
 
 from . import snapshots, training_state, transfer
-from .adaptive_augment import AdaptiveAugment
 from .options_files import save_training_options
 from .real_images import process_reals
 from .schedule import training_schedule

@@ -16,12 +16,12 @@ from dnnlib import command_line
 from dnnlib.errors import UserError, did_you_mean
 from dnnlib.util import EasyDict
 from metrics.metric_defaults import metric_defaults
+from training.augmentation.specs import AUGPIPE_SPECS
 from training.data import find_dataset as open_source
 from training.data.find_dataset import check_dataset, find_dataset
 
 from . import augment_options, run_folders
 from .ada_configs import ADA_CONFIGS, ada_config_kwargs
-from .augment_specs import AUGPIPE_SPECS
 from .option_names import merge, problems_of
 from .options_files import RUN_FUNCTION, to_json
 from .training_configs import CONFIGS, config_kwargs

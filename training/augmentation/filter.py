@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from .augment_draws import Draws
+from .draws import Draws
 
 # The low-pass filter of the wavelet sym2 (Daubechies 1992).
 SYM2 = (-0.12940952255092145, 0.22414386804185735, 0.836516303737469, 0.48296291314469025)

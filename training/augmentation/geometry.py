@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from dnnlib.tflib.ops.upfirdn_2d import upfirdn_2d
 
-from .augment_draws import Draws
-from .augment_matrices import product, rotate2d, scale2d, translate2d
+from .draws import Draws
+from .matrices import product, rotate2d, scale2d, translate2d
 
 # The low-pass filter of the wavelet sym6 (Daubechies 1992).
 SYM6 = (

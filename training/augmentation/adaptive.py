@@ -15,7 +15,7 @@ import tensorflow as tf
 from dnnlib.tflib import replicas
 from dnnlib.tflib.autosummary import autosummary
 
-from .augment import AugmentPipe
+from .pipeline import AugmentPipe
 
 # Names of official options files for the class below and for the pipeline.
 OFFICIAL_CLASS = "training.augment.AdaptiveAugment"

@@ -1,0 +1,1 @@
+"""What the discriminator sees in StyleGAN2-ADA."""
