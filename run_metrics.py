@@ -25,8 +25,9 @@ import pretrained_networks
 from dnnlib import command_line, flags
 from dnnlib.errors import Problems, UserError, exits_on_user_error
 from metrics.metric_defaults import metric_defaults, needs_reals, with_num_images
-from training import options_files, training_options
+from training import training_options
 from training.data import find_dataset
+from training.run_folder import options_file
 
 # ----------------------------------------------------------------------------
 # The run. TensorFlow is imported when it starts, not for --help.
@@ -78,7 +79,7 @@ def run(
     report = metric_report.Report()
     for network in networks:
         print(f'Evaluating metrics "{",".join(metric.name for metric in group.metrics)}" for "{network}"...')
-        data = options_files.options_beside(network) if dataset is None else None
+        data = options_file.options_beside(network) if dataset is None else None
         group.run(
             pretrained_networks.get_path_or_url(network),
             run_dir=dnnlib.submit_config.run_dir,
@@ -194,7 +195,7 @@ def _check(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> None:
 def _check_dataset_of_training(network: str, data_dir: str | None, metrics: list[str]) -> None:
     """Without --dataset: raises UserError if metrics need the data set that a network was trained with, and where it
     should be there is none."""
-    options = options_files.options_beside(network)
+    options = options_file.options_beside(network)
     need = ", ".join(name for name in metrics if name in metric_defaults and needs_reals(name))
     if not need:
         return

@@ -24,10 +24,11 @@ from typing import Any, NoReturn
 from dnnlib import command_line
 from dnnlib.errors import UserError, exits_on_user_error
 from dnnlib.flags import BOOLEAN, ArgumentParser, names, natural, official_spelling, positive, seed
-from training import augment_options, options_files, resume_options, training_options
+from training import augment_options, resume_options, training_options
 from training.augmentation.specs import AUGPIPE_SPECS
 from training.data import find_dataset
 from training.option_names import ARGUMENTS, no_such
+from training.run_folder import options_file
 from training.training_options import Run
 
 ADA_SPELLINGS = {
@@ -147,7 +148,7 @@ def _read_options(parser: _Parser, path: str) -> tuple[dict[str, Any], dict[str,
     """The flags and the arguments of `training_loop` in an options file."""
     known = {option[2:] for option in parser._option_string_actions} - {"help", "options", "dry-run"}
     flags, settings, problems = [], {}, []
-    for key, value in options_files.read_yaml(path).items():
+    for key, value in options_file.read_yaml(path).items():
         if (name := key.replace("_", "-")) in known:
             flags.append(f"--{name}={_as_argument(value)}")
         elif key in ARGUMENTS:

@@ -17,7 +17,7 @@ import numpy as np
 import dnnlib
 from dnnlib.errors import UserError
 from dnnlib.util import EasyDict, call_func_by_name, format_time
-from training.options_files import load_training_options
+from training.run_folder.options_file import load_training_options
 
 from .evaluation import Evaluation, Request, Settings
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from dnnlib.errors import Problems, UserError
 from training import generator_conventions, latent_points
+from training.misc import adjust_dynamic_range
 from training.nets.mixed_precision import rendering_kwargs
-from training.real_images import adjust_dynamic_range
 
 from . import image_targets
 from .dataset_images import open_dataset

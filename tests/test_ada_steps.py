@@ -10,8 +10,8 @@ from dnnlib import EasyDict
 from dnnlib.tflib import Network
 from training.augmentation.adaptive import AdaptiveAugment
 from training.augmentation.pipeline import AugmentPipe
-from training.training_run import Counters, TrainingRun
-from training.training_step import TrainingStep
+from training.loop.run import Counters, TrainingRun
+from training.loop.step import TrainingStep
 
 FOLDER = golden.ADA_GOLDENS / "loop"
 CASES = golden.read_index(FOLDER / "index.json")

@@ -24,10 +24,11 @@ from test_training_loop import (
 import pretrained_networks
 import run_training
 from dnnlib.tflib import Network, autosummary, random_stream
-from training import loss, misc, training_state
+from training import loss, misc
 from training.augment_options import default_augment_args
 from training.augmentation.adaptive import AdaptiveAugment
-from training.training_step import TrainingStep
+from training.loop.step import TrainingStep
+from training.run_folder import state as training_state
 
 AUTO = {
     "D_args": {**SMALL, "mbstd_group_size": 4},

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from dnnlib.tflib import autosummary
-from training import training_state
 from training.augmentation.adaptive import AdaptiveAugment
 from training.augmentation.pipeline import AugmentPipe
+from training.run_folder import state
 
 FOLDER = str(golden.ADA_GOLDENS / "ada")
 RUNS = golden.index(FOLDER, "index.json")
@@ -69,8 +69,8 @@ def test_state(tmp_path):
         return float(augment.p)
 
     train(runs[0], range(10))
-    training_state.save(str(tmp_path), runs[0].variables(), {})
-    training_state.load(str(tmp_path)).restore(runs[1].variables())
+    state.save(str(tmp_path), runs[0].variables(), {})
+    state.load(str(tmp_path)).restore(runs[1].variables())
     assert train(runs[0], range(10, 40)) == train(runs[1], range(10, 40)) != 0.5
 
 

@@ -187,7 +187,7 @@ def run_dir(tmp_path):
 
     from dnnlib.tflib import Network
     from training.misc import save_pkl
-    from training.options_files import save_training_options
+    from training.run_folder.options_file import save_training_options
 
     for number, image in enumerate(blobs(140, 0)):
         folder = tmp_path / "images" / f"class{number % 2}"

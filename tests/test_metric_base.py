@@ -12,7 +12,7 @@ from dnnlib.errors import UserError
 from metrics.evaluation import Settings
 from metrics.metric_base import DummyMetric, MetricBase, MetricGroup
 from metrics.metric_defaults import metric_defaults
-from training import options_files
+from training.run_folder import options_file
 
 ROOT = Path(__file__).parent.parent
 NETWORK = str(ROOT / "demo" / "symbols-32x32.pkl")
@@ -54,7 +54,7 @@ def failing(name, error):
 def write_options(run_dir, **dataset_args):
     kwargs = {name: {} for name in ("G_args", "D_args", "sched_args", "tf_config")}
     kwargs |= {"data_dir": "data", "dataset_args": {"tfrecord_dir": "cats", **dataset_args}, "mirror_augment": True}
-    options_files.save_training_options(str(run_dir), 1, kwargs)
+    options_file.save_training_options(str(run_dir), 1, kwargs)
 
 
 @pytest.mark.one_stack

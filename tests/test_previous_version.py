@@ -19,8 +19,9 @@ import run_training
 from dnnlib.submission import submit
 from dnnlib.tflib import Network
 from dnnlib.tflib.scope import KERAS_3
-from training import dlatent_files, misc, options_files
+from training import dlatent_files, misc
 from training.nets import stylegan2_ada, stylegan2_generator, stylegan_generator
+from training.run_folder import options_file
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(__file__).parent / "goldens" / "previous_version"
@@ -220,7 +221,7 @@ def test_functions_in_training_options(tmp_path):
         run, _ = run_training.parse([*data, *args])
         run_dir = tmp_path / args[0]
         run_dir.mkdir()
-        options_files.save_training_options(str(run_dir), 1, run.kwargs)
+        options_file.save_training_options(str(run_dir), 1, run.kwargs)
         named = functions_in(json.loads((run_dir / "training_options.json").read_text()))
         assert {key: value for key, value in named.items() if not key.startswith("metric_arg_list")} == functions | loop
         metrics = {value for key, value in named.items() if key.startswith("metric_arg_list")}
@@ -254,7 +255,7 @@ def test_options_files(runs):
     ):
         run, _ = run_training.parse(args)
         kept = json.loads((runs / name / "training_options.json").read_text())
-        ours = json.loads(options_files.to_json(run.kwargs))
+        ours = json.loads(options_file.to_json(run.kwargs))
         assert {key: kept[key] for key in ours} == ours
 
 

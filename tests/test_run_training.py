@@ -17,8 +17,9 @@ import run_training
 from dnnlib import command_line
 from dnnlib.errors import UserError
 from metrics.metric_defaults import metric_defaults
-from training import option_names, options_files
+from training import option_names
 from training.data import find_dataset
+from training.run_folder import options_file
 from training.training_configs import CONFIGS
 
 pytestmark = pytest.mark.one_stack
@@ -36,7 +37,7 @@ def test_official_options(number):
     expected = dict(case["submit_run"])
     run, dry_run = run_training.parse(case["argv"])
     assert plain(run.submit_config) == expected.pop("submit_config")
-    assert expected.pop("run_func_name") == options_files.RUN_FUNCTION
+    assert expected.pop("run_func_name") == options_file.RUN_FUNCTION
     assert plain(run.kwargs) == expected
     assert run.run_dir is None and not dry_run
 
@@ -402,7 +403,7 @@ def test_dry_run(folder):
     result = script(folder, *REQUIRED, "--dry_run", "--seed=3", "--metrics=ls", PYTHONPATH=str(folder))
     assert result.returncode == 0, result.stderr
     options = json.loads(result.stdout)
-    assert options.pop("run_func_name") == options_files.RUN_FUNCTION
+    assert options.pop("run_func_name") == options_file.RUN_FUNCTION
     assert options.pop("run_desc") == "stylegan2-cats-1gpu-config-f" and options.pop("result_dir") == "results"
     assert options.pop("num_gpus") == 1
     assert options == plain(kwargs_of("--seed=3", "--metrics=ls"))
@@ -426,7 +427,7 @@ def test_start(folder, monkeypatch):
     def record(name):
         return lambda *args, **kwargs: called.append((name, *args, kwargs))
 
-    submit, function = dnnlib.submission.submit, options_files.RUN_FUNCTION
+    submit, function = dnnlib.submission.submit, options_file.RUN_FUNCTION
     monkeypatch.setattr(dnnlib, "submit_run", record("new"))
     monkeypatch.setattr(submit, "resume_run", record("old"))
     new, _ = run_training.parse([*REQUIRED])

@@ -9,7 +9,7 @@ import tensorflow as tf
 from dnnlib import EasyDict
 from dnnlib.tflib import random_stream
 from training import misc
-from training.real_images import process_reals
+from training.loop.reals import process_reals
 from training.training_loop import training_schedule
 
 SCHEDULES = golden.index("config", "training_schedule.json")

@@ -20,7 +20,8 @@ import run_training
 from dataset_tools.symbols import create_symbols
 from dnnlib.errors import UserError
 from metrics.metric_defaults import metric_defaults
-from training import misc, training_state
+from training import misc
+from training.run_folder import state
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"fmap_base": 64, "fmap_max": 8}
@@ -263,12 +264,12 @@ def test_disk_without_room(tmp_path, symbols, monkeypatch):
 @pytest.mark.one_stack
 def test_damaged_state(tmp_path, symbols):
     run_dir = train(tmp_path, f"--dataset={symbols}", "--config=config-f", **{"total-kimg": 0.008})
-    path = run_dir / training_state.FILE_NAME
+    path = run_dir / state.FILE_NAME
     data = path.read_bytes()
     for damaged in (b"", data[:1000], data[: len(data) // 2], data[:5000] + b"x" * 100 + data[5100:]):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="is damaged"):
-            training_state.load(str(run_dir)).restore({})
+            state.load(str(run_dir)).restore({})
 
 
 # ----------------------------------------------------------------------------

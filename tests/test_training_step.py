@@ -6,7 +6,7 @@ import pytest
 from test_loss import GoldenLabels, GoldenStream, one_hot
 
 from dnnlib.tflib import Network
-from training.training_step import Piece, TrainingStep
+from training.loop.step import Piece, TrainingStep
 
 CASES = golden.index("steps", "index.json")
 

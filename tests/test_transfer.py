@@ -8,7 +8,7 @@ import pretrained_networks
 from dnnlib.errors import UserError
 from dnnlib.tflib import Network
 from training import misc
-from training.transfer import copy_weights
+from training.loop.transfer import copy_weights
 
 SMALL = {"fmap_base": 64, "fmap_max": 8}
 MAPPING = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}

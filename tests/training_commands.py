@@ -5,7 +5,8 @@ import pytest
 import dnnlib
 import run_training
 from dnnlib.errors import UserError
-from training import option_names, options_files
+from training import option_names
+from training.run_folder import options_file
 
 REQUIRED = ("--dataset=cats", "--config=config-f")
 
@@ -43,7 +44,7 @@ def make_run(folder, number, *args):
     run, _ = run_training.parse([*REQUIRED, *args])
     run_dir = folder / "results" / f"{number:05d}-{run.submit_config.run_desc}"
     run_dir.mkdir(parents=True)
-    options_files.save_training_options(str(run_dir), run.submit_config.num_gpus, run.kwargs)
+    options_file.save_training_options(str(run_dir), run.submit_config.num_gpus, run.kwargs)
     return f"results/{run_dir.name}"
 
 

@@ -20,9 +20,9 @@ from tools.bench_table import PRECISIONS, Figure, Options, Row, implementation, 
 from tools.timing import in_turns
 from training.data.dataset import SyntheticDataset, TFRecordDataset
 from training.data.tfrecord_export import TFRecordExporter
-from training.reals_reader import RealsReader
+from training.loop.reals import RealsReader
+from training.loop.step import Piece, TrainingStep
 from training.training_configs import config_kwargs
-from training.training_step import Piece, TrainingStep
 
 FREQUENCY = {"TrainG": 1.0, "TrainD": 1.0, "RegG": 1 / 4, "RegD": 1 / 16}
 _RESOLUTION = 64

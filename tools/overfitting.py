@@ -25,7 +25,7 @@ from dnnlib.files import atomic_write
 from dnnlib.flags import ArgumentParser, natural, positive
 from dnnlib.progress import Progress
 from tools.training_curve import MINIBATCH, Measurement, find_snapshots, save, tidy
-from training.options_files import load_training_options
+from training.run_folder.options_file import load_training_options
 
 _TAGS = {"r_t": "Loss/signs/real", "p": "Progress/augment"}
 

@@ -36,7 +36,7 @@ from dnnlib.flags import ArgumentParser, natural, positive
 from dnnlib.progress import Progress
 from metrics.feature_distances import feature_statistics, frechet_distance, precision_recall
 from metrics.random_features import RandomFeatures
-from training.options_files import load_training_options
+from training.run_folder.options_file import load_training_options
 
 NUM_FEATURES = 64
 NHOOD_SIZE = 3

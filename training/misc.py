@@ -8,8 +8,6 @@ import PIL.Image
 from dnnlib.pictures import save_image, to_pil
 from dnnlib.tflib.checkpoints import network_files
 
-from .real_images import adjust_dynamic_range
-
 __all__ = [
     "adjust_dynamic_range",
     "apply_mirror_augment",
@@ -144,3 +142,13 @@ def setup_snapshot_image_grid(
             if x < columns and y < rows:
                 reals[x + y * columns], labels[x + y * columns] = chosen[draw]
     return (columns, rows), reals, labels
+
+
+def adjust_dynamic_range(data: Any, drange_in: Any, drange_out: Any) -> Any:
+    """Maps values linearly from one range to another. NumPy arrays and tensors."""
+    if tuple(drange_in) == tuple(drange_out):
+        return data
+    scale = (np.float32(drange_out[1]) - np.float32(drange_out[0])) / (
+        np.float32(drange_in[1]) - np.float32(drange_in[0])
+    )
+    return data * scale + (np.float32(drange_out[0]) - np.float32(drange_in[0]) * scale)

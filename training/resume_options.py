@@ -8,10 +8,10 @@ import dnnlib
 from dnnlib.errors import UserError
 from dnnlib.util import EasyDict
 from training.data import find_dataset
+from training.run_folder.options_file import load_training_options
 
 from . import run_folders, training_options
 from .option_names import differences, problems_of
-from .options_files import load_training_options
 from .training_options import DEFAULTS, SETTINGS, Run
 
 _MAY_CHANGE = {"total_kimg", "metrics", "snap", "image_snap", "keep_snapshots", "logical_cpus", "metric_networks"}

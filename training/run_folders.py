@@ -7,9 +7,9 @@ import sys
 import dnnlib
 import pretrained_networks
 from dnnlib.errors import UserError, did_you_mean
+from training.run_folder.options_file import TRAINING_OPTIONS
 
 from .ada_configs import ADA_CONFIGS
-from .options_files import TRAINING_OPTIONS
 
 _CONFIG = r"config-[a-f](?:-G[a-z]+-D[a-z]+)?|" + "|".join(sorted(ADA_CONFIGS, reverse=True))
 RUN_DESC = re.compile(rf"(?P<id>\d+)-stylegan2-(?P<dataset>.+)-\d+gpu-(?P<config>{_CONFIG})(-.+)?")

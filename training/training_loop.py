@@ -18,13 +18,13 @@ from metrics import metric_base
 from metrics.evaluation import Settings
 from training.augmentation.adaptive import AdaptiveAugment
 from training.data import dataset
-
-from . import snapshots, training_state, transfer
-from .options_files import save_training_options
-from .real_images import process_reals
-from .schedule import training_schedule
-from .training_run import PURPOSES, Counters, TrainingRun
-from .training_step import TrainingStep
+from training.loop import transfer
+from training.loop.reals import process_reals
+from training.loop.run import PURPOSES, Counters, TrainingRun
+from training.loop.schedule import training_schedule
+from training.loop.step import TrainingStep
+from training.run_folder import snapshots, state
+from training.run_folder.options_file import save_training_options
 
 __all__ = ["process_reals", "training_loop", "training_schedule"]
 
@@ -213,19 +213,19 @@ def _check_losses(augments: bool, **all_args: Mapping[str, Any]) -> None:
         raise UserError("\n".join(problems))
 
 
-def _saved_state(resume_run_dir: str | None) -> training_state.SavedState | None:
+def _saved_state(resume_run_dir: str | None) -> state.SavedState | None:
     if resume_run_dir is None:
         return None
-    if os.path.exists(training_state.path_in(resume_run_dir)):
-        return training_state.load(resume_run_dir)
+    if os.path.exists(state.path_in(resume_run_dir)):
+        return state.load(resume_run_dir)
     newest = snapshots.newest(resume_run_dir)
     if newest is not None:
         raise UserError(
-            f"{resume_run_dir} has no {training_state.FILE_NAME}: the run cannot be continued. "
+            f"{resume_run_dir} has no {state.FILE_NAME}: the run cannot be continued. "
             f"Start a new one from its networks: --resume={newest}"
         )
     print("The run was stopped before its first state was saved; it starts from the beginning.")
-    training_state.remove_logs(resume_run_dir)
+    state.remove_logs(resume_run_dir)
     return None
 
 

@@ -19,11 +19,11 @@ from metrics.metric_defaults import metric_defaults
 from training.augmentation.specs import AUGPIPE_SPECS
 from training.data import find_dataset as open_source
 from training.data.find_dataset import check_dataset, find_dataset
+from training.run_folder.options_file import RUN_FUNCTION, to_json
 
 from . import augment_options, run_folders
 from .ada_configs import ADA_CONFIGS, ada_config_kwargs
 from .option_names import merge, problems_of
-from .options_files import RUN_FUNCTION, to_json
 from .training_configs import CONFIGS, config_kwargs
 
 DEFAULTS = {"result_dir": "results", "data_dir": "datasets", "num_gpus": 1}

@@ -21,7 +21,7 @@ from dnnlib.tflib import Network, autosummary, random_stream, replicas
 from dnnlib.tflib.optimizer import Optimizer
 from training.nets.growing import known_lod
 
-from .real_images import process_reals
+from .reals import process_reals
 
 PHASES = ("TrainG", "RegG", "TrainD", "RegD")
 

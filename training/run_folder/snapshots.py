@@ -11,8 +11,7 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError
 from dnnlib.tflib import Network, random_stream
-
-from . import misc
+from training import misc
 
 _SPARE_BYTES = 64 << 20
 

@@ -16,12 +16,13 @@ from dnnlib.errors import UserError
 from dnnlib.submission.run_context import Stopped
 from dnnlib.tflib import autosummary, random_stream
 from dnnlib.tflib.devices import Devices, peak_gpu_memory
+from training import misc
+from training.run_folder import snapshots, state
+from training.run_folder.report import TickReport
 
-from . import misc, snapshots, training_state
-from .reals_reader import RealsReader
+from .reals import RealsReader
 from .schedule import training_schedule
-from .tick_report import TickReport
-from .training_step import PHASES, Piece, TrainingStep
+from .step import PHASES, Piece, TrainingStep
 
 # What random numbers are for: part of the key of their stream.
 PURPOSES = {name: index for index, name in enumerate((*PHASES, "reals", "weights"))}
@@ -109,7 +110,7 @@ class TrainingRun:
     # ------------------------------------------------------------------------
     # State.
 
-    def restore(self, saved: training_state.SavedState) -> None:
+    def restore(self, saved: state.SavedState) -> None:
         """Continues where a state was saved."""
         saved.restore(self.step.variables())
         self.counters = c = Counters(**saved.counters)
@@ -126,11 +127,11 @@ class TrainingRun:
         self.counters.tick_sec = self.report.tick_sec
         self.counters.maintenance_sec = self.report.maintenance_sec
         self.counters.sec_per_kimg = self.report.sec_per_kimg or 0.0
-        training_state.save(self.run_dir, self.step.variables(), asdict(self.counters))
+        state.save(self.run_dir, self.step.variables(), asdict(self.counters))
 
     def _check_room(self, with_networks: bool = True) -> None:
         """Raises UserError unless the disk has room for a state and a pickle; the old state stays until the new is."""
-        needed = training_state.size_of(self.step.variables())
+        needed = state.size_of(self.step.variables())
         if with_networks:
             needed += sum(int(np.prod(var.shape)) * 4 for net in self.networks for var in net.vars.values())
         snapshots.check_room(self.run_dir, needed)

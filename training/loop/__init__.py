@@ -1,0 +1,1 @@
+"""One iteration of training, the schedule, and the run."""

@@ -1,0 +1,1 @@
+"""What a run keeps: options, state, snapshots, reports."""
