@@ -24,8 +24,7 @@ import dnnlib
 import pretrained_networks
 from dnnlib import command_line, flags
 from dnnlib.errors import Problems, UserError, exits_on_user_error
-from metrics.metric_defaults import metric_defaults, needs_reals, with_num_images
-from training import training_options
+from metrics.metric_defaults import metric_defaults, needs_reals, no_metric_networks, unknown_metrics, with_num_images
 from training.data import find_dataset
 from training.run_folder import options_file
 
@@ -169,9 +168,9 @@ def _check(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> None:
     problems = Problems()
     with problems.gather():
         submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)
-    problems.messages += training_options.unknown_metrics(kwargs["metrics"], none=False)
+    problems.messages += unknown_metrics(kwargs["metrics"], none=False)
     problems.messages += [] if kwargs["metrics"] else ["--metrics is empty"]
-    problems.messages += training_options.no_metric_networks(kwargs["metric_networks"])
+    problems.messages += no_metric_networks(kwargs["metric_networks"])
     with problems.gather():
         kwargs["network_pkl"] = _networks(kwargs["network_pkl"])
     with problems.gather("--json"):

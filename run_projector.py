@@ -23,8 +23,9 @@ import dnnlib
 import pretrained_networks
 from dnnlib import command_line, flags
 from dnnlib.errors import Problems, UserError
+from metrics import metric_defaults
 from projection import dataset_images, image_targets, starts
-from training import latent_points, training_options, video
+from training import latent_points, video
 from training.data import find_dataset
 
 # ----------------------------------------------------------------------------
@@ -216,7 +217,7 @@ def _find_starts(kwargs: dict[str, Any], sources: list[str] | None) -> list[str]
 
 
 def _check_distance(kwargs: dict[str, Any]) -> None:
-    problems = training_options.no_metric_networks(kwargs["metric_networks"])
+    problems = metric_defaults.no_metric_networks(kwargs["metric_networks"])
     name = kwargs["distance"]
     path = os.path.expanduser(name)
     if name not in ("lpips", "pixel") and not dnnlib.util.is_url(name) and not os.path.isfile(path):

@@ -24,12 +24,11 @@ from typing import Any, NoReturn
 from dnnlib import command_line
 from dnnlib.errors import UserError, exits_on_user_error
 from dnnlib.flags import BOOLEAN, ArgumentParser, names, natural, official_spelling, positive, seed
-from training import augment_options, resume_options, training_options
 from training.augmentation.specs import AUGPIPE_SPECS
 from training.data import find_dataset
-from training.option_names import ARGUMENTS, no_such
-from training.run_folder import options_file
-from training.training_options import Run
+from training.options import augmentation, new_run, resumed_run, yaml_file
+from training.options.loop_arguments import ARGUMENTS, no_such
+from training.options.new_run import Run
 
 ADA_SPELLINGS = {
     "--data": "--dataset",
@@ -95,7 +94,7 @@ def _parser() -> _Parser:
     add("--dataset", help="name of a data set in --data-dir, or path of one: tfrecords, images, zip, lmdb")
     add("--data-dir", help="root folder of data sets (default: datasets)", metavar="DIR")
     config_help = "config-a to config-f, config-e-G{orig,resnet,skip}-D{orig,resnet,skip}; of StyleGAN2-ADA: "
-    add("--config", help=config_help + ", ".join(training_options.ADA_CONFIGS), metavar="CONFIG")
+    add("--config", help=config_help + ", ".join(new_run.ADA_CONFIGS), metavar="CONFIG")
     kimg_help = "length in thousands of images (default: 25000; cifar: 100000)"
     add("--total-kimg", type=_above_zero, help=kimg_help, metavar="KIMG")
     add("--mirror-augment", **boolean, help="mirror images at random (default: false)")
@@ -106,7 +105,7 @@ def _parser() -> _Parser:
 
     add = parser.add_argument_group("augmentation of what the discriminator sees").add_argument
     aug_help = "noaug, ada: as much as its overfitting asks for, or fixed (default: ada for configs of StyleGAN2-ADA)"
-    add("--aug", choices=augment_options.AUGMENTATIONS, help=aug_help)
+    add("--aug", choices=augmentation.AUGMENTATIONS, help=aug_help)
     add("--p", type=_fraction, help="probability of transforms, with --aug=fixed", metavar="P")
     add("--target", type=_fraction, help="of the overfitting measure r_t, with --aug=ada (default: 0.6)", metavar="R")
     add("--augpipe", choices=tuple(AUGPIPE_SPECS), help="which transforms (default: bgc)")
@@ -120,7 +119,7 @@ def _parser() -> _Parser:
     add("--fmap-max", **count, help="feature maps of a layer at most (default: 512)", metavar="N")
     precision_help = "fp32, or fp16 or bf16: 16 bit in the 4 highest resolutions (default: fp32; StyleGAN2-ADA: fp16 "
     precision_help += "on GPUs, bf16 on CPUs)"
-    add("--precision", choices=tuple(training_options.PRECISIONS), help=precision_help)
+    add("--precision", choices=tuple(new_run.PRECISIONS), help=precision_help)
     add("--logical-cpus", **count, help="rehearse --num-gpus on so many parts of the CPU", metavar="N")
 
     add = parser.add_argument_group("results").add_argument
@@ -148,7 +147,7 @@ def _read_options(parser: _Parser, path: str) -> tuple[dict[str, Any], dict[str,
     """The flags and the arguments of `training_loop` in an options file."""
     known = {option[2:] for option in parser._option_string_actions} - {"help", "options", "dry-run"}
     flags, settings, problems = [], {}, []
-    for key, value in options_file.read_yaml(path).items():
+    for key, value in yaml_file.read_yaml(path).items():
         if (name := key.replace("_", "-")) in known:
             flags.append(f"--{name}={_as_argument(value)}")
         elif key in ARGUMENTS:
@@ -186,16 +185,16 @@ def parse(args: list[str]) -> tuple[Run, bool]:
     dry_run = flags.pop("dry_run", False)
     if flags.get("resume") == "noresume":  # official default of StyleGAN2-ADA
         del flags["resume"]
-    if resume_options.continues(flags):
-        return resume_options.old_run(flags, settings), dry_run
+    if resumed_run.continues(flags):
+        return resumed_run.old_run(flags, settings), dry_run
     missing = [f"--{name}" for name in ("dataset", "config") if name not in flags]
     if missing:
         reason = ""
         if "resume" in flags:
-            resume_options.check_pickle(flags)
+            resumed_run.check_pickle(flags)
             reason = f" (--resume={flags['resume']} is a network pickle, which starts a new run)"
         parser.error(f"the following arguments are required: {', '.join(missing)}{reason}")
-    return training_options.new_run(flags, settings), dry_run
+    return new_run.new_run(flags, settings), dry_run
 
 
 def main() -> None:

@@ -1,7 +1,10 @@
 """The metrics by name, with the arguments of the paper's tables."""
 
+import os
+from collections.abc import Iterable
 from typing import Any
 
+from dnnlib.errors import did_you_mean
 from dnnlib.util import EasyDict
 
 
@@ -98,3 +101,20 @@ def with_num_images(kwargs: dict[str, Any], num_images: int) -> EasyDict:
     if "num_keep" in changed:  # as large a share
         changed.num_keep = max(num_images * kwargs["num_keep"] // kwargs[key], 1)
     return changed
+
+
+def unknown_metrics(names: Iterable[str], none: bool = True) -> list[str]:
+    """Problems of names of metrics. none: whether messages offer 'none'."""
+    there = ", ".join([*metric_defaults, *(["none"] if none else [])])
+    return [
+        f"unknown metric {name!r}{did_you_mean(name, metric_defaults)}. There are: {there}"
+        for name in names
+        if name not in metric_defaults
+    ]
+
+
+def no_metric_networks(folder: str | None) -> list[str]:
+    """Problems of --metric-networks."""
+    if folder is None or os.path.isdir(os.path.expanduser(folder)):
+        return []
+    return [f"--metric-networks={folder}: there is no such folder"]

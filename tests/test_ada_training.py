@@ -25,9 +25,9 @@ import pretrained_networks
 import run_training
 from dnnlib.tflib import Network, autosummary, random_stream
 from training import loss, misc
-from training.augment_options import default_augment_args
 from training.augmentation.adaptive import AdaptiveAugment
 from training.loop.step import TrainingStep
+from training.options.augmentation import default_augment_args
 from training.run_folder import state as training_state
 
 AUTO = {

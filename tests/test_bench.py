@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from dnnlib.tflib import Network
 from tools import bench, bench_convolutions, bench_table, bench_training
-from training.training_configs import config_kwargs
+from training.options.configs import config_kwargs
 
 SIZES = {"resolution": 64, "num_channels": 3, "label_size": 0, "fmap_base": 256, "fmap_max": 16}
 

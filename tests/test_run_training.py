@@ -17,10 +17,10 @@ import run_training
 from dnnlib import command_line
 from dnnlib.errors import UserError
 from metrics.metric_defaults import metric_defaults
-from training import option_names
 from training.data import find_dataset
+from training.options import loop_arguments
+from training.options.configs import CONFIGS
 from training.run_folder import options_file
-from training.training_configs import CONFIGS
 
 pytestmark = pytest.mark.one_stack
 ROOT = Path(__file__).parent.parent
@@ -68,7 +68,7 @@ def test_names_for_options_files_are_those_of_the_official_functions():
     loop = set(functions["training.training_loop.training_loop"])
     elsewhere = {"total_kimg", "mirror_augment", "data_dir", "resume_pkl"}  # flags
     ada = {"augment_args", "G_smoothing_rampup", "resume_partial"}
-    assert loop - elsewhere == option_names.ARGUMENTS - ada
+    assert loop - elsewhere == loop_arguments.ARGUMENTS - ada
     inner = {*("latents_in", "labels_in", "dlatents_in", "images_in", "self", "kwargs", "_kwargs", "components")}
     inner |= {"is_training", "is_validation", "is_template_graph", "force_clean_graph", "return_dlatents"}
     inner |= {"num_channels", "resolution", "label_size", "dlatent_broadcast"}
@@ -77,15 +77,15 @@ def test_names_for_options_files_are_those_of_the_official_functions():
         return {key for name in functions if re.search(pattern, name) for key in functions[name]} - inner
 
     own = {"func_name", "num_fp16_res", "conv_clamp", "fp16_dtype"}  # all but the first: of mixed precision
-    assert names(r"networks.*\.G_") | own | {"label_fmaps"} == option_names.NESTED["G_args"]
+    assert names(r"networks.*\.G_") | own | {"label_fmaps"} == loop_arguments.NESTED["G_args"]
     own_of_D = own | {"mapping_layers", "mapping_fmaps", "mapping_lrmul", "freeze_layers"}  # of StyleGAN2-ADA
-    assert names(r"networks.*\.D_") | own_of_D == option_names.NESTED["D_args"]
+    assert names(r"networks.*\.D_") | own_of_D == loop_arguments.NESTED["D_args"]
     arguments = {"G", "D", "opt", "training_set", "minibatch_size", "reals", "labels"}
     for net, own in (("G", {"func_name"}), ("D", {"func_name", "random_fake_labels"})):
-        assert names(rf"loss\.{net}_") - arguments | own == option_names.NESTED[f"{net}_loss_args"]
-    assert names("training_schedule") - {"cur_nimg", "training_set"} == option_names.NESTED["sched_args"]
+        assert names(rf"loss\.{net}_") - arguments | own == loop_arguments.NESTED[f"{net}_loss_args"]
+    assert names("training_schedule") - {"cur_nimg", "training_set"} == loop_arguments.NESTED["sched_args"]
     dataset = set(functions["training.dataset.TFRecordDataset"]) - {"self", "tfrecord_dir"}
-    assert dataset == option_names.NESTED["dataset_args"]
+    assert dataset == loop_arguments.NESTED["dataset_args"]
 
 
 # ----------------------------------------------------------------------------

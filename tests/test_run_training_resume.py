@@ -10,8 +10,8 @@ from training_commands import REQUIRED, kwargs_of, make_run, problems, write
 import run_training
 from dnnlib import EasyDict
 from dnnlib.errors import UserError
-from training import run_folders
 from training.data import find_dataset
+from training.options import resume_target
 
 pytestmark = pytest.mark.one_stack
 ROOT = Path(__file__).parent.parent
@@ -125,7 +125,7 @@ def test_the_latest_run_is_one_with_a_state(folder, capsys):
     assert capsys.readouterr().err == (
         f"--resume=latest is {names[2]}; passed over: {names[3]} (no training_options.json)\n"
     )
-    assert f'"{run_folders._TRAINING_STATE}"' in (ROOT / "training" / "training_state.py").read_text()
+    assert f'"{resume_target._TRAINING_STATE}"' in (ROOT / "training" / "training_state.py").read_text()
 
 
 def test_neither_a_run_folder_nor_a_pickle(folder, capsys):

@@ -5,7 +5,7 @@ import pytest
 import dnnlib
 import run_training
 from dnnlib.errors import UserError
-from training import option_names
+from training.options import loop_arguments
 from training.run_folder import options_file
 
 REQUIRED = ("--dataset=cats", "--config=config-f")
@@ -23,7 +23,7 @@ def kwargs_of(*args):
 
 def changes(*args):
     """What flags change in the arguments, as (name, old, new)."""
-    return sorted(option_names.differences(kwargs_of(), kwargs_of(*args)))
+    return sorted(loop_arguments.differences(kwargs_of(), kwargs_of(*args)))
 
 
 def problems(*args):

@@ -24,7 +24,7 @@ _MINIBATCHES = [1, 4]
 def _network(name: str, config: str, resolution: int, **kwargs: Any) -> Any:
     """G or D of a configuration, with random weights."""
     from dnnlib.tflib import Network
-    from training.training_configs import config_kwargs
+    from training.options.configs import config_kwargs
 
     args = config_kwargs(config)[f"{name[0]}_args"]
     return Network(name, num_channels=3, resolution=resolution, label_size=0, **args, **kwargs)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from training.training_options import PRECISIONS
+from training.options.new_run import PRECISIONS
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from training.data.dataset import SyntheticDataset, TFRecordDataset
 from training.data.tfrecord_export import TFRecordExporter
 from training.loop.reals import RealsReader
 from training.loop.step import Piece, TrainingStep
-from training.training_configs import config_kwargs
+from training.options.configs import config_kwargs
 
 FREQUENCY = {"TrainG": 1.0, "TrainD": 1.0, "RegG": 1 / 4, "RegD": 1 / 16}
 _RESOLUTION = 64

@@ -7,12 +7,13 @@ from typing import Any
 import dnnlib
 from dnnlib.errors import UserError
 from dnnlib.util import EasyDict
+from metrics import metric_defaults
 from training.data import find_dataset
 from training.run_folder.options_file import load_training_options
 
-from . import run_folders, training_options
-from .option_names import differences, problems_of
-from .training_options import DEFAULTS, SETTINGS, Run
+from . import consistency, new_run, resume_target
+from .loop_arguments import differences, problems_of
+from .new_run import DEFAULTS, SETTINGS, Run
 
 _MAY_CHANGE = {"total_kimg", "metrics", "snap", "image_snap", "keep_snapshots", "logical_cpus", "metric_networks"}
 _MAY_CHANGE_ARGUMENTS = {"network_snapshot_ticks", "image_snapshot_ticks", "metric_arg_list"}
@@ -23,12 +24,12 @@ def continues(flags: dict[str, Any]) -> bool:
     """Whether --resume asks to go on with a run in its folder, rather than for a new one from a network pickle."""
     if "resume" not in flags:
         return False
-    return flags["resume"] == "latest" or run_folders.find_folder(flags["resume"], _result_dir(flags)) is not None
+    return flags["resume"] == "latest" or resume_target.find_folder(flags["resume"], _result_dir(flags)) is not None
 
 
 def check_pickle(flags: dict[str, Any]) -> None:
     """Raises UserError unless --resume, which names no run folder, names a network pickle."""
-    run_folders.find_pickle(flags["resume"], _result_dir(flags))
+    resume_target.find_pickle(flags["resume"], _result_dir(flags))
 
 
 def _result_dir(flags: dict[str, Any]) -> str:
@@ -50,14 +51,14 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     if flags["resume"] == "latest":
         data_dir = os.path.expanduser(flags.get("data_dir", DEFAULTS["data_dir"]))
         desc = find_dataset.find_dataset(flags["dataset"], data_dir)[1] if "dataset" in flags else None
-        run_dir = run_folders.latest_run(_result_dir(flags), desc, flags.get("config"))
+        run_dir = resume_target.latest_run(_result_dir(flags), desc, flags.get("config"))
     else:
-        run_dir = run_folders.find_folder(flags["resume"], _result_dir(flags))
-        run_folders.check_folder(run_dir)
+        run_dir = resume_target.find_folder(flags["resume"], _result_dir(flags))
+        resume_target.check_folder(run_dir)
     num_gpus, kwargs = load_training_options(run_dir)
 
-    problems = [*training_options.unknown_metrics(flags.get("metrics", ())), *problems_of(settings)]
-    problems += training_options.no_metric_networks(flags.get("metric_networks"))
+    problems = [*metric_defaults.unknown_metrics(flags.get("metrics", ())), *problems_of(settings)]
+    problems += metric_defaults.no_metric_networks(flags.get("metric_networks"))
     problems += _changed_dataset(kwargs, flags) + _changed_config(run_dir, flags)
     started = {**kwargs, **{name: {"num_fp16_res": 0, **kwargs[name]} for name in ("G_args", "D_args")}}
     if started.get("seed") is None:
@@ -75,8 +76,8 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     num_gpus = flags.get("num_gpus", num_gpus)
     changes = {name: flags[name] for name in flags.keys() & _MAY_CHANGE}
     kwargs = copy.deepcopy(kwargs)
-    training_options.apply(kwargs, changes, {k: v for k, v in settings.items() if k in _MAY_CHANGE_ARGUMENTS})
-    problems = training_options.check_consistency(kwargs, num_gpus)
+    new_run.apply(kwargs, changes, {k: v for k, v in settings.items() if k in _MAY_CHANGE_ARGUMENTS})
+    problems = consistency.check_consistency(kwargs, num_gpus)
     if problems:
         raise UserError("\n".join(problems))
     kwargs.resume_run_dir = run_dir
@@ -91,7 +92,7 @@ def _cannot_change(name: str, old: Any, new: Any) -> str:
 
 def _changed_config(run_dir: str, flags: dict[str, Any]) -> list[str]:
     """The configuration of a run is known by the folder's name only."""
-    match = run_folders.RUN_DESC.fullmatch(os.path.basename(os.path.abspath(run_dir)))
+    match = resume_target.RUN_DESC.fullmatch(os.path.basename(os.path.abspath(run_dir)))
     old = match["config"] if match else "an unknown one (the folder was renamed)"
     return [_cannot_change("--config", old, flags["config"])] if flags.get("config", old) != old else []
 

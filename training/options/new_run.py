@@ -6,25 +6,25 @@ configuration gives. So a flag that is not given leaves no trace, and a run that
 
 import dataclasses
 import json
-import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import dnnlib
 from dnnlib import command_line
 from dnnlib.errors import UserError, did_you_mean
 from dnnlib.util import EasyDict
-from metrics.metric_defaults import metric_defaults
+from metrics.metric_defaults import metric_defaults, no_metric_networks, unknown_metrics
 from training.augmentation.specs import AUGPIPE_SPECS
 from training.data import find_dataset as open_source
 from training.data.find_dataset import check_dataset, find_dataset
 from training.run_folder.options_file import RUN_FUNCTION, to_json
 
-from . import augment_options, run_folders
+from . import augmentation, resume_target
 from .ada_configs import ADA_CONFIGS, ada_config_kwargs
-from .option_names import merge, problems_of
-from .training_configs import CONFIGS, config_kwargs
+from .configs import CONFIGS, config_kwargs
+from .consistency import _check_transfer, _is_count, check_consistency
+from .loop_arguments import merge, problems_of
 
 DEFAULTS = {"result_dir": "results", "data_dir": "datasets", "num_gpus": 1}
 """Values of flags that are not given. Others have theirs among the arguments of `training_loop`."""
@@ -53,7 +53,7 @@ SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "keep_snapshots": lambda value: {"keep_snapshots": value},
     "logical_cpus": lambda value: {"logical_cpus": value},
     "metric_networks": lambda folder: {"metric_networks": os.path.abspath(os.path.expanduser(folder))},
-    "aug": augment_options.aug_setting,
+    "aug": augmentation.aug_setting,
     "p": lambda value: {"augment_args": {"initial_strength": value}},
     "target": lambda value: {"augment_args": {"tune_target": value}},
     "augpipe": lambda name: {"augment_args": {"apply_args": dict(AUGPIPE_SPECS[name])}},
@@ -121,13 +121,13 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
         close = did_you_mean(config, ALL_CONFIGS)
         problems.append(f"--config value must be one of:  {', '.join(ALL_CONFIGS)}; got {config!r}{close}")
     aug = given.get("aug", "ada" if is_ada else "noaug")
-    problems += augment_options.problems_of_flags(given, aug) + _check_transfer(given, config)
+    problems += augmentation.problems_of_flags(given, aug) + _check_transfer(given, config)
     wrong = problems_of(settings)
     problems += [*unknown_metrics(given.get("metrics", ())), *no_metric_networks(given.get("metric_networks")), *wrong]
     result_dir = os.path.expanduser(given["result_dir"])
     checks = {
         "result_dir": command_line.check_result_dir,
-        "resume": lambda name: run_folders.find_pickle(name, result_dir),
+        "resume": lambda name: resume_target.find_pickle(name, result_dir),
     }
     for name, check in checks.items():
         try:
@@ -158,7 +158,7 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     submit_config.num_gpus = given["num_gpus"]
     submit_config.local.do_not_copy_source_files = True
     submit_config.run_dir_root = given["result_dir"]
-    extras = augment_options.description(flags) + (f"-freezed{flags['freezed']}" if "freezed" in flags else "")
+    extras = augmentation.description(flags) + (f"-freezed{flags['freezed']}" if "freezed" in flags else "")
     submit_config.run_desc = f"stylegan2-{data_desc}-{given['num_gpus']}gpu-{config}{extras}"
     return Run(submit_config, kwargs)
 
@@ -184,9 +184,9 @@ def _add_ada_defaults(kwargs: EasyDict, given: dict[str, Any], aug: str, is_ada:
         if "minibatch" in given:
             given.setdefault("minibatch_gpu", max(given["minibatch"] // given["num_gpus"], 1))
     if is_ada or "aug" in given:
-        kwargs.augment_args = EasyDict(augment_options.default_augment_args(aug))
+        kwargs.augment_args = EasyDict(augmentation.default_augment_args(aug))
     if "resume" in given:
-        augment_options.after_transfer(kwargs.get("augment_args", {}))
+        augmentation.after_transfer(kwargs.get("augment_args", {}))
         kwargs.pop("G_smoothing_rampup", None)
 
 
@@ -223,113 +223,3 @@ def apply(kwargs: EasyDict, flags: dict[str, Any], settings: dict[str, Any]) -> 
 
 # ----------------------------------------------------------------------------
 # Checks.
-
-
-def unknown_metrics(names: Iterable[str], none: bool = True) -> list[str]:
-    """Problems of names of metrics. none: whether messages offer 'none'."""
-    there = ", ".join([*metric_defaults, *(["none"] if none else [])])
-    return [
-        f"unknown metric {name!r}{did_you_mean(name, metric_defaults)}. There are: {there}"
-        for name in names
-        if name not in metric_defaults
-    ]
-
-
-def no_metric_networks(folder: str | None) -> list[str]:
-    """Problems of --metric-networks."""
-    if folder is None or os.path.isdir(os.path.expanduser(folder)):
-        return []
-    return [f"--metric-networks={folder}: there is no such folder"]
-
-
-def check_consistency(kwargs: EasyDict, num_gpus: int) -> list[str]:
-    """Problems of arguments that do not fit together."""
-    problems = []
-    resolution = kwargs.dataset_args.get("resolution")
-    if resolution is not None and resolution != (nearest := _power_of_two(resolution)):
-        problems.append(f"--resolution={resolution}: expected a power of two from 4 on, such as {nearest}")
-    logical_cpus = kwargs.get("logical_cpus")
-    if logical_cpus is not None and num_gpus > logical_cpus:
-        problems.append(
-            f"--num-gpus={num_gpus} is more than --logical-cpus={logical_cpus}; --logical-cpus={num_gpus} would do"
-        )
-    problems += _check_minibatches(kwargs, num_gpus)
-    problems += _check_precision(kwargs)
-    return problems
-
-
-def _check_transfer(given: dict[str, Any], config: str) -> list[str]:
-    """What --freezed and --resume-partial need."""
-    problems = []
-    if "freezed" in given and config in CONFIGS:
-        problems.append(f"--freezed: {config} has no layers that can be frozen; {', '.join(ADA_CONFIGS)} have")
-    if given.get("resume_partial") and "resume" not in given:
-        problems.append("--resume-partial needs --resume=FILE, the networks to start from")
-    return problems
-
-
-def _check_precision(kwargs: EasyDict) -> list[str]:
-    """Which networks have 16-bit feature maps."""
-    if not (kwargs.G_args.get("num_fp16_res") or kwargs.D_args.get("num_fp16_res")):
-        return []
-    if kwargs.D_args.get("func_name", "").endswith((".D_stylegan2", ".D_main")):
-        return []
-    return ["--precision: configs a to d are computed in fp32 only; 16 bit needs config-e, -f or one of StyleGAN2-ADA"]
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _power_of_two(value: Any) -> int:
-    """The nearest one from 4 on."""
-    return 2 ** max(2, round(math.log2(value))) if _is_count(value) else 64
-
-
-def _check_minibatches(kwargs: EasyDict, num_gpus: int) -> list[str]:
-    """Minibatches are made of rounds of `minibatch_gpu` images on each GPU, at every resolution."""
-    sched = kwargs.sched_args
-    sizes, parts = sched.get("minibatch_size_dict", {}), sched.get("minibatch_gpu_dict", {})
-    default_size, default_part = sched.get("minibatch_size_base", 32), sched.get("minibatch_gpu_base", 4)
-    bad = [value for value in (default_size, default_part, *sizes.values(), *parts.values()) if not _is_count(value)]
-    if bad:
-        return [f"a minibatch of {bad[0]!r}: expected an integer of 1 or more"]
-
-    problems = []
-    pairs = {None: (default_size, default_part)}
-    pairs |= {res: (sizes.get(res, default_size), parts.get(res, default_part)) for res in sorted({*sizes, *parts})}
-    wrong = {res: pair for res, pair in pairs.items() if pair[0] % (pair[1] * num_gpus)}
-    if wrong:
-        res, (size, part) = next(iter(wrong.items()))
-        where = f" at {res}x{res}" if res else ""
-        works = _minibatches_that_work(pairs.values(), default_size, default_part, num_gpus, _group_size(kwargs))
-        problems.append(
-            f"the minibatch of {size}{where} (--minibatch) is not a multiple of {part * num_gpus}: "
-            f"{part} images on each GPU (--minibatch-gpu) times --num-gpus={num_gpus}. What works: {works}"
-        )
-    group = _group_size(kwargs)
-    for part in sorted({part for _, part in pairs.values()}):
-        if part > group and part % group:
-            near = [n for n in (part - part % group, part + group - part % group) if n]
-            problems.append(
-                f"--minibatch-gpu={part}: the discriminator compares images in groups of {group}, so expected a "
-                f"multiple of {group}, such as {' or '.join(map(str, near))}, or at most {group}"
-            )
-    return problems
-
-
-def _group_size(kwargs: EasyDict) -> int:
-    group = kwargs.D_args.get("mbstd_group_size", 4)
-    return group if _is_count(group) else 1  # None: the whole minibatch
-
-
-def _minibatches_that_work(pairs: Iterable[tuple[int, int]], size: int, part: int, num_gpus: int, group: int) -> str:
-    """The nearest values of either flag alone, in words."""
-    step = math.lcm(*(part for _, part in pairs)) * num_gpus
-    options = [f"--minibatch={n}" for n in (size - size % step, size + step - size % step) if n and size % step]
-    whole = math.gcd(*(size for size, _ in pairs))
-    if whole % num_gpus == 0:
-        share = whole // num_gpus
-        fits = [n for n in range(1, min(share, 4096) + 1) if share % n == 0 and (n <= group or n % group == 0)]
-        options += [f"--minibatch-gpu={n}" for n in sorted(fits, key=lambda n: abs(n - part))[:2]]
-    return ", ".join(options)

@@ -1,0 +1,103 @@
+"""What of a run's options does not fit together: found before anything is loaded."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from dnnlib.util import EasyDict
+
+from .ada_configs import ADA_CONFIGS
+from .configs import CONFIGS
+
+
+def check_consistency(kwargs: EasyDict, num_gpus: int) -> list[str]:
+    """Problems of arguments that do not fit together."""
+    problems = []
+    resolution = kwargs.dataset_args.get("resolution")
+    if resolution is not None and resolution != (nearest := _power_of_two(resolution)):
+        problems.append(f"--resolution={resolution}: expected a power of two from 4 on, such as {nearest}")
+    logical_cpus = kwargs.get("logical_cpus")
+    if logical_cpus is not None and num_gpus > logical_cpus:
+        problems.append(
+            f"--num-gpus={num_gpus} is more than --logical-cpus={logical_cpus}; --logical-cpus={num_gpus} would do"
+        )
+    problems += _check_minibatches(kwargs, num_gpus)
+    problems += _check_precision(kwargs)
+    return problems
+
+
+def _check_transfer(given: dict[str, Any], config: str) -> list[str]:
+    """What --freezed and --resume-partial need."""
+    problems = []
+    if "freezed" in given and config in CONFIGS:
+        problems.append(f"--freezed: {config} has no layers that can be frozen; {', '.join(ADA_CONFIGS)} have")
+    if given.get("resume_partial") and "resume" not in given:
+        problems.append("--resume-partial needs --resume=FILE, the networks to start from")
+    return problems
+
+
+def _check_precision(kwargs: EasyDict) -> list[str]:
+    """Which networks have 16-bit feature maps."""
+    if not (kwargs.G_args.get("num_fp16_res") or kwargs.D_args.get("num_fp16_res")):
+        return []
+    if kwargs.D_args.get("func_name", "").endswith((".D_stylegan2", ".D_main")):
+        return []
+    return ["--precision: configs a to d are computed in fp32 only; 16 bit needs config-e, -f or one of StyleGAN2-ADA"]
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _power_of_two(value: Any) -> int:
+    """The nearest one from 4 on."""
+    return 2 ** max(2, round(math.log2(value))) if _is_count(value) else 64
+
+
+def _check_minibatches(kwargs: EasyDict, num_gpus: int) -> list[str]:
+    """Minibatches are made of rounds of `minibatch_gpu` images on each GPU, at every resolution."""
+    sched = kwargs.sched_args
+    sizes, parts = sched.get("minibatch_size_dict", {}), sched.get("minibatch_gpu_dict", {})
+    default_size, default_part = sched.get("minibatch_size_base", 32), sched.get("minibatch_gpu_base", 4)
+    bad = [value for value in (default_size, default_part, *sizes.values(), *parts.values()) if not _is_count(value)]
+    if bad:
+        return [f"a minibatch of {bad[0]!r}: expected an integer of 1 or more"]
+
+    problems = []
+    pairs = {None: (default_size, default_part)}
+    pairs |= {res: (sizes.get(res, default_size), parts.get(res, default_part)) for res in sorted({*sizes, *parts})}
+    wrong = {res: pair for res, pair in pairs.items() if pair[0] % (pair[1] * num_gpus)}
+    if wrong:
+        res, (size, part) = next(iter(wrong.items()))
+        where = f" at {res}x{res}" if res else ""
+        works = _minibatches_that_work(pairs.values(), default_size, default_part, num_gpus, _group_size(kwargs))
+        problems.append(
+            f"the minibatch of {size}{where} (--minibatch) is not a multiple of {part * num_gpus}: "
+            f"{part} images on each GPU (--minibatch-gpu) times --num-gpus={num_gpus}. What works: {works}"
+        )
+    group = _group_size(kwargs)
+    for part in sorted({part for _, part in pairs.values()}):
+        if part > group and part % group:
+            near = [n for n in (part - part % group, part + group - part % group) if n]
+            problems.append(
+                f"--minibatch-gpu={part}: the discriminator compares images in groups of {group}, so expected a "
+                f"multiple of {group}, such as {' or '.join(map(str, near))}, or at most {group}"
+            )
+    return problems
+
+
+def _group_size(kwargs: EasyDict) -> int:
+    group = kwargs.D_args.get("mbstd_group_size", 4)
+    return group if _is_count(group) else 1  # None: the whole minibatch
+
+
+def _minibatches_that_work(pairs: Iterable[tuple[int, int]], size: int, part: int, num_gpus: int, group: int) -> str:
+    """The nearest values of either flag alone, in words."""
+    step = math.lcm(*(part for _, part in pairs)) * num_gpus
+    options = [f"--minibatch={n}" for n in (size - size % step, size + step - size % step) if n and size % step]
+    whole = math.gcd(*(size for size, _ in pairs))
+    if whole % num_gpus == 0:
+        share = whole // num_gpus
+        fits = [n for n in range(1, min(share, 4096) + 1) if share % n == 0 and (n <= group or n % group == 0)]
+        options += [f"--minibatch-gpu={n}" for n in sorted(fits, key=lambda n: abs(n - part))[:2]]
+    return ", ".join(options)
