@@ -13,9 +13,9 @@ from dnnlib.errors import UserError
 from dnnlib.tflib import Network, random_stream
 from dnnlib.tflib.optimizer import Optimizer
 from dnnlib.util import is_url
+from generation import conventions
 from metrics.perceptual_path_length import average_down, prepare_images
 from projection import distances, noise_images, schedule
-from training import generator_conventions
 from training.nets.mixed_precision import rendering_kwargs
 
 _SIZE = 256  # pixels; larger images are compared at this size
@@ -127,7 +127,7 @@ class Projector:
         """The mean of W, [1, 1, dlatent_size], and the distance that samples have from it."""
         self._info(f"Finding W midpoint and stddev using {self.dlatent_avg_samples} samples...")
         latents = np.random.RandomState(123).randn(self.dlatent_avg_samples, *self._Gs.input_shapes[0][1:])
-        labels = generator_conventions.one_hot(self.class_idx, self._Gs.input_shapes[1][1], self.dlatent_avg_samples)
+        labels = conventions.one_hot(self.class_idx, self._Gs.input_shapes[1][1], self.dlatent_avg_samples)
         dlatents = self._Gs.components.mapping.run(latents.astype(np.float32), labels, minibatch_size=1000)[:, :1]
         dlatents = dlatents.astype(np.float32)  # [N, 1, dlatent_size]
         self._dlatent_avg = np.mean(dlatents, axis=0, keepdims=True)

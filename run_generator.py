@@ -30,10 +30,10 @@ import dnnlib
 import pretrained_networks
 from dnnlib import command_line, flags
 from dnnlib.errors import Problems
-from training import latent_points
-from training.figure_runs import PSIS, check_corners, interpolation_grid, noise_figure, truncation_figure
-from training.generator_conventions import NOISE_MODES, SEED_NOISE
-from training.generator_runs import check_interpolation, check_space, generate_images, interpolate, style_mixing_example
+from generation import points
+from generation.commands import check_interpolation, check_space, generate_images, interpolate, style_mixing_example
+from generation.conventions import NOISE_MODES, SEED_NOISE
+from generation.figures import PSIS, check_corners, interpolation_grid, noise_figure, truncation_figure
 from training.point_arguments import OFFICIAL, PointParser, add_dlatents_psi, add_points
 
 COMMANDS = {
@@ -266,7 +266,7 @@ def _checked(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> dict
     for name, flag in FILES.items():
         with problems.gather(flag):
             if name in kwargs:
-                kwargs[name] = latent_points.locate(kwargs[name])
+                kwargs[name] = points.locate(kwargs[name])
     problems.report()
     return kwargs
 

@@ -23,9 +23,9 @@ import dnnlib
 import pretrained_networks
 from dnnlib import command_line, flags
 from dnnlib.errors import Problems, UserError
+from generation import points, video
 from metrics import metric_defaults
 from projection import dataset_images, image_targets, starts
-from training import latent_points, video
 from training.data import find_dataset
 
 # ----------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def _find_starts(kwargs: dict[str, Any], sources: list[str] | None) -> list[str]
     paths: list[str] = []
     for name in itertools.chain(*kwargs["initial"]):
         with problems.gather():
-            paths += latent_points.find_files(name)
+            paths += points.find_files(name)
     with problems.gather():
         found = starts.load(paths, kwargs["w_plus"])
         if found and sources is not None and not problems.messages:

@@ -13,10 +13,11 @@ import pretrained_networks
 from dnnlib.errors import Problems, UserError
 from dnnlib.progress import Progress
 from dnnlib.tflib import convert_images_to_uint8
+from generation import conventions, vector_files
+from generation.video import VideoWriter
 from pretrained_networks import check_generator
 from projector import Projector
-from training import dlatent_files, generator_conventions, misc
-from training.video import VideoWriter
+from training import misc
 
 from . import distances, starts
 from .schedule import snapshot_steps
@@ -81,7 +82,7 @@ def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: 
         with problems.gather():
             distances.check_channels(distance, Gs.output_shape[1])
         with problems.gather():
-            class_idx = generator_conventions.choose_class(Gs, settings.class_idx, from_latents=True)
+            class_idx = conventions.choose_class(Gs, settings.class_idx, from_latents=True)
             targets = open_targets(Gs, class_idx)
         with problems.gather("--initial"):
             initial = starts.load(settings.initial, settings.w_plus, Gs)
@@ -167,7 +168,7 @@ def _project_batch(
             one = slice(idx, idx + 1)
             how = {**facts[idx], "target": target.source, "distance": distance, "loss": loss}
             path = dnnlib.make_run_dir_path(f"{target.vector_name}.npz")
-            dlatent_files.save(path, proj.get_dlatents()[one], [noise[one] for noise in proj.get_noises()], how)
+            vector_files.save(path, proj.get_dlatents()[one], [noise[one] for noise in proj.get_noises()], how)
 
 
 def _show(text: str) -> None:

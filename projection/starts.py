@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import Problems, UserError
-from training import dlatent_files
+from generation import vector_files
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def load(paths: Sequence[str], w_plus: bool, net: Any = None) -> list[Start]:
     starts = []
     for path in paths:
         with problems.gather():
-            file = dlatent_files.load(path, net)
+            file = vector_files.load(path, net)
             if not w_plus and (file.dlatents != file.dlatents[:, :1]).any():
                 problems.messages.append(f"{file.path}: has a W of its own for each layer; add --w-plus")
             source = file.settings.get("target")

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.errors import Problems, UserError
-from training import generator_conventions, latent_points
+from generation import conventions, points
 from training.misc import adjust_dynamic_range
 from training.nets.mixed_precision import rendering_kwargs
 
@@ -54,9 +54,9 @@ class GeneratedImages:
         self._Gs = Gs
         synthesis = Gs.components.synthesis
         self._noise_shapes: list[tuple[int, ...]] = []
-        if generator_conventions.of_network(Gs).noise_of_seeds == generator_conventions.SEED_NOISE:
+        if conventions.of_network(Gs).noise_of_seeds == conventions.SEED_NOISE:
             self._noise_shapes = [tuple(var.shape) for name, var in synthesis.vars.items() if name.startswith("noise")]
-        label = generator_conventions.one_hot(class_idx, Gs.input_shapes[1][1], 1)
+        label = conventions.one_hot(class_idx, Gs.input_shapes[1][1], 1)
         kwargs = {"truncation_psi": truncation_psi, "randomize_noise": False}
         kwargs |= rendering_kwargs(synthesis.model)
 
@@ -114,7 +114,7 @@ class ImageFiles:
             image_targets.check_images(self._paths, self._resolution, self._channels, convert)
         problems.report()
         taken: set[str] = set()
-        self._vector_names = [latent_points.unique(_stem(path), taken) for path in self._paths]
+        self._vector_names = [points.unique(_stem(path), taken) for path in self._paths]
 
     def __len__(self) -> int:
         return len(self._paths)

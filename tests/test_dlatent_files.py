@@ -1,4 +1,4 @@
-"""`training.dlatent_files`: files of W vectors, and what is refused."""
+"""`generation.vector_files`: files of W vectors, and what is refused."""
 
 import json
 import types
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dnnlib.errors import UserError
-from training import dlatent_files
+from generation import vector_files
 
 pytestmark = pytest.mark.one_stack
 
@@ -26,9 +26,9 @@ def rnd(*shape):
 def test_round_trip(tmp_path):
     noises = [rnd(2, 1, 4, 4), rnd(1, 1, 8, 8), rnd(2, 1, 8, 8)]
     path = tmp_path / "a.npz"
-    dlatent_files.save(path, rnd(2, 6, 8), noises, {"network": "x.pkl", "steps": 3})
+    vector_files.save(path, rnd(2, 6, 8), noises, {"network": "x.pkl", "steps": 3})
     assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
-    file = dlatent_files.load(path, fake_net())
+    file = vector_files.load(path, fake_net())
     assert file.path == str(path) and file.settings == {"network": "x.pkl", "steps": 3}
     np.testing.assert_array_equal(file.dlatents, rnd(2, 6, 8))
     assert file.dlatents.dtype == np.float32 and len(file.noises) == 3
@@ -46,7 +46,7 @@ def test_files_of_others(tmp_path):
     np.save(tmp_path / "w.npy", w)
     np.save(tmp_path / "single.npy", np.asfortranarray(w[0]))
     for name in ("w.npz", "projected.npz", "w.npy", "single.npy"):
-        file = dlatent_files.load(tmp_path / name, fake_net())
+        file = vector_files.load(tmp_path / name, fake_net())
         np.testing.assert_array_equal(file.dlatents, w)
         assert file.dlatents.dtype == np.float32 and file.noises == [] and file.settings == {}
 
@@ -97,19 +97,19 @@ def test_what_is_refused(tmp_path):
         (savez("settings.npz", settings=np.asarray("[1]")), "its settings are not JSON of an object"),
     ):
         with pytest.raises(UserError) as error:
-            dlatent_files.load(path)
+            vector_files.load(path)
         assert message in str(error.value) and str(error.value).startswith(str(path))
 
 
 def test_all_that_does_not_fit(tmp_path):
     path = tmp_path / "a.npz"
-    dlatent_files.save(path, rnd(1, 8, 4), [rnd(1, 1, 4, 4)], {"network": "other.pkl"})
+    vector_files.save(path, rnd(1, 8, 4), [rnd(1, 1, 4, 4)], {"network": "other.pkl"})
     with pytest.raises(UserError) as error:
-        dlatent_files.load(path, fake_net())
+        vector_files.load(path, fake_net())
     assert str(error.value).splitlines() == [
         f"{path}: 8 layers of 4 numbers, but the network has 6 of 8 (made with other.pkl)",
         f"{path}: noise images of 4x4, but the network has 4x4, 8x8, 8x8 (made with other.pkl)",
     ]
     np.savez(path, dlatents=rnd(1, 6, 8) * np.nan, noise0=rnd(1, 2, 4, 4))
     with pytest.raises(UserError, match=r"not finite\n.*noise0 has the shape"):
-        dlatent_files.load(path)
+        vector_files.load(path)

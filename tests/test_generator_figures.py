@@ -9,11 +9,12 @@ import run_generator
 from dnnlib.errors import UserError
 from dnnlib.tflib import Network, convert_images_to_uint8
 from dnnlib.tflib.checkpoints import network_files
-from training import dlatent_files, noise_samples
-from training.figure_runs import interpolation_grid, noise_figure, truncation_figure
-from training.generator_runs import style_mixing_example
-from training.image_generation import ImageGenerator
-from training.labelled_sheets import LabelledSheet
+from generation import noise as noise_samples
+from generation import vector_files
+from generation.commands import style_mixing_example
+from generation.figures import interpolation_grid, noise_figure, truncation_figure
+from generation.image_generator import ImageGenerator
+from generation.sheets import LabelledSheet
 
 NETWORK = str(pretrained_networks.__file__).replace("pretrained_networks.py", "demo/symbols-32x32.pkl")
 
@@ -116,7 +117,7 @@ def test_sheet_with_gaps_mixed_modes_and_long_names():
 def test_truncation_figure(place, Gs, capsys):
     w = mapped(Gs, 9)
     noises = noise_samples.noise_of_seed([noise.shape for noise in ImageGenerator(Gs).own_noises], 1)
-    dlatent_files.save("anna.npz", w, noises)
+    vector_files.save("anna.npz", w, noises)
     truncation_figure(NETWORK, [3, "anna.npz"], psis=[1, 0.5, 0, -1], minibatch_size=3)
     psis = ("psi-1", "psi0", "psi0.5", "psi1")
     assert names(place) == sorted(["figure", *(f"{name}-{psi}" for name in ("seed0003", "anna") for psi in psis)])
@@ -204,7 +205,7 @@ def test_network_without_noise():
 
 
 def test_interpolation_grid_with_labels(place, Gs):
-    dlatent_files.save("two.npz", mapped(Gs, 3, 4))
+    vector_files.save("two.npz", mapped(Gs, 3, 4))
     interpolation_grid(NETWORK, [1, "two.npz", 2], 0.6, grid=(3, 2), dlatents_psi=0.9)
     assert names(place) == ["figure", "grid"]
     grid, figure = pixels("grid.png"), pixels("figure.png")

@@ -9,9 +9,9 @@ import pytest
 import pretrained_networks
 from dnnlib.errors import UserError
 from dnnlib.tflib import convert_images_to_uint8
-from training import dlatent_files
-from training.generator_runs import check_interpolation, interpolate
-from training.interpolation import Walk, slerp
+from generation import vector_files
+from generation.commands import check_interpolation, interpolate
+from generation.walks import Walk, slerp
 
 pytestmark = pytest.mark.one_stack
 NETWORK = str(pretrained_networks.__file__).replace("pretrained_networks.py", "demo/symbols-32x32.pkl")
@@ -88,7 +88,7 @@ def test_frames_between_seeds_and_files(tmp_path, monkeypatch, Gs):
     w = np.stack([dlatents(Gs, seed, 1)[0] for seed in (20, 21)])
     w[1, :3] = dlatents(Gs, 22, 1)[0, :3]  # W+
     noises = [np.random.RandomState(1).randn(*noise.shape) for noise in noise_variables(Gs)]
-    dlatent_files.save("two.npz", w, noises)
+    vector_files.save("two.npz", w, noises)
     interpolate(NETWORK, [3, "two.npz", 4], 0.7, frames=2, loop=True, dlatents_psi=0.9, minibatch_size=3)
     ends = [dlatents(Gs, 3, 0.7), *truncated(Gs, w, 0.9)[:, np.newaxis], dlatents(Gs, 4, 0.7)]
     names = sorted(path.name for path in tmp_path.glob("*.png"))
@@ -150,7 +150,7 @@ def test_what_cannot_be_is_said_before_any_work(monkeypatch):
 
 def test_a_walk_that_is_too_long_or_short(tmp_path, monkeypatch, Gs):
     monkeypatch.chdir(tmp_path)
-    dlatent_files.save("one.npz", dlatents(Gs, 1, 1))
+    vector_files.save("one.npz", dlatents(Gs, 1, 1))
     with pytest.raises(UserError, match="expected two or more to go between, got 1"):
         interpolate(NETWORK, ["one.npz"])
     with pytest.raises(UserError, match="--video=gif: a gif of 2000001 frames is too large, expected up to 1048576"):

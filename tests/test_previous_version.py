@@ -19,7 +19,8 @@ import run_training
 from dnnlib.submission import submit
 from dnnlib.tflib import Network
 from dnnlib.tflib.scope import KERAS_3
-from training import dlatent_files, misc
+from generation import vector_files
+from training import misc
 from training.nets import stylegan2_ada, stylegan2_generator, stylegan_generator
 from training.run_folder import options_file
 
@@ -107,7 +108,7 @@ def test_saved_model():
 
 
 def test_dlatents():
-    file = dlatent_files.load(str(FOLDER / "networks" / "dlatents.npz"))
+    file = vector_files.load(str(FOLDER / "networks" / "dlatents.npz"))
     np.testing.assert_array_equal(file.dlatents, outputs_of(FOLDER / "networks")["dlatents"])
     Gs = misc.load_pkl(str(FOLDER / "networks" / "network.pkl"))
     noises = [var.numpy() for name, var in Gs.vars.items() if name.startswith("G_synthesis/noise")]

@@ -11,8 +11,8 @@ import run_generator
 from dnnlib.errors import UserError
 from dnnlib.tflib import Network, convert_images_to_uint8
 from dnnlib.tflib.checkpoints import network_files
-from training import dlatent_files
-from training.image_generation import ImageGenerator
+from generation import vector_files
+from generation.image_generator import ImageGenerator
 
 RUNS = {case["key"]: case for case in golden.read_index(golden.ADA_GOLDENS / "cli" / "runs.json")}
 SCRIPTS = {"generate-images": "generate-images", "generate-style-mix": "style-mixing-example"}
@@ -137,7 +137,7 @@ def test_noise_mode_holds_for_files_and_their_noise():
     w = arrays(golden.ADA_GOLDENS / "pt_pickles" / "r16-gray.npz")["Gema_ws"][:1]
     own = [var.shape for key, var in Gs.components.synthesis.vars.items() if key.startswith("noise")]
     noises = [golden.rnd(idx, *shape) for idx, shape in enumerate(own)]
-    dlatent_files.save("anna.npz", w, noises)
+    vector_files.save("anna.npz", w, noises)
     synthesis = Gs.components.synthesis
     for mode, noise in (("const", noises), ("none", [0 * noise for noise in noises])):
         run("generate-images", f"--network={PLAIN}", "--projected-w=anna.npz", f"--noise-mode={mode}")
@@ -162,7 +162,7 @@ def test_classes_of_pytorch():
     Gs = network_files.load_pkl(golden.ADA_GOLDENS / COND)[2]
     z = np.stack([np.random.RandomState(seed).randn(*Gs.input_shape[1:]) for seed in (1, 2)])
     w = Gs.components.mapping.run(z, np.eye(5)[[3, 3]])
-    dlatent_files.save("one.npz", w[:1])
+    vector_files.save("one.npz", w[:1])
     run("generate-images", f"--network={COND}", "--dlatents=one.npz")
     mixed = np.where(np.arange(w.shape[1])[:, np.newaxis] < 2, w[1], w[0])[np.newaxis]
     run("style-mixing-example", f"--network={COND}", "--rows=1", "--cols=2", "--styles=0,1", "--class=3")

@@ -14,8 +14,9 @@ import run_generator
 from dnnlib import flags
 from dnnlib.errors import UserError
 from dnnlib.tflib import convert_images_to_uint8
-from training import dlatent_files, latent_points
-from training.generator_runs import generate_images, style_mixing_example
+from generation import points as latent_points
+from generation import vector_files
+from generation.commands import generate_images, style_mixing_example
 
 ROOT = Path(__file__).parent.parent
 NETWORK = str(ROOT / "demo" / "symbols-32x32.pkl")
@@ -39,10 +40,10 @@ def people(tmp_path, monkeypatch, Gs):
     (tmp_path / "people").mkdir()
     w = np.concatenate([mapped(Gs, seed) for seed in range(100, 104)])
     w[0] = w[0] + np.random.RandomState(0).randn(*w[0].shape).astype(np.float32) * 0.1  # W+
-    dlatent_files.save("people/anna.npz", w[:1], noises(Gs, 1))
-    dlatent_files.save("people/bert.npz", w[1:2])
+    vector_files.save("people/anna.npz", w[:1], noises(Gs, 1))
+    vector_files.save("people/bert.npz", w[1:2])
     both = zip(noises(Gs, 2), noises(Gs, 3), strict=True)
-    dlatent_files.save("two.npz", w[2:], [np.concatenate(pair) for pair in both])
+    vector_files.save("two.npz", w[2:], [np.concatenate(pair) for pair in both])
     np.save("plain.npy", w[3])
     return tmp_path
 
@@ -89,7 +90,7 @@ def test_images_of_files(people, Gs):
     points = ["people/anna.npz", "people/bert.npz", 5, "two.npz", "plain.npy"]
     generate_images(NETWORK, points, 0.5, minibatch_size=4, grid=(3, 2))
     assert names(people) == ["anna", "bert", "grid", "plain", "seed0005", "two-00", "two-01"]
-    anna, two = dlatent_files.load("people/anna.npz"), dlatent_files.load("two.npz")
+    anna, two = vector_files.load("people/anna.npz"), vector_files.load("two.npz")
     check("anna.png", image(Gs, anna.dlatents, anna.noises))
     assert np.abs(pixels("anna.png").astype(int) - image(Gs, anna.dlatents)).max() > 1  # the noise matters
     check("bert.png", image(Gs, mapped(Gs, 101)))
@@ -118,7 +119,7 @@ def test_all_mixed_with_all(people, Gs):
     points = {"anna": "people/anna.npz", "bert": "people/bert.npz", "7": 7}
     style_mixing_example(NETWORK, list(points.values()), list(points.values()), 0.6, col_styles=[0, 1, 4])
     assert names(people) == sorted(["grid", *("-".join(pair) for pair in itertools.product(points, points))])
-    anna = dlatent_files.load("people/anna.npz")
+    anna = vector_files.load("people/anna.npz")
     w = {"anna": anna.dlatents, "bert": mapped(Gs, 101), "7": mapped(Gs, 7, 0.6)}
     noise = {"anna": anna.noises, "bert": own_noises(Gs), "7": own_noises(Gs)}
     grid = pixels("grid.png")
@@ -138,7 +139,7 @@ def test_all_mixed_with_all(people, Gs):
 def test_names_that_are_taken(people, capsys):
     (people / "more").mkdir()
     for name in ("more/anna", "more/Bert", "5", "grid", "a", "a-b", "b-c", "c"):
-        dlatent_files.save(f"{name}.npz", dlatent_files.load("plain.npy").dlatents)
+        vector_files.save(f"{name}.npz", vector_files.load("plain.npy").dlatents)
     generate_images(NETWORK, ["people/anna.npz", "more/anna.npz", "people/bert.npz", "more/Bert.npz", 5, "grid.npz"])
     assert names(people) == ["Bert_2", "anna", "anna_2", "bert", "grid_2", "seed0005"]
     assert "more/anna.npz: its images are called anna_2; anna is taken." in capsys.readouterr().out
@@ -204,10 +205,10 @@ def test_all_problems_before_tensorflow(people):
 
 
 def test_all_problems_of_files_at_once(people, Gs):
-    w = dlatent_files.load("plain.npy").dlatents
-    dlatent_files.save("other.npz", np.zeros([1, 14, 512]))
-    dlatent_files.save("noise.npz", w, noises(Gs, 1)[:-1])
-    dlatent_files.save("nan.npz", w * np.nan)
+    w = vector_files.load("plain.npy").dlatents
+    vector_files.save("other.npz", np.zeros([1, 14, 512]))
+    vector_files.save("noise.npz", w, noises(Gs, 1)[:-1])
+    vector_files.save("nan.npz", w * np.nan)
     (people / "text.npz").write_text("hello")
     args = ["style-mixing-example", f"--network={NETWORK}", "--row-dlatents=other.npz,text.npz", "--row-seeds=1"]
     result = run(people, *args, "--col-dlatents=nan.npz,noise.npz", "--col-styles=99")

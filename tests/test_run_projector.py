@@ -16,7 +16,7 @@ import weight_writers
 import run_projector
 from dnnlib.tflib import Network, convert_images_to_uint8
 from dnnlib.tflib.checkpoints import network_files
-from training import dlatent_files, video
+from generation import vector_files, video
 
 pytestmark = pytest.mark.one_stack
 ROOT = Path(__file__).parent.parent
@@ -112,7 +112,7 @@ def test_photos_vectors_and_continuing(base, run):
     assert {*names, *vectors} < {path.name for path in run_dir().iterdir()}
     assert "Projecting image0003: b.jpg (3/4) ..." in (run_dir() / "log.txt").read_text()
     Gs = network_files.load_pkl(network)
-    files = [dlatent_files.load(run_dir() / name, Gs) for name in vectors]
+    files = [vector_files.load(run_dir() / name, Gs) for name in vectors]
     sources = ["people/anna.png", "people/bert.png", "people/carl.png", "b.jpg"]
     for idx, (file, source) in enumerate(zip(files, sources, strict=True)):
         assert file.dlatents.shape == (1, 8, 32) and file.settings["target"] == source
@@ -128,18 +128,18 @@ def test_photos_vectors_and_continuing(base, run):
     initial = ("--initial", files[0].path)
     code, _, err = run(*args, "--num-images=1", *initial, "--w-plus", "--save-vector", "--learning-rate=0")
     assert code == 0, err
-    again = dlatent_files.load(run_dir(1) / "anna.npz")
+    again = vector_files.load(run_dir(1) / "anna.npz")
     np.testing.assert_array_equal(again.dlatents, files[0].dlatents)
     assert again.settings["initial"] == files[0].path
     # A start for each, whatever files they are in.
-    dlatent_files.save("two.npz", np.concatenate([file.dlatents for file in files[:2]]))
-    dlatent_files.save("other.npz", files[3].dlatents)
+    vector_files.save("two.npz", np.concatenate([file.dlatents for file in files[:2]]))
+    vector_files.save("other.npz", files[3].dlatents)
     quick = ("--minibatch-size=3", "--w-plus", "--save-vector", "--learning-rate=0", "--num-steps=1")
     code, _, err = run(*args, *quick, "--initial", "two.npz,other.npz", "o*.npz")
     assert code == 0, err
     expected = [files[0], files[1], files[3], files[3]]
     for name, file, path in zip(vectors, expected, ["two.npz", "two.npz", "other.npz", "other.npz"], strict=True):
-        again = dlatent_files.load(run_dir(2) / name)
+        again = vector_files.load(run_dir(2) / name)
         np.testing.assert_array_equal(again.dlatents, file.dlatents)
         assert again.settings["initial"] == path
     assert "image0001: people/bert.png (1/4) ... from two.npz" in (run_dir(2) / "log.txt").read_text()
@@ -147,7 +147,7 @@ def test_photos_vectors_and_continuing(base, run):
     code, _, err = run(*args, *quick, "--initial", run_dir())
     assert code == 0, err
     for name, file in zip(vectors, files, strict=True):
-        again = dlatent_files.load(run_dir(3) / name)
+        again = vector_files.load(run_dir(3) / name)
         assert again.settings["initial"] == file.path
         np.testing.assert_array_equal(again.dlatents, file.dlatents)
 
@@ -173,7 +173,7 @@ def test_names_and_log(base, run):
     code, out, err = run(*args, "--num-steps=250", "--save-vector")
     assert code == 0, err
     assert {path.name for path in run_dir().glob("*.npz")} == {"Ännä.npz", "Ännä_2.npz"}
-    assert dlatent_files.load(run_dir() / "Ännä_2.npz").settings["target"] == "a/Ännä.png"
+    assert vector_files.load(run_dir() / "Ännä_2.npz").settings["target"] == "a/Ännä.png"
     steps = re.findall(r"^(\d+)/500 steps, distance \S+, loss \S+, \S+ steps/s, .* left$", err, re.MULTILINE)
     assert steps == ["100", "200", "350", "450"]
     assert len((run_dir() / "log.txt").read_text().splitlines()) < 20
@@ -214,7 +214,7 @@ def test_lpips_and_video(base, run, monkeypatch):
     shown = frames["seed0002-projection.mp4"]
     assert len(shown) == 6 and shown[0].shape == (256, 512, 1)
     np.testing.assert_allclose(shown[-1][:, :, 0], np.concatenate([target, last], axis=1), atol=1)
-    settings = dlatent_files.load(run_dir() / "seed0001.npz").settings
+    settings = vector_files.load(run_dir() / "seed0001.npz").settings
     assert settings["distance_network"] == "lpips" and 0 < settings["distance"] < settings["loss"]
     # The same network by its path; images of four channels are not for it.
     pkl = ("--network", base / "pickles" / "rgba.pkl", "--seeds=1")
@@ -232,7 +232,7 @@ def test_what_does_not_fit_the_network(base, run):
     photo("bad/rgba.png", channels=4)
     photo("bad/small.png", size=(20, 60))
     Path("bad/text.png").write_text("not a picture")
-    dlatent_files.save("other.npz", np.zeros([1, 6, 16]), settings={"network": "other.pkl"})
+    vector_files.save("other.npz", np.zeros([1, 6, 16]), settings={"network": "other.pkl"})
     network = f"--network={base}/pickles/cfge-Gorig-Dskip-r32.pkl"
     args = ("project-real-images", network, "--images=bad", "--offline", "--initial=other.npz")
     code, _, err = run(*args, "--cache-dir=nothing")
@@ -262,7 +262,7 @@ def test_what_does_not_fit_the_network(base, run):
     assert code == 1 and "has images [3, 32, 32], the network makes [1, 16, 16]" in err
     code, out, err = run("project-real-images", gray, *dataset, *QUICK, "--num-images=100", "--initial=other.npz")
     assert code == 1 and "--num-images=100: the data set tfr_rgb32_noshuffle has" in err and not out
-    dlatent_files.save("two.npz", np.zeros([2, 6, 16]))
+    vector_files.save("two.npz", np.zeros([2, 6, 16]))
     code, out, err = run("project-real-images", gray, *dataset, *QUICK, "--initial=two.npz", "--num-images=1")
     assert code == 1 and "--initial: 2 vectors for 1 image; expected 1" in err and not out
 
@@ -364,7 +364,7 @@ def test_class_of_a_conditional_network(run):
     samples = np.random.RandomState(123).randn(10000, *Gs.input_shape[1:])
     average = np.mean(Gs.components.mapping.run(samples, np.tile(np.eye(5)[2], [10000, 1]))[:, 0], axis=0)
     (vector,) = Path("results").glob("*/*.npz")
-    found = dlatent_files.load(vector)
+    found = vector_files.load(vector)
     np.testing.assert_allclose(found.dlatents[0, 0], average, atol=1e-4)
     assert found.settings["class_idx"] == 2
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from test_training_loop import OPTIONS, symbols, train  # noqa: F401, a fixture
 
 from dnnlib.tflib import Network, convert_images_to_uint8
-from training.image_generation import ImageGenerator, ahead
+from generation.image_generator import ImageGenerator, ahead
 
 
 @pytest.fixture

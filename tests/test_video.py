@@ -8,8 +8,8 @@ import PIL.Image
 import pytest
 
 from dnnlib.errors import UserError
-from training import video
-from training.video import GifWriter, VideoWriter
+from generation import video
+from generation.video import GifWriter, VideoWriter
 
 pytestmark = pytest.mark.one_stack
 

@@ -105,8 +105,8 @@ def bench_load(path: Path, rounds: int) -> dict[str, float]:
 
 def bench_images(config: str, resolution: int, minibatch: int, precision: str, rounds: int) -> dict[str, float]:
     """Images by the generator, against its convolutions alone."""
+    from generation.image_generator import ImageGenerator
     from tools.bench_convolutions import convolutions
-    from training.image_generation import ImageGenerator
 
     generator = ImageGenerator(_network("Gs", config, resolution, **PRECISIONS[precision]), truncation_psi=0.5)
     functions = [conv.calls(minibatch)[0] for conv in convolutions(generator.synthesis, precision)]

@@ -1,26 +1,22 @@
 """Images from seeds, with the random numbers of the official generator scripts, and saving them."""
 
 import functools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import tensorflow as tf
 
 from dnnlib.errors import UserError
-from dnnlib.pictures import _MODES, to_pil
+from dnnlib.pictures import _MODES
 from dnnlib.tflib import Network, convert_images_to_uint8
 from pretrained_networks import check_generator
 from training.nets.mixed_precision import rendering_kwargs
 
-from . import generator_conventions
-from .generator_conventions import SEED_NOISE
-
-_MAX_SIDE = {"jpg": 65500, "webp": 16383, "png": 1 << 20}  # pixels
-_MAX_PIXELS = 1 << 29
+from . import conventions
+from .conventions import SEED_NOISE
+from .points import Point, Vectors
 
 
 class ImageGenerator:
@@ -87,7 +83,7 @@ class ImageGenerator:
             yield "--format=jpg cannot hold the transparency of this network's RGBA images; use png or webp"
         if self.truncation_cutoff is not None and not 0 <= self.truncation_cutoff <= self.num_layers:
             yield f"--truncation-cutoff={self.truncation_cutoff}: expected 0 to {self.num_layers}, the number of layers"
-        class_problem = generator_conventions.class_problem(self.class_idx, self.label_size)
+        class_problem = conventions.class_problem(self.class_idx, self.label_size)
         if class_problem:
             yield class_problem
         wrong = sorted({style for style in col_styles if not 0 <= style < self.num_layers})
@@ -97,7 +93,7 @@ class ImageGenerator:
 
     def labels(self, num: int) -> np.ndarray | None:
         """Labels `[num, label_size]` of the chosen class; None without one."""
-        return generator_conventions.one_hot(self.class_idx, self.label_size, num)
+        return conventions.one_hot(self.class_idx, self.label_size, num)
 
     # ------------------------------------------------------------------------
     # Images of seeds: z and noise from RandomState(seed), in the official order.
@@ -181,17 +177,6 @@ class ImageGenerator:
         return convert_images_to_uint8(images, nchw_to_nhwc=True)
 
 
-def bilinear(corners: np.ndarray, columns: int, rows: int) -> np.ndarray:
-    """Vectors between four corners (top left, top right, bottom left, bottom right), row by row.
-
-    corners: `[4, ...]`. Returns `[rows * columns, ...]`.
-    """
-    across = np.linspace(0, 1, columns).reshape([1, columns] + [1] * (corners.ndim - 1))
-    down = np.linspace(0, 1, rows).reshape([rows, 1] + [1] * (corners.ndim - 1))
-    top, bottom = (corners[i] + (corners[i + 1] - corners[i]) * across for i in (0, 2))  # [1, columns, ...]
-    return (top + (bottom - top) * down).reshape([rows * columns, *corners.shape[1:]])
-
-
 def ahead(items: Iterator[Any]) -> Iterator[Any]:
     """The items, each made in a thread while the one before is used: rendering goes on while images are saved."""
     end = object()
@@ -206,30 +191,76 @@ def ahead(items: Iterator[Any]) -> Iterator[Any]:
 # Pictures.
 
 
-def paste_grid(images: dict[tuple[int, int], np.ndarray], columns: int, rows: int) -> PIL.Image.Image:
-    """Arranges images `[H, W, C]`, keyed by (row, column), on a black sheet (transparent for RGBA)."""
-    height, width, channels = next(iter(images.values())).shape
-    sheet = np.zeros([height * rows, width * columns, channels], np.uint8)
-    for (row, column), image in images.items():
-        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = image
-    return to_pil(sheet)
+# ----------------------------------------------------------------------------
+# Images and W of points: of seeds, and of vectors from files.
 
 
-def check_sheet(width: int, height: int, image_format: str) -> None:
-    """Raises UserError for a sheet that its format or the memory cannot hold."""
-    if max(width, height) > _MAX_SIDE[image_format] or width * height > _MAX_PIXELS:
-        most = f"up to {_MAX_SIDE[image_format]} pixels a side and {_MAX_PIXELS >> 20} million pixels"
-        raise UserError(f"a grid of {width}x{height} pixels is too large: {image_format} holds {most}")
+class PointImages:
+    """Renders points, each with its noise: vectors with that of their file, or else the network's own.
 
-
-def grid_size(num: int, size: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Columns and rows for a number of images: as given, or about square.
-
-    Raises UserError if they do not fit into the given size.
+    Args:
+        generator: renders.
+        vectors: the vectors by name.
+        dlatents_psi: strength of truncation of the vectors; 1 is none. Seeds are truncated as the generator says.
     """
-    if size is None:
-        columns = math.ceil(math.sqrt(num))
-        return columns, math.ceil(num / columns)
-    if size[0] * size[1] < num:
-        raise UserError(f"--grid={size[0]}x{size[1]} has {size[0] * size[1]} places, there are {num} images")
-    return size
+
+    def __init__(self, generator: ImageGenerator, vectors: Vectors, dlatents_psi: float = 1.0):
+        self.generator = generator
+        self._noises = vectors.noises
+        self._dlatents = vectors.dlatents
+        if dlatents_psi != 1:
+            self._dlatents = {name: generator.truncate(w, dlatents_psi) for name, w in vectors.dlatents.items()}
+
+    def render(self, points: Sequence[Point]) -> list[np.ndarray]:
+        """Images `[H, W, C]`: of seeds as the official `generate-images` makes them, with noise of their own."""
+        seeds, names = _split(points)
+        images: dict[Point, np.ndarray] = {}
+        if seeds:
+            images.update(zip(seeds, self.generator.from_seeds(seeds), strict=True))
+        if names:
+            images.update(zip(names, self.synthesize(names, self._dlatents), strict=True))
+        return [images[point] for point in points]
+
+    def dlatents(self, points: Sequence[Point]) -> dict[Point, np.ndarray]:
+        """Truncated W `[layers, dlatent_size]` of each point."""
+        seeds, names = _split(points)
+        from_seeds = self.generator.dlatents_from_seeds(seeds) if seeds else {}
+        return {**from_seeds, **{name: self._dlatents[name] for name in names}}
+
+    def stacked(self, points: Sequence[Point]) -> np.ndarray:
+        """Truncated W `[N, layers, dlatent_size]` of points, which may come more than once."""
+        dlatents = self.dlatents(list(dict.fromkeys(points)))
+        return np.stack([dlatents[point] for point in points])
+
+    def synthesize(self, points: Sequence[Point], dlatents: dict[Point, np.ndarray]) -> np.ndarray:
+        """Images `[N, H, W, C]` of points, whose `dlatents` are given; seeds have the network's own noise."""
+        noises = [self.noises_of(point) for point in points]
+        return self.generator.from_dlatents(np.stack([dlatents[point] for point in points]), len(points), noises)
+
+    def mix(
+        self, pairs: Sequence[tuple[Point, Point]], dlatents: dict[Point, np.ndarray], col_styles: Collection[int]
+    ) -> np.ndarray:
+        """Images `[N, H, W, C]` of (row, column) pairs: layers `col_styles` of the column, the others of the row.
+
+        Each layer has the noise of where it comes from. dlatents: W of all points.
+        """
+        w = np.stack([dlatents[row] for row, _ in pairs])  # [N, layers, dlatent_size]
+        w[:, col_styles] = np.stack([dlatents[col][col_styles] for _, col in pairs])
+        noises = [self._mixed_noises(row, col, col_styles) for row, col in pairs]
+        return self.generator.from_dlatents(w, len(pairs), noises)
+
+    def noises_of(self, point: Point) -> list[np.ndarray]:
+        """Noise images of a point; none where no point has any: the same rendering, but faster."""
+        if not any(self._noises.values()):
+            return []
+        return self._noises.get(point) or self.generator.own_noises
+
+    def _mixed_noises(self, row: Point, col: Point, col_styles: Collection[int]) -> list[np.ndarray]:
+        both = enumerate(zip(self.noises_of(row), self.noises_of(col), strict=True))
+        return [of_col if layer in col_styles else of_row for layer, (of_row, of_col) in both]
+
+
+def _split(points: Sequence[Point]) -> tuple[list[int], list[str]]:
+    """Seeds, and names of vectors."""
+    seeds = [point for point in points if isinstance(point, int)]
+    return seeds, [point for point in points if isinstance(point, str)]

@@ -15,7 +15,7 @@ import numpy as np
 from dnnlib import files
 from dnnlib.errors import Problems
 
-from . import dlatent_files
+from . import vector_files
 
 Point = int | str
 SUFFIXES = (".npz", ".npy")
@@ -81,13 +81,13 @@ def load(points: Mapping[str, Sequence[Point]], net: Any) -> tuple[dict[str, lis
             key = os.path.realpath(item)
             if key not in names:
                 with problems.gather(flag):
-                    names[key] = _add(vectors, dlatent_files.load(item, net), taken)
+                    names[key] = _add(vectors, vector_files.load(item, net), taken)
             result[flag].extend(names.get(key, ()))
     problems.report()
     return result, vectors
 
 
-def _add(vectors: Vectors, file: dlatent_files.DlatentFile, taken: set[str]) -> list[str]:
+def _add(vectors: Vectors, file: vector_files.DlatentFile, taken: set[str]) -> list[str]:
     """Names the vectors after the file: `anna`, or `anna-00`, `anna-01`, ... of a file that has several."""
     stem = os.path.splitext(os.path.basename(file.path))[0][:_MAX_NAME]
     num = len(file.dlatents)

@@ -8,8 +8,11 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
+from dnnlib.errors import UserError
 from dnnlib.pictures import default_font, to_pil
 
+_MAX_SIDE = {"jpg": 65500, "webp": 16383, "png": 1 << 20}  # pixels
+_MAX_PIXELS = 1 << 29
 _LONGEST = 24  # characters of a label
 
 
@@ -77,3 +80,32 @@ class LabelledSheet:
 
     def _row(self, row: int) -> int:
         return self._top + row * (self._resolution + self._gap)
+
+
+def paste_grid(images: dict[tuple[int, int], np.ndarray], columns: int, rows: int) -> PIL.Image.Image:
+    """Arranges images `[H, W, C]`, keyed by (row, column), on a black sheet (transparent for RGBA)."""
+    height, width, channels = next(iter(images.values())).shape
+    sheet = np.zeros([height * rows, width * columns, channels], np.uint8)
+    for (row, column), image in images.items():
+        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = image
+    return to_pil(sheet)
+
+
+def check_sheet(width: int, height: int, image_format: str) -> None:
+    """Raises UserError for a sheet that its format or the memory cannot hold."""
+    if max(width, height) > _MAX_SIDE[image_format] or width * height > _MAX_PIXELS:
+        most = f"up to {_MAX_SIDE[image_format]} pixels a side and {_MAX_PIXELS >> 20} million pixels"
+        raise UserError(f"a grid of {width}x{height} pixels is too large: {image_format} holds {most}")
+
+
+def grid_size(num: int, size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Columns and rows for a number of images: as given, or about square.
+
+    Raises UserError if they do not fit into the given size.
+    """
+    if size is None:
+        columns = math.ceil(math.sqrt(num))
+        return columns, math.ceil(num / columns)
+    if size[0] * size[1] < num:
+        raise UserError(f"--grid={size[0]}x{size[1]} has {size[0] * size[1]} places, there are {num} images")
+    return size

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .image_generation import ImageGenerator
+from .image_generator import ImageGenerator
 
 
 def noise_of_seed(shapes: Sequence[Sequence[int]], seed: int) -> list[np.ndarray]:

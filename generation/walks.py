@@ -96,3 +96,14 @@ def frame_writer(folder: str, suffix: str, num: int, fps: float, resolution: int
             GifWriter.check_size(num, resolution, resolution)
     problems.report()
     return WRITERS[suffix](os.path.join(folder, f"interpolation.{suffix}"), fps)
+
+
+def bilinear(corners: np.ndarray, columns: int, rows: int) -> np.ndarray:
+    """Vectors between four corners (top left, top right, bottom left, bottom right), row by row.
+
+    corners: `[4, ...]`. Returns `[rows * columns, ...]`.
+    """
+    across = np.linspace(0, 1, columns).reshape([1, columns] + [1] * (corners.ndim - 1))
+    down = np.linspace(0, 1, rows).reshape([rows, 1] + [1] * (corners.ndim - 1))
+    top, bottom = (corners[i] + (corners[i + 1] - corners[i]) * across for i in (0, 2))  # [1, columns, ...]
+    return (top + (bottom - top) * down).reshape([rows * columns, *corners.shape[1:]])

@@ -9,8 +9,8 @@ import pretrained_networks
 from dnnlib.errors import Problems, UserError
 from dnnlib.progress import Progress
 
-from . import generator_conventions
-from .latent_points import Point, unique
+from . import conventions as generator_conventions
+from .points import Point, unique
 from .video import WRITERS
 
 
@@ -50,18 +50,19 @@ def generate_images(
 
     seeds: also paths of files of vectors, whose images are named after the file. grid: 'auto', or (columns, rows).
     dlatents_psi: truncation of the vectors. The other arguments are explained in `load_points` and
-    `training.image_generation`.
+    `generation.image_generator`.
     """
     from dnnlib import pictures
 
-    from . import image_generation as generation
+    from . import image_generator as generation
+    from . import sheets
 
     settings = Settings(truncation_psi, truncation_cutoff, class_idx, noise_mode, dlatents_psi, image_format)
     images, points = load_points(network_pkl, {"--dlatents": seeds}, settings, cache_dir, offline, of_seeds=True)
     resolution = images.generator.resolution
-    size = generation.grid_size(len(points), None if grid == "auto" else grid) if grid else None
+    size = sheets.grid_size(len(points), None if grid == "auto" else grid) if grid else None
     if size:
-        generation.check_sheet(size[0] * resolution, size[1] * resolution, image_format)
+        sheets.check_sheet(size[0] * resolution, size[1] * resolution, image_format)
     progress = Progress(len(points), "images")
     kept = {}
     rendered = generation.ahead(
@@ -80,7 +81,7 @@ def generate_images(
         progress.update(len(batch))
     if size:
         path = dnnlib.make_run_dir_path(f"grid.{image_format}")
-        pictures.save_image(generation.paste_grid(kept, *size), path)
+        pictures.save_image(sheets.paste_grid(kept, *size), path)
     progress.finish()
 
 
@@ -107,8 +108,8 @@ def style_mixing_example(
     """
     from dnnlib import pictures
 
-    from . import image_generation as generation
-    from .labelled_sheets import LabelledSheet
+    from . import sheets
+    from .sheets import LabelledSheet
 
     lists = {"--row-dlatents": row_seeds, "--col-dlatents": col_seeds}
     settings = Settings(truncation_psi, truncation_cutoff, class_idx, noise_mode, dlatents_psi, image_format)
@@ -116,10 +117,10 @@ def style_mixing_example(
     generator = images.generator
     col_styles = list(range(min(7, generator.num_layers))) if col_styles is None else col_styles
     size = len(cols) + 1, len(rows) + 1
-    generation.check_sheet(size[0] * generator.resolution, size[1] * generator.resolution, image_format)
+    sheets.check_sheet(size[0] * generator.resolution, size[1] * generator.resolution, image_format)
     sheet = LabelledSheet(generator.resolution, ["", *map(str, rows)], ["", *map(str, cols)]) if labels else None
     if sheet:
-        generation.check_sheet(*sheet.size, image_format)
+        sheets.check_sheet(*sheet.size, image_format)
     print("Generating W vectors...")
     all_points = list(dict.fromkeys([*rows, *cols]))
     w_dict = images.dlatents(all_points)
@@ -151,7 +152,7 @@ def style_mixing_example(
         for col_idx, col in enumerate([None, *cols]):
             if row_idx or col_idx:
                 cells[row_idx, col_idx] = image_dict[col if row is None else row, row if col is None else col]
-    pictures.save_image(generation.paste_grid(cells, *size), dnnlib.make_run_dir_path(f"grid.{image_format}"))
+    pictures.save_image(sheets.paste_grid(cells, *size), dnnlib.make_run_dir_path(f"grid.{image_format}"))
     if sheet:
         pictures.save_image(sheet.draw(cells), dnnlib.make_run_dir_path(f"figure.{image_format}"))
     progress.finish()
@@ -181,12 +182,12 @@ def interpolate(
     The noise is the network's own all the way, unless `noise_mode` is 'random' or 'none'.
 
     seeds: the points, also paths of files of vectors. space: 'w': straight lines; 'z': great circles, for seeds alone.
-    frames, loop, smooth: see `training.interpolation.Walk`. video: 'mp4' or 'gif': `interpolation.mp4` in place of the
+    frames, loop, smooth: see `generation.walks.Walk`. video: 'mp4' or 'gif': `interpolation.mp4` in place of the
     images, with `fps` frames per second.
     """
     import numpy as np
 
-    from . import interpolation
+    from . import walks
 
     check_interpolation(seeds, space, video, fps)
     settings = Settings(truncation_psi, truncation_cutoff, class_idx, noise_mode, dlatents_psi, image_format)
@@ -194,10 +195,10 @@ def interpolate(
     _check_ends(points)
     generator = images.generator
     ends = generator.latents_from_seeds(points) if space == "z" else images.stacked(points)
-    walk = interpolation.Walk(ends, frames, loop, spherical=space == "z", smooth=smooth)
+    walk = walks.Walk(ends, frames, loop, spherical=space == "z", smooth=smooth)
     folder = dnnlib.make_run_dir_path()
     progress = Progress(len(walk), "frames")
-    with interpolation.frame_writer(folder, video or image_format, len(walk), fps, generator.resolution) as writer:
+    with walks.frame_writer(folder, video or image_format, len(walk), fps, generator.resolution) as writer:
         for begin in range(0, len(walk), minibatch_size):
             part = walk.between(begin, begin + minibatch_size)
             w = generator.dlatents_from_latents(part) if space == "z" else part
@@ -264,9 +265,8 @@ def load_points(
     print(f'Loading networks from "{network_pkl}"...')
     from pretrained_networks import check_generator
 
-    from . import latent_points
-    from .image_generation import ImageGenerator
-    from .point_images import PointImages
+    from . import points as latent_points
+    from .image_generator import ImageGenerator, PointImages
 
     _G, _D, Gs = pretrained_networks.load_networks(network_pkl, cache_dir=cache_dir, offline=offline)
     check_generator(Gs)

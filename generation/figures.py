@@ -10,8 +10,8 @@ import dnnlib
 from dnnlib.errors import UserError
 from dnnlib.progress import Progress
 
-from .generator_runs import Settings, check_space, load_points
-from .latent_points import Point, unique
+from .commands import Settings, check_space, load_points
+from .points import Point, unique
 
 PSIS = (1.0, 0.7, 0.5, 0.0, -0.5, -1.0)
 
@@ -42,8 +42,8 @@ def interpolation_grid(
 
     from dnnlib import pictures
 
-    from . import image_generation as generation
-    from .labelled_sheets import LabelledSheet
+    from . import sheets, walks
+    from .sheets import LabelledSheet
 
     check_space(seeds, space)
     settings = Settings(truncation_psi, truncation_cutoff, class_idx, noise_mode, dlatents_psi, image_format)
@@ -53,10 +53,10 @@ def interpolation_grid(
     columns, rows = grid
     above, below = _between(columns, *points[:2]), _between(columns, *points[2:]) if rows > 1 else []
     sheet = LabelledSheet(generator.resolution, _between(rows), above, below)
-    generation.check_sheet(columns * generator.resolution, rows * generator.resolution, image_format)
-    generation.check_sheet(*sheet.size, image_format)
+    sheets.check_sheet(columns * generator.resolution, rows * generator.resolution, image_format)
+    sheets.check_sheet(*sheet.size, image_format)
     corners = generator.latents_from_seeds(points) if space == "z" else images.stacked(points)
-    between = generation.bilinear(corners, columns, rows)
+    between = walks.bilinear(corners, columns, rows)
     progress = Progress(len(between), "images")
     rendered: list[Any] = []
     for begin in range(0, len(between), minibatch_size):
@@ -65,7 +65,7 @@ def interpolation_grid(
         rendered.extend(generator.from_dlatents(w.astype(np.float32), minibatch_size))
         progress.update(len(part))
     cells = {divmod(i, columns): image for i, image in enumerate(rendered)}
-    pictures.save_image(generation.paste_grid(cells, columns, rows), dnnlib.make_run_dir_path(f"grid.{image_format}"))
+    pictures.save_image(sheets.paste_grid(cells, columns, rows), dnnlib.make_run_dir_path(f"grid.{image_format}"))
     pictures.save_image(sheet.draw(cells), dnnlib.make_run_dir_path(f"figure.{image_format}"))
     progress.finish()
 
@@ -105,14 +105,14 @@ def truncation_figure(
     """
     import numpy as np
 
-    from . import image_generation as generation
-    from .labelled_sheets import LabelledSheet
+    from . import sheets
+    from .sheets import LabelledSheet
 
     settings = Settings(1.0, truncation_cutoff, class_idx, noise_mode, image_format=image_format)
     images, points = load_points(network_pkl, {"--dlatents": seeds}, settings, cache_dir, offline)
     generator = images.generator
     sheet = LabelledSheet(generator.resolution, [_title(point) for point in points], [f"ψ = {psi:g}" for psi in psis])
-    generation.check_sheet(*sheet.size, image_format)
+    sheets.check_sheet(*sheet.size, image_format)
     dlatents = images.stacked(points)
     places = [(row, column) for row in range(len(points)) for column in range(len(psis))]
     progress = Progress(len(places), "images")
@@ -155,9 +155,9 @@ def noise_figure(
     of which the standard deviation is taken, with the noise of RandomState(0), RandomState(1), ...; 0: it is left out.
     std_gain: how many times as large as it is it is shown.
     """
-    from . import image_generation as generation
-    from . import noise_samples
-    from .labelled_sheets import LabelledSheet
+    from . import noise as noise_samples
+    from . import sheets
+    from .sheets import LabelledSheet
 
     settings = Settings(truncation_psi, truncation_cutoff, class_idx, "const", dlatents_psi, image_format)
     images, points = load_points(network_pkl, {"--dlatents": seeds}, settings, cache_dir, offline)
@@ -167,7 +167,7 @@ def noise_figure(
     columns = noise_samples.columns(generator.noise_shapes, noise_seeds)
     labels = [*columns, *([f"std × {std_gain:g}"] if num_samples else [])]
     sheet = LabelledSheet(generator.resolution, [_title(point) for point in points], labels)
-    generation.check_sheet(*sheet.size, image_format)
+    sheets.check_sheet(*sheet.size, image_format)
     dlatents = images.stacked(points)
     progress = Progress(len(points) * (len(columns) + num_samples), "images")
     saver = _Saver(image_format)
