@@ -25,7 +25,9 @@ from dnnlib import command_line, flags
 from dnnlib.errors import Problems, UserError
 from generation import points, video
 from metrics import metric_defaults
-from projection import dataset_images, image_targets, starts
+from projection import sources as dataset_images
+from projection import sources as image_targets
+from projection import starts
 from training.data import find_dataset
 
 # ----------------------------------------------------------------------------
@@ -35,13 +37,13 @@ from training.data import find_dataset
 def project_generated_images(
     network_pkl: str, seeds: list[int], truncation_psi: float | None = 1.0, **settings: Any
 ) -> None:
-    """Projects images that the network makes of seeds. settings: of `projection.runs.Settings`."""
-    from projection import runs, targets
+    """Projects images that the network makes of seeds. settings: of `projection.commands.Settings`."""
+    from projection import commands, targets
 
     def open_targets(Gs: Any, class_idx: int | None) -> targets.Targets:
         return targets.GeneratedImages(Gs, seeds, truncation_psi, class_idx)
 
-    runs.project(network_pkl, open_targets, runs.Settings(**settings))
+    commands.project(network_pkl, open_targets, commands.Settings(**settings))
 
 
 def project_real_images(
@@ -53,18 +55,18 @@ def project_real_images(
     convert: bool = False,
     **settings: Any,
 ) -> None:
-    """Projects the first images of a data set, or image files. settings: of `projection.runs.Settings`.
+    """Projects the first images of a data set, or image files. settings: of `projection.commands.Settings`.
 
     num_images: how many; None: 3 of a data set, all of files. convert: see `image_targets.check_images`.
     """
-    from projection import runs, targets
+    from projection import commands, targets
 
     def open_targets(Gs: Any, _class_idx: int | None) -> targets.Targets:
         if images is not None:
             return targets.ImageFiles(Gs, images, convert, num_images)
         return targets.DatasetImages(Gs, dataset_name, data_dir, num_images)
 
-    runs.project(network_pkl, open_targets, runs.Settings(**settings))
+    commands.project(network_pkl, open_targets, commands.Settings(**settings))
 
 
 FILES: dict[str, Any] = {"type": flags.split, "action": "extend", "nargs": "+", "metavar": "FILES"}

@@ -13,8 +13,8 @@ from generation import conventions, points
 from training.misc import adjust_dynamic_range
 from training.nets.mixed_precision import rendering_kwargs
 
-from . import image_targets
-from .dataset_images import open_dataset
+from . import sources
+from .sources import open_dataset
 
 _NUM_IMAGES = 3  # of data sets, officially
 _MAX_NAME = 100  # bytes
@@ -111,7 +111,7 @@ class ImageFiles:
             raise UserError(f"--num-images={num_images}: --images has {len(paths)}")
         problems = Problems()
         with problems.gather("--images"):
-            image_targets.check_images(self._paths, self._resolution, self._channels, convert)
+            sources.check_images(self._paths, self._resolution, self._channels, convert)
         problems.report()
         taken: set[str] = set()
         self._vector_names = [points.unique(_stem(path), taken) for path in self._paths]
@@ -121,7 +121,7 @@ class ImageFiles:
 
     def __getitem__(self, index: int) -> Target:
         path = self._paths[index]
-        pixels = image_targets.read_image(path, self._resolution, self._channels)[np.newaxis]
+        pixels = sources.read_image(path, self._resolution, self._channels)[np.newaxis]
         image = adjust_dynamic_range(pixels.astype(np.float32), (0, 255), (-1, 1))
         name = f"image{index:04d}"
         return Target(name, f"{name}: {path} ({index}/{len(self)})", path, self._vector_names[index], image)

@@ -1,4 +1,4 @@
-"""`projection.image_targets`: which image files, whether they fit, how they are cut and resized."""
+"""`projection.sources`: which image files, whether they fit, how they are cut and resized."""
 
 import os
 
@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from dnnlib.errors import UserError
-from projection.image_targets import check_images, check_readable, find_images, read_image
+from projection.sources import check_images, check_readable, find_images, read_image
 
 pytestmark = pytest.mark.one_stack
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import projector
 from dnnlib.errors import UserError
 from dnnlib.tflib import Network, random_stream
 from metrics.nets.lpips import LPIPS
 from metrics.nets.metric_network import MetricNetwork
 from metrics.perceptual_path_length import prepare_images
-from projection import distances, noise_images, schedule
+from projection import distances, projector, schedule
+from projection import noise as noise_images
 
 CASES = golden.index("projector", "projector.json")
 ARRAYS = golden.arrays("projector", "projector.npz")

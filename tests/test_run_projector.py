@@ -197,7 +197,7 @@ def test_lpips_and_video(base, run, monkeypatch):
         def __exit__(self, *error):
             closed.append(error[0])
 
-    import projection.runs
+    import projection.commands
 
     monkeypatch.setattr(projection.runs, "VideoWriter", Writer)
     monkeypatch.setattr(video, "ffmpeg_path", lambda: "ffmpeg")

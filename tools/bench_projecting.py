@@ -15,7 +15,7 @@ from dnnlib.tflib import Network
 from metrics.nets.lpips import LPIPS
 from metrics.perceptual_path_length import prepare_images
 from projection.distances import Distance, PixelDistance
-from projector import Projector
+from projection.projector import Projector
 from tools.bench_metrics import random_network
 from tools.bench_table import Figure, Options
 from tools.timing import in_turns

@@ -15,6 +15,7 @@ from dataset_tools.image_rules import ImageFacts, ImageRules, look_at, open_imag
 from dnnlib import files
 from dnnlib.errors import Problems, UserError
 from dnnlib.pictures import describe, mode_name
+from training.data import dataset
 from training.data.image_files import is_image_name
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -91,3 +92,16 @@ def _report(problems: list[str]) -> None:
         problems = [*problems[:_MAX_LISTED], f"... and {len(problems) - _MAX_LISTED} more"]
     if problems:
         raise UserError("\n".join(problems))
+
+
+# ----------------------------------------------------------------------------
+# Data sets as targets. Needs no TensorFlow.
+
+
+def open_dataset(name: str, data_dir: str | None, num_images: int | None = None) -> dataset.Dataset:
+    """A data set in the order of storage. Raises UserError if it cannot be read or has less than `num_images`."""
+    opened = dataset.load_dataset(data_dir=data_dir, tfrecord_dir=name, max_label_size=0, repeat=False, shuffle_mb=0)
+    if num_images is not None and num_images > opened.num_images:
+        opened.close()
+        raise UserError(f"--num-images={num_images}: the data set {name} has {opened.num_images}")
+    return opened

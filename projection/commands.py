@@ -16,10 +16,10 @@ from dnnlib.tflib import convert_images_to_uint8
 from generation import conventions, vector_files
 from generation.video import VideoWriter
 from pretrained_networks import check_generator
-from projector import Projector
 from training import misc
 
 from . import distances, starts
+from .projector import Projector
 from .schedule import snapshot_steps
 from .targets import Target, Targets
 

@@ -1,0 +1,315 @@
+"""`Projector`: finds W and noise images from which a generator makes given images (appendix D of arXiv:1912.04958)."""
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib import EasyDict
+from dnnlib.errors import UserError
+from dnnlib.tflib import Network, random_stream
+from dnnlib.tflib.optimizer import Optimizer
+from dnnlib.util import is_url
+from generation import conventions
+from metrics.perceptual_path_length import average_down, prepare_images
+from training.nets.mixed_precision import rendering_kwargs
+
+from . import distances, schedule
+from . import noise as noise_images
+
+_SIZE = 256  # pixels; larger images are compared at this size
+_LARGEST = 16  # what networks make goes beyond 1
+_NOISE = 7  # purpose of random numbers
+
+
+class Projector:
+    """The official projector. Set attributes, then a network, then project.
+
+    Several images are optimized together where `set_network` is told so. Each has its own W and noise images, and gets
+    the same random numbers as if it were projected alone.
+
+    Attributes:
+        num_steps: steps of the optimization.
+        dlatent_avg_samples: random W whose mean is where it starts, and whose standard deviation scales its noise.
+        initial_learning_rate: learning rate, without the ramps.
+        initial_noise_factor: noise on W at the start, in standard deviations of W.
+        lr_rampdown_length, lr_rampup_length, noise_ramp_length: of the schedules, as shares of all steps.
+        regularize_noise_weight: weight of what keeps noise images from holding the picture.
+        verbose: print what is being done.
+        clone_net: work with a copy of the network, so that the network may change meanwhile.
+
+    Beyond the official ones:
+        distance: what compares images: 'lpips', 'pixel', the path of a file with weights of LPIPS, or a
+            `projection.distances.Distance`.
+        w_plus: a W of its own for each layer.
+        class_idx: of a conditional network: the class that W is expected to be of; None: no label.
+        seed: of the noise on W and of the noise images to start from.
+        make_stream: random numbers for a seed.
+    """
+
+    def __init__(self) -> None:
+        self.num_steps = 1000
+        self.dlatent_avg_samples = 10000
+        self.initial_learning_rate = 0.1
+        self.initial_noise_factor = 0.05
+        self.lr_rampdown_length = 0.25
+        self.lr_rampup_length = 0.05
+        self.noise_ramp_length = 0.75
+        self.regularize_noise_weight = 1e5
+        self.verbose = False
+        self.clone_net = True
+        self.distance: distances.Distance | str = "lpips"
+        self.w_plus = False
+        self.class_idx: int | None = None
+        self.seed = 0
+        self.make_stream: Callable[[Any], random_stream.Stream] = random_stream.StatelessStream
+
+        self._minibatch_size = 0
+        self._cur_step = -1
+        self._last: tuple[tf.Tensor, tf.Tensor] | None = None  # distances and losses of the last step
+
+    # ------------------------------------------------------------------------
+    # Setting up.
+
+    def set_network(self, Gs: Network, minibatch_size: int = 1) -> None:
+        """Prepares for images of a generator, `minibatch_size` of them at a time.
+
+        Raises ValueError for what is no generator and for what is no distance, UserError if the distance is LPIPS and
+        its weights cannot be had.
+        """
+        if set(Gs.components) != {"mapping", "synthesis"}:
+            raise ValueError(f"network {Gs.name!r} is not a generator")
+        if minibatch_size < 1:
+            raise ValueError(f"minibatch_size must be 1 or more, got {minibatch_size}")
+        distance = self._distance()
+        self._cur_step = -1
+        self._last = None
+        self._minibatch_size = minibatch_size
+        self._Gs = Gs.clone() if self.clone_net else Gs
+        self._synthesis = self._Gs.components.synthesis
+        self._num_layers, dlatent_size = self._synthesis.input_shape[1:]
+        # Not fused, no gradients by weights are needed, and an image alone is computed as it is among others.
+        knows_fused = "fused_modconv" in inspect.signature(type(self._synthesis.model).__init__).parameters
+        self._synthesis_kwargs = {"fused_modconv": False} if knows_fused else {}
+        self._synthesis_kwargs |= rendering_kwargs(self._synthesis.model)
+        self._find_dlatent_stats()
+
+        self._target_distance = distances.TargetDistance(distance)
+        layers = self._num_layers if self.w_plus else 1
+        self._dlatents = tf.Variable(tf.zeros([minibatch_size, layers, dlatent_size]), name="dlatents")
+        shapes = [var.shape[1:] for name, var in self._synthesis.vars.items() if name.startswith("noise")]
+        self._noises = [
+            tf.Variable(tf.zeros([minibatch_size, *shape]), name=f"noise{idx}") for idx, shape in enumerate(shapes)
+        ]
+        variables = {variable.name: variable for variable in [self._dlatents, *self._noises]}
+        self._optimizer = Optimizer("projector", variables)
+        # Compiled once, when their arguments are known: TensorFlow takes the functions of several projectors, which are
+        # the same lines of code, for one that is compiled again and again, and warns of it.
+        self._compiled: dict[str, Any] = {}
+
+    def _distance(self) -> distances.Distance:
+        if not isinstance(self.distance, str):
+            distances.check(self.distance)
+            return self.distance
+        name = os.path.expanduser(self.distance)
+        if name not in ("lpips", "pixel") and not is_url(name) and not os.path.isfile(name):
+            distances.check(self.distance)
+        try:
+            return distances.load(self.distance)
+        except distances.NoWeights as error:
+            # The message is for scripts.
+            in_python = "Projector.distance = projection.distances.load('lpips', DIR)"
+            message = str(error).replace("--metric-networks=DIR", in_python)
+            raise UserError(f"{message}\nWithout them, Projector.distance = 'pixel' compares pixels.") from None
+
+    def _find_dlatent_stats(self) -> None:
+        """The mean of W, [1, 1, dlatent_size], and the distance that samples have from it."""
+        self._info(f"Finding W midpoint and stddev using {self.dlatent_avg_samples} samples...")
+        latents = np.random.RandomState(123).randn(self.dlatent_avg_samples, *self._Gs.input_shapes[0][1:])
+        labels = conventions.one_hot(self.class_idx, self._Gs.input_shapes[1][1], self.dlatent_avg_samples)
+        dlatents = self._Gs.components.mapping.run(latents.astype(np.float32), labels, minibatch_size=1000)[:, :1]
+        dlatents = dlatents.astype(np.float32)  # [N, 1, dlatent_size]
+        self._dlatent_avg = np.mean(dlatents, axis=0, keepdims=True)
+        self._dlatent_std = (float(np.sum((dlatents - self._dlatent_avg) ** 2)) / self.dlatent_avg_samples) ** 0.5
+        self._info(f"std = {self._dlatent_std:g}")
+
+    def _info(self, text: str) -> None:
+        if self.verbose:
+            print("Projector:", text)
+
+    # ------------------------------------------------------------------------
+    # Projecting.
+
+    def run(self, target_images: np.ndarray) -> EasyDict:
+        """Projects images, from beginning to end. Arguments as of `start`.
+
+        Returns:
+            `dlatents`, `noises` and `images`: what the methods `get_...` return.
+        """
+        self.start(target_images)
+        while self._cur_step < self.num_steps:
+            self.step()
+        return EasyDict(dlatents=self.get_dlatents(), noises=self.get_noises(), images=self.get_images())
+
+    def start(
+        self,
+        target_images: np.ndarray,
+        dlatents: np.ndarray | None = None,
+        noises: Sequence[np.ndarray] = (),
+    ) -> None:
+        """Begins with new images.
+
+        Args:
+            target_images: [N, C, H, W] from -1 to 1, N being `minibatch_size`. They may be larger than what the network
+                makes, by a whole factor.
+            dlatents: where to start, [N or 1, layers or 1, dlatent_size]; None: at the mean of W.
+            noises: noise images to start from, [N or 1, 1, H, W] each; none: random ones.
+
+        Raises ValueError for other shapes, and values that are not finite.
+        """
+        if not self._minibatch_size:
+            raise ValueError("Projector.start: set_network comes first")
+        targets = self._checked_targets(target_images)
+        self._info("Preparing target images...")
+        prepared = prepare_images(targets)
+        self._prepared = self._call("prepare", self._target_distance.prepare, prepared)
+
+        self._info("Initializing optimization state...")
+        start = self._dlatent_avg if dlatents is None else self._checked("dlatents", dlatents, self._dlatents.shape)
+        self._dlatents.assign(tf.broadcast_to(tf.constant(start, tf.float32), self._dlatents.shape))
+        stream = self.make_stream(random_stream.seed_of(self.seed, 0, _NOISE))
+        if len(noises) not in (0, len(self._noises)):
+            raise ValueError(f"expected {len(self._noises)} noise images, got {len(noises)}")
+        for idx, variable in enumerate(self._noises):
+            if noises:
+                noise = tf.constant(self._checked(f"noise{idx}", noises[idx], variable.shape), tf.float32)
+            else:
+                noise = stream.normal([1, *variable.shape[1:]], tf.float32)
+            variable.assign(tf.broadcast_to(noise, variable.shape))
+        self._optimizer.reset_optimizer_state()
+        self._last = None
+        self._cur_step = 0
+
+    def _checked_targets(self, images: np.ndarray) -> tf.Tensor:
+        """Targets as float32, of the size that images are compared at, or larger than `_SIZE`."""
+        images = np.asarray(images, np.float32)
+        _, channels, resolution, _ = self._Gs.output_shape
+        expected = f"[{self._minibatch_size}, {channels}, {resolution}, {resolution}]"
+        if images.ndim != 4 or images.shape[:2] != (self._minibatch_size, channels):
+            raise ValueError(f"expected target images of shape {expected}, got {list(images.shape)}")
+        height, width = images.shape[2:]
+        if height != width or height % min(resolution, _SIZE):
+            raise ValueError(f"expected target images of shape {expected}, or a multiple, got {list(images.shape)}")
+        if not np.isfinite(images).all():
+            raise ValueError("target images have values that are not finite")
+        if images.min() >= 0 and images.max() > _LARGEST:  # pixels from 0 to 255
+            raise ValueError(f"expected target images from -1 to 1, got {images.min():g} to {images.max():g}")
+        return average_down(tf.constant(images), min(resolution, _SIZE))
+
+    def _checked(self, name: str, array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """An array that can be broadcast to a shape."""
+        array = np.asarray(array, np.float32)
+        if name == "dlatents" and array.ndim == 3 and shape[1] == 1 and (array == array[:, :1]).all():
+            array = array[:, :1]
+        fits = array.ndim == len(shape) and all(a in (1, b) for a, b in zip(array.shape, shape, strict=True))
+        if not fits or not np.isfinite(array).all():
+            raise ValueError(f"{name} to start from: expected finite numbers of shape {list(shape)}, got {array.shape}")
+        return array
+
+    def step(self) -> None:
+        """Makes one step, unless all are done."""
+        if self._cur_step < 0:
+            raise ValueError("Projector.step: start comes first")
+        if self._cur_step >= self.num_steps:
+            return
+        t = self._cur_step / self.num_steps
+        noise_strength = schedule.noise_strength(
+            t, self._dlatent_std * self.initial_noise_factor, self.noise_ramp_length
+        )
+        learning_rate = schedule.learning_rate(
+            t, self.initial_learning_rate, self.lr_rampdown_length, self.lr_rampup_length
+        )
+        seed = tf.constant(random_stream.seed_of(self.seed, self._cur_step + 1, _NOISE))
+        numbers = tf.constant([noise_strength, learning_rate], tf.float32)
+        self._last = self._call("step", self._make_step, seed, numbers, self._prepared)
+        self._cur_step += 1
+        if self._cur_step == self.num_steps:
+            self._info("Done.")
+
+    def _make_step(self, seed: tf.Tensor, numbers: tf.Tensor, prepared: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Distances and losses, [N] each, before an update; makes the update. numbers: noise on W, learning rate."""
+        noise_strength, learning_rate = tf.unstack(numbers)
+        gradients, distance, loss = self._gradients(seed, noise_strength, prepared)
+        self._optimizer.apply(gradients, learning_rate)
+        for variable in self._noises:
+            variable.assign(noise_images.normalized(variable))
+        return distance, loss
+
+    def _gradients(
+        self, seed: tf.Tensor, noise_strength: tf.Tensor, prepared: list[tf.Tensor]
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """The gradients of W and noise images, and distances and losses, [N] each."""
+        variables = list(self._optimizer.trainables.values())
+        noise = self.make_stream(seed).normal([1, *self._dlatents.shape[1:]], tf.float32)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            images = prepare_images(tf.cast(self._images(self._dlatents + noise * noise_strength), tf.float32))
+            distance = self._target_distance.between(images, prepared)
+            loss = distance
+            if self._noises:
+                noises = [tf.convert_to_tensor(variable) for variable in self._noises]
+                loss = loss + noise_images.regularization(noises) * self.regularize_noise_weight
+            # Each image has variables of its own, so the gradients of the sum are those of each loss.
+            total = tf.reduce_sum(loss)
+        gradients = tape.gradient(total, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], distance, loss
+
+    def _images(self, dlatents: Any) -> tf.Tensor:
+        """Images [N, C, H, W] of W [N, 1 or layers, dlatent_size] and the noise images."""
+        dlatents = tf.convert_to_tensor(dlatents)
+        if dlatents.shape[1] == 1:
+            dlatents = tf.tile(dlatents, [1, self._num_layers, 1])
+        noise = [tf.convert_to_tensor(variable) for variable in self._noises] or None
+        return self._synthesis.get_output_for(dlatents, randomize_noise=False, noise=noise, **self._synthesis_kwargs)
+
+    def _call(self, name: str, function: Callable, *args: Any) -> Any:
+        """Calls a function, compiled for arguments of these shapes."""
+        if name not in self._compiled:
+            self._compiled[name] = tf.function(function, autograph=False).get_concrete_function(*args)
+        return self._compiled[name](*args)
+
+    # ------------------------------------------------------------------------
+    # Results.
+
+    def get_cur_step(self) -> int:
+        """Steps done; -1 before `start`."""
+        return self._cur_step
+
+    def get_dlatents(self) -> np.ndarray:
+        """W, [N, layers, dlatent_size]."""
+        dlatents = self._dlatents.numpy()
+        return dlatents if self.w_plus else np.tile(dlatents, [1, self._num_layers, 1])
+
+    def get_noises(self) -> list[np.ndarray]:
+        """The noise images, [N, 1, H, W] each."""
+        return [variable.numpy() for variable in self._noises]
+
+    def get_images(self) -> np.ndarray:
+        """What the network makes of them, [N, C, H, W] from about -1 to 1."""
+        return self._call("images", lambda: self._images(self._dlatents)).numpy()
+
+    def get_distances(self) -> np.ndarray:
+        """Distances to the targets, [N], as the last step found them: before its update, with noise on W."""
+        return self._of_last_step(0)
+
+    def get_losses(self) -> np.ndarray:
+        """Distances and regularization together, [N], like `get_distances`."""
+        return self._of_last_step(1)
+
+    def _of_last_step(self, index: int) -> np.ndarray:
+        if self._last is None:
+            return np.full([self._minibatch_size], np.nan, np.float32)
+        return self._last[index].numpy()
