@@ -56,14 +56,14 @@ def run(
         truncation_psi: of generated images; None: no truncation.
         official_numerics: compute as the official code also where that is numerically weak.
         json_file: write results there, too; '-': to stdout.
-        settings: of `metrics.evaluation.Settings`.
+        settings: of `metrics.features.evaluation.Settings`.
 
     Raises:
         UserError: if a metric could not be computed. Results of the others are printed and saved.
     """
     from dnnlib import tflib
-    from metrics import metric_report
-    from metrics.evaluation import Settings
+    from metrics import report as metric_report
+    from metrics.features.evaluation import Settings
     from metrics.metric_base import MetricGroup
 
     networks = [network_pkl] if isinstance(network_pkl, str) else list(network_pkl)

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from .evaluation import Request
+from metrics.features.evaluation import Request
+
 from .metric_base import MetricBase
 
 

@@ -5,7 +5,8 @@ Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local
 
 from typing import Any
 
-from .feature_distances import feature_statistics, frechet_distance
+from metrics.maths.frechet import feature_statistics, frechet_distance
+
 from .feature_metric import FeatureMetric
 
 

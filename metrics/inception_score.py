@@ -6,9 +6,9 @@ Salimans et al., "Improved Techniques for Training GANs" (2016).
 from typing import Any
 
 from dnnlib.errors import UserError
+from metrics.features.evaluation import Request
+from metrics.maths.inception_score import inception_score
 
-from .class_scores import inception_score
-from .evaluation import Request
 from .metric_base import MetricBase
 
 

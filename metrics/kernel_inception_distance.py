@@ -6,8 +6,9 @@ with Limited Data" (2020).
 
 from typing import Any
 
+from metrics.maths.kernel import kernel_distance
+
 from .feature_metric import FeatureMetric
-from .kernel_distance import kernel_distance
 
 
 class KID(FeatureMetric):

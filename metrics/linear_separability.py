@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from metrics.maths.separability import separability
+from metrics.nets.images import average_down
+
 from .metric_base import MetricBase
 from .nets.catalog import CLASSIFIERS
-from .perceptual_path_length import average_down
-from .separability import separability
 
 _RESOLUTION = 256  # of what the classifiers were trained on
 
@@ -28,7 +29,7 @@ class LS(MetricBase):
         classifiers: official names of the networks that find attributes, or networks that return logits [N, 1] for
             images float32 [N, C, H, W] from -1 to 1; None: the official 40.
 
-    official_numerics: fit planes as scikit-learn did in 2019; see `metrics.separability`.
+    official_numerics: fit planes as scikit-learn did in 2019; see `metrics.maths.separability`.
     """
 
     def __init__(

@@ -17,9 +17,8 @@ import numpy as np
 import dnnlib
 from dnnlib.errors import UserError
 from dnnlib.util import EasyDict, call_func_by_name, format_time
+from metrics.features.evaluation import Evaluation, Request, Settings
 from training.run_folder.options_file import load_training_options
-
-from .evaluation import Evaluation, Request, Settings
 
 _NAME_WIDTH = 29  # of a network's name in result lines
 _PROGRESS_SECONDS = 15.0

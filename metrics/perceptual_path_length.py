@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib import lerp, random_stream
+from metrics.maths.path_length import path_length_score
+from metrics.nets.images import prepare_images
 
 from .metric_base import MetricBase
-from .path_lengths import path_length_score
 
 _NOISE = 1  # purpose of random numbers, beside those of samples
 
@@ -131,27 +132,6 @@ class PPL(MetricBase):
         images = synthesis.get_output_for(dlatents, **{**Gs_kwargs, "randomize_noise": False})
         images = prepare_images(tf.cast(images, tf.float32), self.crop)
         return distance.get_output_for(images[0::2], images[1::2]) * (1 / self.epsilon**2)
-
-
-def prepare_images(images: tf.Tensor, crop: bool = False) -> tf.Tensor:
-    """Images [N, C, H, W] from -1 to 1 as the distance gets them: from 0 to 255, averaged to 256x256 if larger.
-
-    crop: the part where an aligned portrait has the face: rows 3/8 to 7/8, columns 2/8 to 6/8.
-    """
-    if crop:
-        eighth = images.shape[2] // 8
-        images = images[:, :, eighth * 3 : eighth * 7, eighth * 2 : eighth * 6]
-    return (average_down(images, 256) + 1) * (255 / 2)
-
-
-def average_down(images: tf.Tensor, size: int) -> tf.Tensor:
-    """Images [N, C, H, W] higher than `size`, averaged over squares of H // size; others as they are."""
-    factor = images.shape[2] // size
-    if factor <= 1:
-        return images
-    _, channels, height, width = images.shape
-    images = tf.reshape(images, [-1, channels, height // factor, factor, width // factor, factor])
-    return tf.reduce_mean(images, axis=[3, 5])
 
 
 def slerp(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor) -> tf.Tensor:

@@ -6,9 +6,9 @@ Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Gener
 from typing import Any
 
 from dnnlib.errors import UserError
+from metrics.maths.neighbourhoods import precision_recall
 
 from .feature_metric import FeatureMetric
-from .neighbourhoods import precision_recall
 
 
 class PR(FeatureMetric):

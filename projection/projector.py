@@ -14,7 +14,7 @@ from dnnlib.tflib import Network, random_stream
 from dnnlib.tflib.optimizer import Optimizer
 from dnnlib.util import is_url
 from generation import conventions
-from metrics.perceptual_path_length import average_down, prepare_images
+from metrics.nets.images import average_down, prepare_images
 from training.nets.mixed_precision import rendering_kwargs
 
 from . import distances, schedule

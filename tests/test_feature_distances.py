@@ -9,9 +9,9 @@ import scipy.spatial
 
 from dnnlib import EasyDict
 from dnnlib.errors import UserError
-from metrics.feature_distances import feature_statistics, frechet_distance, precision_recall
-from metrics.random_features import RandomFeatures
+from metrics.maths.frechet import feature_statistics, frechet_distance, precision_recall
 from tools import training_curve
+from tools.random_features import RandomFeatures
 
 
 def normal(count, size, seed=0):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import sklearn.svm
 
-from metrics.linear_svm import fit_plane, side_of_plane
-from metrics.path_lengths import path_length_score, without_outliers
-from metrics.separability import conditional_entropy, entropy, mutual_information, prob_normalize, separability
+from metrics.maths.linear_svm import fit_plane, side_of_plane
+from metrics.maths.path_length import path_length_score, without_outliers
+from metrics.maths.separability import conditional_entropy, entropy, mutual_information, prob_normalize, separability
 
 pytestmark = pytest.mark.one_stack
 

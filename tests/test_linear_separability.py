@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from metrics.evaluation import Evaluation, Settings
+from metrics.features.evaluation import Evaluation, Settings
+from metrics.features.random_inputs import RandomInputs
 from metrics.linear_separability import LS, predictions_of
 from metrics.metric_defaults import metric_defaults
-from metrics.random_inputs import RandomInputs
 
 RESULT = golden.index("metrics", "metrics.json")["ls"]["result"]
 LATENTS = golden.arrays("metrics", "metrics.npz")["ls/latents"]

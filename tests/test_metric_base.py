@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dnnlib.errors import UserError
-from metrics.evaluation import Settings
+from metrics.features.evaluation import Settings
 from metrics.metric_base import DummyMetric, MetricBase, MetricGroup
 from metrics.metric_defaults import metric_defaults
 from training.run_folder import options_file

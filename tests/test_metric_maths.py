@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import scipy.spatial.distance
 
-from metrics import neighbourhoods, neighbourhoods_float16
-from metrics.class_scores import inception_score
-from metrics.feature_distances import FeatureStatistics, feature_statistics, frechet_distance
-from metrics.kernel_distance import kernel_distance
-from metrics.neighbourhoods import precision_recall
+from metrics.maths import neighbourhoods
+from metrics.maths import neighbourhoods as neighbourhoods_float16
+from metrics.maths.frechet import FeatureStatistics, feature_statistics, frechet_distance
+from metrics.maths.inception_score import inception_score
+from metrics.maths.kernel import kernel_distance
+from metrics.maths.neighbourhoods import precision_recall
 
 pytestmark = pytest.mark.one_stack
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from metrics.nets import builders, inception, layers, vgg16
+from metrics.nets import builders, inception, vgg16
+from metrics.nets.images import legacy_resize, rgb_images
 from metrics.nets.lpips import LPIPS
 from metrics.nets.metric_network import MetricNetwork, combine
 from metrics.nets.weight_files import WeightFile
@@ -44,16 +45,16 @@ def resized(image, size):
 @pytest.mark.parametrize("size", [32, 256, 299, 512])
 def test_resize(size):
     image = images(size, 1)
-    nhwc = layers.rgb_images(tf.constant(image))
+    nhwc = rgb_images(tf.constant(image))
     assert nhwc.dtype == tf.float32
     expected = resized(image[0].transpose(1, 2, 0), 299)
-    np.testing.assert_allclose(layers.legacy_resize(nhwc, 299)[0], expected, atol=1e-3)
+    np.testing.assert_allclose(legacy_resize(nhwc, 299)[0], expected, atol=1e-3)
 
 
 def test_resize_of_other_sides():
     image = np.random.RandomState(0).randint(0, 256, [1, 3, 40, 70])
     expected = resized(image[0].transpose(1, 2, 0), 224)
-    np.testing.assert_allclose(layers.legacy_resize(layers.rgb_images(image), 224)[0], expected, atol=1e-3)
+    np.testing.assert_allclose(legacy_resize(rgb_images(image), 224)[0], expected, atol=1e-3)
 
 
 def test_padding_of_average_pools_does_not_count():

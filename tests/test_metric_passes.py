@@ -11,16 +11,16 @@ import tensorflow as tf
 import dnnlib
 from dnnlib.errors import UserError
 from dnnlib.submission import run_context
-from metrics import evaluation as evaluation_module
-from metrics import row_passes
-from metrics.evaluation import Settings
-from metrics.feature_distances import feature_statistics, frechet_distance
+from metrics.features import batches
+from metrics.features import evaluation as evaluation_module
+from metrics.features.evaluation import Settings
+from metrics.features.feature_file import RowFile
+from metrics.features.random_inputs import RandomInputs
 from metrics.frechet_inception_distance import FID
 from metrics.kernel_inception_distance import KID
+from metrics.maths.frechet import feature_statistics, frechet_distance
 from metrics.metric_base import MetricGroup
 from metrics.nets.metric_network import MetricNetwork
-from metrics.random_inputs import RandomInputs
-from metrics.row_file import RowFile
 from training.data.dataset import load_dataset
 
 NUM_REALS = 21
@@ -125,14 +125,14 @@ def test_full_takes_each_real_once_and_never_mirrors(place):
 def test_an_interrupted_pass_goes_on(place, monkeypatch, capsys):
     expected, _ = run(fid())
     run(fid(), cache_dir="other")  # so that reals are there
-    compute = row_passes.BatchFunction.__call__
+    compute = batches.BatchFunction.__call__
 
     def interrupt(self, first, *arrays):
         if first >= 12:
             raise KeyboardInterrupt
         return compute(self, first, *arrays)
 
-    monkeypatch.setattr(row_passes.BatchFunction, "__call__", interrupt)
+    monkeypatch.setattr(batches.BatchFunction, "__call__", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(fid(), cache_dir="other")
     monkeypatch.undo()
@@ -175,8 +175,8 @@ def test_minibatch_size_changes_nothing_but_noise(place):
 def test_metrics_of_a_group_share_one_pass(place, monkeypatch):
     detectors = [metric_stubs.Detector(), metric_stubs.Detector("other", "xyz")]
     passes = []
-    fill = row_passes.fill
-    for module in (evaluation_module, __import__("metrics.image_passes", fromlist=["x"])):
+    fill = batches.fill
+    for module in (evaluation_module, __import__("metrics.features.image_features", fromlist=["x"])):
         monkeypatch.setattr(module, "fill", lambda *args: (passes.append((dict(args[1]), args[4])), fill(*args)))
     kwargs = {"num_images": 30, "minibatch_per_gpu": 4}
     group = MetricGroup(
@@ -190,9 +190,9 @@ def test_metrics_of_a_group_share_one_pass(place, monkeypatch):
         ]
     )
     calls = []
-    compute = row_passes.BatchFunction.__call__
+    compute = batches.BatchFunction.__call__
     monkeypatch.setattr(
-        row_passes.BatchFunction, "__call__", lambda self, first, *a: (calls.append(first), compute(self, first, *a))[1]
+        batches.BatchFunction, "__call__", lambda self, first, *a: (calls.append(first), compute(self, first, *a))[1]
     )
     data = {"data_dir": ".", "dataset_args": {"tfrecord_dir": "cats"}, "mirror_augment": False}
     group.run("network.pkl", settings=settings(), **data)
@@ -226,7 +226,7 @@ def test_networks_of_one_name(place):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device")
 def test_a_disk_without_room_is_named(place, monkeypatch):
     full = open("/dev/full", "r+b", buffering=0)  # noqa: SIM115, RowFile closes it
-    monkeypatch.setattr("metrics.row_file.open", lambda path, mode: full, raising=False)
+    monkeypatch.setattr("metrics.features.feature_file.open", lambda path, mode: full, raising=False)
     with pytest.raises(UserError, match="metrics: No space left on device.*--cache-dir"):
         run(fid())
 
@@ -337,7 +337,7 @@ def test_several_devices(place):
     code = """
 import sys; sys.path[:0] = %r
 import metric_stubs, test_metric_passes as t
-from metrics.evaluation import Settings
+from metrics.features.evaluation import Settings
 assert len(Settings(num_gpus=2, logical_cpus=2).devices) == 2
 print("result", t.run(t.fid(), num_gpus=2, logical_cpus=2, minibatch_size=2)[0])
 """

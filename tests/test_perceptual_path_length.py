@@ -8,10 +8,11 @@ import tensorflow as tf
 import dnnlib
 from dnnlib import tflib
 from metrics import perceptual_path_length
-from metrics.evaluation import Settings
+from metrics.features.evaluation import Settings
+from metrics.features.random_inputs import RandomInputs
 from metrics.metric_defaults import metric_defaults
-from metrics.perceptual_path_length import PPL, average_down, prepare_images, slerp
-from metrics.random_inputs import RandomInputs
+from metrics.nets.images import average_down, prepare_images
+from metrics.perceptual_path_length import PPL, slerp
 from training import misc
 
 DATA = golden.arrays("metrics", "metrics.npz")

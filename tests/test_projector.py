@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError
 from dnnlib.tflib import Network, random_stream
+from metrics.nets.images import prepare_images
 from metrics.nets.lpips import LPIPS
 from metrics.nets.metric_network import MetricNetwork
-from metrics.perceptual_path_length import prepare_images
 from projection import distances, projector, schedule
 from projection import noise as noise_images
 

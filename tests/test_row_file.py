@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metrics.row_file import RowFile
+from metrics.features.feature_file import RowFile
 
 pytestmark = pytest.mark.one_stack
 ROWS = np.random.RandomState(0).randn(10, 3).astype(np.float32)

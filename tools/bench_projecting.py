@@ -12,8 +12,8 @@ import tensorflow as tf
 
 import pretrained_networks
 from dnnlib.tflib import Network
+from metrics.nets.images import prepare_images
 from metrics.nets.lpips import LPIPS
-from metrics.perceptual_path_length import prepare_images
 from projection.distances import Distance, PixelDistance
 from projection.projector import Projector
 from tools.bench_metrics import random_network

@@ -3,7 +3,7 @@
 Usage: python tools/training_curve.py RUN_DIR [--output docs/demo-training-curve.png] [--num-images 2000] [--seed 0]
 
 Nothing is downloaded: features are those of a fixed random convolutional network, 64 whitened components
-(metrics/random_features.py). It was chosen among several spaces on 2000 coloured symbols of 32x32. There, strongly
+(tools/random_features.py). It was chosen among several spaces on 2000 coloured symbols of 32x32. There, strongly
 blurred reals are 6 times as far away as other reals, noisy ones 4 times, 100 reals again and again 10 times, reals cut
 in tiles that are shuffled 5 times, and precision is low for the shapeless blobs of the first snapshots. In 64 principal
 components of the pixels it is highest for them, and noise is not seen at all; without whitening, colours outweigh the
@@ -34,9 +34,10 @@ from dnnlib.errors import UserError, exits_on_user_error
 from dnnlib.files import atomic_write
 from dnnlib.flags import ArgumentParser, natural, positive
 from dnnlib.progress import Progress
-from metrics.feature_distances import feature_statistics, frechet_distance, precision_recall
-from metrics.random_features import RandomFeatures
+from metrics.maths.frechet import feature_statistics, frechet_distance, precision_recall
 from training.run_folder.options_file import load_training_options
+
+from .random_features import RandomFeatures
 
 NUM_FEATURES = 64
 NHOOD_SIZE = 3

@@ -15,7 +15,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib import random_stream
 from dnnlib.tflib.devices import find_devices
 from metrics import metric_base
-from metrics.evaluation import Settings
+from metrics.features.evaluation import Settings
 from training.augmentation.adaptive import AdaptiveAugment
 from training.data import dataset
 from training.loop import transfer

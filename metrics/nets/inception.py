@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from .images import legacy_resize, rgb_images
 from .inception_layers import CONVS
-from .layers import Conv, Trunk, legacy_resize, rgb_images
+from .layers import Conv, Trunk
 
 RESOLUTION = 299
 NUM_FEATURES = 2048

@@ -63,21 +63,3 @@ class Dense(Scoped):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         return self.row(tf.nn.relu(tf.nn.bias_add(tf.matmul(x, self.weight), self.bias)))
-
-
-def rgb_images(images: tf.Tensor) -> tf.Tensor:
-    """Images [N, C, H, W] of any type as float32 [N, H, W, 3]. A single channel is repeated."""
-    # Stacked rather than transposed, which oneDNN cannot do with bytes: it says so, on stderr. As fast.
-    nhwc = tf.cast(tf.stack(tf.unstack(images, axis=1), axis=3), tf.float32)  # [N, H, W, C]
-    return tf.repeat(nhwc, 3, axis=3) if nhwc.shape[3] == 1 else nhwc
-
-
-def legacy_resize(images: tf.Tensor, size: int) -> tf.Tensor:
-    """Bilinear resize of float32 [N, H, W, C] to size x size, as TensorFlow 1 did it.
-
-    Pixel j comes from position j * in / out, between its two neighbours: pixel centres are not aligned, and nothing is
-    averaged when images shrink. `tf.image.resize` of today gives other values.
-    """
-    if images.shape[1:3] == [size, size]:
-        return images
-    return tf.raw_ops.ResizeBilinear(images=images, size=[size, size], align_corners=False, half_pixel_centers=False)

@@ -5,7 +5,7 @@ Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual M
 
 import tensorflow as tf
 
-from .layers import rgb_images
+from .images import rgb_images
 from .vgg16 import TAP_FMAPS, VGGConvs
 
 _EPSILON = 1e-10

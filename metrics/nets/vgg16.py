@@ -6,7 +6,8 @@ Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image 
 import numpy as np
 import tensorflow as tf
 
-from .layers import Conv, Dense, Trunk, legacy_resize, rgb_images
+from .images import legacy_resize, rgb_images
+from .layers import Conv, Dense, Trunk
 
 RESOLUTION = 224
 NUM_FEATURES = 4096

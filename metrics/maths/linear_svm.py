@@ -5,7 +5,7 @@ Keerthi and DeCoste, "A Modified Finite Newton Method for Fast Solution of Large
 
 import numpy as np
 
-from metrics.feature_arrays import BLOCK_ROWS
+from .arrays import BLOCK_ROWS
 
 _MAX_STEPS = 100  # about ten are needed
 _PRECISION = 1e-12  # of the objective

@@ -13,10 +13,10 @@ from dnnlib.download import default_cache_dir
 from dnnlib.errors import UserError
 from dnnlib.files import only_one
 
-from .generator_samples import Generator
-from .image_passes import GeneratedImages, ImagePass, RealImages
-from .row_file import RowFile, file_label, in_cache, key_of
-from .row_passes import fill
+from .batches import fill
+from .feature_file import RowFile, file_label, in_cache, key_of
+from .image_features import GeneratedImages, ImagePass, RealImages
+from .samples import Generator
 
 
 class Request(NamedTuple):
@@ -62,7 +62,7 @@ class Settings:
                 raise TypeError(f"{name!r} is no metric network: it has no {', '.join(missing)}")
             return name
         if name not in self._loaded:
-            from .nets import loading
+            from metrics.nets import loading
 
             self._loaded[name] = loading.load(
                 name, self.metric_networks, cache_dir=self.cache_dir, offline=self.offline

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics.feature_arrays import checked_features
-from metrics.linear_svm import fit_plane, side_of_plane
+from .arrays import checked_features
+from .linear_svm import fit_plane, side_of_plane
 
 
 class Separability(NamedTuple):

@@ -7,8 +7,8 @@ kernel distance is in `kernel_distance`.
 import numpy as np
 import scipy.linalg
 
-from metrics.feature_arrays import BLOCK_ROWS, checked_features
-from metrics.neighbourhoods import PrecisionRecall, precision_recall
+from .arrays import BLOCK_ROWS, checked_features
+from .neighbourhoods import PrecisionRecall, precision_recall
 
 __all__ = [
     "FeatureStatistics",

@@ -15,12 +15,12 @@ import tensorflow as tf
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.files import only_one
+from metrics.nets.metric_network import MetricNetwork, combine
 
-from .generator_samples import Generator
-from .nets.metric_network import MetricNetwork, combine
+from .batches import BatchFunction, fill
+from .feature_file import RowFile, file_label, in_cache, key_of
 from .random_inputs import RandomInputs
-from .row_file import RowFile, file_label, in_cache, key_of
-from .row_passes import BatchFunction, fill
+from .samples import Generator
 
 # How the Inception and VGG networks resize, part of what their features depend on.
 _RESIZE = "bilinear of TensorFlow 1, inside of the network"

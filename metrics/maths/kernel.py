@@ -6,7 +6,7 @@ Networks with Limited Data" (2020).
 
 import numpy as np
 
-from metrics.feature_arrays import checked_pair
+from .arrays import checked_pair
 
 
 def kernel_distance(

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from .batches import BatchFunction
 from .random_inputs import RandomInputs
-from .row_passes import BatchFunction
 
 
 class Generator:

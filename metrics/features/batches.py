@@ -12,7 +12,7 @@ from dnnlib.progress import Progress
 from dnnlib.submission.run_context import Stopped
 from dnnlib.tflib import random_stream
 
-from .row_file import RowFile
+from .feature_file import RowFile
 
 
 class BatchFunction:

@@ -1,0 +1,1 @@
+"""Images through networks, in passes that can go on."""
