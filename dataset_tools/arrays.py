@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError
+from dnnlib.formats import safe_pickle
 from training.data.tfrecord_export import TFRecordExporter, check_target, shape_problem
-
-from .array_pickles import read_array_pickle
 
 # ----------------------------------------------------------------------------
 # The commands. Images are shuffled in the official way unless said otherwise, labels are one-hot.
@@ -223,3 +222,21 @@ def _read_npy_labels(path: str, num_images: int) -> np.ndarray | None:
 
     read_label_file(path, num_images)  # for its checks
     return np.load(path)
+
+
+# ----------------------------------------------------------------------------
+# Reads pickles of arrays, as CIFAR is published, without executing anything in them.
+
+
+def read_array_pickle(path: str) -> Any:
+    """The object in a pickle: dicts, lists and tuples of numbers, strings and NumPy arrays.
+
+    Raises UserError for a file that is damaged, or asks for anything else.
+    """
+    try:
+        with open(path, "rb") as file:
+            return safe_pickle.load(file, path, "pickle of arrays", safe_pickle.ARRAYS)
+    except (safe_pickle.UnsafePickleError, safe_pickle.DamagedPickleError) as error:
+        raise UserError(str(error)) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -9,7 +9,7 @@ import PIL.Image
 from dnnlib.errors import UserError
 from dnnlib.pictures import mode_of, to_chw
 
-from .image_files import ImageFile
+from .image_list import ImageFile
 
 RESIZE_FILTERS = {
     "box": PIL.Image.Resampling.BOX,

@@ -11,7 +11,7 @@ from dnnlib.pictures import describe, to_chw
 from training.data.tfrecord_export import TFRecordExporter, check_target
 
 from .image_checks import MAX_LISTED, check_images
-from .image_files import ImageFile, file_in_folder, list_images
+from .image_list import ImageFile, file_in_folder, list_images
 from .image_rules import NOT_AN_IMAGE, ImageFacts, ImageRules, look_at, open_image
 from .parallel import parallel_map
 

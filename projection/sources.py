@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.ImageOps
 
-from dataset_tools.image_files import ImageFile, file_in_folder
+from dataset_tools.image_list import ImageFile, file_in_folder
 from dataset_tools.image_rules import ImageFacts, ImageRules, look_at, open_image
 from dnnlib import files
 from dnnlib.errors import Problems, UserError

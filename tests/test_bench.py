@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from dnnlib.tflib import Network
-from tools import bench, bench_convolutions, bench_table, bench_training
+from tools import bench
+from tools.benchmarks import convolutions, table, training
 from training.options.configs import config_kwargs
 
 SIZES = {"resolution": 64, "num_channels": 3, "label_size": 0, "fmap_base": 256, "fmap_max": 16}
@@ -16,7 +17,7 @@ SIZES = {"resolution": 64, "num_channels": 3, "label_size": 0, "fmap_base": 256,
 def networks(config, precision):
     """A synthesis network and a discriminator, with the shapes of their inputs."""
     args = config_kwargs(config)
-    kwargs = {**SIZES, **bench_table.PRECISIONS[precision]}
+    kwargs = {**SIZES, **table.PRECISIONS[precision]}
     G = Network("G", **{**args["G_args"], **kwargs}, dlatent_size=16, mapping_fmaps=16, latent_size=16)
     D = Network("D", **{**args["D_args"], **kwargs})
     synthesis = G.components.synthesis
@@ -25,7 +26,7 @@ def networks(config, precision):
 
 def computed(net, shape):
     """The convolutions in the graph of a network: type, filter, height of the input (upsampling: output), counted."""
-    with bench_table.implementation("ref"):
+    with table.implementation("ref"):
         function = tf.function(lambda x: net.get_output_for(x), autograph=False).get_concrete_function(
             tf.TensorSpec(shape)
         )
@@ -41,7 +42,7 @@ def computed(net, shape):
 def bare(net, precision):
     """The same of what it is compared with."""
     result = Counter()
-    for conv in bench_convolutions.convolutions(net, precision):
+    for conv in convolutions.convolutions(net, precision):
         channels = (conv.fmaps, conv.in_fmaps) if conv.up else (conv.in_fmaps, conv.fmaps)
         result[conv.dtype, (conv.kernel, conv.kernel, *channels), conv.out_size if conv.up else conv.in_size] += 1
     return result
@@ -56,7 +57,7 @@ def test_convolutions_are_those_of_the_networks(config, precision):
 
 @pytest.mark.parametrize("up", [False, True])
 def test_bare_gradients(up):
-    conv = bench_convolutions.Conv("G/8x8/Conv", 4 if up else 8, 3, 9 if up else 8, 5, 3, up, False, "float32")
+    conv = convolutions.Conv("G/8x8/Conv", 4 if up else 8, 3, 9 if up else 8, 5, 3, up, False, "float32")
     forward, by_input, by_weights = (call() for call in conv.calls(2))
     assert forward.shape == ([2, 9, 9, 5] if up else [2, 8, 8, 5])
     assert by_input.shape == ([2, 4, 4, 3] if up else [2, 8, 8, 3])
@@ -65,15 +66,15 @@ def test_bare_gradients(up):
 
 def test_every_phase_needs_convolutions():
     for net in networks("config-f", "fp32"):
-        for conv in bench_convolutions.convolutions(net):
-            counts = bench_training.counts(conv)
-            assert set(counts) < set(bench_training.FREQUENCY) and len(counts) == 3
+        for conv in convolutions.convolutions(net):
+            counts = training.counts(conv)
+            assert set(counts) < set(training.FREQUENCY) and len(counts) == 3
 
 
 def test_tables(capsys):
     place = "training", "training iteration", "config-f", 64, 8, "bf16", "cpu"
-    results = [bench_table.Figure("a", "1 s"), bench_table.Row(*place, 4.0, 3.0), bench_table.Row(*place, 0.02, None)]
-    bench_table.print_tables(results)
+    results = [table.Figure("a", "1 s"), table.Row(*place, 4.0, 3.0), table.Row(*place, 0.02, None)]
+    table.print_tables(results)
     lines = capsys.readouterr().out.strip().splitlines()
     command = "--only training --minibatch 8 --resolution 64 --config config-f --precision bf16 --impl cpu"
     assert lines[2] == (
@@ -84,8 +85,8 @@ def test_tables(capsys):
 
 
 def test_machine_and_arguments(monkeypatch, capsys):
-    assert f"tensorflow {tf.__version__}" in bench_table.describe_machine()
-    assert bench_table.implementations(["ref", "ref"]) == ["ref"]
+    assert f"tensorflow {tf.__version__}" in table.describe_machine()
+    assert table.implementations(["ref", "ref"]) == ["ref"]
     monkeypatch.setattr(sys, "argv", ["bench.py", "--precision=fp64"])
     with pytest.raises(SystemExit):
         bench.main()
@@ -93,7 +94,7 @@ def test_machine_and_arguments(monkeypatch, capsys):
 
 
 def test_augmentation_counts_what_training_needs():
-    from tools.bench_augmentation import pipeline_calls, seconds_per_iteration
+    from tools.benchmarks.augmentation import pipeline_calls, seconds_per_iteration
 
     calls = pipeline_calls(2, 32)
     for call in calls.values():

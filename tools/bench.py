@@ -17,17 +17,17 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dnnlib import flags
-from tools.bench_table import PRECISIONS, Options, describe_machine, print_tables
+from tools.benchmarks.table import PRECISIONS, Options, describe_machine, print_tables
 
 BENCHMARKS = {
-    "generating": "tools.bench_generating.bench",
-    "training": "tools.bench_training.bench",
-    "augmentation": "tools.bench_augmentation.bench",
-    "metrics": "tools.bench_metrics.bench",
-    "input": "tools.bench_training.bench_input",
-    "projecting": "tools.bench_projecting.bench",
-    "loading": "tools.bench_generating.bench_loading",
-    "start-up": "tools.bench_generating.bench_start_up",
+    "generating": "tools.benchmarks.generating.bench",
+    "training": "tools.benchmarks.training.bench",
+    "augmentation": "tools.benchmarks.augmentation.bench",
+    "metrics": "tools.benchmarks.metrics.bench",
+    "input": "tools.benchmarks.training.bench_input",
+    "projecting": "tools.benchmarks.projecting.bench",
+    "loading": "tools.benchmarks.generating.bench_loading",
+    "start-up": "tools.benchmarks.generating.bench_start_up",
 }
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.bench_table import PRECISIONS, Figure, Options, Row, implementation, implementations, seconds_text
-from tools.timing import in_turns
+from .table import PRECISIONS, Figure, Options, Row, implementation, implementations, seconds_text
+from .timing import in_turns
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 _RESOLUTION = 1024
 _MINIBATCHES = [1, 4]
 
@@ -88,7 +88,7 @@ def load_and_build(path: str) -> None:
 
 def _code(call: str) -> str:
     """A program for a new process that calls something here, TensorFlow being imported and started already."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tools import bench_generating, timing; "
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tools.benchmarks import generating, timing; "
     return code + f"import tensorflow as tf; import dnnlib.tflib; tf.zeros([]) + 1; {call}"
 
 
@@ -98,7 +98,7 @@ def bench_load(path: Path, rounds: int) -> dict[str, float]:
     times: dict[str, list[float]] = {loader.__name__: [] for loader in loaders}
     for _ in range(rounds):
         for name, values in times.items():
-            code = _code(f"print(timing.seconds(lambda: bench_generating.{name}({str(path)!r})))")
+            code = _code(f"print(timing.seconds(lambda: generating.{name}({str(path)!r})))")
             values.append(float(subprocess.check_output([sys.executable, "-c", code], stderr=subprocess.DEVNULL)))
     return {name: statistics.median(values) for name, values in times.items()}
 
@@ -106,7 +106,8 @@ def bench_load(path: Path, rounds: int) -> dict[str, float]:
 def bench_images(config: str, resolution: int, minibatch: int, precision: str, rounds: int) -> dict[str, float]:
     """Images by the generator, against its convolutions alone."""
     from generation.image_generator import ImageGenerator
-    from tools.bench_convolutions import convolutions
+
+    from .convolutions import convolutions
 
     generator = ImageGenerator(_network("Gs", config, resolution, **PRECISIONS[precision]), truncation_psi=0.5)
     functions = [conv.calls(minibatch)[0] for conv in convolutions(generator.synthesis, precision)]
@@ -148,7 +149,7 @@ def bench_loading(options: Options) -> Iterator[Figure]:
     resolution = options.resolution or _RESOLUTION
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "networks.pkl"
-        write = _code(f"bench_generating.write_networks({str(path)!r}, {options.config!r}, {resolution})")
+        write = _code(f"generating.write_networks({str(path)!r}, {options.config!r}, {resolution})")
         subprocess.run([sys.executable, "-c", write], check=True)
         size = path.stat().st_size / 1e6
         cold, memory = bench_cold_start(path)

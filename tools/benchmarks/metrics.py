@@ -12,8 +12,9 @@ from metrics.nets.layers import Conv, Trunk
 from metrics.nets.lpips import LPIPS
 from metrics.nets.metric_network import MetricNetwork
 from metrics.nets.vgg16 import VGG16
-from tools.bench_table import Figure, Options, Row
-from tools.timing import in_turns
+
+from .table import Figure, Options, Row
+from .timing import in_turns
 
 
 def random_network(trunk_class: type[Trunk], num_inputs: int, output_shape: list[int | None]) -> MetricNetwork:

@@ -15,14 +15,15 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib import Network, random_stream
-from tools.bench_convolutions import Conv, convolutions
-from tools.bench_table import PRECISIONS, Figure, Options, Row, implementation, implementations, seconds_text
-from tools.timing import in_turns
 from training.data.dataset import SyntheticDataset, TFRecordDataset
 from training.data.tfrecord_export import TFRecordExporter
 from training.loop.reals import RealsReader
 from training.loop.step import Piece, TrainingStep
 from training.options.configs import config_kwargs
+
+from .convolutions import Conv, convolutions
+from .table import PRECISIONS, Figure, Options, Row, implementation, implementations, seconds_text
+from .timing import in_turns
 
 FREQUENCY = {"TrainG": 1.0, "TrainD": 1.0, "RegG": 1 / 4, "RegD": 1 / 16}
 _RESOLUTION = 64

@@ -16,11 +16,12 @@ from metrics.nets.images import prepare_images
 from metrics.nets.lpips import LPIPS
 from projection.distances import Distance, PixelDistance
 from projection.projector import Projector
-from tools.bench_metrics import random_network
-from tools.bench_table import Figure, Options
-from tools.timing import in_turns
 
-_DEMO = Path(__file__).resolve().parent.parent / "demo" / "symbols-32x32.pkl"
+from .metrics import random_network
+from .table import Figure, Options
+from .timing import in_turns
+
+_DEMO = Path(__file__).resolve().parents[2] / "demo" / "symbols-32x32.pkl"
 _RESOLUTION = 64
 _TOGETHER = 4  # images
 _STEPS = 20  # of the small network in each round; of the large one there is one

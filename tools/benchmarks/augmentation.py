@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from tools.bench_table import Figure, Options, implementation, implementations, seconds_text
-from tools.bench_training import FREQUENCY, as_in_training, bench_iteration, per_iteration
-from tools.timing import in_turns
 from training.augmentation.pipeline import AugmentPipe
+
+from .table import Figure, Options, implementation, implementations, seconds_text
+from .timing import in_turns
+from .training import FREQUENCY, as_in_training, bench_iteration, per_iteration
 
 _SPEC = "bgcfnc"
 _RESOLUTIONS = [64, 256]

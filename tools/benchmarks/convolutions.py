@@ -7,8 +7,9 @@ from typing import Any
 import tensorflow as tf
 
 from dnnlib.tflib import Network
-from tools.bench_table import dtype_at
 from training.nets.layers import Conv2D, ModulatedConv2D
+
+from .table import dtype_at
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Benchmarks, checks of kernels, pictures of documents, set-up."""
