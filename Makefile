@@ -13,8 +13,9 @@ TESTS_ENV := TF_CPP_MIN_LOG_LEVEL=3
 PYTEST := $(VENV)/bin/python -m pytest
 WORKERS ?= 2
 # What convolves, differentiated or not; gradients of whole networks take long, and are made of the gradients of layers.
-ARITHMETIC := $(addprefix tests/test_,ops.py layers.py mixed_precision.py kernels_in_tensorflow.py networks.py loss.py \
-	training_step.py ada_networks.py metric_nets.py)
+ARITHMETIC := $(addprefix tests/,ops/test_ops.py ops/test_kernels_in_tensorflow.py nets/test_layers.py \
+	nets/test_mixed_precision.py nets/test_networks.py nets/test_ada_networks.py training/test_loss.py \
+	training/test_training_step.py metrics/test_metric_nets.py)
 
 .PHONY: demo test test-addons test-slow bench lint format setup setup-addons clean
 

@@ -35,7 +35,7 @@ def metric_networks(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def metric_goldens():
-    """The scalars and the arrays of the official metrics, without TensorFlow, which tests/golden.py imports."""
+    """The scalars and the arrays of the official metrics, without TensorFlow, which tests/helpers/golden.py imports."""
     folder = Path(__file__).parent / "goldens" / "metrics"
     with np.load(folder / "metrics.npz") as arrays:
         return json.loads((folder / "metrics.json").read_text()), dict(arrays)

@@ -16,7 +16,7 @@ from training.loss import D_logistic_r1, G_logistic_ns_pathreg
 from training.nets import layers
 from training.nets.mixed_precision import MixedPrecision, default_fp16_dtype
 
-DEMO = str(Path(__file__).parent.parent / "demo" / "symbols-32x32.pkl")
+DEMO = str(Path(__file__).parent.parent.parent / "demo" / "symbols-32x32.pkl")
 DTYPES = ("float16", "bfloat16")
 
 

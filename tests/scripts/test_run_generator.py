@@ -14,7 +14,7 @@ import run_generator
 from dnnlib.tflib import Network, convert_images_to_uint8
 from dnnlib.tflib.checkpoints import network_files
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 RUNS = golden.index("cli", "runs.json")
 PIXELS = golden.arrays("cli", "images.npz")
 

@@ -18,7 +18,7 @@ from generation import points as latent_points
 from generation import vector_files
 from generation.commands import generate_images, style_mixing_example
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 NETWORK = str(ROOT / "demo" / "symbols-32x32.pkl")
 
 

@@ -14,7 +14,7 @@ import PIL.Image
 
 import dataset_tool
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 def start(cwd, *args, shell_prefix="", env=None):

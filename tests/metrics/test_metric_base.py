@@ -14,7 +14,7 @@ from metrics.metric_base import DummyMetric, MetricBase, MetricGroup
 from metrics.metric_defaults import metric_defaults
 from training.run_folder import options_file
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 NETWORK = str(ROOT / "demo" / "symbols-32x32.pkl")
 # From the official code.
 RESULT_LINES = {

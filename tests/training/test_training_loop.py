@@ -23,7 +23,7 @@ from metrics.metric_defaults import metric_defaults
 from training import misc
 from training.run_folder import state
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = {"fmap_base": 64, "fmap_max": 8}
 OPTIONS = {
     "metrics": "none",

@@ -14,7 +14,7 @@ from training.data import find_dataset
 from training.options import resume_target
 
 pytestmark = pytest.mark.one_stack
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 # ----------------------------------------------------------------------------

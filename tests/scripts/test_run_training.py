@@ -23,7 +23,7 @@ from training.options.configs import CONFIGS
 from training.run_folder import options_file
 
 pytestmark = pytest.mark.one_stack
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 CASES = golden.index("config", "run_training_kwargs.json")
 
 

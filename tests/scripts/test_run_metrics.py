@@ -14,7 +14,7 @@ from dnnlib.util import call_func_by_name
 from metrics.metric_defaults import metric_defaults, needs_reals, with_num_images
 
 pytestmark = pytest.mark.one_stack
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture

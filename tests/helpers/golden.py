@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-GOLDENS = Path(os.environ.get("STYLEGAN2_GOLDENS") or Path(__file__).parent / "goldens")
+GOLDENS = Path(os.environ.get("STYLEGAN2_GOLDENS") or Path(__file__).parent.parent / "goldens")
 ADA_GOLDENS = GOLDENS.with_name("goldens-ada") if "STYLEGAN2_GOLDENS" in os.environ else GOLDENS / "ada"
 
 

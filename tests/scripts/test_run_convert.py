@@ -23,7 +23,7 @@ from dnnlib.formats import checkpoint_formats, network_pickle
 from dnnlib.tflib import Network
 from dnnlib.tflib.checkpoints import converter, network_files
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 ADA = golden.ADA_GOLDENS
 SIZES = {"resolution": 8, "num_channels": 3, "fmap_base": 32, "fmap_max": 4}
 G_SIZES = {**SIZES, "latent_size": 6, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}

@@ -18,7 +18,7 @@ from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
 from dnnlib.tflib.ops.toolchain import BuildError, Compiler
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 CACHED = (build._key, implementation._kernels, implementation._automatic, implementation._say)
 needs_cxx = pytest.mark.skipif(toolchain.find_cxx() is None, reason="no C++ compiler")
 needs_nvcc = pytest.mark.skipif(toolchain.find_nvcc() is None or toolchain.find_cxx() is None, reason="no nvcc")

@@ -19,7 +19,7 @@ from dnnlib.tflib.checkpoints import network_files
 from generation import vector_files, video
 
 pytestmark = pytest.mark.one_stack
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 RUNS = golden.index("cli", "projector_runs.json")["runs"]
 SIZES = {"fmap_base": 512, "fmap_max": 32, "latent_size": 32, "dlatent_size": 32, "mapping_fmaps": 32}
 NETWORKS = {
