@@ -4,6 +4,8 @@
 # make bench        time generating, training, metric networks, the input pipeline: what docs/benchmarks.md reports
 # make lint         check the style
 # make setup        only set up; make PYTHON=python3.12 ... chooses the Python
+# make lock         write the lock files after a change in pyproject.toml, with uv (pip install uv). Versions stay as they
+#                   are where they can; make lock UPGRADE=--upgrade takes the newest
 
 PYTHON = $(shell tools/find_python.sh 3.10 3.11 3.12 3.13)
 PYTHON_ADDONS = $(shell tools/find_python.sh 3.10 3.11)
@@ -12,18 +14,24 @@ VENV_ADDONS := .venv-addons
 TESTS_ENV := TF_CPP_MIN_LOG_LEVEL=3
 PYTEST := $(VENV)/bin/python -m pytest
 WORKERS ?= 2
+LOCK := uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-emit-index-url \
+	--custom-compile-command "make lock" $(UPGRADE) pyproject.toml --extra dev
 # What convolves, differentiated or not; gradients of whole networks take long, and are made of the gradients of layers.
 ARITHMETIC := $(addprefix tests/,ops/test_ops.py ops/test_kernels_in_tensorflow.py nets/test_layers.py \
 	nets/test_mixed_precision.py nets/test_networks.py nets/test_ada_networks.py training/test_loss.py \
 	training/test_training_step.py metrics/test_metric_nets.py)
 
-.PHONY: demo test test-addons test-slow bench lint format setup setup-addons clean
+.PHONY: demo test test-addons test-slow bench lint format setup setup-addons lock clean
 
 setup:
 	@tools/make_venv.sh "$(PYTHON)" "3.10 to 3.13" $(VENV) requirements.lock
 
 setup-addons:
 	@tools/make_venv.sh "$(PYTHON_ADDONS)" "3.10 or 3.11" $(VENV_ADDONS) requirements-addons.lock
+
+lock:
+	$(LOCK) --output-file requirements.lock
+	$(LOCK) --extra addons --output-file requirements-addons.lock
 
 demo: setup
 	$(VENV)/bin/python tools/demo.py
