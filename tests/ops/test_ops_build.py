@@ -303,7 +303,7 @@ def test_cuda_kernels_are_built_and_loaded(tmp_path):
         path = build.library(build.Plan(toolchain.find_cxx(), toolchain.find_nvcc(), ({arch},)))
         build.library = lambda: path
         print(build.reason())
-        found = set.intersection(*implementation.kernels(build.load()).values())
+        found = set.intersection(*build.kernels(build.load()).values())
         print(*sorted(" ".join(kernel) for kernel in found), sep=", ")
         if not tf.config.get_visible_devices("GPU"):
             print(build.cuda_problem())

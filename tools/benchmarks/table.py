@@ -113,11 +113,10 @@ def implementation(impl: str) -> Iterator[str]:
     """Inside, custom ops are of an implementation where they are traced; gives the name of the one that it is."""
     import tensorflow as tf
 
-    from dnnlib.tflib.ops import build
     from dnnlib.tflib.ops import implementation as ops
 
     with ops.using(impl):
-        yield ops.choose("auto", build.OPS, tf.float32)
+        yield ops.choose("auto", ops.build.OPS, tf.float32)
 
 
 def implementations(impls: Iterable[str]) -> list[str]:

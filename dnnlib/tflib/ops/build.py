@@ -30,9 +30,9 @@ from dnnlib.files import atomic_write, only_one
 from . import toolchain
 from .toolchain import BuildError, Compiler
 
-OPS = ("StyleganUpfirdn2D", "StyleganBiasAct", "StyleganEpilogue", "StyleganEpilogueGrad")
 CACHE_VARIABLE = "STYLEGAN2_OPS_CACHE"
 SOURCES = Path(__file__).parent / "kernels"
+OPS = ("StyleganUpfirdn2D", "StyleganBiasAct", "StyleganEpilogue", "StyleganEpilogueGrad")  # of the library
 CXX_OPTIONS = (
     *("-O3", "-march=native", "-fPIC", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),
     "-Wno-deprecated-declarations",
@@ -101,6 +101,21 @@ def _load() -> tuple[Any, str]:
             except (OSError, RuntimeError) as error:  # the latter: no home folder
                 _loaded = None, f"{error}. Set {CACHE_VARIABLE} to a folder that can be written."
         return _loaded
+
+
+def kernels(module: Any) -> dict[str, set[tuple[str, str]]]:
+    """The kernels of a loaded library: for each op the pairs (device, dtype), such as ('GPU', 'float16')."""
+    if module is None:
+        return {op: set() for op in OPS}
+    from tensorflow.python.framework.kernels import get_registered_kernels_for_op
+
+    found = {}
+    for op in OPS:
+        found[op] = set()
+        for kernel in get_registered_kernels_for_op(op).kernel:
+            types = next(c.allowed_values.list.type for c in kernel.constraint if c.name == "T")
+            found[op] |= {(kernel.device_type, tf.as_dtype(t).name) for t in types}
+    return found
 
 
 # ----------------------------------------------------------------------------
@@ -291,8 +306,6 @@ def main() -> int:
     except (BuildError, OSError, tf.errors.OpError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    pass
-
     print("library      ", path)
     print("built with   ", _compilers(path))
     for name, places in kernels(module).items():
@@ -322,18 +335,3 @@ def _archs(text: str | None, nvcc: Compiler | None, gpus: tuple[int, ...]) -> tu
 
 if __name__ == "__main__":
     sys.exit(main())
-
-
-def kernels(module: Any) -> dict[str, set[tuple[str, str]]]:
-    """The kernels of a loaded library: for each op the pairs (device, dtype), such as ('GPU', 'float16')."""
-    if module is None:
-        return {op: set() for op in OPS}
-    from tensorflow.python.framework.kernels import get_registered_kernels_for_op
-
-    found = {}
-    for op in OPS:
-        found[op] = set()
-        for kernel in get_registered_kernels_for_op(op).kernel:
-            types = next(c.allowed_values.list.type for c in kernel.constraint if c.name == "T")
-            found[op] |= {(kernel.device_type, tf.as_dtype(t).name) for t in types}
-    return found

@@ -20,7 +20,6 @@ import tensorflow as tf
 from dnnlib.errors import UserError
 
 from . import build
-from .build import kernels
 
 VARIABLE = "STYLEGAN2_OPS"
 IMPLS = ("auto", "ref", "cuda", "cpu")
@@ -52,7 +51,7 @@ def choose(impl: str, ops: tuple[str, ...], dtype: tf.DType, problem: str | None
 
     Args:
         impl: one of 'auto', 'ref', 'cuda', 'cpu'.
-        ops: the TensorFlow ops behind 'cuda' and 'cpu', of `OPS`; all of them are needed.
+        ops: the TensorFlow ops behind 'cuda' and 'cpu', of `build.OPS`; all of them are needed.
         dtype: of the images.
         problem: what stands against compiled kernels in this call, if something does; 'auto' is 'ref' then.
 
@@ -108,7 +107,7 @@ def _has_gpu() -> bool:
 
 @functools.cache
 def _kernels() -> dict[str, set[tuple[str, str]]]:
-    return kernels(build.load())
+    return build.kernels(build.load())
 
 
 def _problem(impl: str, ops: tuple[str, ...], dtype: str) -> str | None:
