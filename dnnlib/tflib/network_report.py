@@ -1,18 +1,16 @@
 """The official table of a network's layers: names, parameters, output shapes, weight shapes."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from .scope import recorded_rows
 
-if TYPE_CHECKING:
-    from .network import Network
 Layer = tuple[str, list[int | None], dict[str, Any]]
 
 
-def list_layers(net: "Network") -> list[Layer]:
+def list_layers(net: Any) -> list[Layer]:
     """Layers in the order of computation: (name, output shape, trained variables by name).
 
     Inputs, variables outside of layers and outputs are listed, too, as officially.
@@ -23,7 +21,7 @@ def list_layers(net: "Network") -> list[Layer]:
     return layers
 
 
-def _trace(net: "Network") -> dict[str, list[int | None]]:
+def _trace(net: Any) -> dict[str, list[int | None]]:
     """Output shapes (channels first) of all steps, by tracing the network once with an open minibatch size."""
     specs = [tf.TensorSpec(shape, tf.float32) for shape in net.input_shapes]
     kwargs = {"randomize_noise": False} if "randomize_noise" in net.call_arguments() else {}
@@ -40,7 +38,7 @@ def _trace(net: "Network") -> dict[str, list[int | None]]:
     return result
 
 
-def _add_network(net: "Network", prefix: str, rows: dict[str, list[int | None]], layers: list[Layer]) -> None:
+def _add_network(net: Any, prefix: str, rows: dict[str, list[int | None]], layers: list[Layer]) -> None:
     is_component = bool(prefix)
     variables = {name: var for name, var in net.vars.items() if "/" not in name}
     for name, shape in zip(net.input_names, net.input_shapes, strict=True):
@@ -66,12 +64,12 @@ def _add_network(net: "Network", prefix: str, rows: dict[str, list[int | None]],
         layers.extend(own_rows)
 
 
-def _trained_in(net: "Network", scope: str) -> dict[str, Any]:
+def _trained_in(net: Any, scope: str) -> dict[str, Any]:
     """Trained variables of a scope by their local names."""
     return {name: var for name, var in net.trainables.items() if name.startswith(scope + "/")}
 
 
-def format_layers(net: "Network", title: str | None = None, hide_layers_with_no_params: bool = False) -> str:
+def format_layers(net: Any, title: str | None = None, hide_layers_with_no_params: bool = False) -> str:
     """The table as text, with an empty line before and after."""
     table = [[title or net.name, "Params", "OutputShape", "WeightShape"], ["---"] * 4]
     for name, shape, trained in list_layers(net):

@@ -2,21 +2,18 @@
 
 import functools
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from dnnlib import util
 
-if TYPE_CHECKING:
-    from .network import Network
-
 
 class NetworkRunner:
     """Compiles a network once per set of arguments and input shapes, and feeds it minibatches."""
 
-    def __init__(self, net: "Network"):
+    def __init__(self, net: Any):
         self.net = net
         self.functions: dict[Any, Any] = {}
 
@@ -114,7 +111,7 @@ class NetworkRunner:
         return _transform(output_transform, outputs)
 
 
-def _split_fed(kwargs: dict[str, Any], net: "Network") -> tuple[dict[str, Any], dict[str, Any]]:
+def _split_fed(kwargs: dict[str, Any], net: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divides arguments into those compiled in and those fed, so that another psi needs no new compilation."""
     fed = {}
     for key in kwargs.keys() & net.call_arguments():

@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +17,6 @@ from dnnlib.formats.network_pickle import PickledNetwork
 
 from . import official_modules
 
-if TYPE_CHECKING:
-    from .network import Network
 STATE_VERSION = 4  # the version of StyleGAN2, which we write unless a network is of StyleGAN2-ADA
 READABLE_VERSIONS = (2, 3, 4, 5)  # ProGAN, StyleGAN, StyleGAN2, StyleGAN2-ADA
 # Source of networks built here: it lets the official repository, which executes it, build them with its own code.
@@ -250,7 +248,7 @@ def _literal(node: ast.expr) -> Any:
 # Writing.
 
 
-def to_dict(net: "Network") -> dict[str, Any]:
+def to_dict(net: Any) -> dict[str, Any]:
     """The official state of a network: plain dicts, lists, strings, numbers, arrays and components.
 
     Version 4 is that of StyleGAN2; StyleGAN2-ADA's, version 5, has names and shapes of inputs and outputs, too.
