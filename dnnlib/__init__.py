@@ -33,7 +33,6 @@ __all__ = [
     "tflib",
     "util",
 ]
-submit_config: SubmitConfig | None = None  # of the run in progress
 
 
 def __getattr__(name: str) -> Any:
@@ -41,4 +40,6 @@ def __getattr__(name: str) -> Any:
         import importlib
 
         return importlib.import_module("dnnlib.tflib")
+    if name == "submit_config":  # of the run in progress
+        return submission.submit.submit_config
     raise AttributeError(f"module 'dnnlib' has no attribute {name!r}")

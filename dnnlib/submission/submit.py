@@ -31,6 +31,8 @@ from ..util import EasyDict
 from .internal import local
 from .run_context import RunContext
 
+submit_config: "SubmitConfig | None" = None  # of the run in progress; officially `dnnlib.submit_config`
+
 
 class SubmitTarget(Enum):
     """Where a run is executed."""
@@ -128,11 +130,7 @@ def get_user_name() -> str:
 
 def make_run_dir_path(*paths: str) -> str:
     """A path inside the folder of the run in progress; outside of runs, inside the current folder."""
-    import dnnlib
-
-    if dnnlib.submit_config is None:
-        return os.path.join(os.getcwd(), *paths)
-    return os.path.join(dnnlib.submit_config.run_dir, *paths)
+    return os.path.join(os.getcwd() if submit_config is None else submit_config.run_dir, *paths)
 
 
 def _create_run_dir(submit_config: SubmitConfig) -> str:
@@ -196,14 +194,14 @@ def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwarg
 
     host_run_dir = _create_run_dir(submit_config)
     submit_config.task_name = f"{submit_config.user_name}-{submit_config.run_id:05d}-{submit_config.run_desc}"
-    target = local.Target()
-    target.finalize_submit_config(submit_config, host_run_dir)
+    submit_config.run_dir = host_run_dir
     try:
         _write_files(submit_config, host_run_dir)
     except BaseException:
         shutil.rmtree(host_run_dir, ignore_errors=True)
         raise
-    return target.submit(submit_config, host_run_dir)
+    print(f"Local submit - run_dir: {host_run_dir}")
+    return run_wrapper(submit_config)
 
 
 def resume_run(run_dir: str, run_func_name: str, num_gpus: int = 1, **run_func_kwargs: Any) -> Any:
@@ -242,14 +240,13 @@ def run_as_worker(run_func_name: str, num_gpus: int = 1, **run_func_kwargs: Any)
 
     Arguments and result as of `resume_run`.
     """
-    import dnnlib
-
-    dnnlib.submit_config = SubmitConfig()
-    dnnlib.submit_config.num_gpus = num_gpus
+    global submit_config
+    submit_config = SubmitConfig()
+    submit_config.num_gpus = num_gpus
     try:
         return util.call_func_by_name(func_name=run_func_name, **run_func_kwargs)
     finally:
-        dnnlib.submit_config = None
+        submit_config = None
 
 
 def _write_files(submit_config: SubmitConfig, run_dir: str) -> None:
@@ -293,32 +290,30 @@ def _only_run_in(log: str) -> Iterator[None]:
         os.close(file)
 
 
-def _run(submit_config: SubmitConfig, logger: util.Logger, resumes: bool) -> Any:
-    import dnnlib
-
-    dnnlib.submit_config = submit_config
+def _run(config: SubmitConfig, logger: util.Logger, resumes: bool) -> Any:
+    global submit_config
+    submit_config = config
     failed_without_results = False
     try:
-        name = submit_config.run_func_name
-        print(f"dnnlib: Running {name}() on {submit_config.host_name}...")
+        name = config.run_func_name
+        print(f"dnnlib: Running {name}() on {config.host_name}...")
         start_time = time.time()
-        context = RunContext(submit_config)
-        with context:
-            result = util.call_func_by_name(func_name=name, **submit_config.run_func_kwargs)
+        with RunContext(config):
+            result = util.call_func_by_name(func_name=name, **config.run_func_kwargs)
         print(f"dnnlib: Finished {name}() in {util.format_time(time.time() - start_time)}.")
         return result
     except BaseException as error:
         stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
         end = "was stopped." if stopped else f"failed: {error}"
-        logger.write_to_file(f"dnnlib: {submit_config.run_func_name}() {end}\n")
+        logger.write_to_file(f"dnnlib: {config.run_func_name}() {end}\n")
         expected = isinstance(error, (UserError, OSError))
-        failed_without_results = expected and not resumes and _holds_no_results(submit_config.run_dir)
+        failed_without_results = expected and not resumes and _holds_no_results(config.run_dir)
         raise
     finally:
-        dnnlib.submit_config = None
+        submit_config = None
         logger.close()
         if failed_without_results:
-            shutil.rmtree(submit_config.run_dir, ignore_errors=True)
+            shutil.rmtree(config.run_dir, ignore_errors=True)
 
 
 def _holds_no_results(run_dir: str) -> bool:

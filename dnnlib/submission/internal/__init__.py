@@ -1,4 +1,4 @@
-"""How runs are executed."""
+"""What official scripts and the settings of runs name."""
 
 from . import local
 
