@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .crc32c import crc32c, mask
+import google_crc32c
 
 HEADER = 12  # bytes
 FOOTER = 4
@@ -20,6 +20,12 @@ _MAX_FIELDS = 1000  # in one message
 
 class DamagedError(Exception):
     """What is wrong with a record or file, without its name."""
+
+
+def checksum(data: bytes) -> int:
+    """The checksum that a record has of some of its bytes: CRC-32C, masked."""
+    crc = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 # ----------------------------------------------------------------------------
@@ -175,8 +181,8 @@ def read_length(fd: int, start: int, size: int) -> int:
     if start + HEADER > size:
         raise DamagedError(f"is cut off: the file ends at byte {size}")
     header = pread(fd, HEADER, start)
-    length, checksum = struct.unpack("<QI", header)
-    if int(mask(crc32c(header[:8]))) != checksum:
+    length, stored = struct.unpack("<QI", header)
+    if checksum(header[:8]) != stored:
         raise DamagedError("has a wrong checksum of its length")
     if start + HEADER + length + FOOTER > size:
         raise DamagedError(f"is cut off: the file ends at byte {size}, the record at {start + length + 16}")

@@ -15,8 +15,7 @@ import numpy as np
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_write
 
-from .crc32c import crc32c, crc32c_rows, mask
-from .tfrecord_parser import FOOTER, HEADER, DamagedError, Record, pread, read_length, read_record
+from .tfrecord_parser import FOOTER, HEADER, DamagedError, Record, checksum, pread, read_length, read_record
 
 MAX_CHECKED_AT_OPENING = 256 << 20  # bytes; of larger files only a sample of the data is checked when they are opened
 _SAMPLE = 18  # records
@@ -127,7 +126,7 @@ def _is_intact(fd: int, start: int, length: int) -> bool:
     if length > _BLOCK:
         return True
     data = pread(fd, length + FOOTER, start + HEADER)
-    return data[length:] == mask(crc32c(data[:length])).astype("<u4").tobytes()
+    return data[length:] == checksum(data[:length]).to_bytes(4, "little")
 
 
 def _index_by_walking(fd: int, size: int) -> RecordIndex:
@@ -259,7 +258,8 @@ class TFRecordFile:
         for first, count, start, size in self._runs(which):
             block = np.frombuffer(pread(self.fd, count * size, start), np.uint8).reshape(count, size)
             stored = np.ascontiguousarray(block[:, -FOOTER:]).view("<u4")[:, 0]
-            wrong = np.flatnonzero(mask(crc32c_rows(block[:, HEADER:-FOOTER])) != stored)
+            found = [checksum(record[HEADER:-FOOTER].tobytes()) for record in block]
+            wrong = np.flatnonzero(np.asarray(found, np.uint32) != stored)
             problems += [f"record {first + i} {_WRONG_CHECKSUM}" for i in wrong]
             if progress is not None:
                 progress(count)

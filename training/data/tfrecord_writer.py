@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from .crc32c import crc32c, crc32c_rows, mask
+from .tfrecord_parser import checksum
 
 
 class TFRecordFileWriter:
@@ -28,13 +28,13 @@ class TFRecordFileWriter:
         """Appends images, uint8 [N, C, H, W]."""
         count, before, pixels = len(images), len(self._before_pixels), math.prod(self.shape)
         header = struct.pack("<Q", before + pixels)
-        header += struct.pack("<I", int(mask(crc32c(header))))
+        header += struct.pack("<I", checksum(header))
         records = np.empty([count, len(header) + before + pixels + 4], np.uint8)
         records[:, : len(header)] = np.frombuffer(header, np.uint8)
         records[:, len(header) : len(header) + before] = self._before_pixels
         records[:, len(header) + before : -4] = images.reshape(count, pixels)
-        checksums = mask(crc32c_rows(records[:, len(header) : -4])).astype("<u4")
-        records[:, -4:] = checksums[:, np.newaxis].view(np.uint8)
+        checksums = [checksum(record[len(header) : -4].tobytes()) for record in records]
+        records[:, -4:] = np.asarray(checksums, "<u4")[:, np.newaxis].view(np.uint8)
         self._file.write(records)
 
     def close(self, sync: bool = True) -> None:
