@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import glob
 import os
 import secrets
@@ -9,9 +10,11 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from dnnlib.errors import UserError
+
+from .errors import UserError
 
 
 @contextlib.contextmanager
@@ -80,44 +83,46 @@ def _sync(path: str) -> None:
             os.fsync(file.fileno())
 
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what file systems without locks answer
+
+
 @contextlib.contextmanager
-def only_one(lock: str | os.PathLike, waiting: str | None = None) -> Iterator[None]:
-    """Inside, this process is the only one that holds the lock file, where the system has file locks.
+def only_one(lock: str | os.PathLike, waiting: str | None = None, busy: str | None = None) -> Iterator[bool]:
+    """Inside, this process is the only one that holds the lock file. The file is removed at the end.
 
-    waiting: what to print while another process has it. The file is removed at the end.
+    Where a process is killed, its lock ends, and the next one takes the file over.
+
+    Args:
+        lock: path of the file.
+        waiting: what to print while another process has it.
+        busy: what to raise in place of waiting.
+
+    Yields whether it is locked: on file systems without locks nothing is, and work goes on.
+
+    Raises UserError with the text `busy` where another process has the lock; OSError where the file cannot be made.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    while True:
-        with open(lock, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if waiting:
-                    print(waiting, file=sys.stderr)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError:  # file systems without locks
-                yield
-                return
-            if not _is_file(lock, file):  # removed by the process that had it before
-                continue
-            try:
-                yield
-            finally:
-                with contextlib.suppress(OSError):
-                    os.unlink(lock)
-            return
+    import filelock  # takes as long as the rest of a script's --help
 
-
-def _is_file(path: str | os.PathLike, file: Any) -> bool:
-    """Whether an open file is the one that a path names now."""
+    file_lock = filelock.FileLock(lock)
+    locked = True
     try:
-        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
-    except OSError:
-        return False
+        file_lock.acquire(blocking=False)
+    except filelock.Timeout:
+        if busy is not None:
+            raise UserError(busy) from None
+        if waiting:
+            print(waiting, file=sys.stderr)
+        file_lock.acquire()
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        locked = False
+    try:
+        yield locked
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(lock)  # before others can lock it: they see that it is gone, and make another
+        file_lock.release()
 
 
 # ----------------------------------------------------------------------------

@@ -15,15 +15,10 @@ import pprint
 import re
 import shutil
 import time
-from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, only_one
 
 from .. import util
 from ..errors import UserError
@@ -31,6 +26,7 @@ from ..util import EasyDict
 from .internal import local
 from .run_context import RunContext
 
+_LOCK = ".lock"  # in the folder of all runs while one gets its number, in a run's folder while it is in progress
 submit_config: "SubmitConfig | None" = None  # of the run in progress; officially `dnnlib.submit_config`
 
 
@@ -137,39 +133,13 @@ def _create_run_dir(submit_config: SubmitConfig) -> str:
     """Creates the next numbered run folder. Two runs that start at once get two numbers."""
     root = convert_path(submit_config.run_dir_root)
     os.makedirs(root, exist_ok=True)
-    while True:
+    with only_one(os.path.join(root, _LOCK)):
         numbers = [int(match.group(0)) for name in os.listdir(root) if (match := re.match(r"^\d+(?=-|$)", name))]
         submit_config.run_id = max(numbers, default=-1) + 1
         submit_config.run_name = f"{submit_config.run_id:05d}-{submit_config.run_desc}"
         run_dir = os.path.join(root, submit_config.run_name)
-        # The number is what must be unique, not the name: claim it by a file that only one process can create.
-        claim = os.path.join(root, f".{submit_config.run_id:05d}.claim")
-        try:
-            os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            if time.time() - _mtime(claim) > 5:  # left by a process that died
-                _remove(claim)
-            time.sleep(0.01)
-            continue
-        try:
-            # Another process may have finished the claim between our listing and ours.
-            if not any(name.startswith(f"{submit_config.run_id:05d}-") for name in os.listdir(root)):
-                os.makedirs(run_dir)
-                return run_dir
-        finally:
-            _remove(claim)
-
-
-def _mtime(path: str) -> float:
-    try:
-        return os.path.getmtime(path)
-    except OSError:
-        return time.time()
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)
+        os.makedirs(run_dir)
+    return run_dir
 
 
 def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwargs: Any) -> Any:
@@ -263,31 +233,16 @@ def run_wrapper(submit_config: SubmitConfig, resumes: bool = False) -> Any:
 
     A run that ends by a user's mistake before it has any results leaves no folder. One that resumes adds to log.txt.
     """
-    log = os.path.join(submit_config.run_dir, "log.txt")
-    with _only_run_in(log):
-        finished = os.path.join(submit_config.run_dir, "_finished.txt")
-        _remove(finished)
-        result = _run(submit_config, util.Logger(file_name=log, file_mode="a", should_flush=True), resumes)
+    run_dir = submit_config.run_dir
+    with only_one(os.path.join(run_dir, _LOCK), busy=f"{run_dir}: a run is in progress in this folder"):
+        finished = os.path.join(run_dir, "_finished.txt")
+        with contextlib.suppress(OSError):
+            os.unlink(finished)
+        log = util.Logger(file_name=os.path.join(run_dir, "log.txt"), file_mode="a", should_flush=True)
+        result = _run(submit_config, log, resumes)
         with open(finished, "w", encoding="utf-8"):
             pass
     return result
-
-
-@contextlib.contextmanager
-def _only_run_in(log: str) -> Iterator[None]:
-    """Locks the log file, so that nobody goes on with a run that is in progress. The lock ends with the process."""
-    file = os.open(log, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{os.path.dirname(log)}: a run is in progress in this folder") from None
-            except OSError:  # file systems without locks
-                pass
-        yield
-    finally:
-        os.close(file)
 
 
 def _run(config: SubmitConfig, logger: util.Logger, resumes: bool) -> Any:
@@ -318,6 +273,7 @@ def _run(config: SubmitConfig, logger: util.Logger, resumes: bool) -> Any:
 
 def _holds_no_results(run_dir: str) -> bool:
     return set(os.listdir(run_dir)) <= {
+        _LOCK,
         "log.txt",
         "run.txt",
         "submit_config.txt",

@@ -68,7 +68,7 @@ def test_kill_leaves_no_data_set(tmp_path):
     assert "interrupted" not in other.stderr
     process.kill()
     process.communicate()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [temporary.name, "out2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [temporary.name, f"{temporary.name}.lock", "out2"]
     result = succeeds(tmp_path, "create_symbols", "out", "--num-images=3", "--resolution=16")
     assert "Removing what an interrupted run left" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out2"]

@@ -1,5 +1,7 @@
 """Run folders, and the helpers of `dnnlib.util`."""
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import pickle
@@ -12,7 +14,7 @@ import pytest
 import dnnlib
 from dnnlib import EasyDict, util
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, only_one
 
 pytestmark = pytest.mark.one_stack
 
@@ -135,6 +137,75 @@ def test_runs_that_start_at_once_get_different_numbers(tmp_path):
         process.join()
     numbers = sorted(int(name[:5]) for name in os.listdir(tmp_path))
     assert numbers == list(range(20))
+
+
+def wait_inside():
+    open(dnnlib.make_run_dir_path("inside"), "w").close()
+    time.sleep(60)
+
+
+def _resume_and_wait(run_dir):
+    dnnlib.submission.submit.resume_run(run_dir, "test_submission.wait_inside")
+
+
+def test_a_run_in_progress_is_left_alone_and_a_killed_one_goes_on(tmp_path):
+    dnnlib.submit_run(config(tmp_path), "test_submission.work", number=3)
+    assert os.listdir(tmp_path) == ["00000-desc"]
+    run_dir = str(tmp_path / "00000-desc")
+    process = multiprocessing.get_context("spawn").Process(target=_resume_and_wait, args=(run_dir,))
+    process.start()
+    try:
+        while process.is_alive() and not os.path.exists(os.path.join(run_dir, "inside")):
+            time.sleep(0.01)
+        log = (tmp_path / "00000-desc" / "log.txt").read_text()
+        with pytest.raises(UserError, match="00000-desc: a run is in progress in this folder"):
+            dnnlib.submission.submit.resume_run(run_dir, "test_submission.work", number=4)
+        assert (tmp_path / "00000-desc" / "log.txt").read_text() == log
+    finally:
+        process.kill()
+        process.join()
+    assert dnnlib.submission.submit.resume_run(run_dir, "test_submission.work", number=4) == 5
+    assert {"_finished.txt", "inside"} < set(os.listdir(run_dir)) and ".lock" not in os.listdir(run_dir)
+
+
+def _hold(lock, inside, seconds):
+    with only_one(lock):
+        inside.set()
+        time.sleep(seconds)
+
+
+def test_locks(tmp_path, capfd, monkeypatch):
+    lock = tmp_path / "lock"
+    with only_one(lock) as locked:
+        assert locked and lock.exists()
+        with pytest.raises(UserError, match="^it is busy$"), only_one(lock, busy="it is busy"):
+            pass
+        assert lock.exists()
+    assert os.listdir(tmp_path) == []
+    context = multiprocessing.get_context("spawn")
+    for kill in (False, True):
+        inside = context.Event()
+        process = context.Process(target=_hold, args=(lock, inside, 60 if kill else 1))
+        process.start()
+        inside.wait()
+        if kill:
+            process.kill()
+            process.join()
+        with only_one(lock, "waiting") as locked:
+            assert locked
+        process.join()
+        assert capfd.readouterr().err == ("" if kill else "waiting\n")
+        assert os.listdir(tmp_path) == []
+    with pytest.raises(OSError, match="test_submission.py"), only_one(__file__ + "/is_a_file"):
+        pass
+
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with only_one(lock, busy="it is busy") as locked:  # a file system without locks
+        assert not locked
+    assert os.listdir(tmp_path) == []
 
 
 def test_easy_dict():

@@ -18,7 +18,7 @@ from types import TracebackType
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import format_size
+from dnnlib.files import format_size, only_one
 from dnnlib.util import format_time
 
 from .tfrecord_writer import TFRecordFileWriter
@@ -55,7 +55,7 @@ class TFRecordExporter:
         self._writers: list[TFRecordFileWriter] = []  # from the full resolution down
         self._waiting: list[np.ndarray] = []  # images to be written at once
         self._temporary: str | None = None
-        self._lock: int | None = None
+        self._lock = contextlib.ExitStack()
         self._started = self._reported = 0.0
         if expected_images < 1:
             raise UserError("there are no images to write")
@@ -114,9 +114,8 @@ class TFRecordExporter:
         self._writers, self._waiting = [], []
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
-        if self._lock is not None:
-            os.close(self._lock)
-        self._temporary = self._lock = None
+        self._temporary = None
+        self._lock.close()
 
     def __enter__(self) -> "TFRecordExporter":
         return self
@@ -143,8 +142,8 @@ class TFRecordExporter:
         parent, name = os.path.split(self.tfrecord_dir)
         os.makedirs(parent, exist_ok=True)
         self._temporary = os.path.join(parent, f".{name}.{secrets.token_hex(4)}.tmp")
+        self._lock.enter_context(only_one(f"{self._temporary}.lock"))
         os.mkdir(self._temporary)
-        self._lock = _lock_folder(self._temporary)
         with self._write_errors():
             for level in range(img.shape[1].bit_length() - 1, 1, -1):
                 path = os.path.join(self._temporary, f"{name}-r{level:02d}.tfrecords")
@@ -277,27 +276,10 @@ def remove_leftovers(tfrecord_dir: str) -> None:
     """Removes the temporary folders of runs into the same place that were killed."""
     parent, name = os.path.split(tfrecord_dir)
     for path in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}.????????.tmp")):
-        lock = _lock_folder(path)
-        if lock is not None:  # its writer lives no more
-            print(f"Removing what an interrupted run left: {path}", file=sys.stderr)
-            shutil.rmtree(path, ignore_errors=True)
-            os.close(lock)
-
-
-def _lock_folder(path: str) -> int | None:
-    """A descriptor that locks a folder as long as it is open; None if another process has it or there are no locks."""
-    try:
-        import fcntl
-
-        descriptor = os.open(path, os.O_RDONLY)
-    except (ImportError, OSError):  # Windows
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        with contextlib.suppress(UserError, OSError), only_one(f"{path}.lock", busy=path) as locked:
+            if locked:  # its writer lives no more
+                print(f"Removing what an interrupted run left: {path}", file=sys.stderr)
+                shutil.rmtree(path, ignore_errors=True)
 
 
 # ----------------------------------------------------------------------------
