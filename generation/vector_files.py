@@ -10,18 +10,17 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_write
-from dnnlib.formats.arrays import ArrayError, read_array
+from dnnlib.formats.arrays import ArrayFileError, load_npz, of_kind
 
 _NAMES = ("dlatents", "w", "projected_w")
-_MAX_BYTES = 1 << 30  # of one array
 _MAX_NOISES = 64
-_MAX_TEXT = 1 << 20  # characters of the settings
+_MOST_PACKED = 256 << 20  # bytes of all arrays of a small file, which can be compressed
 
 
 @dataclass
@@ -71,7 +70,7 @@ def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:
         raise UserError(f"{path}: {'is a folder' if os.path.isdir(path) else 'no such file'}, expected a .npz file")
     try:
         result = _read_zip(path) if zipfile.is_zipfile(path) else _read_plain(path)
-    except (_Refusal, ArrayError) as error:
+    except (_Refusal, ArrayFileError) as error:
         raise UserError(f"{path}: {error}") from None
     except Exception as error:  # zip files and headers break in many ways
         reason = " ".join(str(error).split())[:100] or type(error).__name__
@@ -115,20 +114,13 @@ class _Refusal(Exception):
 
 
 def _read_zip(path: str) -> DlatentFile:
-    with zipfile.ZipFile(path) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-
-        def read(name: str, kinds: str = "f") -> np.ndarray:
-            with archive.open(members[name]) as file:
-                return _read_array(file, name, members[name].file_size, kinds)
-
-        found = [name for name in _NAMES if name in members]
+    with open(path, "rb") as file, load_npz(file, _MOST_PACKED) as npz:
+        found = [name for name in _NAMES if name in npz.files]
         if not found:
-            have = ", ".join(sorted(members)[:5]) or "nothing"
+            have = ", ".join(sorted(npz.files)[:5]) or "nothing"
             raise _Refusal(f"has no array 'dlatents' (or {' or '.join(_NAMES[1:])}), only {have}")
-        dlatents = read(found[0])
-        noises = [read(name) for name in _noise_names(members)]
-        settings = _settings(read("settings", "U")) if "settings" in members else {}
+        dlatents, *noises = [_float32(npz[name], name) for name in [found[0], *_noise_names(npz.files)]]
+        settings = _settings(of_kind(npz["settings"], "settings", "U")) if "settings" in npz.files else {}
     return DlatentFile(path, dlatents, noises, settings)
 
 
@@ -136,11 +128,11 @@ def _read_plain(path: str) -> DlatentFile:
     with open(path, "rb") as file:
         if file.read(6) != b"\x93NUMPY":
             raise _Refusal("is neither a .npz nor a .npy file")
-        file.seek(0)
-        return DlatentFile(path, _read_array(file, "dlatents", os.path.getsize(path), "f"))
+    array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a huge size in the header does no harm
+    return DlatentFile(path, _float32(array, "dlatents"))
 
 
-def _noise_names(members: Mapping[str, Any]) -> list[str]:
+def _noise_names(members: Sequence[str]) -> list[str]:
     """noise0, noise1, ... without a gap."""
     there = {name for name in members if name.startswith("noise") and name[5:].isdigit()}
     names = [f"noise{idx}" for idx in range(min(len(there), _MAX_NOISES))]
@@ -160,13 +152,9 @@ def _settings(array: np.ndarray) -> dict[str, Any]:
     return settings
 
 
-def _read_array(file: BinaryIO, name: str, size: int, kinds: str) -> np.ndarray:
-    """The array of a .npy file of `size` bytes; floating point numbers as float32."""
-    array = read_array(file, name, size, kinds, 4 * _MAX_TEXT if kinds == "U" else _MAX_BYTES)
-    if kinds == "U":
-        return array
+def _float32(array: Any, name: str) -> np.ndarray:
     with np.errstate(over="ignore"):  # becomes infinite, which is refused
-        return np.ascontiguousarray(array, np.float32)
+        return np.array(of_kind(array, name, "f"), np.float32, order="C")
 
 
 def _problems(file: DlatentFile) -> Iterator[str]:

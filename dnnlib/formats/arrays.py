@@ -5,21 +5,22 @@ its header that is called so. Files are hostile until proven otherwise: nothing 
 that the file has no bytes for.
 """
 
-import ast
 import json
-import math
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from dnnlib.errors import UserError
+
 Arrays = dict[str, np.ndarray]
 Notes = dict[str, str]
 _METADATA = "__metadata__"
 _MAX_ARRAYS = 100_000
-_MAX_HEADER = 1 << 24  # bytes of names, shapes and notes
+_MAX_HEADER = 1 << 24  # bytes of names, shapes and notes of a .safetensors
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}  # as safetensors calls them
 
 
@@ -53,36 +54,52 @@ def read_npz(file: BinaryIO) -> tuple[Arrays, Notes]:
     Raises ArrayFileError for what is damaged or holds anything else.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
-            return _read_members(archive, _size(file))
-    except (ArrayError, ArrayFileError) as error:
-        raise ArrayFileError(str(error)) from None
+        with load_npz(file) as npz:
+            arrays = {name: of_kind(npz[name], name, "U" if name == _METADATA else "f") for name in npz.files}
+        notes = _checked_notes(json.loads(str(arrays.pop(_METADATA)[()]))) if _METADATA in arrays else {}
+        return arrays, notes
+    except ArrayFileError:
+        raise
     except Exception as error:  # zip files and headers of arrays break in many ways
         raise ArrayFileError(_damaged(error)) from None
 
 
-def _read_members(archive: zipfile.ZipFile, size: int) -> tuple[Arrays, Notes]:
-    members = archive.infolist()
+def load_npz(file: BinaryIO, most_packed: int = 0) -> Any:
+    """An open `.npz` as `np.load` gives it: arrays by name, of which each is read when it is asked for.
+
+    Nothing is unpickled. All arrays together have no more bytes than the file, whatever it claims.
+
+    Args:
+        file: the file, open at its beginning.
+        most_packed: bytes that all arrays may have, if some are compressed and the file is smaller; 0: none may be.
+
+    Raises:
+        ArrayFileError: too many arrays, two of the same name, compressed or larger than they may be. Damaged files
+            raise, here or when an array is read, what `zipfile` and NumPy do: of many types, also MemoryError.
+    """
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
     if len(members) > _MAX_ARRAYS:
         raise ArrayFileError(f"it has {len(members)} arrays, expected {_MAX_ARRAYS} at most")
     for info in members:
-        if info.compress_type != zipfile.ZIP_STORED:  # could be any number of times as large as the file
+        if info.compress_type != zipfile.ZIP_STORED and not most_packed:
             raise ArrayFileError(f"{info.filename!r:.80} is compressed; np.savez writes arrays as they are")
-    if sum(info.file_size for info in members) > size:
+    if sum(info.file_size for info in members) > max(file.seek(0, os.SEEK_END), most_packed):
         raise ArrayFileError("its arrays have more bytes than the file")
-    arrays: Arrays = {}
-    notes: Notes = {}
-    for info in members:
-        name = info.filename.removesuffix(".npy")
-        if name in arrays:
+    for name, count in Counter(info.filename.removesuffix(".npy") for info in members).items():
+        if count > 1:
             raise ArrayFileError(f"array {name!r:.80} occurs twice")
-        with archive.open(info) as file:
-            if name == _METADATA:
-                text = read_array(file, name, info.file_size, "U", 4 * _MAX_HEADER)
-                notes = _checked_notes(json.loads(str(text[()])))
-            else:
-                arrays[name] = read_array(file, name, info.file_size, "f", info.file_size)
-    return arrays, notes
+    file.seek(0)
+    return np.load(file, allow_pickle=False)
+
+
+def of_kind(array: Any, name: str, kind: str) -> np.ndarray:
+    """An array of a file, if it has a type of this kind, 'f' (floating point) or 'U' (text). Raises ArrayFileError."""
+    dtype = np.asarray(array).dtype  # of what does not begin as arrays do, the bytes are given
+    if dtype.kind != kind:
+        expected = {"f": "floating point numbers", "U": "text"}[kind]
+        raise ArrayFileError(f"array {name!r:.80} has type {dtype}, expected {expected}")
+    return array
 
 
 # ----------------------------------------------------------------------------
@@ -91,18 +108,11 @@ def _read_members(archive: zipfile.ZipFile, size: int) -> tuple[Arrays, Notes]:
 
 def write_safetensors(file: BinaryIO, arrays: Mapping[str, np.ndarray], notes: Notes) -> None:
     """Writes arrays of floating point numbers and notes to an open file."""
-    names = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
-    header: dict[str, Any] = {_METADATA: dict(notes)} if notes else {}
-    begin = 0
-    for name, array in arrays.items():
-        end = begin + array.nbytes
-        header[name] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
-        begin = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # arrays begin at a multiple of 8 bytes, for those who map the file
-    file.write(len(text).to_bytes(8, "little") + text)
-    for array in arrays.values():
-        file.write(array.tobytes())
+    _import_safetensors()
+    from safetensors.numpy import save
+
+    in_order = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # the library copies memory
+    file.write(save(in_order, dict(notes)))
 
 
 def read_safetensors(file: BinaryIO) -> tuple[Arrays, Notes]:
@@ -110,62 +120,33 @@ def read_safetensors(file: BinaryIO) -> tuple[Arrays, Notes]:
 
     Raises ArrayFileError for what is damaged or holds anything else.
     """
-    try:
-        header, data_size = _read_header(file)
-        notes = _checked_notes(header.pop(_METADATA, {}))
-        arrays: Arrays = {}
-        position = 0
-        for name, dtype, shape, begin, end in sorted(map(_entry, header.items()), key=lambda entry: entry[3:]):
-            if begin != position or end > data_size:
-                where = "is cut off" if end > data_size else "does not begin where the one before it ends"
-                raise ArrayFileError(f"array {name!r:.80} {where}: bytes {begin} to {end} of {data_size}")
-            arrays[name] = np.frombuffer(file.read(end - begin), dtype).reshape(shape)
-            position = end
-        if position != data_size:
-            raise ArrayFileError(f"{data_size - position} bytes at its end belong to no array")
-        return {name: arrays[name] for name in header}, notes
-    except ArrayFileError:
-        raise
-    except Exception as error:
-        raise ArrayFileError(_damaged(error)) from None
-
-
-def _read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
-    """The header, and the number of bytes after it."""
-    length, size = int.from_bytes(file.read(8), "little"), _size(file)
+    safetensors = _import_safetensors()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= min(size - 8, _MAX_HEADER):
         raise ArrayFileError(f"its header is to have {length} bytes; the file has {size}")
-    header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
-    if not isinstance(header, dict) or len(header) > _MAX_ARRAYS:
-        raise ArrayFileError("its header is no JSON object of names of arrays")
-    return header, size - 8 - length
+    file.seek(0)
+    data = file.read()
+    try:
+        views = safetensors.deserialize(data)  # which checks the header
+    except Exception as error:
+        raise ArrayFileError(_damaged(error)) from None
+    arrays: Arrays = {}
+    for name, view in views:
+        if view["dtype"] not in _DTYPES:
+            raise ArrayFileError(f"array {name!r:.80} has dtype {view['dtype']}, expected one of {', '.join(_DTYPES)}")
+        arrays[name] = np.frombuffer(view["data"], _DTYPES[view["dtype"]]).reshape(view["shape"])
+    return arrays, _checked_notes(json.loads(data[8 : 8 + length]).get(_METADATA, {}))
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ArrayFileError("its header has a name twice")
-    return result
-
-
-def _entry(item: tuple[str, Any]) -> tuple[str, str, list[int], int, int]:
-    """Name, type, shape, first byte and end of an array. Raises ArrayFileError unless they fit each other."""
-    name, entry = item
-    if not isinstance(entry, dict) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
-        raise ArrayFileError(f"array {name!r:.80} has no dtype, shape and data_offsets")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if dtype not in _DTYPES:
-        raise ArrayFileError(f"array {name!r:.80} has dtype {dtype!r:.80}, expected one of {', '.join(_DTYPES)}")
-    if not _are_counts(shape) or len(shape) > 8:
-        raise ArrayFileError(f"array {name!r:.80} has the shape {shape!r:.80}")
-    num_bytes = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
-    if not _are_counts(offsets) or len(offsets) != 2 or offsets[1] - offsets[0] != num_bytes:
-        raise ArrayFileError(f"array {name!r:.80} of {num_bytes} bytes has data_offsets {offsets!r:.80}")
-    return name, _DTYPES[dtype], shape, offsets[0], offsets[1]
-
-
-def _are_counts(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int and 0 <= value < 1 << 48 for value in values)
+def _import_safetensors() -> Any:
+    """The module. Raises UserError where it is not installed."""
+    try:
+        import safetensors
+    except ImportError:
+        raise UserError(".safetensors files need safetensors; install it with: pip install safetensors") from None
+    return safetensors
 
 
 # ----------------------------------------------------------------------------
@@ -177,65 +158,6 @@ def _checked_notes(notes: Any) -> Notes:
     return notes
 
 
-def _size(file: BinaryIO) -> int:
-    position = file.tell()
-    size = file.seek(0, os.SEEK_END)
-    file.seek(position)
-    return size
-
-
 def _damaged(error: Exception) -> str:
     reason = " ".join(str(error).split())[:100]
     return f"damaged ({type(error).__name__}{': ' if reason else ''}{reason})"
-
-
-# ----------------------------------------------------------------------------
-# Reads arrays of the .npy format, which hostile files may contain, without unpickling anything.
-
-
-_MAX_HEADER = 10_000  # bytes; arrays of numbers have about 100
-
-
-class ArrayError(ValueError):
-    """What is wrong with an array. The message names it."""
-
-
-def read_array(file: BinaryIO, name: str, size: int, kinds: str, max_bytes: int) -> np.ndarray:
-    """The array of an open .npy file of `size` bytes; nothing is allocated before its header is found to be true.
-
-    Args:
-        file: the file, at its beginning.
-        name: of the array, for messages.
-        size: of the file, in bytes.
-        kinds: NumPy's letters of the kinds of types that are expected: 'f', or 'U' for text.
-        max_bytes: that the array may have.
-
-    Raises:
-        ArrayError: another type, too large, cut off. Headers that cannot be parsed raise what parsing them does.
-    """
-    shape, fortran_order, dtype = _read_header(file, name)
-    num_bytes = math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or dtype.kind not in kinds:
-        wanted = "text" if kinds == "U" else "floating point numbers"
-        raise ArrayError(f"array '{name}' has type {'object' if dtype.hasobject else dtype}, expected {wanted}")
-    if num_bytes > max_bytes:
-        raise ArrayError(f"array '{name}' of shape {list(shape)} is too large")
-    if file.tell() + num_bytes != size:
-        raise ArrayError(f"array '{name}' of shape {list(shape)} is cut off")
-    array = np.frombuffer(file.read(num_bytes), dtype)
-    return array.reshape(shape, order="F" if fortran_order else "C")
-
-
-def _read_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether columns come first, and type."""
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ArrayError(f"array '{name}' has format version {version[0]}.{version[1]}, expected 1.0 or 2.0")
-    length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
-    if length > _MAX_HEADER:
-        raise ArrayError(f"array '{name}' has a header of {length} bytes")
-    header = ast.literal_eval(file.read(length).decode("latin1"))
-    shape = header["shape"]
-    if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape) or len(shape) > 8:
-        raise ArrayError(f"array '{name}' has the shape {shape!r}")
-    return shape, bool(header["fortran_order"]), np.lib.format.descr_to_dtype(header["descr"])

@@ -32,7 +32,7 @@ class Format:
 
 PKL = Format("pkl", (".pkl",), "official pickle of TensorFlow")
 NPZ = Format("npz", (".npz",), "arrays of NumPy")
-SAFETENSORS = Format("safetensors", (".safetensors",), "arrays as safetensors")
+SAFETENSORS = Format("safetensors", (".safetensors",), "arrays as safetensors", package="safetensors")
 KERAS = Format("weights.h5", (".weights.h5",), "weights of a Keras model", holds_all=False, package="h5py")
 SAVED_MODEL = Format(
     "savedmodel", (".savedmodel", ""), "SavedModel of a generator, a folder", ("G", "Gs"), holds_all=False

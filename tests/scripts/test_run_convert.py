@@ -368,6 +368,17 @@ def test_script(here, pickle, monkeypatch, capsys):
     assert main(monkeypatch, *args, "--overwrite") == 0
 
 
+def test_safetensors_is_needed_for_its_files_alone(here, pickle, monkeypatch, capsys):
+    assert main(monkeypatch, pickle, "--output=a.safetensors") == 0
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    for args in ((pickle, "--output=b.safetensors"), ("a.safetensors", "--output=b.npz")):
+        assert main(monkeypatch, *args) == 1
+        assert (
+            "need" in (err := capsys.readouterr().err) and "pip install safetensors" in err and "Traceback" not in err
+        )
+    assert main(monkeypatch, pickle, "--output=b.npz") == 0
+
+
 def test_messages(here, pickle, monkeypatch, capsys):
     for args, messages in (
         ((), ["expected either SOURCE, the checkpoint to convert, or --download; got neither"]),

@@ -14,6 +14,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_write
+from dnnlib.formats.arrays import load_npz
 
 from .tfrecord_parser import FOOTER, HEADER, DamagedError, Record, checksum, pread, read_length, read_record
 
@@ -167,7 +168,7 @@ def _index_path(path: str) -> str:
 def _load_index(path: str, size: int, mtime_ns: int) -> tuple[RecordIndex, str] | None:
     """The index kept for a file of this size and time, and how its data was checked; None if there is none."""
     try:
-        with open(_index_path(path), "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with open(_index_path(path), "rb") as file, load_npz(file) as arrays:
             facts = [int(fact) for fact in arrays["facts"]]
             version, index_size, index_mtime_ns, count, stride, *shape = facts
             starts, offsets, checked = arrays["starts"], arrays["offsets"], str(arrays["checked"])

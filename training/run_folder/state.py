@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_write
+from dnnlib.formats.arrays import load_npz
 from dnnlib.tflib import autosummary
 from dnnlib.tflib.scope import VariableMismatchError, check_variables
 
@@ -60,7 +61,7 @@ def load(run_dir: str) -> "SavedState":
     if not os.path.exists(path):
         raise UserError(f"{path} does not exist: the run cannot be continued")
     try:
-        with np.load(path, allow_pickle=False) as npz:
+        with open(path, "rb") as file, load_npz(file) as npz:
             arrays = {name: npz[name] for name in npz.files}
         meta = json.loads(str(arrays.pop("meta")))
         version = meta["version"]
