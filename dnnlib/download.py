@@ -12,11 +12,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlencode, urljoin, urlparse
 
 from .errors import UserError
-from .files import only_one
+from .files import only_one, sha256_of
+from .formats.kinds import HEAD, is_page
 
 if TYPE_CHECKING:
     import requests
@@ -300,8 +301,8 @@ def _check_status(response: requests.Response, url: str, part: Path) -> None:
 def _check_content(part: Path, url: str, name: str, size: int | None, sha256: str | None) -> None:
     """Refuses wrong bytes and deletes them."""
     with open(part, "rb") as file:
-        head = file.read(200).lstrip().lower()
-    if head.startswith((b"<!doctype html", b"<html")):
+        head = file.read(HEAD)
+    if is_page(head):
         _forget(part)
         raise DownloadError(f"{name}: {url} answered with a web page instead of the file")
     problem = _problem(part, size, sha256)
@@ -318,18 +319,10 @@ def _problem(path: str | os.PathLike, size: int | None, sha256: str | None) -> s
     if size is not None and done != size:
         return f"{done} bytes, expected {size}"
     if sha256 is not None:
-        with open(path, "rb") as file:
-            found = _digest(file)
+        found = sha256_of(path)
         if found != sha256.lower():
             return f"sha256 is {found}, expected {sha256}"
     return None
-
-
-def _digest(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 # ----------------------------------------------------------------------------

@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all, and work that one process at a time does."""
+"""Files that appear whole or not at all, their digests, and work that one process at a time does."""
 
 import contextlib
 import difflib
 import errno
 import glob
+import hashlib
 import os
 import secrets
 import shutil
@@ -15,6 +16,15 @@ from typing import BinaryIO
 from dnnlib.errors import UserError
 
 from .errors import UserError
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file's content, in hex digits. Raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

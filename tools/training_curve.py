@@ -17,7 +17,6 @@ Beside the picture is a JSON file with the values. Snapshots that it has are not
 and stay when their files are gone (--keep-snapshots).
 """
 
-import hashlib
 import io
 import json
 import os
@@ -31,7 +30,7 @@ import numpy as np
 
 from dnnlib.command_line import import_tensorflow_quietly
 from dnnlib.errors import UserError, exits_on_user_error
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, sha256_of
 from dnnlib.flags import ArgumentParser, natural, positive
 from dnnlib.progress import Progress
 from metrics.maths.frechet import feature_statistics, frechet_distance, precision_recall
@@ -140,7 +139,7 @@ def find_snapshots(run_dir: str) -> dict[int, Path]:
 
 def digest(path: Path) -> str:
     """What tells snapshots of the same name apart."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return sha256_of(path)[:16]
 
 
 def known_rows(path: Path, settings: dict[str, Any], digests: dict[int, str]) -> list[dict[str, Any]]:

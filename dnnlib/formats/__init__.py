@@ -1,1 +1,1 @@
-"""Files of others, read without trust: pickles, PyTorch, arrays, kinds of files."""
+"""Files of others, read without trust: what they are, and what is in them."""

@@ -28,17 +28,6 @@ class ArrayFileError(ValueError):
     """What is wrong with a file of arrays, in one line, without its name."""
 
 
-def is_npz(head: bytes) -> bool:
-    """Whether a file that begins so, with 512 bytes, may be a `.npz`: a zip file, the first in it a `.npy`."""
-    name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
-    return head.startswith(b"PK\x03\x04") and name.endswith(b".npy")
-
-
-def is_safetensors(head: bytes) -> bool:
-    """Whether a file that begins so, with 9 bytes or more, may be a `.safetensors`."""
-    return head[8:9] == b"{" and (head[9:10] == b'"' or int.from_bytes(head[:8], "little") < 1 << 32)
-
-
 # ----------------------------------------------------------------------------
 # .npz
 

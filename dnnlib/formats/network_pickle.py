@@ -4,6 +4,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+from dnnlib.formats.kinds import HEAD, kind_of, mistaken
+
 from . import safe_pickle
 from .safe_pickle import ARRAYS, Call, DamagedPickleError, Name, StandIn, UnsafePickleError
 
@@ -22,7 +24,7 @@ def load(file: BinaryIO, name: str) -> Any:
         DamagedPickleError: truncated, altered, or not a pickle at all.
     """
     try:
-        head = file.read(512)
+        head = file.read(HEAD)
         file.seek(0)
     except OSError as error:
         raise DamagedPickleError(f"{name}: cannot be read: {error.strerror or error}") from None
@@ -31,22 +33,11 @@ def load(file: BinaryIO, name: str) -> Any:
 
 
 def check_kind(head: bytes, name: str) -> None:
-    """Raises DamagedPickleError for files that by their first 512 bytes are something else; the message says what."""
-    text = head.lstrip()[:100].lower()
-    if not head:
-        raise DamagedPickleError(f"{name}: the file is empty, expected a network pickle")
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise DamagedPickleError(
-            f"{name}: this is a web page, not a network pickle; the download was answered by an error or log-in page"
-        )
-    if text.startswith(b"version https://git-lfs"):
-        raise DamagedPickleError(f"{name}: this is a git-LFS pointer, not the file; run 'git lfs pull'")
-    if head.startswith(b"PK\x03\x04"):
-        raise DamagedPickleError(f"{name}: this is a zip file (a PyTorch checkpoint?), expected a network pickle")
-    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")):
-        raise DamagedPickleError(f"{name}: this is an image, expected a checkpoint of networks")
-    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")):
-        raise DamagedPickleError(f"{name}: this file is compressed; unpack it first")
+    """Raises DamagedPickleError for files that by their first bytes are something else; the message says what."""
+    is_zip = kind_of(head) in ("zip", "npz")
+    problem = "this is a zip file (a PyTorch checkpoint?)" if is_zip else mistaken(head)
+    if problem:
+        raise DamagedPickleError(f"{name}: {problem}. Expected a network pickle")
 
 
 # ----------------------------------------------------------------------------

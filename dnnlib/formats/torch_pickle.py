@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from dnnlib.errors import UserError
+from dnnlib.formats.kinds import HEAD, TORCH_MAGIC, kind_of
 
 from . import safe_pickle
 from .safe_pickle import Call, DamagedPickleError, StandIn, UnsafePickleError
@@ -26,13 +27,11 @@ __all__ = [
     "DamagedPickleError",
     "TorchScriptError",
     "UnsafePickleError",
-    "container",
     "load",
     "load_pickle",
     "state_dict",
 ]
 _KIND = "PyTorch file"
-_MAGIC = 0x1950A86A20F9469CFC6C  # of the legacy container
 _PROTOCOL = 1001
 _TAR = "this is the tar container of PyTorch 0.1; write it again: torch.save(torch.load(file), new_file)"
 
@@ -58,10 +57,10 @@ def load(file: BinaryIO, name: str, allowed: safe_pickle.Allowed | None = None) 
     """
     with safe_pickle.readable_errors(name, _KIND):
         content = safe_pickle.Content(file)
-        kind = container(bytes(content.buffer[:512]))
-        if kind == "zip":
+        kind = kind_of(bytes(content.buffer[:HEAD]))
+        if kind in ("zip", "npz"):
             return _load_zip(file, len(content.buffer), allowed or ALLOWED)
-        if kind == "legacy":
+        if kind == "torch legacy":
             loaded = _read_legacy(content, allowed or ALLOWED, _Storages(len(content.buffer)))
             return safe_pickle.finish(loaded, len(content.buffer))
         raise ValueError(_TAR if kind == "tar" else "neither a zip nor a legacy container")
@@ -78,18 +77,6 @@ def load_pickle(file: BinaryIO, name: str, kind: str, allowed: safe_pickle.Allow
         allowed = allowed | {"torch.storage": {"_load_from_bytes": Call(storages.of_bytes)}}
         loaded = safe_pickle.Unpickler(content, kind, allowed).load()
         return safe_pickle.finish(loaded, len(content.buffer))
-
-
-def container(head: bytes) -> str | None:
-    """Which container a file of PyTorch is in, by its first 512 bytes: 'zip', 'legacy', 'tar', or None for neither.
-
-    Other zips and tars look alike.
-    """
-    if head.startswith(b"PK\x03\x04"):
-        return "zip"
-    if head.startswith(b"\x80") and _MAGIC.to_bytes(10, "little") in head[:32]:
-        return "legacy"
-    return "tar" if head[257:262] == b"ustar" else None
 
 
 def state_dict(loaded: Any, name: str) -> dict[str, np.ndarray]:
@@ -126,7 +113,7 @@ def _read_legacy(content: safe_pickle.Content, allowed: safe_pickle.Allowed, sto
     def read(persistent_load: Callable[[Any], Any] | None = None) -> Any:
         return safe_pickle.Unpickler(content, _KIND, allowed, persistent_load).load()
 
-    if read() != _MAGIC or read() != _PROTOCOL:
+    if read() != TORCH_MAGIC or read() != _PROTOCOL:
         raise ValueError("another protocol of PyTorch")
     read()  # what the system was like; storages are little endian everywhere
     loaded = read(storages.refer)

@@ -1,6 +1,5 @@
 """Says what is in a file of weights, or of any network, without executing anything in it: `run_metrics.py inspect`."""
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 
@@ -8,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.errors import UserError
+from dnnlib.files import sha256_of
 from dnnlib.tflib import network_state
 from dnnlib.tflib.network_state import NetworkState
 
@@ -35,7 +35,7 @@ def describe(path: str | os.PathLike, with_source: bool = False) -> str:
 
 
 def _lines(file: WeightFile, with_source: bool) -> Iterator[str]:
-    sha256 = _sha256(file.path)
+    sha256 = sha256_of(file.path)
     yield from _pairs(
         {
             "file": _printable(file.path),
@@ -150,14 +150,6 @@ def _builds(build: Callable[[WeightFile], MetricNetwork], file: WeightFile) -> b
     except UserError:
         return False
     return True
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _printable(text: str) -> str:

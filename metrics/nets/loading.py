@@ -1,12 +1,12 @@
 """Metric networks by official name, path or URL, from any file that holds their weights."""
 
-import hashlib
 import os
 import sys
 from weakref import WeakValueDictionary
 
 from dnnlib.download import DownloadError, default_cache_dir, fetch, find_cached
 from dnnlib.errors import UserError
+from dnnlib.files import sha256_of
 from dnnlib.util import is_url
 
 from . import attribute_classifier, builders, catalog
@@ -174,13 +174,10 @@ def _check_hash(path: str) -> None:
     expected = catalog.SHA256.get(catalog.base_name(path))
     if expected is None:
         return
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != expected:
+    found = sha256_of(path)
+    if found != expected:
         print(
-            f"Warning: {path} is not the published file of this name: its sha256 is {digest.hexdigest()}, expected "
+            f"Warning: {path} is not the published file of this name: its sha256 is {found}, expected "
             f"{expected}. Values may not be comparable.",
             file=sys.stderr,
         )

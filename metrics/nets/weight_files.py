@@ -19,6 +19,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.formats import network_pickle, torch_pickle
+from dnnlib.formats.kinds import HEAD, kind_of, mistaken
 from dnnlib.formats.safe_pickle import DamagedPickleError, UnsafePickleError
 from dnnlib.tflib import network_state
 from dnnlib.tflib.network_state import NetworkState
@@ -70,7 +71,7 @@ def read_weight_file(path: str | os.PathLike) -> WeightFile:
     """
     path = os.fspath(path)
     with _open(path) as file:
-        head = file.read(512)
+        head = file.read(HEAD)
         file.seek(0)
         try:
             return _reader(head)(path, file)
@@ -89,17 +90,17 @@ def read_weight_file(path: str | os.PathLike) -> WeightFile:
 
 def _reader(head: bytes) -> Callable[[str, BinaryIO], WeightFile]:
     """What reads a file that begins so. Raises ValueError if nothing does."""
-    _refuse_others(head)
-    container = torch_pickle.container(head)
-    if container in ("zip", "legacy"):
-        return functools.partial(_read_torch, TORCH_ZIP if container == "zip" else TORCH_LEGACY)
-    if container == "tar" or head.startswith(b"\x1f\x8b"):
+    kind = kind_of(head)
+    if kind in ("zip", "npz", "torch legacy"):
+        return functools.partial(_read_torch, TORCH_LEGACY if kind == "torch legacy" else TORCH_ZIP)
+    if kind in ("tar", "gzip"):
         return _read_archive
-    if (head[:1] == b"\x80" and head[1:2] <= b"\x05") or head.startswith((b"(", b"c")):
+    if kind == "pickle":
         return _read_pickle
-    if frozen_graph.may_be_graph(head):
+    problem = "this is an HDF5 file (weights of Keras?)" if kind == "hdf5" else mistaken(head)
+    if problem is None and frozen_graph.may_be_graph(head):
         return _read_graph
-    raise ValueError("this is no kind of file that is known here")
+    raise ValueError(problem or "this is no kind of file that is known here")
 
 
 def flat_variables(network: NetworkState) -> dict[str, np.ndarray]:
@@ -120,21 +121,6 @@ def _open(path: str) -> BinaryIO:
         return open(path, "rb")
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _refuse_others(head: bytes) -> None:
-    """Names what people often have instead of the file."""
-    text = head.lstrip()[:100].lower()
-    if not head:
-        raise ValueError("the file is empty")
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise ValueError("this is a web page: the download was answered by an error or log-in page")
-    if text.startswith(b"version https://git-lfs"):
-        raise ValueError("this is a git-LFS pointer, not the file; run 'git lfs pull'")
-    if head.startswith((b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd")):
-        raise ValueError("this file is compressed; unpack it first")
-    if head.startswith(b"\x89HDF"):
-        raise ValueError("this is an HDF5 file (weights of Keras?)")
 
 
 # ----------------------------------------------------------------------------

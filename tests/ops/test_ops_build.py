@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from dnnlib.errors import UserError
+from dnnlib.files import sha256_of
 from dnnlib.tflib.ops import build, implementation, toolchain
 from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
 from dnnlib.tflib.ops.toolchain import BuildError, Compiler
@@ -127,7 +128,7 @@ def test_libraries_for_more_architectures_serve(fresh):
     def make(name):
         path = fresh / name
         path.touch()
-        build._digest_file(path).write_text(build._digest(path))
+        build._digest_file(path).write_text(sha256_of(path))
 
     make(build._name(ahead))
 
@@ -191,7 +192,7 @@ def test_library_that_cannot_be_loaded(fresh, capfd):
     path = build.cache_dir() / build._key() / build._name(build._plan())
     path.parent.mkdir(parents=True)
     path.write_bytes(b"\x7fELF")
-    build._digest_file(path).write_text(build._digest(path))
+    build._digest_file(path).write_text(sha256_of(path))
     assert_ref_runs(capfd, f"{path} cannot be loaded: ", "Delete the file, and it is built again.")
 
 

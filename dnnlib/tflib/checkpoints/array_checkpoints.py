@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import BinaryIO
 
 from dnnlib.formats import arrays as array_files
+from dnnlib.formats.kinds import kind_of
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Makers
 
@@ -26,15 +27,16 @@ def write_safetensors(nets: Mapping[str, Network], path: str) -> None:
 def load(file: BinaryIO, head: bytes) -> Makers | None:
     """G, D and Gs of an open file, None for each that it lacks; None for a file that by its first bytes is another.
 
-    head: the first 512 bytes.
+    head: the first bytes, as `kinds` wants them.
 
     Raises ValueError (ArrayFileError, NetworkStateError) for files that are damaged, or do not describe networks.
     """
-    if array_files.is_npz(head):
+    kind = kind_of(head)
+    if kind == "npz":
         arrays, notes = array_files.read_npz(file)
-    elif array_files.is_safetensors(head):
+    elif kind == "safetensors":
         arrays, notes = array_files.read_safetensors(file)
-    elif head.startswith(keras_weights.SIGNATURE):
+    elif kind == "hdf5":
         return keras_weights.read(file)
     else:
         return None

@@ -21,7 +21,6 @@ from dnnlib.tflib.network_state import Makers, NetworkStateError
 from . import descriptions
 
 SUFFIX = ".weights.h5"  # Keras writes and reads no other
-SIGNATURE = b"\x89HDF\r\n\x1a\n"  # first bytes of a file
 _NAME = "official_name"
 _MAX_DATASETS = 10_000
 

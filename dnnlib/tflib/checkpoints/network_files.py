@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_write
 from dnnlib.formats import network_pickle, torch_pickle
+from dnnlib.formats.kinds import HEAD, kind_of
 from dnnlib.tflib import network_state
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Maker, NetworkState
@@ -45,7 +46,7 @@ def read(file: BinaryIO, name: str) -> Any:
 def _makers(file: BinaryIO, name: str) -> Any:
     """What makes the states of the networks of a file, as `read` gives the networks."""
     try:
-        head = file.read(512)
+        head = file.read(HEAD)
         file.seek(0)
         described = array_checkpoints.load(file, head)
     except (ValueError, OSError) as error:
@@ -69,7 +70,7 @@ def _makers(file: BinaryIO, name: str) -> Any:
 
 def _load(file: BinaryIO, head: bytes, name: str) -> Any:
     """The content of a pickle, or of a file of torch.save. head: its first bytes."""
-    if torch_pickle.container(head):
+    if kind_of(head) in ("zip", "npz", "tar", "torch legacy"):
         return torch_pickle.load(file, name, ALLOWED)
     network_pickle.check_kind(head, name)
     return torch_pickle.load_pickle(file, name, "network pickle", ALLOWED)

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from dnnlib.files import atomic_write, only_one
+from dnnlib.files import atomic_write, only_one, sha256_of
 
 from . import toolchain
 from .toolchain import BuildError, Compiler
@@ -206,10 +206,6 @@ def _find(folder: Path, plan: Plan) -> Path | None:
     return None
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _digest_file(path: Path) -> Path:
     return path.with_suffix(".sha256")
 
@@ -217,7 +213,7 @@ def _digest_file(path: Path) -> Path:
 def _is_whole(path: Path) -> bool:
     """Whether a library is what was built: loading a damaged one ends the process without a word."""
     try:
-        return _digest_file(path).read_text() == _digest(path)
+        return _digest_file(path).read_text() == sha256_of(path)
     except OSError:
         return False
 
@@ -253,7 +249,7 @@ def _build(folder: Path, plan: Plan, verbose: bool) -> Path:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         with atomic_write(_digest_file(path)) as file:
-            file.write(_digest(temporary).encode())
+            file.write(sha256_of(temporary).encode())
         os.replace(temporary, path)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -1,0 +1,60 @@
+"""What a file is, judged by its first bytes. All readers of files that others have written ask here."""
+
+HEAD = 512
+"""How many of the first bytes tell."""
+TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+"""The number with which the legacy container of torch.save begins, in a pickle."""
+_PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head")
+_IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd")
+_PROTOCOLS = tuple(bytes([0x80, protocol]) for protocol in range(6))
+
+
+def kind_of(head: bytes) -> str | None:
+    """What a file may be that begins so: None for none of these.
+
+    - 'npz': a zip file, the first in it a `.npy`. 'zip': another zip file, as torch.save writes them since PyTorch 1.6.
+    - 'safetensors'.
+    - 'hdf5', as Keras writes weights.
+    - 'torch legacy': as torch.save wrote before.
+    - 'tar', 'gzip': archives.
+    - 'pickle': of any protocol.
+
+    Args:
+        head: the first `HEAD` bytes, or all.
+    """
+    if head.startswith(b"PK\x03\x04"):
+        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+        return "npz" if name.endswith(b".npy") else "zip"
+    if head[8:9] == b"{" and (head[9:10] == b'"' or int.from_bytes(head[:8], "little") < 1 << 32):
+        return "safetensors"
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "hdf5"
+    if head.startswith(b"\x80") and TORCH_MAGIC.to_bytes(10, "little") in head[:32]:
+        return "torch legacy"
+    if head[257:262] == b"ustar":
+        return "tar"
+    if head.startswith(b"\x1f\x8b"):
+        return "gzip"
+    return "pickle" if head.startswith((*_PROTOCOLS, b"(", b"c")) else None
+
+
+def is_page(head: bytes) -> bool:
+    """Whether a file is a web page, by its first bytes."""
+    return head.lstrip()[:100].lower().startswith(_PAGES)
+
+
+def mistaken(head: bytes) -> str | None:
+    """What a file is that people often have instead of the one they mean, and what to do; None: none of these.
+
+    head: the first `HEAD` bytes, or all.
+    """
+    if not head:
+        return "the file is empty"
+    if is_page(head):
+        return "this is a web page: the download was answered by an error or log-in page"
+    if head.lstrip().startswith(b"version https://git-lfs"):
+        return "this is a git-LFS pointer, not the file; run 'git lfs pull'"
+    if head.startswith(_IMAGES):
+        return "this is an image"
+    return "this file is compressed; unpack it first" if head.startswith(_PACKED) else None
