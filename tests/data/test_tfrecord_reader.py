@@ -297,6 +297,18 @@ def test_index_is_kept_and_renewed(tmp_path, monkeypatch):
         TFRecordFile(path)
 
 
+def test_index_of_the_version_before_is_read(tmp_path, monkeypatch):
+    """It says how the data was checked, too."""
+    shutil.copyfile(GRAY4, tmp_path / "x.tfrecords")
+    path, kept = str(tmp_path / "x.tfrecords"), tmp_path / ".x.tfrecords.index"
+    expected = TFRecordFile(path).read(range(5))
+    arrays = dict(np.load(kept))
+    with open(kept, "wb") as file:
+        np.savez(file, checked="all", **arrays)
+    monkeypatch.setattr(tfrecord_reader, "build_index", None)
+    np.testing.assert_array_equal(TFRecordFile(path).read(range(5)), expected)
+
+
 def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", path)

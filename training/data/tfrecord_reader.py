@@ -165,27 +165,27 @@ def _index_path(path: str) -> str:
     return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.index")
 
 
-def _load_index(path: str, size: int, mtime_ns: int) -> tuple[RecordIndex, str] | None:
-    """The index kept for a file of this size and time, and how its data was checked; None if there is none."""
+def _load_index(path: str, size: int, mtime_ns: int) -> RecordIndex | None:
+    """The index kept for a file of this size and time; None if there is none."""
     try:
         with open(_index_path(path), "rb") as file, load_npz(file) as arrays:
             facts = [int(fact) for fact in arrays["facts"]]
             version, index_size, index_mtime_ns, count, stride, *shape = facts
-            starts, offsets, checked = arrays["starts"], arrays["offsets"], str(arrays["checked"])
+            starts, offsets = arrays["starts"], arrays["offsets"]
     except Exception:  # of any kind: a file that is missing or damaged is written anew
         return None
     if (version, index_size, index_mtime_ns) != (_VERSION, size, mtime_ns) or len(shape) != 3 or min(count, *shape) < 1:
         return None
     if starts.shape != (0 if stride else count,) or offsets.shape != (count,):
         return None
-    return RecordIndex(tuple(shape), count, stride, starts.astype(np.int64), offsets.astype(np.uint32)), checked
+    return RecordIndex(tuple(shape), count, stride, starts.astype(np.int64), offsets.astype(np.uint32))
 
 
-def _save_index(path: str, size: int, mtime_ns: int, index: RecordIndex, checked: str) -> None:
+def _save_index(path: str, size: int, mtime_ns: int, index: RecordIndex) -> None:
     """Keeps the index. A folder that cannot be written is passed over: the index is made again next time."""
     facts = [_VERSION, size, mtime_ns, index.count, index.stride, *index.shape]
     with contextlib.suppress(OSError), atomic_write(_index_path(path)) as file:
-        np.savez(file, facts=np.array(facts, np.int64), starts=index.starts, offsets=index.offsets, checked=checked)
+        np.savez(file, facts=np.array(facts, np.int64), starts=index.starts, offsets=index.offsets)
 
 
 # ----------------------------------------------------------------------------
@@ -208,12 +208,13 @@ class TFRecordFile:
         try:
             with self._user_errors():
                 status = os.fstat(self.fd)
-                self._size, self._mtime_ns = status.st_size, status.st_mtime_ns
-                kept = _load_index(path, self._size, self._mtime_ns)
-                self.index = kept[0] if kept else build_index(self.fd, self._size)
+                self._size = status.st_size
+                kept = _load_index(path, self._size, status.st_mtime_ns)
+                self.index = kept or build_index(self.fd, self._size)
                 self.shape, self.count = self.index.shape, self.index.count
                 if not kept:
                     self._check_at_opening()
+                    _save_index(path, self._size, status.st_mtime_ns, self.index)
         except BaseException:
             self.close()
             raise
@@ -245,13 +246,10 @@ class TFRecordFile:
         """
         with self._user_errors():
             self._check_data(np.arange(self.count), progress)
-        _save_index(self.path, self._size, self._mtime_ns, self.index, "all")
 
     def _check_at_opening(self) -> None:
-        everything = self._size <= MAX_CHECKED_AT_OPENING
-        sample = np.arange(self.count) if everything else np.linspace(0, self.count - 1, _SAMPLE).astype(np.int64)
-        self._check_data(np.unique(sample))
-        _save_index(self.path, self._size, self._mtime_ns, self.index, "all" if everything else "some")
+        number = self.count if self._size <= MAX_CHECKED_AT_OPENING else _SAMPLE
+        self._check_data(np.unique(np.linspace(0, self.count - 1, number).astype(np.int64)))
 
     def _check_data(self, which: np.ndarray, progress: Callable[[int], None] | None = None) -> None:
         """Compares the data of records, ascending, with their checksums. Raises DamagedError."""
