@@ -1,15 +1,15 @@
-"""Checks all images before anything is written, and says which do not fit and what would help."""
+"""Says which images do not fit into a data set, and what would help; and what will be done to those that do."""
 
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from dnnlib.errors import UserError
-from dnnlib.pictures import CHANNELS, count_of_mode, describe, mode_name
+from dnnlib.pictures import CHANNELS, count_of_mode, mode_name
+from training.data.image_files import ImageFacts
 from training.data.tfrecord_export import shape_problem
 
-from .image_rules import ImageFacts, ImageRules
+from .image_rules import ImageRules
 
 MAX_LISTED = 50
 
@@ -19,22 +19,15 @@ class _Misfit(NamedTuple):
     help: str  # the option that would help, or what to do
 
 
-def check_images(names: Sequence[str], facts: Sequence[ImageFacts], rules: ImageRules) -> tuple[int, int, int]:
-    """The shape (C, H, W) that all images will have. Prints what will be done to them.
-
-    Raises:
-        UserError: naming the images that do not fit, and the options that would help.
-    """
+def misfits(names: Sequence[str], facts: Sequence[ImageFacts], rules: ImageRules) -> str | None:
+    """Which images do not fit, in a line each after the first, and which options would help; None if all do."""
     good = [fact for fact in facts if not fact.problem]
     modes = Counter(rules.mode(fact) for fact in good if rules.mode(fact) in CHANNELS)
     sizes = Counter(rules.size(fact) for fact in good if _size_problem(rules.size(fact)) is None)
     mode = modes.most_common(1)[0][0] if modes else "RGB"
     size = sizes.most_common(1)[0][0] if sizes else None
-    misfits = [list(_misfits(fact, rules, mode, size)) for fact in facts]
-    if any(misfits):
-        raise UserError(_report(names, facts, misfits))
-    _announce(facts, rules)
-    return CHANNELS[mode], size[1], size[0]
+    found = [list(_misfits(fact, rules, mode, size)) for fact in facts]
+    return _report(names, facts, found) if any(found) else None
 
 
 def _size_problem(size: tuple[int, int]) -> str | None:
@@ -70,7 +63,7 @@ def _report(names: Sequence[str], facts: Sequence[ImageFacts], misfits: Sequence
     do = "does" if len(offenders) == 1 else "do"
     lines = [f"{len(offenders)} of {_images(len(facts))} {do} not fit; nothing was written:"]
     for name, fact, problems in offenders[:MAX_LISTED]:
-        what = f"{describe(fact.width, fact.height, fact.mode)}: " if fact.mode else ""
+        what = f"{fact}: " if fact.mode else ""
         lines.append(f"  {name}: {what}{'; '.join(problem.problem for problem in problems)}")
     if len(offenders) > MAX_LISTED:
         lines.append(f"  ... and {len(offenders) - MAX_LISTED} more")
@@ -82,7 +75,8 @@ def _report(names: Sequence[str], facts: Sequence[ImageFacts], misfits: Sequence
     return "\n".join([*lines, f"What would help: {listed}"])
 
 
-def _announce(facts: Sequence[ImageFacts], rules: ImageRules) -> None:
+def announce(facts: Sequence[ImageFacts], rules: ImageRules) -> None:
+    """Prints what will be done to images that fit."""
     converted = Counter(fact.mode for fact in facts if rules.mode(fact) != fact.mode)
     if converted:
         listed = ", ".join(count_of_mode(count, mode) for mode, count in converted.most_common())
@@ -95,6 +89,11 @@ def _announce(facts: Sequence[ImageFacts], rules: ImageRules) -> None:
         larger = sum(min(fact.width, fact.height) < rules.resolution for fact in resized)
         note = f"; {larger} smaller than that, which will look blurred" if larger else ""
         print(f"Resizing {_images(len(resized))} to {rules.resolution}x{rules.resolution} ({rules.resize}){note}.")
+    announce_rotated(facts)
+
+
+def announce_rotated(facts: Sequence[ImageFacts]) -> None:
+    """Prints how many images will look otherwise than viewers show them, if any."""
     rotated = sum(fact.rotated for fact in facts)
     if rotated:
         print(f"Taking {_images(rotated)} as stored, though viewers are asked to turn them (EXIF orientation).")

@@ -1,15 +1,12 @@
-"""Reads images, and does to them what is asked for: conversion, cropping, resizing."""
+"""What is done to images on their way into a data set: conversion, cropping, resizing."""
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 import PIL.Image
 
-from dnnlib.errors import UserError
-from dnnlib.pictures import mode_of, to_chw
-
-from .image_list import ImageFile
+from dnnlib.pictures import to_chw
+from training.data.image_files import ImageFacts
 
 RESIZE_FILTERS = {
     "box": PIL.Image.Resampling.BOX,
@@ -17,19 +14,7 @@ RESIZE_FILTERS = {
     "bicubic": PIL.Image.Resampling.BICUBIC,
 }
 _PILLOW_MODES = {"rgb": "RGB", "gray": "L"}
-NOT_AN_IMAGE = "not an image"
 _UNCONVERTIBLE = ("F",)  # Pillow does not know the range of floating point pixels
-
-
-@dataclass(frozen=True)
-class ImageFacts:
-    """What a file turned out to be: size in pixels, mode (of `image_modes`), or why it is not a whole image."""
-
-    width: int = 0
-    height: int = 0
-    mode: str = ""
-    rotated: bool = False  # asks viewers to rotate it
-    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,43 +65,3 @@ def _converted(img: PIL.Image.Image, mode: str) -> PIL.Image.Image:
         img = img.convert("RGBA")
         img = PIL.Image.alpha_composite(PIL.Image.new("RGBA", img.size, "black"), img).convert("RGB")
     return img.convert(mode)
-
-
-# ----------------------------------------------------------------------------
-# Reading.
-
-
-def open_image(file: ImageFile) -> PIL.Image.Image:
-    """The decoded image. Raises UserError with its name for anything that is not a whole image."""
-    try:
-        img = PIL.Image.open(io.BytesIO(_content(file)))
-        img.load()
-        return img
-    except Exception as error:  # of any kind: decoders meet hostile files
-        raise UserError(f"{file.name}: {_reason(error)}") from None
-
-
-def look_at(file: ImageFile) -> ImageFacts:
-    """Decodes an image to say what it is."""
-    try:
-        img = PIL.Image.open(io.BytesIO(_content(file)))
-        mode = mode_of(img)
-        img.load()
-        return ImageFacts(img.width, img.height, mode, img.getexif().get(0x0112, 1) != 1)
-    except Exception as error:
-        return ImageFacts(problem=_reason(error))
-
-
-def _content(file: ImageFile) -> bytes:
-    content = file.read()
-    if not content:
-        raise ValueError("the file is empty")
-    return content
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, PIL.UnidentifiedImageError):
-        return NOT_AN_IMAGE
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"cannot be read ({' '.join(str(error).split())[:100] or type(error).__name__})"

@@ -1,20 +1,28 @@
 """Data sets from image files: `create_from_images` and `create_celeba`."""
 
-import glob
 import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import BinaryIO, TypeVar
 
 import numpy as np
+import PIL.Image
 from tqdm import tqdm
 
 from dnnlib.errors import UserError
-from dnnlib.pictures import describe, to_chw
+from dnnlib.pictures import to_chw
+from training.data.containers import Container
+from training.data.image_files import ImageFacts, decode, look_at
 from training.data.tfrecord_export import TFRecordExporter, check_target
 
-from .image_checks import MAX_LISTED, check_images
-from .image_list import ImageFile, file_in_folder, list_images
-from .image_rules import NOT_AN_IMAGE, ImageFacts, ImageRules, look_at, open_image
+from .image_checks import MAX_LISTED, announce, announce_rotated, misfits
+from .image_list import ImageList, list_images
+from .image_rules import ImageRules
 from .parallel import parallel_map
 
+_LISTING_ALL = "Images are only decoded from here on, so that all that do not fit are listed."
+_Result = TypeVar("_Result")
+_Check = Callable[[Sequence[ImageFacts]], str | None]
+"""Says which images do not fit, in a line each after the first; None if all do."""
 _CELEBA_IMAGES = 202599
 _CELEBA_SIZE = (178, 218)  # width and height
 _CELEBA_HALF = 64  # of the side of the square that is cut out
@@ -56,15 +64,14 @@ def create_from_images(
     images = list_images(image_dir)
     for idx, name in enumerate(images.classes):
         print(f"  label {idx}: {name} ({np.count_nonzero(images.labels[:, idx])} images)")
-    facts = _look_at_all(images.files) + [ImageFacts(problem=NOT_AN_IMAGE)] * len(images.others)
-    check_images([file.name for file in images.files] + images.others, facts, rules)
 
-    with TFRecordExporter(tfrecord_dir, len(images.files), force=force) as exporter:
-        order = exporter.choose_shuffled_order() if shuffle else np.arange(len(images.files))
-        for img in parallel_map(lambda idx: rules.apply(open_image(images.files[idx])), order):
-            exporter.add_image(img)
-        if images.labels is not None:
-            exporter.add_labels(images.labels[order])
+    def check(facts: Sequence[ImageFacts]) -> str | None:
+        return misfits([*images.names, *images.others], [*facts, *images.others.values()], rules)
+
+    facts = _look_at_all(images, check)
+    announce(facts, rules)
+    decoded = _write(tfrecord_dir, images, check, rules.apply, bool(shuffle), force)
+    announce_rotated([fact for fact, known in zip(decoded, facts, strict=True) if not known.rotated])
 
 
 def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 121, force: bool = False) -> None:
@@ -86,35 +93,80 @@ def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 12
             raise UserError(f"{name}={center}: expected {_CELEBA_HALF} to {size - _CELEBA_HALF}, inside of the images")
 
     print(f'Loading CelebA from "{celeba_dir}"')
-    folder = os.path.join(os.path.expanduser(celeba_dir), "img_align_celeba_png")
-    paths = sorted(glob.glob(os.path.join(glob.escape(folder), "*.png")))
-    files = [file_in_folder(folder, os.path.basename(path)) for path in paths]
-    if not files:
+    container = Container(os.path.join(os.path.expanduser(celeba_dir), "img_align_celeba_png"))
+    names = [name for name in container.names if name.endswith(".png") and name[0] != "." and "/" not in name]
+    if not names:
         raise UserError(f"{celeba_dir}: expected PNG images in a folder img_align_celeba_png, found none")
-    if len(files) != _CELEBA_IMAGES:
-        print(f"Found {len(files)} images; the whole of CelebA has {_CELEBA_IMAGES}.")
-    _check_celeba(files, _look_at_all(files))
+    if len(names) != _CELEBA_IMAGES:
+        print(f"Found {len(names)} images; the whole of CelebA has {_CELEBA_IMAGES}.")
+    rows = slice(cy - _CELEBA_HALF, cy + _CELEBA_HALF)
+    columns = slice(cx - _CELEBA_HALF, cx + _CELEBA_HALF)
 
-    with TFRecordExporter(tfrecord_dir, len(files), force=force) as exporter:
-        order = exporter.choose_shuffled_order()
-        rows = slice(cy - _CELEBA_HALF, cy + _CELEBA_HALF)
-        columns = slice(cx - _CELEBA_HALF, cx + _CELEBA_HALF)
-        for img in parallel_map(lambda idx: open_image(files[idx]), order):
-            exporter.add_image(to_chw(img)[:, rows, columns])
-
-
-def _check_celeba(files: list[ImageFile], facts: list[ImageFacts]) -> None:
-    wrong = [
-        f"  {file.name}: {fact.problem or describe(fact.width, fact.height, fact.mode)}"
-        for file, fact in zip(files, facts, strict=True)
-        if (fact.width, fact.height, fact.mode) != (*_CELEBA_SIZE, "RGB")
-    ]
-    if wrong:
+    def check(facts: Sequence[ImageFacts]) -> str | None:
+        wrong = [
+            f"  {name}: {fact.problem or fact}"
+            for name, fact in zip(names, facts, strict=True)
+            if (fact.width, fact.height, fact.mode) != (*_CELEBA_SIZE, "RGB")
+        ]
         more = [f"  ... and {len(wrong) - MAX_LISTED} more"] if len(wrong) > MAX_LISTED else []
-        head = f"{len(wrong)} of {len(files)} images are not 178x218 RGB as in CelebA; nothing was written:"
-        raise UserError("\n".join([head, *wrong[:MAX_LISTED], *more]))
+        head = f"{len(wrong)} of {len(names)} images are not 178x218 RGB as in CelebA; nothing was written:"
+        return "\n".join([head, *wrong[:MAX_LISTED], *more]) if wrong else None
+
+    images = ImageList(container, names)
+    _look_at_all(images, check)
+    _write(tfrecord_dir, images, check, lambda img: to_chw(img)[:, rows, columns], True, force)
 
 
-def _look_at_all(files: list[ImageFile]) -> list[ImageFacts]:
-    looked_at = parallel_map(look_at, files)
-    return list(tqdm(looked_at, "Checking images", len(files), unit=" images", mininterval=0.5))
+# ----------------------------------------------------------------------------
+# Headers first, which takes a fortieth of the time: most of what does not fit is found before anything is decoded.
+
+
+def _look_at_all(images: ImageList, check: _Check) -> list[ImageFacts]:
+    """What the headers of images say. Raises UserError if some do not fit; damaged ones are then listed with them."""
+    facts = list(_map(look_at, images, "Checking images"))
+    problem = check(facts)
+    if problem:
+        print(f"{problem.splitlines()[1].strip()}. {_LISTING_ALL}")
+        raise UserError(check([fact for fact, _ in _map(decode, images, "Decoding images")]) or problem)
+    return facts
+
+
+def _map(function: Callable[[Callable[[], BinaryIO]], _Result], images: ImageList, what: str) -> Iterable[_Result]:
+    openers = (images.opener(idx) for idx in range(len(images.names)))
+    return tqdm(parallel_map(function, openers), what, len(images.names), unit=" images", mininterval=0.5)
+
+
+def _write(
+    tfrecord_dir: str,
+    images: ImageList,
+    check: _Check,
+    transform: Callable[[PIL.Image.Image], np.ndarray],
+    shuffle: bool,
+    force: bool,
+) -> list[ImageFacts]:
+    """Writes a data set of what `transform` makes of images, [C, H, W]. Returns what they turned out to be.
+
+    Raises UserError if some are damaged. From the first of these on nothing is written any more, only decoded.
+    """
+    damaged = False
+
+    def read(idx: int) -> tuple[ImageFacts, np.ndarray | None]:
+        fact, img = decode(images.opener(idx))
+        return fact, None if img is None or damaged else transform(img)
+
+    count = len(images.names)
+    facts = [ImageFacts()] * count
+    with TFRecordExporter(tfrecord_dir, count, force=force) as exporter:
+        order = exporter.choose_shuffled_order() if shuffle else np.arange(count)
+        for idx, (fact, img) in zip(order, parallel_map(read, order), strict=True):
+            facts[idx] = fact
+            if fact.problem and not damaged:
+                damaged = True
+                print(f"{images.names[idx]}: {fact.problem}. {_LISTING_ALL}")
+            if not damaged:
+                exporter.add_image(img)
+        if damaged:
+            raise UserError(check(facts))
+        if images.labels is not None:
+            exporter.add_labels(images.labels[order])
+    return facts

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import PIL.Image
 
-from dnnlib.files import atomic_write, format_size, list_files
+from dnnlib.files import atomic_write, format_size
 from dnnlib.progress import Progress
+from training.data.containers import list_files
 from training.data.dataset import TFRecordDataset
 
 _CHUNK = 16 << 20  # bytes of images read at once

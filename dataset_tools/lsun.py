@@ -11,8 +11,10 @@ import PIL.ImageOps
 
 from dnnlib.errors import UserError
 from dnnlib.pictures import to_chw
+from training.data.containers import lmdb_errors, open_lmdb
 from training.data.tfrecord_export import TFRecordExporter, check_target
 
+from .image_rules import ImageRules
 from .parallel import parallel_map
 
 _MAX_NAMED = 10  # images that are skipped
@@ -36,13 +38,8 @@ def create_lsun(
     if resolution < 4 or resolution & (resolution - 1):
         raise UserError(f"--resolution={resolution}: expected a power of two of 4 or more")
 
-    def square(img: PIL.Image.Image) -> np.ndarray:
-        side = min(img.size)
-        left, top = (img.width - side) // 2, (img.height - side) // 2
-        img = img.crop((left, top, left + side, top + side))
-        return to_chw(img.resize((resolution, resolution), PIL.Image.Resampling.LANCZOS))
-
-    _create(tfrecord_dir, lmdb_dir, square, max_images, force)
+    square = ImageRules(crop="center", resolution=resolution)
+    _create(tfrecord_dir, lmdb_dir, square.apply, max_images, force)
 
 
 def create_lsun_wide(
@@ -130,20 +127,9 @@ def _create(
 @contextlib.contextmanager
 def _open_lmdb(path: str) -> Iterator[tuple[int, Iterator[tuple[str, bytes]]]]:
     """Number of entries, and all keys and values in the order of the keys. Raises UserError."""
-    try:
-        import lmdb
-    except ImportError:
-        raise UserError("reading LSUN needs the package lmdb: pip install lmdb") from None
-    data = os.path.join(path, "data.mdb")
-    if not os.path.isfile(data):
-        raise UserError(f"{path}: expected an LMDB folder with data.mdb in it (LSUN's zip files hold one each)")
-    try:
-        with lmdb.open(path, readonly=True, lock=False, readahead=False) as env:
-            used = env.stat()["psize"] * (env.info()["last_pgno"] + 1)
-            if os.path.getsize(data) < used:  # it is mapped into memory: reading on would end the process
-                raise UserError(f"{data}: is cut off: {os.path.getsize(data)} bytes, expected {used}")
-            with env.begin() as transaction:
-                items = ((bytes(key).decode(errors="replace"), value) for key, value in transaction.cursor())
-                yield env.stat()["entries"], items
-    except lmdb.Error as error:
-        raise UserError(f"{path}: cannot be read as LMDB ({error})") from None
+    with lmdb_errors(path):
+        if not os.path.isfile(os.path.join(path, "data.mdb")):
+            raise UserError(f"{path}: expected an LMDB folder with data.mdb in it (LSUN's zip files hold one each)")
+        with open_lmdb(path) as env, env.begin() as transaction:
+            items = ((bytes(key).decode(errors="replace"), value) for key, value in transaction.cursor())
+            yield env.stat()["entries"], items

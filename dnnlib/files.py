@@ -13,8 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
-from dnnlib.errors import UserError
-
 from .errors import UserError
 
 

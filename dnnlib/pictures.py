@@ -1,4 +1,4 @@
-"""Kinds of pixels that image files have, and their names in messages."""
+"""Kinds of pixels that image files have, their names in messages, and pixels as arrays."""
 
 import io
 import os
@@ -32,6 +32,12 @@ def mode_of(img: PIL.Image.Image) -> str:
     return DEEP if img.mode.startswith("I;16") or ";16" in raw else img.mode
 
 
+def to_chw(img: PIL.Image.Image) -> np.ndarray:
+    """An RGB or grayscale picture as uint8 [C, H, W]."""
+    array = np.asarray(img)
+    return array[np.newaxis] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
 def mode_name(mode: str) -> str:
     """'grayscale' for 'L', and so on."""
     return _NAMES.get(mode, mode)
@@ -47,12 +53,6 @@ def count_of_mode(count: int, mode: str) -> str:
     name = mode_name(mode)
     images = "image" if count == 1 else "images"
     return f"{count} {images} of {name}" if " " in name else f"{count} {name} {images}"
-
-
-def to_chw(img: PIL.Image.Image) -> np.ndarray:
-    """An RGB or grayscale picture as uint8 [C, H, W]."""
-    array = np.asarray(img)
-    return array[np.newaxis] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
 def default_font() -> str:

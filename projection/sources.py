@@ -4,19 +4,19 @@ The rule: an image is turned upright as its EXIF orientation says, cut to the la
 to the resolution of the network by a Lanczos filter. Nothing is enlarged. Needs no TensorFlow.
 """
 
-import os
+import functools
 from collections.abc import Sequence
 
 import numpy as np
+import PIL.Image
 import PIL.ImageOps
 
-from dataset_tools.image_list import ImageFile, file_in_folder
-from dataset_tools.image_rules import ImageFacts, ImageRules, look_at, open_image
+from dataset_tools.image_rules import ImageRules
 from dnnlib import files
 from dnnlib.errors import Problems, UserError
-from dnnlib.pictures import describe, mode_name
+from dnnlib.pictures import mode_name
 from training.data import dataset
-from training.data.image_files import is_image_name
+from training.data.image_files import ImageFacts, decode, is_image_name
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """The modes of Pillow by number of channels."""
@@ -44,7 +44,7 @@ def find_images(names: Sequence[str]) -> list[str]:
 
 def check_readable(paths: Sequence[str]) -> None:
     """Raises UserError for all files that are not images, or damaged."""
-    facts = [(path, look_at(_file(path))) for path in paths]
+    facts = [(path, _decode(path)[0]) for path in paths]
     _report([f"{path}: {fact.problem}" for path, fact in facts if fact.problem])
 
 
@@ -55,7 +55,7 @@ def check_images(paths: Sequence[str], resolution: int, channels: int, convert: 
     """
     problems = []
     for path in paths:
-        facts = look_at(_file(path))
+        facts, _ = _decode(path)
         problems += [f"{path}: {problem}" for problem in _problems(facts, resolution, channels, convert)]
     _report(problems)
 
@@ -63,27 +63,29 @@ def check_images(paths: Sequence[str], resolution: int, channels: int, convert: 
 def _problems(facts: ImageFacts, resolution: int, channels: int, convert: bool) -> list[str]:
     if facts.problem:
         return [facts.problem]
-    what, problems = describe(facts.width, facts.height, facts.mode), []
-    wanted = MODES[channels]
+    wanted, problems = MODES[channels], []
     if facts.mode == "F" or (facts.mode != wanted and not convert):
         help_ = "save it as 8 bits" if facts.mode == "F" else "--convert makes it so"
-        problems.append(f"{what}, but the network makes {mode_name(wanted)} images; {help_}")
+        problems.append(f"{facts}, but the network makes {mode_name(wanted)} images; {help_}")
     if min(facts.width, facts.height) < resolution:
-        problems.append(f"{what}, too small for a network of {resolution}x{resolution}")
+        problems.append(f"{facts}, too small for a network of {resolution}x{resolution}")
     return problems
 
 
 def read_image(path: str, resolution: int, channels: int) -> np.ndarray:
     """A checked image as the network would make it, uint8 [C, H, W]."""
-    img = PIL.ImageOps.exif_transpose(open_image(_file(path)))
+    facts, img = _decode(path)
+    if img is None:
+        raise UserError(f"{path}: {facts.problem}")
+    img = PIL.ImageOps.exif_transpose(img)
     if channels == 4:
         img = img.convert("RGBA")
     content = ImageRules(convert=_CONVERT[channels], crop="center", resolution=resolution)
     return np.ascontiguousarray(content.apply(img))
 
 
-def _file(path: str) -> ImageFile:
-    return file_in_folder(os.path.dirname(path), os.path.basename(path))
+def _decode(path: str) -> tuple[ImageFacts, PIL.Image.Image | None]:
+    return decode(functools.partial(open, path, "rb"))
 
 
 def _report(problems: list[str]) -> None:

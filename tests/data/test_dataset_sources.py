@@ -176,8 +176,8 @@ def test_images_that_do_not_fit_are_listed(tmp_path, kind):
         "alpha.png: 16x16 RGB with transparency, expected RGB or grayscale",
         "palette.png: 16x16 palette, expected",
         "deep.png: 16x16 16 bits per channel, expected",
-        "junk.jpg: cannot be read",
-        "empty.png: cannot be read",
+        "junk.jpg: not an image",
+        "empty.png: cannot be read (the file is empty)",
         "create_from_images",
     ):
         assert text in str(error.value)

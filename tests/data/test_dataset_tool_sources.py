@@ -7,11 +7,14 @@ import os
 import pickle
 import struct
 import zipfile
+import zlib
 
 import numpy as np
 import PIL.Image
 import pytest
 from dataset_tool_runs import dataset, fails, random_images, save_images, shuffled, succeeds
+
+from training.data import image_files
 
 # ----------------------------------------------------------------------------
 # Small sources of every kind.
@@ -309,18 +312,22 @@ def test_conversions(tmp_path):
     np.testing.assert_array_equal(dataset(tmp_path / "gray")[0][5, 0], rgb[:, :, 0])
 
 
+def png_chunk(name, content):
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
 def deep_rgb_png(values):
     """A PNG of 16 bits per channel, gray as RGB: Pillow cannot write it."""
-    import zlib
-
-    def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
     height, width = values.shape
     rows = np.repeat(values[:, :, np.newaxis], 3, axis=2).astype(">u2")
     raw = b"".join(b"\0" + row.tobytes() for row in rows)
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + png_chunk(b"IDAT", zlib.compress(raw))
+        + png_chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.one_stack
@@ -353,6 +360,47 @@ def test_all_offenders_are_listed(tmp_path):
     message = fails(tmp_path, "create_from_images", "new", "many")
     assert message.count("9x9 grayscale: 9 is not a power of two") == 50
     assert "... and 10 more" in message
+
+
+@pytest.mark.one_stack
+def test_damaged_images_found_while_writing(tmp_path):
+    """Their headers are all right."""
+    save_images(tmp_path / "in", random_images(20, 32, 32, 3))
+    for name in ("0003.png", "0017.png"):
+        os.truncate(tmp_path / "in" / name, 1000)
+    message = fails(tmp_path, "create_from_images", "new", "in")
+    assert "2 of 20 images do not fit; nothing was written:\n  0003.png: cannot be read (" in message
+    assert "\n  0017.png: cannot be read (" in message
+    assert "What would help: removing what is not a whole image (2 images)" in message
+
+
+@pytest.mark.one_stack
+def test_each_image_is_decoded_once(tmp_path, monkeypatch):
+    from dataset_tools import images
+
+    opened = []
+
+    def decode(open_file):
+        opened.append(open_file)
+        return image_files.decode(open_file)
+
+    monkeypatch.setattr(images, "decode", decode)
+    save_images(tmp_path / "in", random_images(9, 8, 8))
+    os.rename(tmp_path / "in" / "0003.png", tmp_path / "in" / "0003")  # known by its content
+    succeeds(tmp_path, "create_from_images", "out", "in")
+    assert len(opened) == len(dataset(tmp_path / "out")[0]) == 9
+
+
+@pytest.mark.one_stack
+def test_orientation_behind_the_pixels(tmp_path):
+    """PNG files may have it there; it is told, though later."""
+    save_images(tmp_path / "in", random_images(3, 8, 8))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "in" / "0001.png"
+    content, end = path.read_bytes()[:-12], path.read_bytes()[-12:]
+    path.write_bytes(content + png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")) + end)
+    assert "Taking 1 image as stored" in succeeds(tmp_path, "create_from_images", "out", "in").stdout
 
 
 @pytest.mark.one_stack

@@ -5,9 +5,9 @@ import os
 import zipfile
 
 from dnnlib.errors import UserError, did_you_mean
-from dnnlib.files import list_files
 
-from .image_files import FolderSource, LmdbSource, ZipSource, is_image_name
+from .containers import list_files
+from .image_files import FileSource, LmdbSource, is_image_name
 from .image_sources import ImageSource
 from .tfrecord_folder import TFRecordSource
 
@@ -46,8 +46,8 @@ def kind_of(path: str) -> type[ImageSource] | None:
             return TFRecordSource
         if "data.mdb" in names:
             return LmdbSource
-        return FolderSource if any(is_image_name(name) for name in list_files(path)) else None
-    return ZipSource if os.path.isfile(path) and zipfile.is_zipfile(path) else None
+        return FileSource if any(is_image_name(name) for name in list_files(path)) else None
+    return FileSource if os.path.isfile(path) and zipfile.is_zipfile(path) else None
 
 
 def _explain(path: str) -> str:

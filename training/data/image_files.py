@@ -1,4 +1,4 @@
-"""Sources of images that are stored as files of an image format: folders, zip files, LMDB folders.
+"""Images that are stored as files of an image format, and sources of them: folders, zip files, LMDB folders.
 
 All images are looked at when a source is opened (their headers only), and all that do not fit are listed by name.
 """
@@ -7,24 +7,93 @@ import collections
 import io
 import itertools
 import os
-import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, BinaryIO
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
 
 from dnnlib.errors import UserError, shorten
-from dnnlib.files import list_files
-from dnnlib.pictures import CHANNELS, describe, mode_of
+from dnnlib.pictures import CHANNELS, describe, mode_of, to_chw
 from dnnlib.progress import Progress
 
+from .containers import Container, is_hidden, lmdb_errors, open_lmdb
 from .image_sources import ImageSource, level_of, problems_error
 from .labels import labels_of_images
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-_MAX_ENCODED = 1 << 30  # bytes of one image file
+NOT_AN_IMAGE = "not an image"
+
+
+def is_image_name(path: str) -> bool:
+    """Whether a path, with `/`, looks like that of an image and no part of it is hidden."""
+    return path.lower().endswith(EXTENSIONS) and not is_hidden(path)
+
+
+# ----------------------------------------------------------------------------
+# One image.
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a file turned out to be: size in pixels, mode (of `image_modes`), or why it is not a whole image."""
+
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    rotated: bool = field(default=False, compare=False)  # asks viewers to turn it, by its EXIF orientation
+    problem: str = ""
+
+    def __str__(self) -> str:
+        return describe(self.width, self.height, self.mode)
+
+
+def look_at(open_file: Callable[[], BinaryIO]) -> ImageFacts:
+    """What an image file is by its header; a PNG file may say only after its pixels that it is rotated."""
+    try:
+        with open_file() as file:
+            image = _open(file)
+            return _facts(image, mode_of(image))
+    except Exception as error:  # of any kind: decoders meet hostile files
+        return ImageFacts(problem=_reason(error))
+
+
+def decode(open_file: Callable[[], BinaryIO]) -> tuple[ImageFacts, PIL.Image.Image | None]:
+    """What an image file is, and the image with its pixels; None if they are not whole."""
+    try:
+        with open_file() as file:
+            image = _open(io.BytesIO(file.read()))
+        mode = mode_of(image)
+        image.load()
+        return _facts(image, mode), image
+    except Exception as error:
+        return ImageFacts(problem=_reason(error)), None
+
+
+def _open(file: BinaryIO) -> PIL.Image.Image:
+    if not file.read(1):
+        raise ValueError("the file is empty")
+    file.seek(0)
+    return PIL.Image.open(file)
+
+
+def _facts(image: PIL.Image.Image, mode: str) -> ImageFacts:
+    orientation = PIL.Image.Image.getexif(image).get(0x0112, 1)  # that of PNG images would decode them
+    return ImageFacts(*image.size, mode, orientation != 1)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, PIL.UnidentifiedImageError):
+        return NOT_AN_IMAGE
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"cannot be read ({' '.join(str(error).split())[:100] or type(error).__name__})"
+
+
+# ----------------------------------------------------------------------------
+# Many images.
 
 
 class EncodedSource(ImageSource):
@@ -55,22 +124,23 @@ class EncodedSource(ImageSource):
     def _scan(self) -> None:
         """Finds out shape and level. Raises UserError that lists all images that cannot be used."""
         level = self.levels[0] if self.levels else None
-        found = self._for_all(self._look, [(index, level) for index in range(self.count)])
-        usable = collections.Counter(look for look in found if not isinstance(look, str))
+        facts = self._look_at_all(level)
+        usable = collections.Counter(fact for fact in facts if fact.mode in CHANNELS)
         expected = usable.most_common(1)[0][0] if usable else None
         problems = []
-        for index, look in enumerate(found):
-            if isinstance(look, str):
-                problems.append(f"{self.name(index, level)}: {look}")
-            elif look != expected:
-                problems.append(f"{self.name(index, level)}: {_describe(look)}, most are {_describe(expected)}")
+        for index, fact in enumerate(facts):
+            if fact.mode not in CHANNELS:
+                problem = fact.problem or f"{fact}, expected RGB or grayscale with 8 bits"
+                problems.append(f"{self.name(index, level)}: {problem}")
+            elif fact != expected:
+                problems.append(f"{self.name(index, level)}: {fact}, most are {expected}")
         problems = shorten(problems)
         if expected is not None:
-            (width, height), mode = expected
-            self.channels = CHANNELS[mode]
-            if width != height or level_of(width) is None or level not in (None, level_of(width)):
+            width = expected.width
+            self.channels = CHANNELS[expected.mode]
+            if width != expected.height or level_of(width) is None or level not in (None, level_of(width)):
                 wanted = "square with a power of two from 4" if level is None else f"{1 << level}x{1 << level}"
-                problems.append(f"images are {_describe(expected)}, expected {wanted}")
+                problems.append(f"images are {expected}, expected {wanted}")
             elif level is None:
                 self.levels = [level_of(width)]
         if problems:
@@ -80,24 +150,13 @@ class EncodedSource(ImageSource):
             )
             raise UserError(f"{problems_error(self.path, problems)}\n({hint})")
 
-    def _for_all(self, function: Callable[[int, int | None], Any], images: list[tuple[int, int | None]]) -> list:
-        progress = Progress(len(images), "images")
-        results = []
-        for result in self._executor.map(lambda image: function(*image), images):
-            results.append(result)
+    def _look_at_all(self, level: int | None) -> list[ImageFacts]:
+        progress = Progress(self.count, "images")
+        facts = []
+        for fact in self._executor.map(lambda index: look_at(lambda: self.open_image(index, level)), range(self.count)):
+            facts.append(fact)
             progress.update(1)
-        return results
-
-    def _look(self, index: int, level: int | None) -> "tuple[tuple[int, int], str] | str":
-        """Size and mode of an image, or what is wrong with it."""
-        try:
-            with self.open_image(index, level) as file, PIL.Image.open(file) as image:
-                mode = mode_of(image)
-                if mode in CHANNELS:
-                    return image.size, mode
-                return f"{describe(*image.size, mode)}, expected RGB or grayscale with 8 bits"
-        except Exception as error:  # decoders raise all sorts
-            return f"cannot be read ({str(error) or type(error).__name__})"
+        return facts
 
     # Reading.
 
@@ -113,17 +172,13 @@ class EncodedSource(ImageSource):
 
     def _decode(self, index: int, level: int) -> np.ndarray:
         """An image, uint8 [C, H, W]. Raises UserError."""
-        name = self.name(index, level)
-        try:
-            with self.open_image(index, level) as file, PIL.Image.open(file) as image:
-                size, mode = image.size, mode_of(image)
-                channels = CHANNELS.get(mode)
-                pixels = np.asarray(image) if (size, channels) == ((1 << level, 1 << level), self.channels) else None
-        except Exception as error:
-            raise UserError(f"{self.path}: {name}: cannot be read ({str(error) or type(error).__name__})") from None
-        if pixels is None:
-            raise UserError(f"{self.path}: {name}: {describe(*size, mode)}, unlike the other images")
-        return pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1)  # HWC to CHW
+        facts, image = decode(lambda: self.open_image(index, level))
+        problem = facts.problem
+        if image and (image.size, CHANNELS.get(facts.mode)) != ((1 << level, 1 << level), self.channels):
+            problem = f"{facts}, unlike the other images"
+        if problem:
+            raise UserError(f"{self.path}: {self.name(index, level)}: {problem}")
+        return to_chw(image)
 
     def verify_images(self, progress: Callable[[int], None]) -> None:
         problems = []
@@ -140,101 +195,37 @@ class EncodedSource(ImageSource):
             raise problems_error(self.path, shorten(problems))
 
 
-def _describe(look: tuple[tuple[int, int], str]) -> str:
-    return describe(*look[0], look[1])
-
-
 # ----------------------------------------------------------------------------
 # Kinds of storage.
 
 
-def is_image_name(path: str) -> bool:
-    """Whether a path, with `/`, looks like that of an image and no part of it is hidden."""
-    return path.lower().endswith(EXTENSIONS) and not any(p.startswith((".", "__MACOSX")) for p in path.split("/"))
+class FileSource(EncodedSource):
+    """Images of a folder or zip file in order of their names; labels from `dataset.json` or from class folders."""
 
-
-class _NamedSource(EncodedSource):
-    """Images with names, in alphabetical order; labels from `dataset.json` or from class folders."""
-
-    names: list[str]
-
-    def _open(self, names: Iterable[str]) -> None:
-        self.names = sorted(name for name in names if is_image_name(name))
+    def __init__(self, path: str, num_threads: int):
+        super().__init__(path, num_threads)
+        self._container = Container(path)
+        self.kind = self._container.kind
+        self.names = [name for name in self._container.names if is_image_name(name)]
         self.count = len(self.names)
         if not self.names:
-            raise UserError(f"{self.path}: has no images ({', '.join(EXTENSIONS)})")
+            raise UserError(f"{path}: has no images ({', '.join(EXTENSIONS)})")
         self._scan()
-        self.labels = labels_of_images(self.path, self.names, self._read_text)
+        self.labels, _ = labels_of_images(path, self.names, self._container.read)
 
     def name(self, index: int, level: int | None) -> str:
         return self.names[index]
 
-    def _read_text(self, name: str) -> bytes | None:
-        """A file besides the images, or None if there is none."""
-        raise NotImplementedError
-
-
-class FolderSource(_NamedSource):
-    """A folder of images, sub-folders included."""
-
-    kind = "folder"
-
-    def __init__(self, path: str, num_threads: int):
-        super().__init__(path, num_threads)
-        self._open(list_files(path))
-
     def open_image(self, index: int, level: int | None) -> BinaryIO:
-        return open(os.path.join(self.path, self.names[index]), "rb")
+        return self._container.open(self.names[index])
 
     def files(self) -> list[str]:
-        return [os.path.join(self.path, name) for name in self.names]
-
-    def _read_text(self, name: str) -> bytes | None:
-        path = os.path.join(self.path, name)
-        if not os.path.isfile(path):
-            return None
-        with open(path, "rb") as file:
-            return file.read()
-
-
-class ZipSource(_NamedSource):
-    """A zip file of images."""
-
-    kind = "zip"
-
-    def __init__(self, path: str, num_threads: int):
-        super().__init__(path, num_threads)
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise UserError(f"{path}: cannot be read as a zip file ({error})") from None
-        self._open(info.filename for info in self._zip.infolist() if not info.is_dir())
-
-    def open_image(self, index: int, level: int | None) -> BinaryIO:
-        return self._open_file(self.names[index])
-
-    def files(self) -> list[str]:
-        return [self.path]
-
-    def _open_file(self, name: str) -> BinaryIO:
-        info = self._zip.getinfo(name)
-        if info.file_size > _MAX_ENCODED:
-            raise ValueError(f"{info.file_size} bytes are too many")
-        return self._zip.open(info)
-
-    def _read_text(self, name: str) -> bytes | None:
-        if name not in self._zip.NameToInfo:
-            return None
-        try:
-            with self._open_file(name) as file:
-                return file.read()
-        except Exception as error:
-            raise UserError(f"{self.path}: {name}: cannot be read ({error})") from None
+        return list(dict.fromkeys(map(self._container.path_of, self.names)))
 
     def close(self) -> None:
         super().close()
-        if hasattr(self, "_zip"):
-            self._zip.close()
+        if hasattr(self, "_container"):
+            self._container.close()
 
 
 class LmdbSource(EncodedSource):
@@ -244,22 +235,12 @@ class LmdbSource(EncodedSource):
 
     def __init__(self, path: str, num_threads: int):
         super().__init__(path, num_threads)
-        try:
-            import lmdb
-        except ImportError:
-            raise UserError(f"{path}: reading LMDB needs the package lmdb: pip install lmdb") from None
-        try:
-            self._env = lmdb.open(path, readonly=True, lock=False, readahead=False, meminit=False)
+        with lmdb_errors(path):
+            self._env = open_lmdb(path)
             self._check_keys()
-        except lmdb.Error as error:
-            raise UserError(f"{path}: cannot be read as LMDB ({error})") from None
         self._scan()
 
     def _check_keys(self) -> None:
-        used = self._env.stat()["psize"] * (self._env.info()["last_pgno"] + 1)
-        size = os.path.getsize(os.path.join(self.path, "data.mdb"))
-        if size < used:  # it is mapped into memory: reading on would end the process
-            raise UserError(f"{self.path}/data.mdb: is cut off: {size} bytes, expected {used}")
         with self._env.begin(buffers=True) as transaction:
             length = bytes(transaction.get(b"length") or b"")
             levels = [level for level in range(16, 1, -1) if transaction.get(self._key(0, level)) is not None]

@@ -1,4 +1,4 @@
-"""Labels of data sets: the `.labels` file (a NumPy array), cut to the columns that are asked for."""
+"""Labels of data sets: of the `.labels` file (a NumPy array), of `dataset.json`, or of the folders images are in."""
 
 import glob
 import json
@@ -70,34 +70,46 @@ def cut_labels(labels: np.ndarray | None, count: int, max_label_size: int | str)
 
 
 # ----------------------------------------------------------------------------
-# Labels of images that have names: from `dataset.json`, or from the folders that they are in.
+# Labels of images that have names.
 
 
-def labels_of_images(path: str, names: list[str], read_file: Callable[[str], bytes | None]) -> np.ndarray | None:
-    """Labels, float32 [images, label_size], or None if there are none. Raises UserError.
+def labels_of_images(
+    path: str, names: list[str], read_file: Callable[[str], bytes | None]
+) -> tuple[np.ndarray | None, list[str]]:
+    """Labels, float32 [images, label_size], or None if there are none, and the name of each column.
 
     With `dataset.json`, as StyleGAN2-ADA has it, {"labels": [["NAME", 3], ...]}, where a label is a class or a list of
-    numbers. Without, folders are classes, numbered in order of their names, if every image is in one.
+    numbers; columns are called by their numbers. Without, folders are classes, numbered in order of their names, if
+    every image is in one.
 
     Args:
         path: of the data set, for messages.
-        names: relative paths of the images, with `/`.
+        names: relative paths of the images, with `/`; one or more.
         read_file: gives the content of another file, or None.
+
+    Raises:
+        UserError: for a `dataset.json` that is damaged or does not fit the images.
     """
-    common = os.path.commonpath([os.path.dirname(name) for name in names]) if names else ""
-    prefixes = dict.fromkeys(["", f"{common}/" if common else ""])  # zip files often wrap all in one folder
-    for prefix in prefixes:
+    inside = below_common(names)
+    common = names[0][: -len(inside[0])]
+    for prefix in dict.fromkeys(["", common]):  # zip files often wrap all in one folder
         text = read_file(f"{prefix}dataset.json")
         if text is not None:
-            return _labels_of_json(f"{path}/{prefix}dataset.json", [name.removeprefix(prefix) for name in names], text)
-    inside = [name[len(common) :].lstrip("/") for name in names]
+            labels = _labels_of_json(f"{path}/{prefix}dataset.json", [name[len(prefix) :] for name in names], text)
+            return labels, [str(column) for column in range(0 if labels is None else labels.shape[1])]
     if not all("/" in name for name in inside):
-        return None
+        return None, []
     folders = [name.split("/")[0] for name in inside]
     numeric = all(folder.isdecimal() for folder in folders)
     classes = sorted(set(folders), key=(lambda folder: (int(folder), folder)) if numeric else None)
     numbers = {folder: number for number, folder in enumerate(classes)}
-    return one_hot(path, np.array([numbers[folder] for folder in folders]))
+    return one_hot(path, np.array([numbers[folder] for folder in folders])), classes
+
+
+def below_common(names: list[str]) -> list[str]:
+    """Paths, with `/`, without the folder that all of them are in."""
+    common = os.path.commonpath([os.path.dirname(name) for name in names])
+    return [name[len(common) :].lstrip("/") for name in names]
 
 
 def _labels_of_json(path: str, names: list[str], text: bytes) -> np.ndarray | None:

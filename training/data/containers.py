@@ -1,0 +1,102 @@
+"""Files by name, in a folder or a zip file; and LMDB folders, opened with care."""
+
+import contextlib
+import os
+import zipfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from dnnlib.errors import UserError
+from dnnlib.files import list_files
+
+_MAX_UNPACKED = 1 << 30  # bytes of one file of a zip file
+
+
+class Container:
+    """The files of a folder, sub-folders included, or of a zip file. Reading is thread-safe.
+
+    Attributes:
+        path: of the folder or zip file.
+        kind: 'folder' or 'zip'.
+        names: of all files, hidden ones included, relative to the folder, with `/`; sorted.
+
+    Raises UserError for a file that cannot be read as a zip file.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        self._zip: zipfile.ZipFile | None = None
+        self.kind = "zip" if os.path.isfile(path) else "folder"
+        if self.kind == "folder":
+            self.names = sorted(list_files(path))
+            return
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise UserError(
+                f"{path}: expected a folder or a zip file, but it cannot be read as a zip file ({error})"
+            ) from None
+        self.names = sorted({info.filename for info in self._zip.infolist() if not info.is_dir()})
+
+    def open(self, name: str) -> BinaryIO:
+        """A file, opened for reading. Any exception means that it cannot be read."""
+        if self._zip is None:
+            return open(os.path.join(self.path, name), "rb")
+        info = self._zip.getinfo(name)
+        if info.file_size > _MAX_UNPACKED:
+            raise ValueError(f"unpacks to {info.file_size} bytes")
+        return self._zip.open(info)
+
+    def read(self, name: str) -> bytes | None:
+        """What is in a file; None if there is no such file. Raises UserError if it cannot be read."""
+        if name not in self.names:
+            return None
+        try:
+            with self.open(name) as file:
+                return file.read()
+        except Exception as error:  # of any kind: zip files may be damaged everywhere
+            raise UserError(f"{self.path}: {name}: cannot be read ({error})") from None
+
+    def path_of(self, name: str) -> str:
+        """The path on the disk of what holds a file: its own, or that of the zip file."""
+        return os.path.join(self.path, name) if self._zip is None else self.path
+
+    def close(self) -> None:
+        """Closes the zip file."""
+        if self._zip is not None:
+            self._zip.close()
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder that it is in, is hidden, or of those that macOS adds to zip files."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+# ----------------------------------------------------------------------------
+# LMDB.
+
+
+@contextlib.contextmanager
+def lmdb_errors(path: str) -> Iterator[None]:
+    """Inside, errors of LMDB are UserErrors; so is, before, that the package is missing."""
+    try:
+        import lmdb
+    except ImportError:
+        raise UserError(f"{path}: reading LMDB needs the package lmdb: pip install lmdb") from None
+    try:
+        yield
+    except lmdb.Error as error:
+        raise UserError(f"{path}: cannot be read as LMDB ({error})") from None
+
+
+def open_lmdb(path: str) -> Any:
+    """The `lmdb.Environment` of a folder. Raises UserError if it is cut off, lmdb.Error if it is no LMDB."""
+    import lmdb
+
+    env = lmdb.open(path, readonly=True, lock=False, readahead=False, meminit=False)
+    used = env.stat()["psize"] * (env.info()["last_pgno"] + 1)
+    size = os.path.getsize(os.path.join(path, "data.mdb"))
+    if size < used:  # it is mapped into memory: reading on would end the process
+        env.close()
+        raise UserError(f"{path}/data.mdb: is cut off: {size} bytes, expected {used}")
+    return env
