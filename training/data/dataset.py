@@ -13,6 +13,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from dnnlib.errors import UserError
 from dnnlib.progress import Progress
 
 from .find_dataset import open_source
-from .image_sources import ImageSource, level_of
+from .image_sources import ImageSource, ZeroSource, level_of
 from .labels import cut_labels, find_label_file, read_label_file
 
 _DIGEST_IMAGES = 32
@@ -30,6 +31,13 @@ _DIGEST_IMAGES = 32
 
 class Dataset:
     """What all data sets have in common: order, minibatches, random labels.
+
+    Args:
+        source: of the images.
+        level: log2 of the resolution to read.
+        labels: [num_images, label_size] of `label_dtype`.
+        dynamic_range: [lowest, highest] value of pixels.
+        label_dtype: of labels.
 
     Attributes:
         num_images: number of images.
@@ -43,12 +51,20 @@ class Dataset:
         repeat: whether the official stream goes on after the last image.
     """
 
-    def __init__(self, shape: list[int], dtype: str, dynamic_range: list, labels: np.ndarray, label_dtype: str):
-        self.shape = [int(size) for size in shape]
-        self.resolution = self.shape[1]
-        self.resolution_log2 = int(np.log2(self.resolution))
-        self.dtype = dtype
-        self.dynamic_range = dynamic_range
+    def __init__(
+        self,
+        source: ImageSource,
+        level: int,
+        labels: np.ndarray,
+        dynamic_range: Sequence[float] = (0, 255),
+        label_dtype: str = "float32",
+    ):
+        self._source = source
+        self.shape = [source.channels, 1 << level, 1 << level]
+        self.resolution = 1 << level
+        self.resolution_log2 = level
+        self.dtype = source.dtype
+        self.dynamic_range = list(dynamic_range)
         self.num_images = len(labels)
         self.label_size = labels.shape[1]
         self.label_dtype = label_dtype
@@ -63,6 +79,7 @@ class Dataset:
 
     def close(self) -> None:
         """Closes files."""
+        self._source.close()
 
     # By position.
 
@@ -110,25 +127,23 @@ class Dataset:
             raise IndexError(f"indices must be a list of numbers from 0 to {self.num_images - 1}")
         if lod != int(lod) or not 0 <= lod <= self.resolution_log2 - 2:
             raise ValueError(f"lod must be an integer from 0 to {self.resolution_log2 - 2}, got {lod}")
-        return self._read_images(indices, int(lod)), self._np_labels[indices]
-
-    def _read_images(self, indices: np.ndarray, lod: int) -> np.ndarray:
-        raise NotImplementedError
+        return self._source.read(indices, self.resolution_log2 - int(lod)), self._np_labels[indices]
 
     def digest(self) -> str:
         """A hash that changes when the images do: of names, sizes and times of their files, and of some images."""
-        files = [(os.path.basename(path), os.stat(path)) for path in self._files()]
+        files = [(os.path.basename(path), os.stat(path)) for path in self._source.files()]
         facts = [self.num_images, self.shape, self.dtype, [(name, s.st_size, s.st_mtime_ns) for name, s in files]]
         result = hashlib.sha256(repr(facts).encode())
         some = np.unique(np.linspace(0, self.num_images - 1, _DIGEST_IMAGES).astype(np.int64))
         result.update(self.read(some)[0].tobytes())
         return result.hexdigest()
 
-    def _files(self) -> list[str]:
-        return []
-
     def verify(self, verbose: bool = True) -> None:
         """Reads all images and checks them, showing progress. Raises UserError with everything that is wrong."""
+        progress = Progress(self._source.num_stored(), "images")
+        self._source.verify_images(progress.update if verbose else lambda count: None)
+        if verbose:
+            progress.finish()
 
     # The official stream.
 
@@ -236,48 +251,28 @@ class TFRecordDataset(Dataset):
         self.tfrecord_dir = os.fspath(tfrecord_dir)
         if max_images is not None and max_images < 1:
             raise UserError(f"max_images={max_images}, expected 1 or more")
-        self._source: ImageSource = open_source(self.tfrecord_dir, num_threads)
+        source = open_source(self.tfrecord_dir, num_threads)
         try:
-            level = self._choose_level(resolution)
+            full = source.levels[0]
+            level = full if resolution is None else level_of(resolution)
+            if level is None or level > full:
+                sizes = ", ".join(str(1 << level) for level in range(2, full + 1))
+                raise UserError(f"resolution={resolution}: {self.tfrecord_dir} can be read at {sizes}")
             folder = self.tfrecord_dir if os.path.isdir(self.tfrecord_dir) else os.path.dirname(self.tfrecord_dir)
             is_folder = folder == self.tfrecord_dir
             self.label_file = find_label_file(folder, label_file) if is_folder or label_file else None
-            labels = self._source.labels
+            labels = source.labels
             if self.label_file is not None:
-                labels = read_label_file(self.label_file, self._source.count)
-            count = min(self._source.count, max_images or self._source.count)
-            self.kind = self._source.kind
+                labels = read_label_file(self.label_file, source.count)
+            self.kind = source.kind
             self.stored_label_size = 0 if labels is None else labels.shape[1]
-            shape = [self._source.channels, 1 << level, 1 << level]
-            super().__init__(shape, "uint8", [0, 255], cut_labels(labels, count, max_label_size), "float32")
+            count = min(source.count, max_images or source.count)
+            super().__init__(source, level, cut_labels(labels, count, max_label_size))
         except BaseException:
-            self._source.close()
+            source.close()
             raise
         self.shuffle = shuffle_mb > 0
         self.repeat = repeat
-
-    def _choose_level(self, resolution: int | None) -> int:
-        full = self._source.levels[0]
-        level = full if resolution is None else level_of(resolution)
-        if level is None or level > full:
-            sizes = ", ".join(str(1 << level) for level in range(2, full + 1))
-            raise UserError(f"resolution={resolution}: {self.tfrecord_dir} can be read at {sizes}")
-        return level
-
-    def _read_images(self, indices: np.ndarray, lod: int) -> np.ndarray:
-        return self._source.read(indices, self.resolution_log2 - lod)
-
-    def _files(self) -> list[str]:
-        return self._source.files()
-
-    def verify(self, verbose: bool = True) -> None:
-        progress = Progress(self._source.num_stored(), "images")
-        self._source.verify_images(progress.update if verbose else lambda count: None)
-        if verbose:
-            progress.finish()
-
-    def close(self) -> None:
-        self._source.close()
 
 
 class SyntheticDataset(Dataset):
@@ -296,11 +291,8 @@ class SyntheticDataset(Dataset):
         if level is None:
             raise UserError(f"resolution={resolution}, expected a power of two from 4")
         labels = np.zeros([1024, label_size], label_dtype)
-        shape = [num_channels, resolution, resolution]
-        super().__init__(shape, dtype, [0, 255] if dynamic_range is None else dynamic_range, labels, label_dtype)
-
-    def _read_images(self, indices: np.ndarray, lod: int) -> np.ndarray:
-        return np.zeros([len(indices), self.shape[0], self.shape[1] >> lod, self.shape[2] >> lod], self.dtype)
+        source = ZeroSource(len(labels), num_channels, level, dtype)
+        super().__init__(source, level, labels, (0, 255) if dynamic_range is None else dynamic_range, label_dtype)
 
 
 def load_dataset(

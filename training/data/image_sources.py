@@ -19,6 +19,7 @@ class ImageSource:
         count: number of images.
         channels: 1 or 3.
         levels: levels that are stored, descending; the first is the full resolution.
+        dtype: of images.
         labels: labels that are stored with the images, float32 [count, label_size], or None.
     """
 
@@ -27,15 +28,15 @@ class ImageSource:
     count: int
     channels: int
     levels: list[int]
+    dtype: str = "uint8"
     labels: np.ndarray | None = None
 
     def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
-        """Images, uint8 [N, C, 2**level, 2**level], at one of `levels`."""
+        """Images [N, C, 2**level, 2**level] of `dtype`, at one of `levels`."""
         raise NotImplementedError
 
     def verify_images(self, progress: Callable[[int], None]) -> None:
         """Reads everything, telling `progress` how many more images are done. Raises UserError."""
-        raise NotImplementedError
 
     def num_stored(self) -> int:
         """Number of images of all levels together."""
@@ -43,13 +44,13 @@ class ImageSource:
 
     def files(self) -> list[str]:
         """Paths of the files that hold the images."""
-        raise NotImplementedError
+        return []
 
     def close(self) -> None:
         """Closes files."""
 
     def read(self, indices: np.ndarray, level: int) -> np.ndarray:
-        """Images, uint8 [N, C, 2**level, 2**level], at any level up to the first of `levels`.
+        """Images [N, C, 2**level, 2**level] of `dtype`, at any level up to the first of `levels`.
 
         Levels that are not stored are averaged from the first: from one in between they would be rounded twice.
         """
@@ -69,10 +70,15 @@ def box_mean(images: np.ndarray, times: int) -> np.ndarray:
     for index in np.ndindex(*images.shape[:-2]):  # planes one by one: they fit into the cache
         plane = images[index].astype(np.float32)
         for _ in range(times):
-            rows = plane[0::2] + plane[1::2]
-            plane = (rows[:, 0::2] + rows[:, 1::2]) * np.float32(0.25)
+            plane = halved(plane)
         result[index] = np.rint(plane)  # exact sums: 2**24 is more than 255 * 4**8
     return result
+
+
+def halved(images: np.ndarray) -> np.ndarray:
+    """The means of 2x2 pixels: images, float32 [..., H, W], as [..., H / 2, W / 2]."""
+    rows = images[..., 0::2, :] + images[..., 1::2, :]
+    return (rows[..., 0::2] + rows[..., 1::2]) * np.float32(0.25)
 
 
 def level_of(resolution: int) -> int | None:
@@ -84,3 +90,16 @@ def level_of(resolution: int) -> int | None:
 def problems_error(path: str, problems: list[str]) -> UserError:
     """One error for all problems of a data set."""
     return UserError(f"the data set {path} cannot be used:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+class ZeroSource(ImageSource):
+    """Images of zeros, at all levels from the given one."""
+
+    kind = "zeros"
+
+    def __init__(self, count: int, channels: int, level: int, dtype: str):
+        self.count, self.channels, self.dtype = count, channels, dtype
+        self.levels = list(range(level, 1, -1))
+
+    def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
+        return np.zeros([len(indices), self.channels, 1 << level, 1 << level], self.dtype)

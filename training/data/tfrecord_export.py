@@ -21,6 +21,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import format_size, only_one
 from dnnlib.util import format_time
 
+from .image_sources import halved, level_of
 from .tfrecord_writer import TFRecordFileWriter
 
 _RECORD_OVERHEAD = 60  # bytes of framing and of the Example, roughly
@@ -157,8 +158,7 @@ class TFRecordExporter:
         self._waiting = []
         for lod, writer in enumerate(self._writers):
             if lod:
-                rows = level[:, :, 0::2] + level[:, :, 1::2]
-                level = (rows[:, :, :, 0::2] + rows[:, :, :, 1::2]) / 4
+                level = halved(level)
             with self._write_errors():
                 writer.write(np.rint(level).clip(0, 255).astype(np.uint8))
 
@@ -218,7 +218,7 @@ def shape_problem(shape: tuple[int, ...]) -> str | None:
         return "expected 1 channel (grayscale) or 3 (RGB)"
     if height != width:
         return "the width and the height are not the same"
-    if height < 4 or height & (height - 1):
+    if level_of(height) is None:
         return "the resolution is not a power of two of 4 or more"
     return None
 
