@@ -13,29 +13,24 @@ Examples:
 """
 
 import argparse
-import importlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
+from dataset_tools import arrays, images, inspection, lsun, symbols
 from dnnlib import flags
 from dnnlib.errors import exits_on_user_error
 
-# Sub-commands that only take a folder: name, function in `dataset_tools`, what it does, name and meaning of the folder.
+# Sub-commands that only take a folder: function, what it does, name and meaning of the folder.
 _FROM_FOLDER = (
-    ("create-mnist", "arrays.create_mnist", "MNIST", "MNIST_DIR", "folder of train-images-idx3-ubyte.gz"),
-    ("create-mnistrgb", "arrays.create_mnistrgb", "MNIST-RGB", "MNIST_DIR", "folder of train-images-idx3-ubyte.gz"),
-    ("create-cifar10", "arrays.create_cifar10", "CIFAR-10", "CIFAR10_DIR", "folder of data_batch_1 to data_batch_5"),
-    ("create-cifar100", "arrays.create_cifar100", "CIFAR-100", "CIFAR100_DIR", "folder of train"),
-    (
-        "create-svhn",
-        "arrays.create_svhn",
-        "SVHN",
-        "SVHN_DIR",
-        "folder of train_32x32.mat (or train_1.pkl to train_3.pkl)",
-    ),
-    ("create-lsun", "lsun.create_lsun", "a category of LSUN", "LMDB_DIR", "folder of data.mdb"),
-    ("create-lsun-wide", "lsun.create_lsun_wide", "LSUN in 4:3 with bars", "LMDB_DIR", "folder of data.mdb"),
-    ("create-celeba", "images.create_celeba", "CelebA", "CELEBA_DIR", "folder of img_align_celeba_png"),
+    (arrays.create_mnist, "MNIST", "MNIST_DIR", "folder of train-images-idx3-ubyte.gz"),
+    (arrays.create_mnistrgb, "MNIST-RGB", "MNIST_DIR", "folder of train-images-idx3-ubyte.gz"),
+    (arrays.create_cifar10, "CIFAR-10", "CIFAR10_DIR", "folder of data_batch_1 to data_batch_5"),
+    (arrays.create_cifar100, "CIFAR-100", "CIFAR100_DIR", "folder of train"),
+    (arrays.create_svhn, "SVHN", "SVHN_DIR", "folder of train_32x32.mat (or train_1.pkl to train_3.pkl)"),
+    (lsun.create_lsun, "a category of LSUN", "LMDB_DIR", "folder of data.mdb"),
+    (lsun.create_lsun_wide, "LSUN in 4:3 with bars", "LMDB_DIR", "folder of data.mdb"),
+    (images.create_celeba, "CelebA", "CELEBA_DIR", "folder of img_align_celeba_png"),
 )
 
 
@@ -47,12 +42,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(help="what to do", dest="command", metavar="COMMAND")
     _add_looking(subparsers)
-    for name, function, what, folder, meaning in _FROM_FOLDER:
-        command = _add_creation(subparsers, name, function, f"create a data set from {what}")
+    for function, what, folder, meaning in _FROM_FOLDER:
+        command = _add_creation(subparsers, function, f"create a data set from {what}")
         command.add_argument(folder.lower(), help=meaning, metavar=folder)
     _add_options_of_folders(subparsers.choices)
     _add_images(subparsers)
-    command = _add_creation(subparsers, "create-from-hdf5", "arrays.create_from_hdf5", "create a data set from HDF5")
+    command = _add_creation(subparsers, arrays.create_from_hdf5, "create a data set from HDF5")
     command.add_argument("hdf5_filename", help="HDF5 file of arrays data... [N, C, H, W]", metavar="HDF5_FILENAME")
     _add_shuffle(command)
     _add_symbols(subparsers)
@@ -60,15 +55,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_looking(subparsers: Any) -> None:
-    command = _add_command(subparsers, "display", "inspection.display", "show the images of a data set")
+    command = _add_command(subparsers, inspection.display, "show the images of a data set")
     _add_tfrecord_dir(command, "TFRECORD_DIR", "data set")
     command.add_argument("--sheet", help="write the first images as one picture instead (PNG)", metavar="FILE")
 
-    command = _add_command(subparsers, "extract", "inspection.extract", "write the images of a data set as PNG files")
+    command = _add_command(subparsers, inspection.extract, "write the images of a data set as PNG files")
     _add_tfrecord_dir(command, "TFRECORD_DIR", "data set")
     command.add_argument("output_dir", help="folder for img00000000.png and so on", metavar="OUTPUT_DIR")
 
-    command = _add_command(subparsers, "compare", "inspection.compare", "say which images of two data sets differ")
+    command = _add_command(subparsers, inspection.compare, "say which images of two data sets differ")
     _add_tfrecord_dir(command, "TFRECORD_DIR_A", "data set")
     _add_tfrecord_dir(command, "TFRECORD_DIR_B", "data set to compare it with")
     command.add_argument(
@@ -81,7 +76,7 @@ def _add_looking(subparsers: Any) -> None:
         help="1 to compare images only (default: %(default)s)",
     )
 
-    command = _add_command(subparsers, "info", "inspection.info", "say what is in a data set: sizes, labels, files")
+    command = _add_command(subparsers, inspection.info, "say what is in a data set: sizes, labels, files")
     _add_tfrecord_dir(command, "TFRECORD_DIR", "data set")
     command.add_argument("--verify", action="store_true", help="check the checksums of all images, not of a sample")
 
@@ -101,8 +96,7 @@ def _add_options_of_folders(commands: dict[str, argparse.ArgumentParser]) -> Non
 def _add_images(subparsers: Any) -> None:
     command = _add_creation(
         subparsers,
-        "create-from-images",
-        "images.create_from_images",
+        images.create_from_images,
         "create a data set from a folder or zip file of images",
         "Sub-folders are classes and become labels. Images are RGB or grayscale and square, all of one size, a power "
         "of two; options can make them so. All of them are checked before anything is written.",
@@ -132,8 +126,7 @@ def _add_images(subparsers: Any) -> None:
 def _add_symbols(subparsers: Any) -> None:
     command = _add_creation(
         subparsers,
-        "create-symbols",
-        "symbols.create_symbols",
+        symbols.create_symbols,
         "draw a data set of coloured symbols",
         "Symbols of a font in random colours, labelled by family. The same arguments give the same images.",
     )
@@ -146,15 +139,21 @@ def _add_symbols(subparsers: Any) -> None:
 # ----------------------------------------------------------------------------
 
 
-def _add_command(subparsers: Any, name: str, function: str, description: str, more: str = "") -> flags.ArgumentParser:
+def _add_command(
+    subparsers: Any, function: Callable[..., None], description: str, more: str = ""
+) -> flags.ArgumentParser:
+    """A sub-command of the name of its function."""
     sentence = description[0].upper() + description[1:] + "."
+    name = function.__name__.replace("_", "-")
     parser = subparsers.add_parser(name, help=description, description=f"{sentence} {more}".strip())
     parser.set_defaults(function=function)
     return parser
 
 
-def _add_creation(subparsers: Any, name: str, function: str, description: str, more: str = "") -> flags.ArgumentParser:
-    parser = _add_command(subparsers, name, function, description, more)
+def _add_creation(
+    subparsers: Any, function: Callable[..., None], description: str, more: str = ""
+) -> flags.ArgumentParser:
+    parser = _add_command(subparsers, function, description, more)
     _add_tfrecord_dir(parser, "TFRECORD_DIR", "folder to create; its last part names the data set")
     parser.add_argument(
         "--force",
@@ -198,9 +197,9 @@ def main() -> None:
         sys.exit(1)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # names of files may be anything
-    module, name = kwargs.pop("function").split(".")
+    function = kwargs.pop("function")
     with exits_on_user_error():
-        getattr(importlib.import_module(f"dataset_tools.{module}"), name)(**kwargs)
+        function(**kwargs)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.formats import safe_pickle
+from training.data.labels import one_hot, read_label_file
 from training.data.tfrecord_export import TFRecordExporter, check_target, shape_problem
 
 # ----------------------------------------------------------------------------
@@ -112,13 +113,11 @@ def create_from_hdf5(tfrecord_dir: str, hdf5_filename: str, shuffle: int = 1, fo
 
 def _export(tfrecord_dir: str, images: np.ndarray, classes: np.ndarray, force: bool) -> None:
     """Writes images, uint8 [N, C, H, W], and their classes, [N], in the official order of shuffled images."""
-    onehot = np.zeros([len(classes), int(classes.max()) + 1], np.float32)
-    onehot[np.arange(len(classes)), classes] = 1
     with TFRecordExporter(tfrecord_dir, len(images), force=force) as exporter:
         order = exporter.choose_shuffled_order()
         for idx in order:
             exporter.add_image(images[idx])
-        exporter.add_labels(onehot[order])
+        exporter.add_labels(one_hot(tfrecord_dir, classes)[order])
 
 
 # ----------------------------------------------------------------------------
@@ -157,10 +156,21 @@ def _mnist_images(folder: str) -> np.ndarray:
     return np.pad(images[:, np.newaxis], [(0, 0), (0, 0), (2, 2), (2, 2)])
 
 
+def _read_pickle(path: str) -> Any:
+    """The dicts, lists and tuples of numbers, strings and NumPy arrays in a pickle; nothing in it is executed."""
+    try:
+        with open(_existing(path), "rb") as file:
+            return safe_pickle.load(file, path, "pickle of arrays", safe_pickle.ARRAYS)
+    except (safe_pickle.UnsafePickleError, safe_pickle.DamagedPickleError) as error:
+        raise UserError(str(error)) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
 def _read_cifar(folder: str, name: str, label_key: str) -> tuple[np.ndarray, np.ndarray]:
     """Images, uint8 [N, 3, 32, 32], and classes, [N], of a file of the Python version of CIFAR."""
     path = os.path.join(os.path.expanduser(folder), name)
-    content = read_array_pickle(_existing(path))
+    content = _read_pickle(path)
     try:
         images, labels = np.asarray(content["data"]), content[label_key]
         return _checked(images.reshape(-1, 3, 32, 32), np.asarray(labels), path)
@@ -176,7 +186,7 @@ def _read_svhn(folder: str) -> tuple[np.ndarray, np.ndarray]:
         batches = []
         for batch in range(1, 4):
             path = os.path.join(folder, f"train_{batch}.pkl")
-            content = read_array_pickle(_existing(path))
+            content = _read_pickle(path)
             if not isinstance(content, (list, tuple)) or len(content) < 2:
                 raise UserError(f"{path}: expected images and labels")
             batches.append(_checked(np.asarray(content[0]), np.asarray(content[1]), path))
@@ -218,25 +228,5 @@ def _largest_data(file: Any, path: str, dataset_type: type) -> Any:
 def _read_npy_labels(path: str, num_images: int) -> np.ndarray | None:
     if not os.path.exists(path):
         return None
-    from training.data.labels import read_label_file
-
     read_label_file(path, num_images)  # for its checks
     return np.load(path)
-
-
-# ----------------------------------------------------------------------------
-# Reads pickles of arrays, as CIFAR is published, without executing anything in them.
-
-
-def read_array_pickle(path: str) -> Any:
-    """The object in a pickle: dicts, lists and tuples of numbers, strings and NumPy arrays.
-
-    Raises UserError for a file that is damaged, or asks for anything else.
-    """
-    try:
-        with open(path, "rb") as file:
-            return safe_pickle.load(file, path, "pickle of arrays", safe_pickle.ARRAYS)
-    except (safe_pickle.UnsafePickleError, safe_pickle.DamagedPickleError) as error:
-        raise UserError(str(error)) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -12,6 +12,7 @@ from dnnlib.errors import UserError
 from dnnlib.pictures import to_chw
 from training.data.containers import Container
 from training.data.image_files import ImageFacts, decode, look_at
+from training.data.image_sources import level_of
 from training.data.tfrecord_export import TFRecordExporter, check_target
 
 from .image_checks import MAX_LISTED, announce, announce_rotated, misfits
@@ -56,7 +57,7 @@ def create_from_images(
     check_target(tfrecord_dir, force)
     if resize and not resolution:
         raise UserError(f"--resize={resize} needs --resolution, the width and height to resize to")
-    if resolution and (resolution < 4 or resolution & (resolution - 1)):
+    if resolution and level_of(resolution) is None:
         raise UserError(f"--resolution={resolution}: expected a power of two of 4 or more")
     rules = ImageRules(convert, crop, resolution, resize or "lanczos")
 

@@ -12,6 +12,7 @@ import PIL.ImageOps
 from dnnlib.errors import UserError
 from dnnlib.pictures import to_chw
 from training.data.containers import lmdb_errors, open_lmdb
+from training.data.image_sources import level_of
 from training.data.tfrecord_export import TFRecordExporter, check_target
 
 from .image_rules import ImageRules
@@ -35,7 +36,7 @@ def create_lsun(
     Raises:
         UserError: for a source or target that cannot be used. Images that cannot be read are named and skipped.
     """
-    if resolution < 4 or resolution & (resolution - 1):
+    if level_of(resolution) is None:
         raise UserError(f"--resolution={resolution}: expected a power of two of 4 or more")
 
     square = ImageRules(crop="center", resolution=resolution)
@@ -66,7 +67,7 @@ def create_lsun_wide(
     Raises:
         UserError: for a source or target that cannot be used. Images that cannot be read are named and skipped.
     """
-    if width < 4 or width & (width - 1):
+    if level_of(width) is None:
         raise UserError(f"--width={width}: expected a power of two of 4 or more")
     if not 0 < height <= width:
         raise UserError(f"--height={height}: expected 1 to {width}, the width")

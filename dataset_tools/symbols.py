@@ -14,6 +14,7 @@ import PIL.ImageFont
 
 from dnnlib.errors import UserError
 from dnnlib.pictures import default_font
+from training.data.image_sources import level_of
 from training.data.tfrecord_export import TFRecordExporter, check_target
 
 FAMILIES = {
@@ -74,7 +75,7 @@ class SymbolPainter:
     """
 
     def __init__(self, resolution: int, random_seed: int, font: str | None = None):
-        if resolution & (resolution - 1) or not 8 <= resolution <= 1024:
+        if level_of(resolution) is None or not 8 <= resolution <= 1024:
             raise UserError(f"--resolution={resolution}: expected a power of two from 8 to 1024")
         self.resolution = resolution
         self.font_path = default_font() if font is None else font
