@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from dnnlib.errors import listed
 from dnnlib.pictures import CHANNELS, count_of_mode, mode_name
 from training.data.image_files import ImageFacts
 from training.data.tfrecord_export import shape_problem
@@ -20,7 +21,7 @@ class _Misfit(NamedTuple):
 
 
 def misfits(names: Sequence[str], facts: Sequence[ImageFacts], rules: ImageRules) -> str | None:
-    """Which images do not fit, in a line each after the first, and which options would help; None if all do."""
+    """Says which images do not fit, and which options would help; None if all do."""
     good = [fact for fact in facts if not fact.problem]
     modes = Counter(rules.mode(fact) for fact in good if rules.mode(fact) in CHANNELS)
     sizes = Counter(rules.size(fact) for fact in good if _size_problem(rules.size(fact)) is None)
@@ -61,26 +62,25 @@ def _help_for_mode(mode: str) -> str:
 def _report(names: Sequence[str], facts: Sequence[ImageFacts], misfits: Sequence[list[_Misfit]]) -> str:
     offenders = [offender for offender in zip(names, facts, misfits, strict=True) if offender[2]]
     do = "does" if len(offenders) == 1 else "do"
-    lines = [f"{len(offenders)} of {_images(len(facts))} {do} not fit; nothing was written:"]
-    for name, fact, problems in offenders[:MAX_LISTED]:
-        what = f"{fact}: " if fact.mode else ""
-        lines.append(f"  {name}: {what}{'; '.join(problem.problem for problem in problems)}")
-    if len(offenders) > MAX_LISTED:
-        lines.append(f"  ... and {len(offenders) - MAX_LISTED} more")
+    head = f"{len(offenders)} of {_images(len(facts))} {do} not fit; nothing was written:"
+    lines = [
+        ": ".join([name, *([str(fact)] if fact.mode else []), "; ".join(problem.problem for problem in problems)])
+        for name, fact, problems in offenders
+    ]
     helps = Counter(problem.help for _, _, problems in offenders for problem in problems)
     if "--resolution" in helps:
         side = int(statistics.median(min(fact.width, fact.height) for fact in facts if not fact.problem))
         helps[f"--resolution={1 << max(side.bit_length() - 1, 2)}"] = helps.pop("--resolution")
-    listed = ", ".join(f"{text} ({_images(count)})" if count > 1 else text for text, count in helps.most_common())
-    return "\n".join([*lines, f"What would help: {listed}"])
+    helping = ", ".join(f"{text} ({_images(count)})" if count > 1 else text for text, count in helps.most_common())
+    return "\n  ".join([head, *listed(lines, MAX_LISTED)]) + f"\nWhat would help: {helping}"
 
 
 def announce(facts: Sequence[ImageFacts], rules: ImageRules) -> None:
     """Prints what will be done to images that fit."""
     converted = Counter(fact.mode for fact in facts if rules.mode(fact) != fact.mode)
     if converted:
-        listed = ", ".join(count_of_mode(count, mode) for mode, count in converted.most_common())
-        print(f"Converting to {mode_name(rules.mode(facts[0]))}: {listed}. Transparent parts become black.")
+        kinds = ", ".join(count_of_mode(count, mode) for mode, count in converted.most_common())
+        print(f"Converting to {mode_name(rules.mode(facts[0]))}: {kinds}. Transparent parts become black.")
     cropped = sum(fact.width != fact.height for fact in facts)
     if cropped:
         print(f"Cropping {_images(cropped)} to the square in the middle.")

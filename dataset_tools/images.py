@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 from tqdm import tqdm
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, listed
 from dnnlib.pictures import to_chw
 from training.data.containers import Container
 from training.data.image_files import ImageFacts, decode, look_at
@@ -23,7 +23,7 @@ from .parallel import parallel_map
 _LISTING_ALL = "Images are only decoded from here on, so that all that do not fit are listed."
 _Result = TypeVar("_Result")
 _Check = Callable[[Sequence[ImageFacts]], str | None]
-"""Says which images do not fit, in a line each after the first; None if all do."""
+"""Says which images do not fit; None if all do."""
 _CELEBA_IMAGES = 202599
 _CELEBA_SIZE = (178, 218)  # width and height
 _CELEBA_HALF = 64  # of the side of the square that is cut out
@@ -105,13 +105,12 @@ def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 12
 
     def check(facts: Sequence[ImageFacts]) -> str | None:
         wrong = [
-            f"  {name}: {fact.problem or fact}"
+            f"{name}: {fact.problem or fact}"
             for name, fact in zip(names, facts, strict=True)
             if (fact.width, fact.height, fact.mode) != (*_CELEBA_SIZE, "RGB")
         ]
-        more = [f"  ... and {len(wrong) - MAX_LISTED} more"] if len(wrong) > MAX_LISTED else []
         head = f"{len(wrong)} of {len(names)} images are not 178x218 RGB as in CelebA; nothing was written:"
-        return "\n".join([head, *wrong[:MAX_LISTED], *more]) if wrong else None
+        return "\n  ".join([head, *listed(wrong, MAX_LISTED)]) if wrong else None
 
     images = ImageList(container, names)
     _look_at_all(images, check)
@@ -127,7 +126,7 @@ def _look_at_all(images: ImageList, check: _Check) -> list[ImageFacts]:
     facts = list(_map(look_at, images, "Checking images"))
     problem = check(facts)
     if problem:
-        print(f"{problem.splitlines()[1].strip()}. {_LISTING_ALL}")
+        print(f"{problem}\n{_LISTING_ALL}")
         raise UserError(check([fact for fact, _ in _map(decode, images, "Decoding images")]) or problem)
     return facts
 

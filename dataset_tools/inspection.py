@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import PIL.Image
 
+from dnnlib.errors import listed
 from dnnlib.files import atomic_write, format_size
 from dnnlib.progress import Progress
 from training.data.containers import list_files
@@ -77,11 +78,8 @@ def compare(tfrecord_dir_a: str, tfrecord_dir_b: str, ignore_labels: int = 0) ->
 
 
 def _print_differences(what: str, same: np.ndarray) -> None:
-    different = np.flatnonzero(~same)
-    for idx in different[:_MAX_DIFFERENCES]:
-        print(f"{what} {idx} is different")
-    if len(different) > _MAX_DIFFERENCES:
-        print(f"... and {len(different) - _MAX_DIFFERENCES} more")
+    for line in listed([f"{what} {idx} is different" for idx in np.flatnonzero(~same)], _MAX_DIFFERENCES):
+        print(line)
 
 
 # ----------------------------------------------------------------------------
@@ -125,10 +123,8 @@ def _print_files(path: str) -> None:
     folder = path if os.path.isdir(path) else os.path.dirname(path)
     names = [name for name in list_files(path) if not name.startswith(".")] if os.path.isdir(path) else [path]
     sizes = {name: os.path.getsize(os.path.join(folder, name)) for name in sorted(names)}
-    for name, size in list(sizes.items())[:_MAX_FILES]:
-        print(f"  {format_size(size):>10s}  {os.path.basename(name)}")
-    if len(sizes) > _MAX_FILES:
-        print(f"              ... and {len(sizes) - _MAX_FILES} more files")
+    lines = [f"{format_size(size):>10s}  {os.path.basename(name)}" for name, size in sizes.items()]
+    print("\n".join(f"  {line}" for line in listed(lines, _MAX_FILES)))
     print(f"  {format_size(sum(sizes.values())):>10s}  in all")
 
 

@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 _MAX_LISTED = 20
@@ -34,6 +34,26 @@ class Problems:
             raise UserError("\n".join(dict.fromkeys(self.messages)))
 
 
+def listed(problems: Sequence[str], most: int) -> list[str]:
+    """The first problems, at most so many, and in one more line how many there are besides."""
+    more = [f"... and {len(problems) - most} more"] if len(problems) > most else []
+    return [*problems[:most], *more]
+
+
+def did_you_mean(name: object, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> str:
+    """' (did you mean config-e or config-f?)', or nothing if no known name is near. Case does not matter.
+
+    Args:
+        name: that does not exist.
+        known: names that do.
+        most: how many of them to offer, at most.
+        cutoff: how near they must be, from 0 to 1.
+    """
+    by_lower = {other.lower(): other for other in sorted(known)}
+    close = difflib.get_close_matches(str(name).lower(), by_lower, most, cutoff)
+    return f" (did you mean {' or '.join(by_lower[other] for other in close)}?)" if close else ""
+
+
 @contextlib.contextmanager
 def exits_on_user_error() -> Iterator[None]:
     """Around the main function of a script: user errors end it with `Error: ...` on stderr and exit status 1."""
@@ -61,12 +81,6 @@ def exits_on_user_error() -> Iterator[None]:
 def _exit(message: str) -> None:
     print(f"Error: {message}", file=sys.stderr)
     sys.exit(1)
-
-
-def shorten(problems: list[str]) -> list[str]:
-    """The first problems and how many more there are."""
-    more = len(problems) - _MAX_LISTED
-    return problems[:_MAX_LISTED] + ([f"... and {more} more"] if more > 0 else [])
 
 
 def did_you_mean(name: Any, known: Any) -> str:

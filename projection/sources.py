@@ -13,7 +13,7 @@ import PIL.ImageOps
 
 from dataset_tools.image_rules import ImageRules
 from dnnlib import files
-from dnnlib.errors import Problems, UserError
+from dnnlib.errors import Problems, UserError, listed
 from dnnlib.pictures import mode_name
 from training.data import dataset
 from training.data.image_files import ImageFacts, decode, is_image_name
@@ -90,10 +90,8 @@ def _decode(path: str) -> tuple[ImageFacts, PIL.Image.Image | None]:
 
 def _report(problems: list[str]) -> None:
     """Raises UserError of problems, if there are any; a long list is cut."""
-    if len(problems) > _MAX_LISTED:
-        problems = [*problems[:_MAX_LISTED], f"... and {len(problems) - _MAX_LISTED} more"]
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError("\n".join(listed(problems, _MAX_LISTED)))
 
 
 # ----------------------------------------------------------------------------

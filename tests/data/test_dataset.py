@@ -261,7 +261,7 @@ def test_no_data_set(sets, tmp_path):
             dataset.load_dataset(data_dir=str(data_dir), tfrecord_dir=name)
         return str(error.value)
 
-    assert "Did you mean tfr_rgb32" in message("tfr_rgb")
+    assert "(did you mean tfr_rgb32" in message("tfr_rgb")
     assert "looked for a folder of tfrecords (*.tfrecords), images" in message("tfr_rgb")
     assert "no zip file" in message("index.json")
     assert "give its folder" in message("tfr_rgb32/tfr_rgb32-r05.tfrecords")

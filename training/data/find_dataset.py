@@ -1,10 +1,9 @@
 """Finds out what kind of data set a path is, and opens it."""
 
-import difflib
 import os
 import zipfile
 
-from dnnlib.errors import UserError, did_you_mean
+from dnnlib.errors import UserError, did_you_mean, listed
 
 from .containers import list_files
 from .image_files import FileSource, LmdbSource, is_image_name
@@ -63,11 +62,8 @@ def _explain(path: str) -> str:
         lines.append(f"(there is no folder {folder})")
         folder = os.path.dirname(folder)
     names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    close = difflib.get_close_matches(os.path.basename(path), names, n=3)
-    if close:
-        lines.append(f"Did you mean {' or '.join(close)}?")
-    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    lines.append(f"In {folder} there are: {', '.join(names[:_MAX_NAMES])}{more}" if names else f"{folder} is empty")
+    there = f"In {folder} there are: {', '.join(listed(names, _MAX_NAMES))}" if names else f"{folder} is empty"
+    lines.append(there + did_you_mean(os.path.basename(path), names, most=3))
     return "\n".join(lines)
 
 

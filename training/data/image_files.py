@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 import PIL.Image
 
-from dnnlib.errors import UserError, shorten
+from dnnlib.errors import _MAX_LISTED, UserError, listed
 from dnnlib.pictures import CHANNELS, describe, mode_of, to_chw
 from dnnlib.progress import Progress
 
@@ -134,7 +134,7 @@ class EncodedSource(ImageSource):
                 problems.append(f"{self.name(index, level)}: {problem}")
             elif fact != expected:
                 problems.append(f"{self.name(index, level)}: {fact}, most are {expected}")
-        problems = shorten(problems)
+        problems = listed(problems, _MAX_LISTED)
         if expected is not None:
             width = expected.width
             self.channels = CHANNELS[expected.mode]
@@ -192,7 +192,7 @@ class EncodedSource(ImageSource):
         for _ in self._executor.map(check, [(index, level) for level in self.levels for index in range(self.count)]):
             progress(1)
         if problems:
-            raise problems_error(self.path, shorten(problems))
+            raise problems_error(self.path, listed(problems, _MAX_LISTED))
 
 
 # ----------------------------------------------------------------------------
@@ -266,7 +266,7 @@ class LmdbSource(EncodedSource):
                 if transaction.get(self._key(index, level)) is None
             ]
         if missing:
-            raise problems_error(self.path, shorten(missing))
+            raise problems_error(self.path, listed(missing, _MAX_LISTED))
 
     def _key(self, index: int, level: int) -> bytes:
         return self.name(index, level).encode()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, listed
 from dnnlib.files import atomic_write
 from dnnlib.formats.arrays import load_npz
 
@@ -263,8 +263,7 @@ class TFRecordFile:
             if progress is not None:
                 progress(count)
         if problems:
-            more = len(problems) - _MAX_PROBLEMS
-            raise DamagedError("\n".join(problems[:_MAX_PROBLEMS] + [f"... {more} more of these"] * (more > 0)))
+            raise DamagedError("\n".join(listed(problems, _MAX_PROBLEMS)))
 
     def _runs(self, which: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
         """Neighbours among records, read at once: (first, how many, start in bytes, size of each with framing)."""
