@@ -1,6 +1,5 @@
 """Pretrained networks by name, URL or path, downloaded once into a cache."""
 
-import difflib
 import os
 import re
 from typing import Any
@@ -8,7 +7,7 @@ from urllib.parse import unquote
 
 import dnnlib
 from dnnlib.download import default_cache_dir
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, did_you_mean
 
 _BASE_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2/networks/"
 _FILES = [
@@ -63,9 +62,8 @@ def get_path_or_url(path_or_gdrive_path: str) -> str:
     if path_or_gdrive_path in short_names and not os.path.lexists(path_or_gdrive_path):
         return short_names[path_or_gdrive_path]
     if path_or_gdrive_path.startswith("gdrive:"):
-        close = difflib.get_close_matches(path_or_gdrive_path, gdrive_urls, n=3, cutoff=0.4)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        raise UserError(f"{path_or_gdrive_path!r} is not one of the {len(gdrive_urls)} pretrained networks.{hint}")
+        close = did_you_mean(path_or_gdrive_path, gdrive_urls, 3, 0.4)
+        raise UserError(f"{path_or_gdrive_path!r} is not one of the {len(gdrive_urls)} pretrained networks{close}")
     return path_or_gdrive_path
 
 
@@ -73,9 +71,8 @@ def published_url(name: str) -> str:
     """The URL of a published network by its short or official name. Raises UserError, with the nearest name."""
     known = {**short_names, **gdrive_urls}
     if name not in known:
-        close = difflib.get_close_matches(name.removesuffix(".pkl").removeprefix("stylegan2-"), known, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise UserError(f"{name!r} is no published network{hint}; --download=list shows their names")
+        close = did_you_mean(name.removesuffix(".pkl").removeprefix("stylegan2-"), known)
+        raise UserError(f"{name!r} is no published network{close}; --download=list shows their names")
     return known[name]
 
 
@@ -96,13 +93,9 @@ def locate(path_or_gdrive_path: str) -> str:
     if not os.path.exists(path):
         folder = os.path.dirname(path) or "."
         there = [name for name in _list(folder) if os.path.isfile(os.path.join(folder, name))]
-        close = difflib.get_close_matches(os.path.basename(path), there, n=1)
-        close = [os.path.join(os.path.dirname(path), name) for name in close]
-        close = close or difflib.get_close_matches(
-            "gdrive:networks/" + os.path.basename(path), gdrive_urls, n=1, cutoff=0.85
-        )
-        close = close or difflib.get_close_matches(path, short_names, n=1, cutoff=0.85)
-        raise UserError(f"{path}: no such file" + (f" (did you mean {close[0]}?)" if close else ""))
+        base = os.path.basename(path)
+        close = did_you_mean(base, there) or did_you_mean(f"gdrive:networks/{base}", gdrive_urls, cutoff=0.85)
+        raise UserError(f"{path}: no such file{close or did_you_mean(path, short_names, cutoff=0.85)}")
     return path
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -21,7 +21,6 @@ from .image_rules import ImageRules
 from .parallel import parallel_map
 
 _LISTING_ALL = "Images are only decoded from here on, so that all that do not fit are listed."
-_Result = TypeVar("_Result")
 _Check = Callable[[Sequence[ImageFacts]], str | None]
 """Says which images do not fit; None if all do."""
 _CELEBA_IMAGES = 202599
@@ -131,7 +130,7 @@ def _look_at_all(images: ImageList, check: _Check) -> list[ImageFacts]:
     return facts
 
 
-def _map(function: Callable[[Callable[[], BinaryIO]], _Result], images: ImageList, what: str) -> Iterable[_Result]:
+def _map(function: Callable[[Callable[[], BinaryIO]], Any], images: ImageList, what: str) -> Iterable[Any]:
     openers = (images.opener(idx) for idx in range(len(images.names)))
     return tqdm(parallel_map(function, openers), what, len(images.names), unit=" images", mininterval=0.5)
 

@@ -1,7 +1,6 @@
 """Files that appear whole or not at all, their digests, and work that one process at a time does."""
 
 import contextlib
-import difflib
 import errno
 import glob
 import hashlib
@@ -13,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
-from .errors import UserError
+from .errors import UserError, did_you_mean
 
 
 def sha256_of(path: str | os.PathLike) -> str:
@@ -164,8 +163,7 @@ def find(name: str, wanted: Callable[[str], bool], what: str, recursive: bool = 
     folder = os.path.dirname(path) or "."
     there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     known = [other for other in there if wanted(other) or os.path.isdir(os.path.join(folder, other))]
-    close = difflib.get_close_matches(os.path.basename(path), known, n=1)
-    raise UserError(f"{name}: no such file" + (f"; did you mean {close[0]}?" if close else ""))
+    raise UserError(f"{name}: no such file{did_you_mean(os.path.basename(path), known)}")
 
 
 def format_size(num_bytes: float) -> str:

@@ -1,13 +1,14 @@
 """Command lines: official spellings, near misses, and kinds of arguments."""
 
 import argparse
-import difflib
 import math
 import os
 import re
 import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
+
+from .errors import did_you_mean
 
 MAX_SEED = 2**32 - 1  # of NumPy's RandomState
 _MAX_COUNT = 1_000_000
@@ -27,25 +28,21 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         for option in re.findall(r"--[\w-]+", message) if message.startswith("unrecognized arguments") else ():
-            close = self._near_option(option)
-            if close:
-                message += f" (did you mean {close}?)"
+            message += self._near_option(option)
         choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
         if choice:
             there = re.findall(r"[\w.-]+", choice[2])
             close = [name for name in there if len(choice[1]) > 2 and choice[1] in name]
-            close = close or difflib.get_close_matches(choice[1], there, n=1)
-            message += f" (did you mean {' or '.join(close)}?)" if close else ""
+            message += f" (did you mean {' or '.join(close)}?)" if close else did_you_mean(choice[1], there)
         super().error(message)
 
     def _near_option(self, option: str) -> str:
-        """The option that is meant by one that does not exist; of a value such as --gif the option that takes it."""
+        """Which option is meant by one that does not exist; by a value such as --gif the option that takes it."""
         actions = [action for parser in self._parsers_in_use() for action in parser._actions if action.option_strings]
         for action in actions:
             if option.removeprefix("--") in (action.choices or ()):
-                return f"{action.option_strings[-1]}={option.removeprefix('--')}"
-        known = sorted({name for action in actions for name in action.option_strings})
-        return "".join(difflib.get_close_matches(option, known, n=1))
+                return f" (did you mean {action.option_strings[-1]}={option.removeprefix('--')}?)"
+        return did_you_mean(option, {name for action in actions for name in action.option_strings})
 
     def _parsers_in_use(self) -> list[argparse.ArgumentParser]:
         """This parser and that of the command on the command line."""

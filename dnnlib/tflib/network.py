@@ -5,7 +5,6 @@ official scripts use: `run`, `get_output_for`, `components`, `vars`, `clone`, pi
 the Keras model itself.
 """
 
-import difflib
 import functools
 import inspect
 import threading
@@ -18,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib import util
+from dnnlib.errors import did_you_mean
 
 from . import network_report, network_state, official_modules
 from .network_run import NetworkRunner, frozen
@@ -166,9 +166,8 @@ class Network:
         if not isinstance(var_or_local_name, str):
             return var_or_local_name
         if var_or_local_name not in self.vars:
-            close = difflib.get_close_matches(var_or_local_name, self.vars, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise KeyError(f"{self.name} has no variable {var_or_local_name!r}{hint}")
+            close = did_you_mean(var_or_local_name, self.vars)
+            raise KeyError(f"{self.name} has no variable {var_or_local_name!r}{close}")
         return self.vars[var_or_local_name]
 
     def get_var(self, var_or_local_name: Any) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The official metric networks: names, URLs, other files with the same weights, known hashes."""
 
-import difflib
 import os
 import re
 from dataclasses import dataclass
@@ -87,9 +86,3 @@ def official_name(name: str) -> str | None:
     """The official network of a name, with or without `.pkl`; None if there is none."""
     name = name.removesuffix(".pkl")
     return name if name in OFFICIAL else None
-
-
-def did_you_mean(name: str) -> str:
-    """A hint at the official names next to a name; empty if none is near."""
-    close = difflib.get_close_matches(name, OFFICIAL, n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(close)}?" if close else ""

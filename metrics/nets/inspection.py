@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, listed
 from dnnlib.files import sha256_of
 from dnnlib.tflib import network_state
 from dnnlib.tflib.network_state import NetworkState
@@ -164,9 +164,7 @@ def _value(value: object) -> str:
 
 
 def _listed(items: Iterator[str] | list[str] | map) -> str:
-    items = list(items)
-    rest = [f"... and {len(items) - 40} more"] if len(items) > 40 else []
-    return ", ".join(items[:40] + rest) or "none"
+    return ", ".join(listed(list(items), 40)) or "none"
 
 
 def _text(source: str) -> Iterator[str]:

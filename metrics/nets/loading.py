@@ -5,7 +5,7 @@ import sys
 from weakref import WeakValueDictionary
 
 from dnnlib.download import DownloadError, default_cache_dir, fetch, find_cached
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, did_you_mean
 from dnnlib.files import sha256_of
 from dnnlib.util import is_url
 
@@ -42,7 +42,7 @@ def load(
         UserError: an unknown name, a file that cannot be had, or one that does not hold this network.
     """
     if as_ is not None and catalog.official_name(as_) is None:
-        raise UserError(f"{as_!r} is no metric network.{catalog.did_you_mean(as_)}")
+        raise UserError(f"{as_!r} is no metric network{did_you_mean(as_, OFFICIAL, 3, 0.5)}")
     if folder is not None and not os.path.isdir(folder):
         raise UserError(f"{folder}: no such folder, expected one with files of metric networks")
     name = catalog.official_name(name_or_path)
@@ -50,9 +50,8 @@ def load(
         return _load_files(_find(OFFICIAL[name], folder, cache_dir, offline), name)
     path = fetch(name_or_path, cache_dir, offline=offline) if is_url(name_or_path) else os.path.expanduser(name_or_path)
     if not os.path.exists(path):
-        raise UserError(
-            f"{path}: neither a file nor the name of a metric network.{catalog.did_you_mean(catalog.base_name(path))}"
-        )
+        close = did_you_mean(catalog.base_name(path), OFFICIAL, 3, 0.5)
+        raise UserError(f"{path}: neither a file nor the name of a metric network{close}")
     name = catalog.official_name(as_) if as_ else catalog.official_name(catalog.base_name(path))
     return _load_files([path], name)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, listed
 
 from .weight_files import WeightFile
 
@@ -88,10 +88,9 @@ def match(file: WeightFile, layers: Sequence[LayerSpec], title: str, hint: str =
     found = None if file.kind.startswith("torch") else _match_order(file, layers)
     if found is not None:
         return Matched(_finished(file, layers, found), by_order=True)
-    problems = by_name.problems[:_MAX_LINES]
-    if len(by_name.problems) > len(problems):
-        more = len(by_name.problems) - len(problems)
-        problems.append(f"... and {more} more; 'run_metrics.py inspect FILE' lists what is in a file")
+    problems = listed(by_name.problems, _MAX_LINES)
+    if len(by_name.problems) > _MAX_LINES:
+        problems[-1] += "; 'run_metrics.py inspect FILE' lists what is in a file"
     message = f"{file.path}: the weights in this {file.kind} do not fit {title}:\n  " + "\n  ".join(problems)
     raise WeightsMismatchError(message + (f"\n{hint}" if hint else ""))
 

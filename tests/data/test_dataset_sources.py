@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from dnnlib.errors import UserError
-from training.data import dataset
+from training.data import containers, dataset
 from training.data.image_sources import box_mean
 
 pytestmark = pytest.mark.one_stack
@@ -205,6 +205,20 @@ def test_image_cut_off(tmp_path):
         opened.read([0, 1])
     with pytest.raises(UserError, match=r"b\.png: cannot be read"):
         opened.verify(verbose=False)
+
+
+def test_file_of_a_zip_that_is_too_large(tmp_path, monkeypatch):
+    path = zip_of(save_folder(tmp_path / "set", ["a.png", "b.png"], images(2)), tmp_path / "set.zip")
+    monkeypatch.setattr(containers, "_MAX_UNPACKED", 100)
+    with pytest.raises(UserError, match=r"a\.png: cannot be read \(unpacks to \d+ bytes\)\n.*b\.png"):
+        dataset.TFRecordDataset(str(path))
+
+
+def test_names_in_a_zip_that_are_there_twice(tmp_path):
+    path = zip_of(save_folder(tmp_path / "set", ["a.png", "b.png"], images(2)), tmp_path / "set.zip")
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):
+        file.write(tmp_path / "set" / "a.png", "a.png")
+    assert dataset.TFRecordDataset(str(path)).num_images == 2
 
 
 def test_damaged_zip(tmp_path):

@@ -331,7 +331,7 @@ def test_pretrained_names():
     assert urls["gdrive:networks/stylegan2-ffhq-config-f.pkl"] == base + "stylegan2-ffhq-config-f.pkl"
     table2 = "table2/stylegan2-car-config-e-Gskip-Dresnet.pkl"
     assert urls["gdrive:networks/" + table2] == base + table2
-    with pytest.raises(dnnlib.errors.UserError, match="Did you mean gdrive:networks/stylegan2-ffhq-config-f.pkl"):
+    with pytest.raises(dnnlib.errors.UserError, match="did you mean gdrive:networks/stylegan2-ffhq-config-f.pkl"):
         pretrained_networks.get_path_or_url("gdrive:networks/stylegan2-ffhq-f.pkl")
 
 

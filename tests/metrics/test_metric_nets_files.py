@@ -375,9 +375,9 @@ def test_what_cannot_be_had(tmp_path):
     assert catalog.OFFICIAL[catalog.FEATURES].url in message
     assert GRAPH in message and PTH in message and "--metric-networks=DIR" in message
     assert f"{tmp_path} has none of them" in message
-    with pytest.raises(UserError, match="Did you mean inception_v3_features"):
+    with pytest.raises(UserError, match="did you mean inception_v3_features"):
         loading.load("inception_v3_feature")
-    with pytest.raises(UserError, match="'vgg19' is no metric network. Did you mean vgg16"):
+    with pytest.raises(UserError, match="'vgg19' is no metric network .did you mean vgg16"):
         loading.load("x.pth", as_="vgg19")
     with pytest.raises(UserError, match="no such folder"):
         loading.load(catalog.FEATURES, str(tmp_path / "other"))

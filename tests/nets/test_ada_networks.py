@@ -260,7 +260,7 @@ def test_table_of_layers():
         ({"mapping_lrmul": 0}, "mapping_lrmul must be"),
         ({"mapping_fmaps": 0, "label_size": 3}, "mapping_fmaps must be an integer of 1 or more"),
         ({"freeze_layers": -1}, "freeze_layers must be"),
-        ({"mapping_layer": 2}, "did you mean 'mapping_layers'"),
+        ({"mapping_layer": 2}, "did you mean mapping_layers"),
     ],
 )
 def test_wrong_arguments(kwargs, message):
@@ -273,7 +273,7 @@ def test_wrong_arguments_of_generators():
         ({"label_fmaps": 0, "label_size": 3}, "label_fmaps must be an integer of 1 or more"),
         ({"fmap_const": 0}, "fmap_const must be an integer of 1 or more"),
         ({"synthesis_func": "G_synthesis_stylegan2"}, "synthesis_func must be one of 'G_synthesis'"),
-        ({"label_fmap": 3}, "did you mean 'label_fmaps'"),
+        ({"label_fmap": 3}, "did you mean label_fmaps"),
     ):
         with pytest.raises((ValueError, TypeError), match=message):
             build("G_main", **kwargs)

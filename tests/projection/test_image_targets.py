@@ -41,9 +41,9 @@ def test_which_images(tmp_path, monkeypatch):
         find_images([*wrong, "people/d.png", "*.tif", "peple"])
     lines = str(error.value).splitlines()
     assert lines[:3] == [
-        "people/d.png: no such file; did you mean b.png?",
+        "people/d.png: no such file (did you mean b.png?)",
         "*.tif: no file has such a name",
-        "peple: no such file; did you mean people?",
+        "peple: no such file (did you mean people?)",
     ]
     assert lines[3] == "people/notes.txt: not an image" and lines[4].startswith("cut.png: ")
     with pytest.raises(UserError, match="notes.txt: not an image\ncut.png: "):

@@ -172,8 +172,8 @@ def test_folders_and_patterns(people):
     with pytest.raises(UserError) as error:
         latent_points.locate(["people/ana.npz", "peopel", "empty", "x*.npz"])
     assert str(error.value).splitlines() == [
-        "people/ana.npz: no such file; did you mean anna.npz?",
-        "peopel: no such file; did you mean people?",
+        "people/ana.npz: no such file (did you mean anna.npz?)",
+        "peopel: no such file (did you mean people?)",
         "empty: there are no files of vectors (.npz) in this folder",
         "x*.npz: no file has such a name",
     ]
@@ -197,7 +197,7 @@ def test_all_problems_before_tensorflow(people):
     for message in (
         "missing.pkl: no such file",
         "--dlatents: none.npz: no such file",
-        "--dlatents: people/ana.npz: no such file; did you mean anna.npz?",
+        "--dlatents: people/ana.npz: no such file (did you mean anna.npz?)",
         "--space=z: ",
         "--video=gif: gif holds up to 50 frames per second",
     ):

@@ -158,7 +158,7 @@ def test_photos_vectors_and_continuing(base, run):
     code, _, err = run(*args, f"--initial={files[0].path},other.npz,two.npz", "--w-plus")
     assert code == 1 and "other.npz: has no noise images, others have; expected all or none with them" in err
     code, _, err = run(*args, "--initial=tow.npz,people")
-    assert code == 1 and "--initial: tow.npz: no such file; did you mean two.npz?" in err
+    assert code == 1 and "--initial: tow.npz: no such file (did you mean two.npz?)" in err
     assert "--initial: people: there are no files of vectors (.npz) in this folder" in err
     assert not run_dirs(4)
 
@@ -311,7 +311,7 @@ def test_wrong_arguments(run, monkeypatch):
     for args, code, message in (
         ((), 1, ""),
         (("project", "--network=x.pkl"), 2, "(did you mean project-generated-images or project-real-images?)"),
-        ((*real, "--images=a.png,b.png"), 1, "--images: b.png: no such file; did you mean a.png?"),
+        ((*real, "--images=a.png,b.png"), 1, "--images: b.png: no such file (did you mean a.png?)"),
         ((*real, "--images=a.png,,b.png"), 2, "expected names of files with commas between"),
         ((*real, "--images=a.png", "--num-images=2"), 1, "--num-images=2: --images has 1"),
         ((*generated, "--distance=empty"), 1, "--distance=empty: is a folder, expected lpips, pixel, or a file"),

@@ -116,7 +116,7 @@ def test_variables_know_their_official_names(model):
         ({"label_size": -1}, "label_size must be an integer of 0 or more"),
         ({"nonlinearity": "gelu"}, "nonlinearity must be one of"),
         ({"dtype": "int8"}, "dtype must be one of"),
-        ({"mbstd_group": 4}, "did you mean 'mbstd_group_size'"),
+        ({"mbstd_group": 4}, "did you mean mbstd_group_size"),
         ({"architecture": "dense"}, "architecture must be one of 'orig', 'skip', 'resnet', got 'dense'"),
     ],
 )

@@ -34,9 +34,7 @@ def test_fields(G):
     assert G.static_kwargs == G_KWARGS and isinstance(G.static_kwargs, EasyDict)
     assert all(isinstance(var, tf.Variable) for var in G.vars.values())
     assert G.find_var("G_synthesis/noise0") is G.components.synthesis.vars["noise0"]
-    with pytest.raises(
-        KeyError, match="no variable 'G_synthesis/4x4/const' .did you mean 'G_synthesis/4x4/Const/const'"
-    ):
+    with pytest.raises(KeyError, match="no variable 'G_synthesis/4x4/const' .did you mean G_synthesis/4x4/Const/const"):
         G.find_var("G_synthesis/4x4/const")
 
 
@@ -78,7 +76,7 @@ def test_arguments_of_one_call(G):
     golden.close(tf.cast(half, tf.float32), G.run(Z, LABELS, **FIXED), 2e-2)
     images, dlatents = G.run(Z, LABELS, return_dlatents=True, **FIXED)
     golden.close(G.components.synthesis.run(dlatents, **FIXED), images, 1e-5)
-    with pytest.raises(TypeError, match="did you mean 'truncation_psi'"):
+    with pytest.raises(TypeError, match="did you mean truncation_psi"):
         G.run(Z, LABELS, truncation_pzi=1)
     with pytest.raises(ValueError, match="do not fit"):
         G.run(Z, LABELS, resolution=16)

@@ -347,7 +347,7 @@ def test_all_mismatches_are_listed_at_once():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"static_kwargs": {**TINY_G, "fmap_maxx": 3}}, "unknown argument 'fmap_maxx' .did you mean 'fmap_max'"),
+        ({"static_kwargs": {**TINY_G, "fmap_maxx": 3}}, "unknown argument 'fmap_maxx' .did you mean fmap_max"),
         ({"static_kwargs": {**TINY_G, "resolution": 48}}, "power of two"),
         ({"static_kwargs": {**TINY_G, "architecture": "dense"}}, "'orig', 'skip', 'resnet'"),
         ({"static_kwargs": {1: 2}}, "not a name of an argument"),

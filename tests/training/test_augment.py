@@ -229,7 +229,7 @@ def test_bad_values(kwargs, message):
 
 
 def test_bad_spec():
-    with pytest.raises(UserError, match="expected one of blit geom .* bgcfnc, got 'bgcx'; did you mean 'bgc'"):
+    with pytest.raises(UserError, match="expected one of blit geom .* bgcfnc, got 'bgcx' .did you mean bgc"):
         AugmentPipe.of_spec("bgcx")
 
 

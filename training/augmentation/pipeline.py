@@ -6,14 +6,13 @@ as R1 regularization through the pipeline needs; parameters do not depend on the
 """
 
 import dataclasses
-import difflib
 import math
 from numbers import Real
 from typing import Any
 
 import tensorflow as tf
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, did_you_mean
 from dnnlib.tflib import random_stream
 
 from . import matrices
@@ -79,8 +78,7 @@ class AugmentPipe:
     def of_spec(cls, name: str) -> "AugmentPipe":
         """A published pipeline of `AUGPIPE_SPECS`. Raises UserError for a name that is not there."""
         if name not in AUGPIPE_SPECS:
-            nearest = difflib.get_close_matches(str(name), AUGPIPE_SPECS, 1, cutoff=0.3)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            hint = did_you_mean(name, AUGPIPE_SPECS, cutoff=0.3)
             raise UserError(f"augmentation pipeline: expected one of {' '.join(AUGPIPE_SPECS)}, got {name!r}{hint}")
         return cls(**AUGPIPE_SPECS[name])
 

@@ -24,7 +24,6 @@ from .image_sources import ImageSource, level_of, problems_error
 from .labels import labels_of_images
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-NOT_AN_IMAGE = "not an image"
 
 
 def is_image_name(path: str) -> bool:
@@ -86,7 +85,7 @@ def _facts(image: PIL.Image.Image, mode: str) -> ImageFacts:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, PIL.UnidentifiedImageError):
-        return NOT_AN_IMAGE
+        return "not an image"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"cannot be read ({' '.join(str(error).split())[:100] or type(error).__name__})"
@@ -163,11 +162,11 @@ class EncodedSource(ImageSource):
     def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
         images = np.empty([len(indices), self.channels, 1 << level, 1 << level], np.uint8)
 
-        def decode(item: tuple[int, int]) -> None:
+        def store(item: tuple[int, int]) -> None:
             images[item[0]] = self._decode(item[1], level)
 
         # All results are asked for, so that an exception of a thread is raised here.
-        list((self._executor.map if len(indices) > 1 else map)(decode, enumerate(indices.tolist())))
+        list((self._executor.map if len(indices) > 1 else map)(store, enumerate(indices.tolist())))
         return images
 
     def _decode(self, index: int, level: int) -> np.ndarray:

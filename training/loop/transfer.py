@@ -7,7 +7,7 @@ resolution, so networks of another size, family or number of classes give what t
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, listed
 
 _MAX_LINES = 200
 _ADVICE = "What decides shapes: --config, --fmap-base, --fmap-max, --cond, --resolution, G_args and D_args."
@@ -44,9 +44,8 @@ def copy_weights(origin: str, loaded: Any, networks: Sequence[Any], partial: boo
     if not any(fits for *_, fits in copies):
         raise UserError(f"{origin}: not a single variable fits the networks to train. {_ADVICE}")
     if problems and not partial:
-        more = [f"and {len(problems) - _MAX_LINES} more"] if len(problems) > _MAX_LINES else []
         rest = f"--resume-partial starts from what fits ({'; '.join(lines)}) and trains the rest from random values."
-        found = [f"{origin}: {len(problems)} things do not fit:", *problems[:_MAX_LINES], *more]
+        found = [f"{origin}: {len(problems)} things do not fit:", *listed(problems, _MAX_LINES)]
         raise UserError("\n".join([*found, _ADVICE, rest]))
     for net, source, fits in copies:
         values = source.vars

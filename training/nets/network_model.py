@@ -1,12 +1,12 @@
 """What all networks have in common: Keras models with the arguments, inputs and outputs of the official networks."""
 
-import difflib
 import inspect
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from dnnlib.errors import did_you_mean
 from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.scope import KERAS_3, Scoped
 
@@ -143,8 +143,7 @@ def reject_unknown_kwargs(cls: type[NetworkModel], kwargs: Iterable[str]) -> Non
     known = {name for relative in _families[cls.family] for name in known_kwargs(relative)}
     messages = []
     for name in sorted(set(kwargs) - known - COMMON_ARGUMENTS):
-        close = difflib.get_close_matches(name, known, n=1)
-        messages.append(f"unknown argument {name!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
+        messages.append(f"unknown argument {name!r}{did_you_mean(name, known)}")
     if messages:
         raise TypeError(f"{cls.__name__}: {'; '.join(messages)}. Known: {', '.join(sorted(known))}")
 

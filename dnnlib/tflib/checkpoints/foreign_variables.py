@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dnnlib.errors import listed
 from dnnlib.tflib.network_state import NetworkStateError
 
 _MOST_PROBLEMS = 500  # in a message
@@ -84,10 +85,7 @@ def collect(
             values[name] = stored.value(tensor, shape)
     problems += [f"{_shown(name)}: not part of the network" for name in tensors if name not in used]
     if problems:
-        listed = problems[:_MOST_PROBLEMS]
-        if len(problems) > len(listed):
-            listed.append(f"... and {len(problems) - len(listed)} more")
-        raise NetworkStateError("its tensors do not fit the network:\n  " + "\n  ".join(listed))
+        raise NetworkStateError("\n  ".join(["its tensors do not fit the network:", *listed(problems, _MOST_PROBLEMS)]))
     return values
 
 
