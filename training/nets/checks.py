@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib.ops.fused_bias_act import activation_funcs
+from training.data.image_sources import level_of
 
 
 def resolution_log2_of(owner: str, resolution: int) -> int:
     """The binary logarithm of a resolution. Raises ValueError unless it is a power of two of 4 or more."""
-    usable = isinstance(resolution, (int, np.integer)) and 0 < resolution <= 1 << 16
-    log2 = round(math.log2(resolution)) if usable else 0
-    if log2 < 2 or 2**log2 != resolution:
+    log2 = level_of(resolution) if isinstance(resolution, (int, np.integer)) else None
+    if log2 is None:
         raise ValueError(f"{owner}: resolution must be a power of two of 4 or more, got {resolution!r:.80}")
     return log2
 
