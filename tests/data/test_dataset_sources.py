@@ -214,6 +214,14 @@ def test_file_of_a_zip_that_is_too_large(tmp_path, monkeypatch):
         dataset.TFRecordDataset(str(path))
 
 
+def test_paths_in_a_zip_of_two_kinds(tmp_path):
+    folder = save_folder(tmp_path / "set", ["a.png", "b.png"], images(2))
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as file:
+        for name in ("/x/a.png", "x/b.png"):
+            file.writestr(zipfile.ZipInfo(name), (folder / name[-5:]).read_bytes())
+    assert dataset.TFRecordDataset(str(tmp_path / "set.zip"), max_label_size="full").shape == [3, 16, 16]
+
+
 def test_names_in_a_zip_that_are_there_twice(tmp_path):
     path = zip_of(save_folder(tmp_path / "set", ["a.png", "b.png"], images(2)), tmp_path / "set.zip")
     with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):

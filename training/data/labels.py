@@ -107,9 +107,10 @@ def labels_of_images(
 
 
 def below_common(names: list[str]) -> list[str]:
-    """Paths, with `/`, without the folder that all of them are in."""
-    common = os.path.commonpath([os.path.dirname(name) for name in names])
-    return [name[len(common) :].lstrip("/") for name in names]
+    """Paths, with `/`, without the folders that all of them are in."""
+    while all("/" in name for name in names) and len({name.partition("/")[0] for name in names}) == 1:
+        names = [name.partition("/")[2] for name in names]
+    return names
 
 
 def _labels_of_json(path: str, names: list[str], text: bytes) -> np.ndarray | None:
