@@ -59,14 +59,14 @@ def _help_for_mode(mode: str) -> str:
     return "saving floating point images as 8 bits" if mode == "F" else "--convert=rgb or --convert=gray"
 
 
-def _report(names: Sequence[str], facts: Sequence[ImageFacts], misfits: Sequence[list[_Misfit]]) -> str:
-    offenders = [offender for offender in zip(names, facts, misfits, strict=True) if offender[2]]
+def _report(names: Sequence[str], facts: Sequence[ImageFacts], found: Sequence[list[_Misfit]]) -> str:
+    offenders = [offender for offender in zip(names, facts, found, strict=True) if offender[2]]
     do = "does" if len(offenders) == 1 else "do"
     head = f"{len(offenders)} of {_images(len(facts))} {do} not fit; nothing was written:"
-    lines = [
-        ": ".join([name, *([str(fact)] if fact.mode else []), "; ".join(problem.problem for problem in problems)])
-        for name, fact, problems in offenders
-    ]
+    lines = []
+    for name, fact, problems in offenders:
+        what = f"{fact}: " if fact.mode else ""
+        lines.append(f"{name}: {what}{'; '.join(problem.problem for problem in problems)}")
     helps = Counter(problem.help for _, _, problems in offenders for problem in problems)
     if "--resolution" in helps:
         side = int(statistics.median(min(fact.width, fact.height) for fact in facts if not fact.problem))
