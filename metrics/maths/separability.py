@@ -4,12 +4,11 @@ Karras et al., "A Style-Based Generator Architecture for Generative Adversarial 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .arrays import checked_features
-from .linear_svm import fit_plane, side_of_plane
 
 
 class Separability(NamedTuple):
@@ -89,11 +88,19 @@ def _separate(samples: np.ndarray, targets: np.ndarray, official_numerics: bool)
     """What a machine fitted to samples [N, F] takes their targets [N] for."""
     if targets.min() == targets.max():
         return targets  # one class: nothing to fit, nothing unknown
-    if official_numerics:
-        import sklearn.svm  # takes seconds
+    return fit_plane(samples, targets, official_numerics).predict(samples)
 
-        return sklearn.svm.LinearSVC(dual=True).fit(samples, targets).predict(samples)
-    return side_of_plane(samples, fit_plane(samples, targets))
+
+def fit_plane(samples: np.ndarray, targets: np.ndarray, official_numerics: bool = False) -> Any:
+    """The `sklearn.svm.LinearSVC` that tells samples [N, F] with target 1 from those with target 0. See `separability`.
+
+    Its optimum is the least of half the squared length of the plane's coefficients, offset included, plus the squared
+    hinge losses.
+    """
+    from sklearn.svm import LinearSVC  # takes seconds
+
+    machine = LinearSVC(dual=True) if official_numerics else LinearSVC(dual=False, tol=1e-8)
+    return machine.fit(samples, targets)
 
 
 def _check_shapes(spaces: Mapping[str, np.ndarray], predictions: Sequence[np.ndarray], num_keep: int) -> None:

@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 import sklearn.svm
 
-from metrics.maths.linear_svm import fit_plane, side_of_plane
 from metrics.maths.path_length import path_length_score, without_outliers
-from metrics.maths.separability import conditional_entropy, entropy, mutual_information, prob_normalize, separability
+from metrics.maths.separability import (
+    conditional_entropy,
+    entropy,
+    fit_plane,
+    mutual_information,
+    prob_normalize,
+    separability,
+)
 
 pytestmark = pytest.mark.one_stack
 
@@ -89,14 +95,18 @@ def test_fit_plane(count, size, noise):
     def objective(plane):
         return plane @ plane / 2 + np.sum(np.maximum(0, 1 - signs * (samples64 @ plane[:-1] + plane[-1])) ** 2)
 
-    plane = fit_plane(samples, targets)
+    machine = fit_plane(samples, targets)
+    plane = np.append(machine.coef_[0], machine.intercept_)
+    hinges = np.maximum(0, 1 - signs * (samples64 @ plane[:-1] + plane[-1]))
+    pulls = np.append((hinges * signs) @ samples64, np.sum(hinges * signs))
+    np.testing.assert_allclose(plane, 2 * pulls, atol=1e-5 * np.abs(plane).max())
     svm = sklearn.svm.LinearSVC(dual=False, tol=1e-10, max_iter=100000).fit(samples64, targets)
     theirs = np.append(svm.coef_[0], svm.intercept_)
     assert objective(plane) == pytest.approx(objective(theirs), rel=1e-7)
     assert objective(plane) <= objective(theirs) * (1 + 1e-10)
     np.testing.assert_allclose(plane, theirs, atol=1e-4 * np.abs(theirs).max())
-    assert np.mean(side_of_plane(samples, plane) == svm.predict(samples64)) > 0.995
-    assert np.mean(side_of_plane(samples, plane) == targets) > 0.8
+    assert np.mean(machine.predict(samples) == svm.predict(samples64)) > 0.995
+    assert np.mean(machine.predict(samples) == targets) > 0.8
 
 
 # ----------------------------------------------------------------------------
