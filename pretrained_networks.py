@@ -99,19 +99,6 @@ def locate(path_or_gdrive_path: str) -> str:
     return path
 
 
-def locate_generator(path_or_gdrive_path: str) -> str:
-    """`locate`, for what should make images: raises UserError also for files that are known as metric networks."""
-    from metrics.nets import catalog
-
-    path_or_url = locate(path_or_gdrive_path)
-    if catalog.official_name(catalog.base_name(path_or_url)):
-        raise UserError(
-            f"{path_or_url}: is a metric network, which measures images; expected a generator, such as "
-            f"{next(iter(gdrive_urls))}; run_projector.py takes files of LPIPS as --distance=FILE"
-        )
-    return path_or_url
-
-
 def _list(folder: str) -> list[str]:
     try:
         return os.listdir(folder)

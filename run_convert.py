@@ -26,6 +26,7 @@ import pretrained_networks
 from dnnlib import command_line, download, flags
 from dnnlib.errors import Problems, UserError, exits_on_user_error
 from dnnlib.formats.checkpoint_formats import FORMATS, Output, check_output
+from metrics.nets import catalog
 
 NETWORKS = ("G", "D", "Gs", "all")
 
@@ -132,7 +133,7 @@ def _checked(args: argparse.Namespace) -> tuple[str, list[Output]]:
         source = args.source
         if source is None:
             source = pretrained_networks.published_url(args.download)
-        pretrained_networks.locate_generator(source)
+        catalog.locate_generator(source)
         if args.download is None and not args.output:
             raise UserError("--output is missing: what to write, such as --output=network.safetensors")
     if args.format is not None and len(args.output) != 1:

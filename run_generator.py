@@ -27,13 +27,13 @@ import argparse
 from typing import Any
 
 import dnnlib
-import pretrained_networks
 from dnnlib import command_line, flags
 from dnnlib.errors import Problems
 from generation import points
 from generation.commands import check_interpolation, check_space, generate_images, interpolate, style_mixing_example
 from generation.conventions import NOISE_MODES, SEED_NOISE
 from generation.figures import PSIS, check_corners, interpolation_grid, noise_figure, truncation_figure
+from metrics.nets import catalog
 from training.point_arguments import OFFICIAL, PointParser, add_dlatents_psi, add_points
 
 COMMANDS = {
@@ -254,7 +254,7 @@ def _checked(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> dict
     with problems.gather():
         submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)
     with problems.gather():
-        pretrained_networks.locate_generator(kwargs["network_pkl"])
+        catalog.locate_generator(kwargs["network_pkl"])
     if submit_config.run_desc == "interpolate":
         with problems.gather():
             check_interpolation(kwargs["seeds"], kwargs["space"], kwargs["video"], kwargs["fps"])

@@ -20,11 +20,11 @@ import os
 from typing import Any
 
 import dnnlib
-import pretrained_networks
 from dnnlib import command_line, flags
 from dnnlib.errors import Problems, UserError
 from generation import points, video
 from metrics import metric_defaults
+from metrics.nets import catalog
 from projection import sources as dataset_images
 from projection import sources as image_targets
 from projection import starts
@@ -154,7 +154,7 @@ def _checked(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> dict
     with problems.gather():
         submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)
     with problems.gather("--network"):
-        pretrained_networks.locate_generator(kwargs["network_pkl"])
+        catalog.locate_generator(kwargs["network_pkl"])
     with problems.gather():
         _check_distance(kwargs)
     if kwargs["video"]:

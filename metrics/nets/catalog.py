@@ -4,6 +4,9 @@ import os
 import re
 from dataclasses import dataclass
 
+from dnnlib.errors import UserError
+from pretrained_networks import gdrive_urls, locate
+
 BASE_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan/networks/metrics/"
 _COPIES_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada/pretrained/metrics/"
 FEATURES = "inception_v3_features"
@@ -86,3 +89,17 @@ def official_name(name: str) -> str | None:
     """The official network of a name, with or without `.pkl`; None if there is none."""
     name = name.removesuffix(".pkl")
     return name if name in OFFICIAL else None
+
+
+def locate_generator(path_or_gdrive_path: str) -> str:
+    """`pretrained_networks.locate`, for what should make images.
+
+    Raises UserError also for files that are known as metric networks.
+    """
+    path_or_url = locate(path_or_gdrive_path)
+    if official_name(base_name(path_or_url)):
+        raise UserError(
+            f"{path_or_url}: is a metric network, which measures images; expected a generator, such as "
+            f"{next(iter(gdrive_urls))}; run_projector.py takes files of LPIPS as --distance=FILE"
+        )
+    return path_or_url
