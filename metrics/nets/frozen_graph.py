@@ -5,14 +5,13 @@ that can be read without them.
 """
 
 import math
-import mmap
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-_MAX_NODE = 1 << 24  # bytes: a message in memory is many times larger than in a file
+MAX_SIZE = 1 << 28
+"""Bytes of a graph; that of Inception has 1 << 27 at most."""
 _MAX_NODES = 100_000
 _MAX_FILLED = 1 << 20  # elements of an array that is stored as one repeated value
 _FIELDS = {1: 2, 2: 2, 3: 0, 4: 2, 5: 2}  # of GraphDef: number -> wire type
@@ -39,29 +38,29 @@ def may_be_graph(head: bytes) -> bool:
     return bool(head) and _FIELDS.get(head[0] >> 3) == head[0] & 7
 
 
-def parse(data: bytes | mmap.mmap) -> FrozenGraph:
+def parse(data: bytes) -> FrozenGraph:
     """The graph in a serialized GraphDef.
 
-    Raises ValueError for anything else, also for a truncated one.
+    Raises ValueError for anything else, also for a truncated one, and for one of more than `MAX_SIZE` bytes.
     """
     from google.protobuf.message import DecodeError
-    from tensorflow.core.framework import node_def_pb2
+    from tensorflow.core.framework import graph_pb2
 
+    if len(data) > MAX_SIZE:
+        raise ValueError("this is too large for a graph")
+    try:
+        nodes = graph_pb2.GraphDef.FromString(data).node
+    except DecodeError:
+        raise ValueError("this is a damaged graph, or none, or the file ends within a node of it") from None
+    if len(nodes) > _MAX_NODES:
+        raise ValueError("the graph has too many nodes")
     graph = FrozenGraph({}, {}, Counter())
     operations: dict[str, str] = {}  # by name of the node
     used: set[str] = set()
     left = len(data)
-    for piece in _nodes(memoryview(data)):
-        try:
-            node = node_def_pb2.NodeDef.FromString(bytes(piece))
-        except DecodeError:
-            raise ValueError(f"node {len(operations)} of the graph is damaged") from None
+    for number, node in enumerate(nodes):
         if not node.name or not node.op or node.name in operations:
-            raise ValueError(
-                f"node {len(operations)} of the graph has no name or operation, or a name that occurs twice"
-            )
-        if len(operations) >= _MAX_NODES:
-            raise ValueError("the graph has too many nodes")
+            raise ValueError(f"node {number} of the graph has no name or operation, or a name that occurs twice")
         operations[node.name] = node.op
         used.update(name.lstrip("^").split(":")[0] for name in node.input)
         if node.op in ("Placeholder", "PlaceholderV2", "PlaceholderWithDefault"):
@@ -75,39 +74,6 @@ def parse(data: bytes | mmap.mmap) -> FrozenGraph:
     graph.operations.update(operations.values())
     graph.outputs.extend(name for name, op in operations.items() if name not in used and op != "Const")
     return graph
-
-
-def _nodes(data: memoryview) -> Iterator[memoryview]:
-    """The serialized nodes of a serialized GraphDef, whose other fields are skipped."""
-    position = 0
-    while position < len(data):
-        tag, position = _varint(data, position)
-        if _FIELDS.get(tag >> 3) != tag & 7:
-            raise ValueError("this is no graph of TensorFlow")
-        size, position = _varint(data, position)
-        if tag & 7 == 0:
-            continue
-        if size > len(data) - position:
-            raise ValueError("the file ends within a node of the graph")
-        if size > _MAX_NODE:
-            raise ValueError("a node of the graph is too large")
-        if tag >> 3 == 1:
-            yield data[position : position + size]
-        position += size
-
-
-def _varint(data: memoryview, position: int) -> tuple[int, int]:
-    """A number of the wire format and the position after it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(data):
-            raise ValueError("the file ends within a node of the graph")
-        byte = data[position]
-        position += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, position
-    raise ValueError("this is no graph of TensorFlow")
 
 
 def _add_constant(graph: FrozenGraph, name: str, tensor: object) -> int:

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import gzip
 import io
-import mmap
 import os
 import stat
 import tarfile
@@ -141,7 +140,7 @@ def _read_pickle(path: str, file: BinaryIO) -> WeightFile:
 
 
 def _read_graph(path: str, file: BinaryIO) -> WeightFile:
-    graph = frozen_graph.parse(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    graph = frozen_graph.parse(file.read(frozen_graph.MAX_SIZE + 1))
     return WeightFile(path, FROZEN_GRAPH, graph.arrays, graph=graph)
 
 

@@ -256,6 +256,15 @@ def test_constants_that_together_are_too_large(write):
         read_weight_file(write(writers.frozen_graph({}, nodes)))
 
 
+def test_graphs_that_are_too_large(write, monkeypatch):
+    data = writers.frozen_graph(ARRAYS)
+    monkeypatch.setattr(frozen_graph, "MAX_SIZE", len(data))
+    assert list(read_weight_file(write(data)).arrays) == list(ARRAYS)
+    monkeypatch.setattr(frozen_graph, "MAX_SIZE", len(data) - 1)
+    with pytest.raises(UserError, match="too large"):
+        read_weight_file(write(data))
+
+
 def test_archives_that_are_too_large(write, monkeypatch):
     monkeypatch.setattr(weight_files, "_MAX_UNPACKED", 1 << 16)
     with pytest.raises(UserError, match="too large"):
