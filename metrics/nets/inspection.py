@@ -21,20 +21,18 @@ _MAX_LINES = 5000  # of a table
 _VERSIONS = {2: "ProGAN", 3: "StyleGAN", 4: "StyleGAN2", 5: "StyleGAN2-ADA"}
 
 
-def describe(path: str | os.PathLike, with_source: bool = False) -> str:
+def describe(path: str | os.PathLike) -> str:
     """What is in a file, for people: kind, size, hash, networks, and all variables with shapes and types.
 
-    Args:
-        path: an official pickle (metric networks, generators), a frozen graph, or a state dict of PyTorch.
-        with_source: also prints the source text that comes with networks in official pickles.
+    path: an official pickle (metric networks, generators), a frozen graph, or a state dict of PyTorch.
 
     Raises UserError for a file that cannot be read.
     """
     file = weight_files.read_weight_file(path)
-    return "\n".join(line.rstrip() for line in _lines(file, with_source))
+    return "\n".join(line.rstrip() for line in _lines(file))
 
 
-def _lines(file: WeightFile, with_source: bool) -> Iterator[str]:
+def _lines(file: WeightFile) -> Iterator[str]:
     sha256 = sha256_of(file.path)
     yield from _pairs(
         {
@@ -50,8 +48,6 @@ def _lines(file: WeightFile, with_source: bool) -> Iterator[str]:
         name = f"network {number + 1} of {len(file.networks)}" if len(file.networks) > 1 else "network"
         yield ""
         yield from _network(name, network)
-        if with_source:
-            yield from ("", f"source of {_printable(network.name)}:", *_text(network.source))
     if file.graph is not None:
         yield ""
         yield from _graph(file.graph)
@@ -165,9 +161,3 @@ def _value(value: object) -> str:
 
 def _listed(items: Iterator[str] | list[str] | map) -> str:
     return ", ".join(listed(list(items), 40)) or "none"
-
-
-def _text(source: str) -> Iterator[str]:
-    """The lines of a source text. Tabs are kept, everything else that is no plain character is escaped."""
-    for line in source.splitlines():
-        yield "    " + line.replace("\t", "    ").encode("unicode_escape").decode("ascii").replace("\\\\", "\\")

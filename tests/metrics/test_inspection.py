@@ -25,7 +25,7 @@ OFFICIAL = {"name": "InceptionV3", "func_name": "InceptionV3", "source": SOURCE,
 def test_inspect_an_official_pickle(tmp_path, monkeypatch):
     path = tmp_path / "inception_v3_features.pkl"
     writers.write_official_pickle(path, variables=ARRAYS, **OFFICIAL)
-    text = inspection.describe(path, with_source=True)
+    text = inspection.describe(path)
     for part in (
         "official pickle",
         "InceptionV3",
@@ -35,8 +35,6 @@ def test_inspect_an_official_pickle(tmp_path, monkeypatch):
         f"the published inception_v3_features.pkl has {catalog.SHA256['inception_v3_features.pkl']}",
         "4 variables, 124 values",
         "  conv/conv2d_params    [3, 3, 3, 4]  float32\n",
-        "    def InceptionV3(images, size=299",
-        "pass # \\x1b[31mred",
     ):
         assert part in text, text
     assert "def Inception" not in inspection.describe(path)
@@ -86,7 +84,7 @@ def test_inspect_shows_no_control_characters(tmp_path):
     path = tmp_path / "x\x1b.pkl"
     kwargs = {evil: evil}
     writers.write_official_pickle(path, "net", {evil: np.zeros(2)}, evil, "#" + evil, kwargs)
-    text = inspection.describe(path, with_source=True)
+    text = inspection.describe(path)
     assert text.replace("\n", "").isprintable() and text.isascii()
     path.write_bytes(writers.pth_zip({evil: np.zeros(2)}))
     assert inspection.describe(path).replace("\n", "").isprintable()
