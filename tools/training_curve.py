@@ -33,7 +33,8 @@ from dnnlib.errors import UserError, exits_on_user_error
 from dnnlib.files import atomic_write, sha256_of
 from dnnlib.flags import ArgumentParser, natural, positive
 from dnnlib.progress import Progress
-from metrics.maths.frechet import feature_statistics, frechet_distance, precision_recall
+from metrics.maths.frechet import feature_statistics, frechet_distance
+from metrics.maths.neighbourhoods import precision_recall
 from training.run_folder.options_file import load_training_options
 
 from .random_features import RandomFeatures

@@ -8,62 +8,27 @@ import numpy as np
 import scipy.linalg
 
 from .arrays import BLOCK_ROWS, checked_features
-from .neighbourhoods import PrecisionRecall, precision_recall
-
-__all__ = [
-    "FeatureStatistics",
-    "PrecisionRecall",
-    "feature_statistics",
-    "frechet_distance",
-    "precision_recall",
-]
-
-
-class FeatureStatistics:
-    """Mean and covariance of features that come in blocks, none of which is kept.
-
-    Sums are taken around the mean of the first block, so that nothing is lost to a mean far from 0.
-    """
-
-    def __init__(self) -> None:
-        self.num_samples = 0
-        self._origin: np.ndarray | None = None
-        self._sum = np.zeros([])
-        self._products = np.zeros([])
-
-    def append(self, features: np.ndarray) -> None:
-        """Counts features [N, F] in. Raises ValueError for another F, or values that are not finite."""
-        features = checked_features("features", features)
-        size = features.shape[1]
-        if self._origin is None:
-            self._origin = features[:BLOCK_ROWS].mean(axis=0, dtype=np.float64)
-            self._sum = np.zeros(size)
-            self._products = np.zeros([size, size])
-        if self._origin.size != size:
-            raise ValueError(f"expected features [N, {self._origin.size}], got shape {features.shape}")
-        for start in range(0, len(features), BLOCK_ROWS):
-            centered = features[start : start + BLOCK_ROWS] - self._origin
-            self._sum += centered.sum(axis=0)
-            self._products += centered.T @ centered
-            self.num_samples += len(centered)
-
-    def get(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean [F] and covariance [F, F] (divided by N - 1), both float64. Raises ValueError below two samples."""
-        if self._origin is None or self.num_samples < 2:
-            raise ValueError("a covariance needs two samples or more")
-        mean = self._sum / self.num_samples
-        sigma = (self._products - self.num_samples * np.outer(mean, mean)) / (self.num_samples - 1)
-        return self._origin + mean, sigma
 
 
 def feature_statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean [F] and covariance [F, F] (divided by N - 1) of features [N, F], both float64.
 
+    Sums are taken around the mean of the first block, so that nothing is lost to a mean far from 0.
+
     Raises ValueError for fewer than two samples, or values that are not finite.
     """
-    statistics = FeatureStatistics()
-    statistics.append(features)
-    return statistics.get()
+    features = checked_features("features", features)
+    count, size = features.shape
+    if count < 2:
+        raise ValueError("a covariance needs two samples or more")
+    origin = features[:BLOCK_ROWS].mean(axis=0, dtype=np.float64)
+    total, products = np.zeros(size), np.zeros([size, size])
+    for start in range(0, count, BLOCK_ROWS):
+        centered = features[start : start + BLOCK_ROWS] - origin
+        total += centered.sum(axis=0)
+        products += centered.T @ centered
+    mean = total / count
+    return origin + mean, (products - count * np.outer(mean, mean)) / (count - 1)
 
 
 def frechet_distance(

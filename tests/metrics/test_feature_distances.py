@@ -9,7 +9,8 @@ import scipy.spatial
 
 from dnnlib import EasyDict
 from dnnlib.errors import UserError
-from metrics.maths.frechet import feature_statistics, frechet_distance, precision_recall
+from metrics.maths.frechet import feature_statistics, frechet_distance
+from metrics.maths.neighbourhoods import precision_recall
 from tools import training_curve
 from tools.random_features import RandomFeatures
 
