@@ -23,43 +23,36 @@ INCEPTION = [
 ]
 
 
-def _softmax(optional: bool) -> LayerSpec:
-    return LayerSpec(
-        "softmax",
-        (NUM_FEATURES, NUM_CLASSES),
-        aliases=("fc", "output", "logits", "softmax/logits"),
-        unused=("bias",),
-        optional=optional,
-        either_way=True,
-    )
-
-
 def inception_features(file: WeightFile) -> MetricNetwork:
     """Images [N, C, H, W] to features [N, 2048]. Raises UserError if the weights do not fit."""
-    matched = match(file, [*INCEPTION, _softmax(optional=True)], INCEPTION_TITLE, _hint(catalog.FEATURES))
-    weights = _only(matched, INCEPTION)
-    return MetricNetwork(
-        catalog.FEATURES,
-        InceptionV3.with_weights(fold(weights)),
-        source=_source(file, matched),
-        trunk_digest=digest_of(INCEPTION_TITLE, weights),
-        output_shape=[None, NUM_FEATURES],
-    )
+    return _inception(file, catalog.FEATURES, has_head=False)
 
 
 def inception_softmax(file: WeightFile) -> MetricNetwork:
     """Images [N, C, H, W] to probabilities [N, 1008]. Raises UserError if the weights do not fit."""
-    matched = match(file, [*INCEPTION, _softmax(optional=False)], INCEPTION_TITLE, _hint(catalog.SOFTMAX))
+    return _inception(file, catalog.SOFTMAX, has_head=True)
+
+
+def _inception(file: WeightFile, name: str, has_head: bool) -> MetricNetwork:
+    softmax = LayerSpec(
+        "softmax",
+        (NUM_FEATURES, NUM_CLASSES),
+        aliases=("fc", "output", "logits", "softmax/logits"),
+        unused=("bias",),
+        optional=not has_head,
+        either_way=True,
+    )
+    matched = match(file, [*INCEPTION, softmax], INCEPTION_TITLE, _hint(name))
     weights = _only(matched, INCEPTION)
-    softmax = matched.weights["softmax/weight"]
+    everything = {**weights, **_only(matched, [softmax])} if has_head else weights
     return MetricNetwork(
-        catalog.SOFTMAX,
+        name,
         InceptionV3.with_weights(fold(weights)),
         source=_source(file, matched),
         trunk_digest=digest_of(INCEPTION_TITLE, weights),
-        output_shape=[None, NUM_CLASSES],
-        head=SoftmaxHead(softmax),
-        digest=digest_of(f"{INCEPTION_TITLE}, softmax", {**weights, "softmax/weight": softmax}),
+        output_shape=[None, NUM_CLASSES if has_head else NUM_FEATURES],
+        head=SoftmaxHead(everything["softmax/weight"]) if has_head else None,
+        digest=digest_of(f"{INCEPTION_TITLE}, softmax", everything) if has_head else None,
     )
 
 

@@ -15,62 +15,7 @@ _MINIBATCH = 16  # what `run` computes at once unless told otherwise
 Shape = Sequence[int | None]
 
 
-class _Runnable:
-    """Runs a computation eagerly, inside of a `tf.function`, or on NumPy arrays in minibatches."""
-
-    name: str
-    input_shapes: list[list[int | None]]
-
-    def __init__(self) -> None:
-        self._functions: dict[Any, Any] = {}
-
-    def _outputs(self, *inputs: tf.Tensor) -> list[tf.Tensor]:
-        raise NotImplementedError
-
-    def _get_outputs(self, inputs: Sequence[Any]) -> list[tf.Tensor]:
-        tensors = self._checked([tf.convert_to_tensor(x) for x in self._present(inputs)])
-        return self._outputs(*tensors) if tf.inside_function() else self._compiled(tensors)
-
-    def _run(self, arrays: Sequence[Any], minibatch_size: int | None) -> list[np.ndarray]:
-        arrays = self._checked([np.asarray(x) for x in self._present(arrays)])
-        size = _MINIBATCH if minibatch_size is None else minibatch_size
-        if size < 1:
-            raise ValueError(f"{self.name}.run: minibatch_size must be 1 or more, got {size}")
-        num_items = len(arrays[0])
-        if num_items == 0 or any(len(array) != num_items for array in arrays):
-            raise ValueError(f"{self.name}.run: inputs have {', '.join(str(len(array)) for array in arrays)} items")
-        pieces = []
-        for begin in range(0, num_items, size):
-            batch = [tf.constant(array[begin : begin + size]) for array in arrays]
-            pieces.append([output.numpy() for output in self._compiled(batch)])
-        return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
-
-    def _compiled(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        """The outputs by a function that is compiled once for each size of images, whatever their number."""
-        specs = [tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in tensors]
-        key = tuple((spec.dtype, tuple(spec.shape)) for spec in specs)
-        if key not in self._functions:
-            self._functions[key] = tf.function(self._outputs, input_signature=specs, autograph=False)
-        return self._functions[key](*tensors)
-
-    def _present(self, inputs: Sequence[Any]) -> list[Any]:
-        """The inputs without labels, which callers of the official classifiers give as None."""
-        given = [x for x in inputs if x is not None]
-        if len(given) != len(self.input_shapes) or any(x is None for x in inputs[: len(given)]):
-            raise ValueError(f"{self.name}: expected {len(self.input_shapes)} inputs, got {len(given)}")
-        return given
-
-    def _checked(self, inputs: list[Any]) -> list[Any]:
-        for x, expected in zip(inputs, self.input_shapes, strict=True):
-            shape = tf.TensorShape(x.shape)
-            allowed = [expected, [expected[0], 1, *expected[2:]]]
-            if not any(shape.is_compatible_with(candidate) for candidate in allowed):
-                sizes = ", ".join("any" if n is None else str(n) for n in expected[1:])
-                raise ValueError(f"{self.name}: expected images of shape [N, {sizes}], got {list(x.shape)}")
-        return inputs
-
-
-class MetricNetwork(_Runnable):
+class MetricNetwork:
     """A network with weights.
 
     Attributes:
@@ -104,7 +49,6 @@ class MetricNetwork(_Runnable):
             head: features -> output; None: they are the output.
             digest: None: that of the trunk.
         """
-        super().__init__()
         self.name = name
         self.trunk = trunk
         self.head = head
@@ -113,8 +57,9 @@ class MetricNetwork(_Runnable):
         self.digest = digest or trunk_digest
         self.input_shapes = [list(shape) for shape in input_shapes]
         self.output_shape = list(output_shape)
+        self._functions: dict[Any, Any] = {}  # by types and sizes of inputs
 
-    def get_output_for(self, *inputs: Any) -> tf.Tensor:
+    def get_output_for(self, *inputs: Any) -> Any:
         """The output for tensors: differentiable, eager or inside a `tf.function`.
 
         Images are [N, C, H, W], uint8 or float 0..255 (-1..1 for attribute classifiers). Grey images (C = 1) are taken
@@ -122,53 +67,79 @@ class MetricNetwork(_Runnable):
 
         Raises ValueError for other shapes.
         """
-        return self._get_outputs(inputs)[0]
+        tensors = self._checked([tf.convert_to_tensor(x) for x in self._present(inputs)])
+        return self._output(*tensors) if tf.inside_function() else self._compiled(tensors)
 
-    def run(self, *arrays: Any, minibatch_size: int | None = None) -> np.ndarray:
+    def run(self, *arrays: Any, minibatch_size: int | None = None) -> Any:
         """The output for NumPy arrays, computed `minibatch_size` (None: 16) items at a time. See `get_output_for`."""
-        return self._run(arrays, minibatch_size)[0]
+        arrays = self._checked([np.asarray(x) for x in self._present(arrays)])
+        size = _MINIBATCH if minibatch_size is None else minibatch_size
+        if size < 1:
+            raise ValueError(f"{self.name}.run: minibatch_size must be 1 or more, got {size}")
+        num_items = len(arrays[0])
+        if num_items == 0 or any(len(array) != num_items for array in arrays):
+            raise ValueError(f"{self.name}.run: inputs have {', '.join(str(len(array)) for array in arrays)} items")
+        pieces = []
+        for begin in range(0, num_items, size):
+            batch = [tf.constant(array[begin : begin + size]) for array in arrays]
+            pieces.append(tf.nest.map_structure(lambda output: output.numpy(), self._compiled(batch)))
+        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *pieces)
 
-    def _outputs(self, *inputs: tf.Tensor) -> list[tf.Tensor]:
+    def _output(self, *inputs: tf.Tensor) -> Any:
         features = self.trunk(*inputs)
-        return [features if self.head is None else self.head(features)]
+        return features if self.head is None else self.head(features)
+
+    def _compiled(self, tensors: list[tf.Tensor]) -> Any:
+        """The output by a function that is compiled once for each size of images, whatever their number."""
+        specs = [tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in tensors]
+        key = tuple((spec.dtype, tuple(spec.shape)) for spec in specs)
+        if key not in self._functions:
+            self._functions[key] = tf.function(self._output, input_signature=specs, autograph=False)
+        return self._functions[key](*tensors)
+
+    def _present(self, inputs: Sequence[Any]) -> list[Any]:
+        """The inputs without labels, which callers of the official classifiers give as None."""
+        given = [x for x in inputs if x is not None]
+        if len(given) != len(self.input_shapes) or any(x is None for x in inputs[: len(given)]):
+            raise ValueError(f"{self.name}: expected {len(self.input_shapes)} inputs, got {len(given)}")
+        return given
+
+    def _checked(self, inputs: list[Any]) -> list[Any]:
+        for x, expected in zip(inputs, self.input_shapes, strict=True):
+            shape = tf.TensorShape(x.shape)
+            allowed = [expected, [expected[0], 1, *expected[2:]]]
+            if not any(shape.is_compatible_with(candidate) for candidate in allowed):
+                sizes = ", ".join("any" if n is None else str(n) for n in expected[1:])
+                raise ValueError(f"{self.name}: expected images of shape [N, {sizes}], got {list(x.shape)}")
+        return inputs
 
 
-class CombinedNetworks(_Runnable):
-    """Several networks of the same inputs. `get_output_for` and `run` are those of one, and return a list."""
-
-    def __init__(self, networks: Sequence[MetricNetwork]):
-        super().__init__()
-        self.networks = list(networks)
-        if not self.networks:
-            raise ValueError("no networks to combine")
-        self.name = "+".join(network.name for network in self.networks)
-        self.input_shapes = self.networks[0].input_shapes
-        if any(network.input_shapes != self.input_shapes for network in self.networks):
-            raise ValueError(f"{self.name}: these networks have different inputs")
-
-    def get_output_for(self, *inputs: Any) -> list[tf.Tensor]:
-        """The output of each network."""
-        return self._get_outputs(inputs)
-
-    def run(self, *arrays: Any, minibatch_size: int | None = None) -> list[np.ndarray]:
-        """The output of each network, as NumPy arrays."""
-        return self._run(arrays, minibatch_size)
-
-    def _outputs(self, *inputs: tf.Tensor) -> list[tf.Tensor]:
-        features: dict[str, tf.Tensor] = {}
-        for network in self.networks:
-            if network.trunk_digest not in features:
-                features[network.trunk_digest] = network.trunk(*inputs)
-        pairs = [(network.head, features[network.trunk_digest]) for network in self.networks]
-        return [value if head is None else head(value) for head, value in pairs]
-
-
-def combine(networks: Sequence[MetricNetwork]) -> CombinedNetworks:
-    """Networks of the same inputs as one that returns a list of outputs. Trunks with equal weights run only once.
+def combine(networks: Sequence[MetricNetwork]) -> MetricNetwork:
+    """Networks of the same inputs as one whose output is a list of theirs. Trunks with equal weights run only once.
 
     Raises ValueError if there are none, or their inputs differ.
     """
-    return CombinedNetworks(networks)
+    if not networks:
+        raise ValueError("no networks to combine")
+    name = "+".join(network.name for network in networks)
+    input_shapes = networks[0].input_shapes
+    if any(network.input_shapes != input_shapes for network in networks):
+        raise ValueError(f"{name}: these networks have different inputs")
+    trunks = {network.trunk_digest: network.trunk for network in networks}
+
+    def outputs(*inputs: tf.Tensor) -> list[tf.Tensor]:
+        features = {digest: trunk(*inputs) for digest, trunk in trunks.items()}
+        pairs = [(network.head, features[network.trunk_digest]) for network in networks]
+        return [value if head is None else head(value) for head, value in pairs]
+
+    return MetricNetwork(
+        name,
+        outputs,
+        source=", ".join(network.source for network in networks),
+        trunk_digest="+".join(network.digest for network in networks),
+        input_shapes=input_shapes,
+        output_shape=[],
+    )
 
 
 def digest_of(kind: str, weights: Mapping[str, np.ndarray]) -> str:
