@@ -24,80 +24,9 @@ import dnnlib
 import pretrained_networks
 from dnnlib import command_line, flags
 from dnnlib.errors import Problems, UserError, exits_on_user_error
-from metrics.metric_defaults import metric_defaults, needs_reals, no_metric_networks, unknown_metrics, with_num_images
+from metrics.metric_defaults import metric_defaults, needs_reals, no_metric_networks, unknown_metrics
 from training.data import find_dataset
 from training.run_folder import options_file
-
-# ----------------------------------------------------------------------------
-# The run. TensorFlow is imported when it starts, not for --help.
-
-
-def run(
-    network_pkl: str | list[str],
-    metrics: list[str],
-    dataset: str | None = None,
-    data_dir: str | None = None,
-    mirror_augment: bool | None = None,
-    num_images: int | None = None,
-    truncation_psi: float | None = None,
-    official_numerics: bool = False,
-    json_file: str | None = None,
-    **settings: Any,
-) -> None:
-    """Computes metrics of one network or several, and prints and saves what comes out.
-
-    Args:
-        network_pkl: names, URLs or paths.
-        metrics: names, see `metrics.metric_defaults`.
-        dataset: name of a data set in `data_dir`, or its path; None: that of each network's training.
-        data_dir: folder of data sets.
-        mirror_augment: whether real images are mirrored at random; None: no, or without `dataset` as in training.
-        num_images: generated images, or samples; None: as the metric's name says.
-        truncation_psi: of generated images; None: no truncation.
-        official_numerics: compute as the official code also where that is numerically weak.
-        json_file: write results there, too; '-': to stdout.
-        settings: of `metrics.features.evaluation.Settings`.
-
-    Raises:
-        UserError: if a metric could not be computed. Results of the others are printed and saved.
-    """
-    from dnnlib import tflib
-    from metrics import report as metric_report
-    from metrics.features.evaluation import Settings
-    from metrics.metric_base import MetricGroup
-
-    networks = [network_pkl] if isinstance(network_pkl, str) else list(network_pkl)
-    defaults = [metric_defaults[name] for name in metrics]
-    kwargs = defaults if num_images is None else [with_num_images(args, num_images) for args in defaults]
-    once = {args["name"]: {**args, "official_numerics": official_numerics} for args in kwargs}
-    group = MetricGroup(once.values())
-    settings = Settings(**{"num_gpus": dnnlib.submit_config.num_gpus, **settings})
-    print(f"Computing on {', '.join(name.split('device:')[-1] for name in settings.devices)}.")
-    tflib.init_tf({"rnd.np_random_seed": settings.seed})
-    Gs_kwargs = None if truncation_psi is None else {"truncation_psi": truncation_psi}
-    report = metric_report.Report()
-    for network in networks:
-        print(f'Evaluating metrics "{",".join(metric.name for metric in group.metrics)}" for "{network}"...')
-        data = options_file.options_beside(network) if dataset is None else None
-        group.run(
-            pretrained_networks.get_path_or_url(network),
-            run_dir=dnnlib.submit_config.run_dir,
-            data_dir=data_dir or (data.data_dir if data else None),
-            dataset_args=data.dataset_args if data else {"tfrecord_dir": dataset} if dataset else {},
-            mirror_augment=data.mirror_augment if data and mirror_augment is None else bool(mirror_augment),
-            Gs_kwargs=Gs_kwargs,
-            settings=settings,
-        )
-        report.add(network, group)
-    report.print_table()
-    if json_file is not None:
-        report.write_json(json_file)
-    report.raise_failures()
-
-
-# ----------------------------------------------------------------------------
-# The command line.
-
 
 _METRICS = "\n  ".join(["Metrics, explained in docs/metrics.md:", *textwrap.wrap(", ".join(metric_defaults), 90)])
 
@@ -258,7 +187,7 @@ def main() -> None:
 
         gpus = len(tf.config.list_physical_devices("GPU"))
         command_line.check_devices(submit_config.num_gpus, gpus, kwargs["logical_cpus"])
-        dnnlib.submit_run(submit_config, "run_metrics.run", **kwargs)
+        dnnlib.submit_run(submit_config, "metrics.commands.run", **kwargs)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,13 @@ import numpy as np
 
 import dnnlib
 from dnnlib.errors import UserError
-from dnnlib.util import EasyDict, call_func_by_name, format_time
-from metrics.features.evaluation import Evaluation, Request, Settings
-from training.run_folder.options_file import load_training_options
+from dnnlib.util import call_func_by_name, format_time
+from metrics.features.evaluation import DataSource, Evaluating, Evaluation, Request, name_of
 
 _NAME_WIDTH = 29  # of a network's name in result lines
 _PROGRESS_SECONDS = 15.0
 _OFFICIAL_CACHE = ".stylegan2-cache"
 _OF_KERAS = "Exception encountered when calling"  # before the message itself
-_OF_RESET = ("run_dir", "data_dir", "dataset_args", "mirror_augment")
 
 
 class Result(NamedTuple):
@@ -61,21 +59,14 @@ class MetricBase:
     ) -> None:
         self._network_pkl = network_pkl
         self._evaluation: Any = None
-        self._data_dir = data_dir
-        self._dataset_args = EasyDict(dataset_args or {})
-        self._mirror_augment = mirror_augment
+        self._data_dir, self._dataset_args, self._mirror_augment = DataSource(
+            data_dir, dataset_args, mirror_augment
+        ).or_of_run(run_dir)
         self._dataset_obj: Any = None
         self._results: list[Result] = []
         self._eval_time = 0.0
         self._last_progress = time.time()
         self._phase: tuple[str, float, int] | None = None  # status, time and count at its start
-        if run_dir is not None and (dataset_args is None or mirror_augment is None):
-            options = load_training_options(run_dir)[1]
-            self._data_dir = options.data_dir if data_dir is None else data_dir
-            if dataset_args is None:
-                self._dataset_args = EasyDict(options.dataset_args, shuffle_mb=0)
-            if mirror_augment is None:
-                self._mirror_augment = bool(options.get("mirror_augment"))
 
     def run(
         self,
@@ -88,7 +79,7 @@ class MetricBase:
         tf_config: Mapping[str, Any] | None = None,
         log_results: bool = True,
         Gs_kwargs: Mapping[str, Any] | None = None,
-        settings: Settings | None = None,
+        settings: Evaluating | None = None,
         evaluation: Evaluation | None = None,
     ) -> None:
         """Computes the metric.
@@ -104,7 +95,7 @@ class MetricBase:
             tf_config: accepted for official callers; there are no sessions.
             log_results: print the result line, and add it to the files in run_dir.
             Gs_kwargs: arguments of the generator. None: `is_validation=True`, which truncates nothing.
-            settings: seed, minibatch size, where metric networks are; None: `Settings(num_gpus=num_gpus)`.
+            settings: seed, minibatch size, where metric networks are; None: `Evaluating(num_gpus=num_gpus)`.
             evaluation: what several metrics of one network share; None: one for this metric.
 
         Raises:
@@ -113,7 +104,9 @@ class MetricBase:
         self._reset(network_pkl, run_dir, data_dir, dataset_args, mirror_augment)
         start = time.time()
         own = evaluation is None
-        self._evaluation = evaluation or self._new_evaluation(settings or Settings(num_gpus=num_gpus), Gs_kwargs)
+        self._evaluation = evaluation or Evaluation.open(
+            network_pkl, self._data_source(), settings or Evaluating(num_gpus=num_gpus), Gs_kwargs
+        )
         if own:
             self._evaluation.expect(self.requests())
         num_gpus, Gs_kwargs = self._evaluation.settings.num_gpus, self._evaluation.Gs_kwargs
@@ -130,17 +123,8 @@ class MetricBase:
                 except OSError as error:  # the value is known, and printed
                     print(f"{run_dir}: {self.name} could not be added to files: {error.strerror}", file=sys.stderr)
 
-    def _new_evaluation(self, settings: Settings, Gs_kwargs: Mapping[str, Any] | None) -> Evaluation:
-        Gs = None
-        if self._network_pkl is not None:
-            import pretrained_networks
-            from pretrained_networks import check_generator
-
-            networks = pretrained_networks.read(self._network_pkl, settings.cache_dir, settings.offline)
-            Gs = networks[-1] if isinstance(networks, (tuple, list)) else networks
-            check_generator(Gs, f"{self._network_pkl}: ")
-        kwargs = {"is_validation": True} if Gs_kwargs is None else Gs_kwargs
-        return Evaluation(self._network_name(), Gs, kwargs, self._open_dataset, bool(self._mirror_augment), settings)
+    def _data_source(self) -> DataSource:
+        return DataSource(self._data_dir, self._dataset_args, self._mirror_augment)
 
     def _add_to_files(self, run_dir: str, line: str) -> None:
         path = os.path.join(run_dir, f"metric-{self.name}")
@@ -169,14 +153,11 @@ class MetricBase:
 
     def get_result_str(self) -> str:
         """The result line: the network's name, the time that it took, names and values."""
-        name = self._network_name()
+        name = name_of(self._network_pkl)
         if len(name) > _NAME_WIDTH:
             name = "..." + name[3 - _NAME_WIDTH :]
         line = f"{name:<30} time {format_time(self._eval_time):<12}"
         return line + "".join(f" {self.name}{suffix} {fmt % value}" for value, suffix, fmt in self._results)
-
-    def _network_name(self) -> str:
-        return "None" if self._network_pkl is None else os.path.splitext(os.path.basename(self._network_pkl))[0]
 
     def get_results(self) -> dict[str, float]:
         """The values by name: {'pr50k3_precision': ..., 'pr50k3_recall': ...}."""
@@ -228,15 +209,6 @@ class MetricBase:
             if dnnlib.RunContext._current is not None:
                 dnnlib.RunContext.get().update()
 
-    def _open_dataset(self, with_labels: bool) -> Any:
-        """Opens the data set. with_labels: with all labels, unless the arguments say how many."""
-        from training.data import dataset
-
-        if not self._dataset_args:
-            raise UserError("needs a data set; give --dataset")
-        in_order, labels = {"shuffle_mb": 0}, {"max_label_size": "full"} if with_labels else {}
-        return dataset.load_dataset(data_dir=self._data_dir, **{**labels, **self._dataset_args, **in_order})
-
     # ----------------------------------------------------------------------------
     # For metrics written for the official code.
 
@@ -257,7 +229,7 @@ class MetricBase:
         """The data set, opened at first use."""
         if self._dataset_obj is None:
             shared = self._evaluation is not None
-            self._dataset_obj = self._evaluation.dataset if shared else self._open_dataset(False)
+            self._dataset_obj = self._evaluation.dataset if shared else self._data_source().open(False)
         return self._dataset_obj
 
     def _iterate_reals(self, minibatch_size: int) -> Iterator[np.ndarray]:
@@ -316,16 +288,28 @@ class MetricGroup:
     def run(
         self,
         network_pkl: str | None,
-        *args: Any,
-        settings: Settings | None = None,
+        run_dir: str | None = None,
+        data_dir: str | None = None,
+        dataset_args: Mapping[str, Any] | None = None,
+        mirror_augment: bool | None = None,
+        num_gpus: int = 1,
+        tf_config: Mapping[str, Any] | None = None,
+        log_results: bool = True,
         Gs_kwargs: Mapping[str, Any] | None = None,
-        **kwargs: Any,
+        settings: Evaluating | None = None,
     ) -> None:
         """Runs every metric, with one pass over generated images for all of them. Arguments as of `MetricBase.run`."""
         self.failed = {}
+        for metric in self.metrics:
+            metric.close()  # no results rather than old ones
         if self.metrics:
             try:
-                self._run(network_pkl, args, settings, Gs_kwargs, kwargs)
+                data = DataSource(data_dir, dataset_args, mirror_augment).or_of_run(run_dir)
+                settings = settings or Evaluating(num_gpus=num_gpus)
+                evaluation = Evaluation.open(network_pkl, data, settings, Gs_kwargs)
+                if evaluation.is_conditional:
+                    evaluation.generator  # noqa: B018, finds out whether its labels are those of the data set
+                self._run(evaluation, network_pkl, run_dir, *data, log_results=log_results)
             except Exception as error:  # the network cannot be read: the same for all
                 self._fail(self.metrics, error)
         self.failed |= self._cannot_run  # said when the group was made
@@ -335,19 +319,11 @@ class MetricGroup:
         self.failed |= dict.fromkeys(names, _reason(error))
         print(f"metric{'s' if len(names) > 1 else ''} {', '.join(names)} failed: {_reason(error)}")
 
-    def _run(self, network_pkl: str | None, args: Any, settings: Any, Gs_kwargs: Any, kwargs: dict[str, Any]) -> None:
-        for metric in self.metrics:
-            metric.close()  # no results rather than old ones
-        common = MetricBase("metrics")
-        common._reset(network_pkl, *args, **{name: kwargs[name] for name in _OF_RESET if name in kwargs})
-        settings = settings or Settings(num_gpus=kwargs.get("num_gpus", 1))
-        evaluation = common._new_evaluation(settings, Gs_kwargs)
-        if evaluation.is_conditional:
-            evaluation.generator  # noqa: B018, finds out whether its labels are those of the data set
+    def _run(self, evaluation: Evaluation, *args: Any, **kwargs: Any) -> None:
         for metric in self.metrics:
             try:  # before hours of work, and so that one pass over the images does for all metrics
                 for network in metric.networks():
-                    settings.network(network)
+                    evaluation.settings.network(network)
                 evaluation.expect(metric.requests())
             except Exception as error:
                 self._fail([metric], error)
@@ -355,7 +331,7 @@ class MetricGroup:
             if metric.name in self.failed:
                 continue
             try:
-                metric.run(network_pkl, *args, **kwargs, evaluation=evaluation)
+                metric.run(*args, **kwargs, evaluation=evaluation)
             except Exception as error:
                 metric.close()  # no results rather than some
                 self._fail([metric], error)

@@ -15,7 +15,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib import random_stream
 from dnnlib.tflib.devices import find_devices
 from metrics import metric_base
-from metrics.features.evaluation import Settings
+from metrics.features.evaluation import Evaluating
 from training.augmentation.adaptive import AdaptiveAugment
 from training.data import dataset
 from training.loop import transfer
@@ -157,7 +157,7 @@ def training_loop(
     run.check_schedule()
     print("Initializing logs...")
     run.metrics = metric_base.MetricGroup(metric_arg_list) if run_dir is not None else None
-    settings = Settings(num_gpus=num_gpus, metric_networks=metric_networks)
+    settings = Evaluating(num_gpus=num_gpus, metric_networks=metric_networks)
     run.metric_kwargs = {"data_dir": data_dir, "settings": settings, "tf_config": dict(tf_config)}
     try:
         with _explained_memory():

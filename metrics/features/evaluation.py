@@ -12,11 +12,13 @@ import numpy as np
 from dnnlib.download import default_cache_dir
 from dnnlib.errors import UserError
 from dnnlib.files import only_one
+from dnnlib.util import EasyDict
+from training.run_folder.options_file import load_training_options
 
 from .batches import fill
 from .feature_file import RowFile, file_label, in_cache, key_of
 from .image_features import GeneratedImages, ImagePass, RealImages
-from .samples import Generator
+from .samples import Samples
 
 
 class Request(NamedTuple):
@@ -34,7 +36,7 @@ class Request(NamedTuple):
 
 
 @dataclass
-class Settings:
+class Evaluating:
     """How metrics are computed, whatever the network.
 
     seed: of latents, labels and noise. num_gpus: that share the work. logical_cpus: rehearse that on parts of the CPU.
@@ -87,6 +89,36 @@ class Settings:
         return Path(os.path.expanduser(self.cache_dir or default_cache_dir())) / "metrics"
 
 
+class DataSource(NamedTuple):
+    """Where the real images are: the arguments of `training.dataset.load_dataset`, and whether they are mirrored.
+
+    mirror_augment: as in training; None: not known.
+    """
+
+    data_dir: str | None = None
+    dataset_args: Mapping[str, Any] | None = None
+    mirror_augment: bool | None = None
+
+    def or_of_run(self, run_dir: str | None) -> "DataSource":
+        """The same with what it lacks from the options of a training, if there is one. Raises UserError."""
+        data_dir, dataset_args, mirror_augment = self
+        if run_dir is not None and (dataset_args is None or mirror_augment is None):
+            options = load_training_options(run_dir)[1]
+            data_dir = options.data_dir if data_dir is None else data_dir
+            dataset_args = {**options.dataset_args, "shuffle_mb": 0} if dataset_args is None else dataset_args
+            mirror_augment = bool(options.get("mirror_augment")) if mirror_augment is None else mirror_augment
+        return DataSource(data_dir, EasyDict(dataset_args or {}), mirror_augment)
+
+    def open(self, with_labels: bool) -> Any:
+        """Opens the data set. with_labels: with all labels, unless the arguments say how many. Raises UserError."""
+        from training.data import dataset
+
+        if not self.dataset_args:
+            raise UserError("needs a data set; give --dataset")
+        in_order, labels = {"shuffle_mb": 0}, {"max_label_size": "full"} if with_labels else {}
+        return dataset.load_dataset(data_dir=self.data_dir, **{**labels, **self.dataset_args, **in_order})
+
+
 class Evaluation:
     """One network beside one data set.
 
@@ -106,7 +138,7 @@ class Evaluation:
         Gs_kwargs: Mapping[str, Any],
         open_dataset: Callable[[bool], Any],
         mirror_augment: bool,
-        settings: Settings,
+        settings: Evaluating,
     ):
         self.name, self.Gs, self.Gs_kwargs = name, Gs, dict(Gs_kwargs)
         self.mirror_augment = mirror_augment
@@ -115,6 +147,33 @@ class Evaluation:
         self._passes: dict[str, ImagePass] = {}
         self._expected: list[Request] = []
         self._row_files: list[RowFile] = []
+
+    @classmethod
+    def open(
+        cls,
+        network_pkl: str | None,
+        data: DataSource,
+        settings: Evaluating,
+        Gs_kwargs: Mapping[str, Any] | None = None,
+    ) -> "Evaluation":
+        """Loads a network. Raises UserError.
+
+        Args:
+            network_pkl: path, URL or official name; None: only the data set is looked at.
+            data: the data set, which is opened when it is needed.
+            settings: how to compute.
+            Gs_kwargs: arguments of the network; None: `is_validation=True`, which truncates nothing.
+        """
+        Gs = None
+        if network_pkl is not None:
+            import pretrained_networks
+            from pretrained_networks import check_generator
+
+            networks = pretrained_networks.read(network_pkl, settings.cache_dir, settings.offline)
+            Gs = networks[-1] if isinstance(networks, (tuple, list)) else networks
+            check_generator(Gs, f"{network_pkl}: ")
+        kwargs = {"is_validation": True} if Gs_kwargs is None else Gs_kwargs
+        return cls(name_of(network_pkl), Gs, kwargs, data.open, bool(data.mirror_augment), settings)
 
     @property
     def is_conditional(self) -> bool:
@@ -127,7 +186,7 @@ class Evaluation:
         return self._open_dataset(self.is_conditional)
 
     @cached_property
-    def generator(self) -> Generator:
+    def generator(self) -> Samples:
         """The network with its random inputs. Raises UserError if its labels are not those of the data set."""
         labels = np.zeros([1, 0], np.float32)
         if self.is_conditional:
@@ -137,7 +196,7 @@ class Evaluation:
                     f"{self.name} takes labels of {size} columns, the data set has {labels.shape[1] or 'none'}; "
                     "metrics of a conditional network need the data set it was trained with"
                 )
-        return Generator(self.name, self.Gs, self.Gs_kwargs, labels, self.settings.seed, self.settings.devices)
+        return Samples(self.name, self.Gs, self.Gs_kwargs, labels, self.settings.seed, self.settings.devices)
 
     # ----------------------------------------------------------------------------
     # Features.
@@ -229,3 +288,8 @@ class Evaluation:
                 image_pass.remove()
         for file in self._row_files:
             file.remove()
+
+
+def name_of(network_pkl: str | None) -> str:
+    """The name of a network's file without its ending, for result lines and file names."""
+    return "None" if network_pkl is None else os.path.splitext(os.path.basename(network_pkl))[0]

@@ -20,7 +20,7 @@ from metrics.nets.metric_network import MetricNetwork, combine
 from .batches import BatchFunction, fill
 from .feature_file import RowFile, file_label, in_cache, key_of
 from .random_inputs import RandomInputs
-from .samples import Generator
+from .samples import Samples
 
 # How the Inception and VGG networks resize, part of what their features depend on.
 _RESIZE = "bilinear of TensorFlow 1, inside of the network"
@@ -145,7 +145,7 @@ class RealImages(ImagePass):
 class GeneratedImages(ImagePass):
     """Images of a generator for random latents and labels, converted to uint8 as they would be saved."""
 
-    def __init__(self, folder: Path, generator: Generator, per_device: int):
+    def __init__(self, folder: Path, generator: Samples, per_device: int):
         super().__init__(folder, generator.name, "generated images", generator.facts)
         self._generator = generator
         self._per_device = per_device

@@ -11,7 +11,7 @@ from .batches import BatchFunction
 from .random_inputs import RandomInputs
 
 
-class Generator:
+class Samples:
     """A network beside seed, labels, arguments and devices: what its samples depend on.
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from metrics.features.evaluation import Evaluation, Settings
+from metrics.features.evaluation import Evaluating, Evaluation
 from metrics.features.random_inputs import RandomInputs
 from metrics.linear_separability import LS, predictions_of
 from metrics.metric_defaults import metric_defaults
@@ -56,7 +56,7 @@ CLASSIFIERS = [Classifier(1.0, 0.5, -0.2), Classifier(0.3, -1.0, 2.0)]
 @pytest.mark.parametrize("official_numerics", [False, True])
 def test_golden(tmp_path, monkeypatch, official_numerics):
     monkeypatch.setattr(RandomInputs, "latents", lambda self, begin, count, size: LATENTS[begin : begin + count])
-    settings = Settings(minibatch_size=32, cache_dir=str(tmp_path))
+    settings = Evaluating(minibatch_size=32, cache_dir=str(tmp_path))
     evaluation = Evaluation("golden", Gs(), {"is_validation": True}, lambda labels: None, False, settings)
     metric = LS(*(200, 120, [0, 1], 4), classifiers=CLASSIFIERS, name="ls", official_numerics=official_numerics)
     np.random.seed(5)

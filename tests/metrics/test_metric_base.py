@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dnnlib.errors import UserError
-from metrics.features.evaluation import Settings
+from metrics.features.evaluation import Evaluating
 from metrics.metric_base import DummyMetric, MetricBase, MetricGroup
 from metrics.metric_defaults import metric_defaults
 from training.run_folder import options_file
@@ -165,7 +165,7 @@ def test_interruptions_are_not_failures():
 def test_no_metric_stops_a_training(tmp_path, capsys):
     group = MetricGroup(metric_defaults.values())
     assert capsys.readouterr().out == ""
-    group.run(None, settings=Settings(offline=True, cache_dir=str(tmp_path)))
+    group.run(None, settings=Evaluating(offline=True, cache_dir=str(tmp_path)))
     assert set(group.failed) == set(metric_defaults) and group.get_results() == {}
 
 

@@ -13,7 +13,7 @@ from dnnlib.errors import UserError
 from dnnlib.submission import run_context
 from metrics.features import batches
 from metrics.features import evaluation as evaluation_module
-from metrics.features.evaluation import Settings
+from metrics.features.evaluation import DataSource, Evaluating, Evaluation
 from metrics.features.feature_file import RowFile
 from metrics.features.random_inputs import RandomInputs
 from metrics.frechet_inception_distance import FID
@@ -37,7 +37,12 @@ def place(tmp_path, monkeypatch):
 
 def settings(**kwargs):
     """With a small minibatch, and the cache in the current folder."""
-    return Settings(**{"minibatch_size": 4, "cache_dir": "cache", **kwargs})
+    return Evaluating(**{"minibatch_size": 4, "cache_dir": "cache", **kwargs})
+
+
+def open_evaluation(mirror=False, **kwargs):
+    """Of the network and the data set in the current folder."""
+    return Evaluation.open("network.pkl", DataSource(".", {"tfrecord_dir": "cats"}, mirror), settings(**kwargs))
 
 
 def run(metric, detector=None, network="network.pkl", mirror=False, dataset="cats", **kwargs):
@@ -70,11 +75,8 @@ def test_fid_is_that_of_the_images(place):
     assert computed == 51  # 30 generated images, and the real ones once
     images = metric_stubs.make_dataset(place / "copy", NUM_REALS)
     reals = images[np.arange(30) % NUM_REALS]  # in order, and from the start again
-    stream = Settings(cache_dir="elsewhere", minibatch_size=4)
-    metric = fid()
-    metric._reset("network.pkl", data_dir=".", dataset_args={"tfrecord_dir": "cats"}, mirror_augment=False)
-    shared = metric._new_evaluation(stream, None)
-    generated = shared.features(metric.requests()[1])
+    shared = open_evaluation(cache_dir="elsewhere")
+    generated = shared.features(fid().requests()[1])
     expected = frechet_distance(*feature_statistics(features_of(reals)), *feature_statistics(generated))
     assert value == pytest.approx(expected, rel=1e-4)
     # The generated ones are those of the stated latents.
@@ -109,8 +111,7 @@ def test_reals_are_computed_once_per_data_set_network_and_mirroring(place):
 def test_full_takes_each_real_once_and_never_mirrors(place):
     seen = {}
     for name, metric in {"full": fid(full=True), "first": fid(full=True, max_reals=5), "some": fid(30)}.items():
-        metric._reset("network.pkl", data_dir=".", dataset_args={"tfrecord_dir": "cats"}, mirror_augment=True)
-        seen[name] = metric._new_evaluation(settings(), None).features(metric.requests()[0])
+        seen[name] = open_evaluation(mirror=True).features(metric.requests()[0])
     images = metric_stubs.make_dataset(place / "copy", NUM_REALS)
     np.testing.assert_allclose(seen["full"], features_of(images), atol=1e-5)
     np.testing.assert_allclose(seen["first"], features_of(images[:5]), atol=1e-5)
@@ -212,8 +213,7 @@ def test_networks_of_one_name(place):
     detectors = [metric_stubs.Detector(), metric_stubs.Detector(digest="xyz")]
     alone = [run(fid(detector=detector), cache_dir="alone")[0] for detector in detectors]
     metric = fid(detector=detectors[0])
-    metric._reset("network.pkl", data_dir=".", dataset_args={"tfrecord_dir": "cats"}, mirror_augment=False)
-    shared = metric._new_evaluation(settings(), None)
+    shared = open_evaluation()
     metrics = [metric, fid(detector=detectors[1])]
     for each in metrics:
         shared.expect(each.requests())
@@ -275,16 +275,14 @@ def test_labels_come_from_the_data_set(tmp_path, monkeypatch):
     metric_stubs.make_network(tmp_path / "network.pkl", label_size=3)
     metric_stubs.make_dataset(tmp_path / "cats", 10, num_classes=3)
     metric_stubs.make_dataset(tmp_path / "dogs", 10)
-    metric = fid(10)
-    metric._reset("network.pkl", data_dir=".", dataset_args={"tfrecord_dir": "cats"}, mirror_augment=False)
-    generator = metric._new_evaluation(settings(), None).generator
+    generator = open_evaluation().generator
     _latents, labels = generator.inputs(0, 600)
     np.testing.assert_allclose(labels.mean(axis=0), [0.4, 0.3, 0.3], atol=0.06)
     run(fid(10))
     with pytest.raises(UserError, match=r"takes labels of 3 columns, the data set has none"):
         run(fid(10), dataset="dogs")
     with pytest.raises(UserError, match="give --dataset"):
-        metric.run("network.pkl", dataset_args={}, mirror_augment=False, settings=settings())
+        fid(10).run("network.pkl", dataset_args={}, mirror_augment=False, settings=settings())
 
 
 @pytest.mark.one_stack
@@ -319,8 +317,7 @@ def test_trunks_run_once(place):
     a = MetricNetwork("a", Trunk(), output_shape=[None, 6], digest="a", **common)
     b = MetricNetwork("b", Trunk(), output_shape=[None, 6], head=tf.nn.softmax, digest="b", **common)
     metric = fid(8, detector=a)
-    metric._reset("network.pkl", data_dir=".", dataset_args={"tfrecord_dir": "cats"}, mirror_augment=False)
-    shared = metric._new_evaluation(settings(), None)
+    shared = open_evaluation()
     requests = [metric.requests()[1], metric.requests()[1]._replace(network=b)]
     shared.expect(requests)
     features = [shared.features(request) for request in requests]
@@ -337,8 +334,8 @@ def test_several_devices(place):
     code = """
 import sys; sys.path[:0] = %r
 import metric_stubs, test_metric_passes as t
-from metrics.features.evaluation import Settings
-assert len(Settings(num_gpus=2, logical_cpus=2).devices) == 2
+from metrics.features.evaluation import Evaluating
+assert len(Evaluating(num_gpus=2, logical_cpus=2).devices) == 2
 print("result", t.run(t.fid(), num_gpus=2, logical_cpus=2, minibatch_size=2)[0])
 """
     done = subprocess.run([sys.executable, "-c", code % sys.path], capture_output=True, text=True, check=False)

@@ -8,7 +8,7 @@ import tensorflow as tf
 import dnnlib
 from dnnlib import tflib
 from metrics import perceptual_path_length
-from metrics.features.evaluation import Settings
+from metrics.features.evaluation import DataSource, Evaluating
 from metrics.features.random_inputs import RandomInputs
 from metrics.metric_defaults import metric_defaults
 from metrics.nets.images import average_down, prepare_images
@@ -71,10 +71,10 @@ def test_golden(name, tmp_path, monkeypatch, capsys):
         class Data:
             _np_labels = labels
 
-        monkeypatch.setattr(metric, "_open_dataset", lambda with_labels: Data())
+        monkeypatch.setattr(DataSource, "open", lambda self, with_labels: Data())
     kept = []
     monkeypatch.setattr(perceptual_path_length, "path_length_score", lambda d: kept.append(d) or _score(d))
-    metric.run(str(tmp_path / "network.pkl"), settings=Settings(cache_dir=str(tmp_path / "cache")))
+    metric.run(str(tmp_path / "network.pkl"), settings=Evaluating(cache_dir=str(tmp_path / "cache")))
     tolerance = 1e-3 if case["epsilon"] >= 5e-3 else 2e-2
     assert metric.get_results()["ppl"] == pytest.approx(case["result"][""][0], rel=tolerance)
     distances = DATA[f"{name}/distances"]
@@ -129,7 +129,7 @@ def test_of_the_table(name, tmp_path):
     for size in (4, 5):
         metric = dnnlib.util.call_func_by_name(**kwargs)
         metric.run(
-            str(tmp_path / "network.pkl"), settings=Settings(minibatch_size=size, cache_dir=str(tmp_path / "cache"))
+            str(tmp_path / "network.pkl"), settings=Evaluating(minibatch_size=size, cache_dir=str(tmp_path / "cache"))
         )
         results.append(metric.get_results()[name])
     assert 0 < results[0] == pytest.approx(results[1], rel=0.5)  # other noise
