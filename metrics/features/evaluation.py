@@ -269,11 +269,11 @@ class Evaluation:
             unit: what a row stands for, in progress lines.
             facts: what the rows depend on besides the samples, in JSON.
         """
-        facts = {**self.generator.facts, **facts, "label": label}
+        facts = {**self.generator.facts, **facts, "label": label, "columns": columns}
         key = key_of(facts)
         folder, waiting = self.settings.folder, f"Waiting for another process that computes {label} ..."
         with in_cache(folder), only_one(folder / f"{key}.lock", waiting):
-            file = RowFile(folder / f"{file_label(self.name)}-{label}-{key}.rows", columns, facts)
+            file = RowFile(folder / f"{file_label(self.name)}-{label}-{key}.rows", columns)
             self._row_files.append(file)
             try:
                 fill({label: file}, {label: total}, batch_size, lambda _, *place: [compute(*place)], unit)

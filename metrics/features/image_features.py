@@ -45,7 +45,7 @@ class ImagePass:
         self._wanted: dict[str, int] = {}  # images, by name of the network
         self._networks: dict[str, MetricNetwork] = {}
         self._functions: dict[tuple[str, ...], BatchFunction] = {}
-        self._used: set[Path] = set()
+        self._used: dict[Path, RowFile] = {}
 
     def expect(self, network: MetricNetwork, count: int) -> None:
         """Announces that the features of so many images will be asked for: the next pass computes them, too."""
@@ -73,14 +73,16 @@ class ImagePass:
                     file.close()
 
     def _open(self, network: MetricNetwork) -> RowFile:
-        path = self._folder / f"{self._label}-{network.name}-{self._key}-{network.digest[:8]}.rows"
-        self._used.add(path)
-        return RowFile(path, network.output_shape[1], {**self._facts, "network": network.digest})
+        columns = network.output_shape[1]
+        key = key_of({**self._facts, "network": network.digest, "columns": columns})
+        file = RowFile(self._folder / f"{self._label}-{network.name}-{key}.rows", columns)
+        self._used[file.path] = file
+        return file
 
     def remove(self) -> None:
         """Deletes the files."""
-        for path in self._used:
-            path.unlink(missing_ok=True)
+        for file in self._used.values():
+            file.remove()
 
     def _compute(self, names: list[str], begin: int, count: int) -> Sequence[np.ndarray]:
         """Features of `count` images from number `begin`, for each network."""

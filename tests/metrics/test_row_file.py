@@ -3,17 +3,19 @@
 import numpy as np
 import pytest
 
+from metrics.features import feature_file
 from metrics.features.feature_file import RowFile
 
 pytestmark = pytest.mark.one_stack
 ROWS = np.random.RandomState(0).randn(10, 3).astype(np.float32)
 
 
-def write(path, *sizes, facts=None):
-    file = RowFile(path, 3, facts)
+def write(path, *sizes):
+    """A part for each of the sizes."""
     for size in sizes:
+        file = RowFile(path, 3)
         file.append(ROWS[file.rows : file.rows + size])
-    file.close()
+        file.close()
     return path
 
 
@@ -30,48 +32,48 @@ def test_rows_grow(tmp_path):
     assert not path.exists()
 
 
-def test_other_facts_start_anew(tmp_path, capsys):
-    path = write(tmp_path / "x.rows", 4, facts={"of": "cats"})
-    assert RowFile(path, 3, {"of": "cats"}).rows == 4
-    assert capsys.readouterr().err == ""
-    assert RowFile(path, 3, {"of": "dogs"}).rows == 0
-    assert "does not hold what its name says" in capsys.readouterr().err
-    path.write_bytes(b"garbage")
-    assert RowFile(path, 3).rows == 0
+def test_parts_are_plain_arrays_of_many_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_file, "_PART_ROWS", 4)
+    file = RowFile(tmp_path / "x.rows", 3)
+    for row in ROWS:
+        file.append(row[np.newaxis])
+    assert [path.name for path in sorted(file.path.iterdir())] == ["000000000.npy", "000000004.npy"]
+    assert RowFile(file.path, 3).rows == 8  # as after the process was killed
+    file.close()
+    parts = [np.load(path) for path in sorted(file.path.iterdir())]
+    assert [part.shape for part in parts] == [(4, 3), (4, 3), (2, 3)]
+    np.testing.assert_array_equal(np.concatenate(parts), ROWS)
 
 
-def test_every_truncation_and_every_flipped_byte_is_noticed(tmp_path, capsys):
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_damaged_parts_are_noticed(number, tmp_path, capsys):
     path = write(tmp_path / "x.rows", 2, 2, 2)
-    data = path.read_bytes()
-    header = len(data) - 3 * (8 + 2 * 12)
-    for end in range(header, len(data)):
-        path.write_bytes(data[:end])
+    part = sorted(path.iterdir())[number]
+    data = part.read_bytes()
+    damaged = [data[:end] for end in range(len(data))]
+    damaged += [data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :] for place in range(6)]
+    shapes = [b"(3, 2), }", b"(0, 3), }", b"(), }    ", b"(9000000000000, 3), }"]
+    damaged += [data.replace(b"(2, 3), }".ljust(30), shape.ljust(30)) for shape in shapes]
+    damaged += [data.replace(b"<f4", b"<i4"), data.replace(b"<f4", b"|O ")]
+    assert len({*damaged, data}) == len(data) + 6 + 6 + 1
+    for content in damaged:
+        part.write_bytes(content)
+        capsys.readouterr()
         file = RowFile(path, 3)
-        assert file.rows == (end - header) // 32 * 2
+        assert file.rows == number * 2 and str(part) in capsys.readouterr().err
         np.testing.assert_array_equal(file.read(file.rows), ROWS[: file.rows])
         file.append(ROWS[file.rows : 6])  # it goes on from there
         np.testing.assert_array_equal(file.read(6), ROWS[:6])
         file.close()
-    capsys.readouterr()
-    for place in range(len(data)):
-        damaged = bytearray(data)
-        damaged[place] ^= 0x10
-        path.write_bytes(damaged)
-        file = RowFile(path, 3)
-        assert file.rows == max(place - header, 0) // 32 * 2
-        np.testing.assert_array_equal(file.read(file.rows), ROWS[: file.rows])
-        assert str(path) in capsys.readouterr().err
-        file.close()
+        assert RowFile(path, 3).rows == 6 and capsys.readouterr().err == ""
 
 
-def test_blocks_do_not_change_places(tmp_path):
-    path = write(tmp_path / "x.rows", 2, 2)
-    data = path.read_bytes()
-    path.write_bytes(data[:-64] + data[-32:] + data[-64:-32])
-    assert RowFile(path, 3).rows == 0
-
-
-def test_absurd_sizes_allocate_nothing(tmp_path):
-    path = write(tmp_path / "x.rows", 2)
-    path.write_bytes(path.read_bytes()[:-32] + b"\xff\xff\xff\xff" + bytes(28))
+def test_parts_that_are_lost_or_change_places(tmp_path, capsys):
+    path = write(tmp_path / "x.rows", 2, 2, 2)
+    first, second, third = sorted(path.iterdir())
+    second.unlink()
+    assert RowFile(path, 3).rows == 2
+    assert str(third) in capsys.readouterr().err and list(path.iterdir()) == [first]
+    write(path, 2)
+    first.rename(path / "000000004.npy")
     assert RowFile(path, 3).rows == 0
