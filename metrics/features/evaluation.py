@@ -11,7 +11,6 @@ import numpy as np
 
 from dnnlib.download import default_cache_dir
 from dnnlib.errors import UserError
-from dnnlib.files import only_one
 from dnnlib.util import EasyDict
 from training.run_folder.options_file import load_training_options
 
@@ -269,11 +268,9 @@ class Evaluation:
             unit: what a row stands for, in progress lines.
             facts: what the rows depend on besides the samples, in JSON.
         """
-        facts = {**self.generator.facts, **facts, "label": label, "columns": columns}
-        key = key_of(facts)
-        folder, waiting = self.settings.folder, f"Waiting for another process that computes {label} ..."
-        with in_cache(folder), only_one(folder / f"{key}.lock", waiting):
-            file = RowFile(folder / f"{file_label(self.name)}-{label}-{key}.rows", columns)
+        key = key_of({**self.generator.facts, **facts, "label": label, "columns": columns})
+        with in_cache(self.settings.folder, key, label):
+            file = RowFile(self.settings.folder / f"{file_label(self.name)}-{label}-{key}.rows", columns)
             self._row_files.append(file)
             try:
                 fill({label: file}, {label: total}, batch_size, lambda _, *place: [compute(*place)], unit)

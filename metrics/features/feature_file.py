@@ -20,7 +20,7 @@ import numpy as np
 
 from dnnlib.download import CACHE_VARIABLE
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, only_one
 
 _PART_ROWS = 512  # or more; what is lost when a process is killed takes VGG-16 a minute on two CPU cores
 
@@ -28,7 +28,7 @@ _PART_ROWS = 512  # or more; what is lost when a process is killed takes VGG-16 
 class RowFile:
     """Rows float32 [N, columns] in a folder of .npy files, named by their first row.
 
-    One process at a time may use it (`dnnlib.files.only_one`).
+    One process at a time may use it: see `in_cache`.
 
     Args:
         path: of the folder, which is made. Its name says what the rows are: see `key_of`.
@@ -116,11 +116,15 @@ def file_label(text: str) -> str:
 
 
 @contextlib.contextmanager
-def in_cache(folder: Path) -> Iterator[None]:
-    """Makes a folder for files of rows. Raises UserError if that, or what is done inside, fails for the disk."""
+def in_cache(folder: Path, key: str, content: str) -> Iterator[None]:
+    """Makes a folder for files of rows, where inside no other process works on those of the key: it waits.
+
+    content: what they are, for messages. Raises UserError if that, or what is done inside, fails for the disk.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        yield
+        with only_one(folder / f"{key}.lock", f"Waiting for another process that computes {content} ..."):
+            yield
     except OSError as error:
         if isinstance(error, UserError):
             raise

@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from dnnlib import tflib
 from dnnlib.errors import UserError
-from dnnlib.files import only_one
 from metrics.nets.metric_network import MetricNetwork, combine
 
 from .batches import BatchFunction, fill
@@ -61,9 +60,7 @@ class ImagePass:
     def features(self, network: MetricNetwork, count: int) -> np.ndarray:
         """The output of a network, float32 [count, columns], for the first images of the stream."""
         self.expect(network, count)
-        lock = self._folder / f"{self._key}.lock"
-        waiting = f"Waiting for another process that computes features of the same {self.unit} ..."
-        with in_cache(self._folder), only_one(lock, waiting):
+        with in_cache(self._folder, self._key, f"features of the same {self.unit}"):
             files = {name: self._open(other) for name, other in self._networks.items()}
             try:
                 fill(files, self._wanted, self._batch_size, self._compute, self.unit)
