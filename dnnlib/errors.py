@@ -5,7 +5,6 @@ import difflib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 _MAX_LISTED = 20
 
@@ -81,10 +80,3 @@ def exits_on_user_error() -> Iterator[None]:
 def _exit(message: str) -> None:
     print(f"Error: {message}", file=sys.stderr)
     sys.exit(1)
-
-
-def did_you_mean(name: Any, known: Any) -> str:
-    """' (did you mean config-f?)', or nothing if no name is near. Case does not matter."""
-    by_lower = {other.lower(): other for other in sorted(known)}
-    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
-    return f" (did you mean {by_lower[close[0]]}?)" if close else ""

@@ -13,7 +13,7 @@ from . import attribute_classifier, builders, catalog
 from .catalog import FEATURES, LPIPS, OFFICIAL, SOFTMAX, VGG16, Official
 from .matching import has_layers
 from .metric_network import MetricNetwork
-from .weight_files import WeightFile, read_weight_file, sha256_of
+from .weight_files import WeightFile, read_weight_file
 
 _loaded: WeakValueDictionary[tuple, MetricNetwork] = WeakValueDictionary()
 

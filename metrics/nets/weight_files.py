@@ -6,7 +6,6 @@ Nothing in a file is executed. Which weight goes where is decided elsewhere: her
 import contextlib
 import functools
 import gzip
-import hashlib
 import io
 import os
 import stat
@@ -109,15 +108,6 @@ def flat_variables(network: NetworkState) -> dict[str, np.ndarray]:
     for component in network.components.values():
         arrays.update((f"{component.name}/{name}", value) for name, value in component.variables.items())
     return arrays
-
-
-def sha256_of(path: str) -> str:
-    """The hash of a file, in hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _open(path: str) -> BinaryIO:
