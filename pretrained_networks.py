@@ -149,6 +149,24 @@ def read(path_or_gdrive_path: str, cache_dir: str | None = None, offline: bool |
         return network_files.read(file, file.name)
 
 
+def load_generator(path_or_gdrive_path: str, cache_dir: str | None = None, offline: bool | None = None) -> Any:
+    """The generator (a `Network`) of a file: Gs, or the only network. It is read anew; arguments as of `load_networks`.
+
+    Raises UserError also for what is no whole generator.
+    """
+    networks = read(path_or_gdrive_path, cache_dir, offline)
+    net = networks[-1] if isinstance(networks, (tuple, list)) else networks
+    if not is_generator(net):
+        kind = type(net.model).__name__
+        raise UserError(f"{path_or_gdrive_path}: network {net.name!r} ({kind}) is not a generator")
+    return net
+
+
+def is_generator(net: Any) -> bool:
+    """Whether a `Network` is a whole generator: latents to W to images."""
+    return set(net.components) == {"mapping", "synthesis"}
+
+
 def _version_of(path: str) -> tuple[int, int] | None:
     """Time and size of a file, by which another one of the same name is noticed. None for URLs."""
     try:
@@ -156,9 +174,3 @@ def _version_of(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_size
-
-
-def check_generator(net: Any, start: str = "") -> None:
-    """Raises UserError for a network that is no whole generator. start: of the message."""
-    if set(net.components) != {"mapping", "synthesis"}:
-        raise UserError(f"{start}network {net.name!r} ({type(net.model).__name__}) is not a generator")

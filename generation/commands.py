@@ -263,13 +263,10 @@ def load_points(
         UserError: whatever of this cannot be, all in one message.
     """
     print(f'Loading networks from "{network_pkl}"...')
-    from pretrained_networks import check_generator
-
     from . import points as latent_points
     from .image_generator import ImageGenerator, PointImages
 
-    _G, _D, Gs = pretrained_networks.load_networks(network_pkl, cache_dir=cache_dir, offline=offline)
-    check_generator(Gs)
+    Gs = pretrained_networks.load_generator(network_pkl, cache_dir, offline)
     conventions = generator_conventions.of_network(Gs)
     psi = conventions.truncation_psi if settings.truncation_psi is None else settings.truncation_psi
     noise_mode = settings.noise_mode or (conventions.noise_of_seeds if of_seeds else "const")

@@ -11,7 +11,7 @@ import tensorflow as tf
 from dnnlib.errors import UserError
 from dnnlib.pictures import _MODES
 from dnnlib.tflib import Network, convert_images_to_uint8
-from pretrained_networks import check_generator
+from training.nets.generator import noise_variables
 from training.nets.mixed_precision import rendering_kwargs
 
 from . import conventions
@@ -46,7 +46,6 @@ class ImageGenerator:
         col_styles: Sequence[int] = (),
         noise_mode: str = SEED_NOISE,
     ):
-        check_generator(net)
         self.net = net
         self.synthesis = net.components.synthesis
         self.latent_size = net.input_shape[1]
@@ -57,7 +56,7 @@ class ImageGenerator:
         self.truncation_cutoff = truncation_cutoff
         self.class_idx = class_idx
         self.noise_mode = noise_mode
-        self.noise_shapes = [tuple(var.shape) for name, var in self.synthesis.vars.items() if name.startswith("noise")]
+        self.noise_shapes = [tuple(variable.shape) for variable in noise_variables(self.synthesis)]
         problems = list(self._problems(net.output_shape[1], image_format, col_styles))
         if problems:
             raise UserError("\n".join(problems))
@@ -144,7 +143,7 @@ class ImageGenerator:
     @functools.cached_property
     def own_noises(self) -> list[np.ndarray]:
         """The network's own noise images, `[1, 1, H, W]` each."""
-        return [self.synthesis.get_var(name) for name in self.synthesis.vars if name.startswith("noise")]
+        return [variable.numpy() for variable in noise_variables(self.synthesis)]
 
     def from_dlatents(
         self, dlatents: np.ndarray, minibatch_size: int = 4, noises: Sequence[Sequence[np.ndarray]] = ()

@@ -92,7 +92,9 @@ def check_fits(file: DlatentFile, net: Any) -> None:
         layers, size = file.dlatents.shape[1:]
         problems.append(f"{layers} layers of {size} numbers, but the network has {wanted[0]} of {wanted[1]}")
     if file.noises:
-        sizes = [tuple(var.shape[2:]) for name, var in synthesis.vars.items() if name.startswith("noise")]
+        from training.nets.generator import noise_variables
+
+        sizes = [tuple(variable.shape[2:]) for variable in noise_variables(synthesis)]
         given = [noise.shape[2:] for noise in file.noises]
         if given != sizes:
             problems.append(f"noise images of {_listed(given)}, but the network has {_listed(sizes)}")

@@ -12,6 +12,7 @@ import tensorflow as tf
 from dnnlib.tflib import lerp, random_stream
 from metrics.maths.path_length import path_length_score
 from metrics.nets.images import prepare_images
+from training.nets.generator import noise_variables
 
 from .metric_base import MetricBase
 
@@ -151,6 +152,5 @@ def normalize(v: tf.Tensor) -> tf.Tensor:
 def set_noise(Gs: Any, seed: int, number: int) -> None:
     """Gives the noise variables of a generator new values, which depend on the seed and a number."""
     stream = random_stream.StatelessStream(random_stream.seed_of(seed, number, _NOISE))
-    for name, variable in Gs.components.synthesis.vars.items():
-        if name.split("/")[-1].startswith("noise") and len(variable.shape) == 4:
-            variable.assign(stream.normal(variable.shape, variable.dtype))
+    for variable in noise_variables(Gs.components.synthesis):
+        variable.assign(stream.normal(variable.shape, variable.dtype))

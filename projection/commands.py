@@ -15,7 +15,6 @@ from dnnlib.progress import Progress
 from dnnlib.tflib import convert_images_to_uint8
 from generation import conventions, vector_files
 from generation.video import VideoWriter
-from pretrained_networks import check_generator
 from training import misc
 
 from . import distances, starts
@@ -121,8 +120,7 @@ def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: 
 
 
 def _generator(network_pkl: str, download: dict[str, Any]) -> Any:
-    _G, _D, Gs = pretrained_networks.load_networks(network_pkl, **download)
-    check_generator(Gs)
+    Gs = pretrained_networks.load_generator(network_pkl, **download)
     if Gs.output_shape[1] not in (1, 3, 4):
         raise UserError(f"the network makes images of {Gs.output_shape[1]} channels; only 1, 3 or 4 can be saved")
     return Gs

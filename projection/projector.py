@@ -15,6 +15,8 @@ from dnnlib.tflib.optimizer import Optimizer
 from dnnlib.util import is_url
 from generation import conventions
 from metrics.nets.images import average_down, prepare_images
+from pretrained_networks import is_generator
+from training.nets.generator import noise_variables
 from training.nets.mixed_precision import rendering_kwargs
 
 from . import distances, schedule
@@ -80,7 +82,7 @@ class Projector:
         Raises ValueError for what is no generator and for what is no distance, UserError if the distance is LPIPS and
         its weights cannot be had.
         """
-        if set(Gs.components) != {"mapping", "synthesis"}:
+        if not is_generator(Gs):
             raise ValueError(f"network {Gs.name!r} is not a generator")
         if minibatch_size < 1:
             raise ValueError(f"minibatch_size must be 1 or more, got {minibatch_size}")
@@ -100,9 +102,9 @@ class Projector:
         self._target_distance = distances.TargetDistance(distance)
         layers = self._num_layers if self.w_plus else 1
         self._dlatents = tf.Variable(tf.zeros([minibatch_size, layers, dlatent_size]), name="dlatents")
-        shapes = [var.shape[1:] for name, var in self._synthesis.vars.items() if name.startswith("noise")]
         self._noises = [
-            tf.Variable(tf.zeros([minibatch_size, *shape]), name=f"noise{idx}") for idx, shape in enumerate(shapes)
+            tf.Variable(tf.zeros([minibatch_size, *noise.shape[1:]]), name=f"noise{idx}")
+            for idx, noise in enumerate(noise_variables(self._synthesis))
         ]
         variables = {variable.name: variable for variable in [self._dlatents, *self._noises]}
         self._optimizer = Optimizer("projector", variables)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from dnnlib.errors import Problems, UserError
 from generation import conventions, points
 from training.misc import adjust_dynamic_range
+from training.nets.generator import noise_variables
 from training.nets.mixed_precision import rendering_kwargs
 
 from . import sources
@@ -53,9 +54,8 @@ class GeneratedImages:
         self.seeds = list(seeds)
         self._Gs = Gs
         synthesis = Gs.components.synthesis
-        self._noise_shapes: list[tuple[int, ...]] = []
-        if conventions.of_network(Gs).noise_of_seeds == conventions.SEED_NOISE:
-            self._noise_shapes = [tuple(var.shape) for name, var in synthesis.vars.items() if name.startswith("noise")]
+        of_seeds = conventions.of_network(Gs).noise_of_seeds == conventions.SEED_NOISE
+        self._noise_shapes = [tuple(variable.shape) for variable in noise_variables(synthesis) if of_seeds]
         label = conventions.one_hot(class_idx, Gs.input_shapes[1][1], 1)
         kwargs = {"truncation_psi": truncation_psi, "randomize_noise": False}
         kwargs |= rendering_kwargs(synthesis.model)

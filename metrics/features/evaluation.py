@@ -166,11 +166,8 @@ class Evaluation:
         Gs = None
         if network_pkl is not None:
             import pretrained_networks
-            from pretrained_networks import check_generator
 
-            networks = pretrained_networks.read(network_pkl, settings.cache_dir, settings.offline)
-            Gs = networks[-1] if isinstance(networks, (tuple, list)) else networks
-            check_generator(Gs, f"{network_pkl}: ")
+            Gs = pretrained_networks.load_generator(network_pkl, settings.cache_dir, settings.offline)
         kwargs = {"is_validation": True} if Gs_kwargs is None else Gs_kwargs
         return cls(name_of(network_pkl), Gs, kwargs, data.open, bool(data.mirror_augment), settings)
 

@@ -186,6 +186,11 @@ class Synthesis(NetworkModel):
         return noise_of
 
 
+def noise_variables(synthesis: Any) -> list[Any]:
+    """The variables of a synthesis network (a `Network`) that hold its noise images, `[1, 1, H, W]` each, in order."""
+    return [variable for name, variable in synthesis.vars.items() if name.startswith("noise")]
+
+
 class Mapping(NetworkModel):
     """Base of the mapping networks: latents `[N, latent_size]`, labels -> dlatents `[N, broadcast, dlatent_size]`.
 
