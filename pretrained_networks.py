@@ -149,12 +149,17 @@ def read(path_or_gdrive_path: str, cache_dir: str | None = None, offline: bool |
         return network_files.read(file, file.name)
 
 
-def load_generator(path_or_gdrive_path: str, cache_dir: str | None = None, offline: bool | None = None) -> Any:
-    """The generator (a `Network`) of a file: Gs, or the only network. It is read anew; arguments as of `load_networks`.
+def load_generator(
+    path_or_gdrive_path: str, cache_dir: str | None = None, offline: bool | None = None, anew: bool = False
+) -> Any:
+    """The generator (a `Network`) of a file: Gs, or the only network.
+
+    anew: read the file in any case, and keep nothing in memory. The other arguments are those of `load_networks`.
 
     Raises UserError also for what is no whole generator.
     """
-    networks = read(path_or_gdrive_path, cache_dir, offline)
+    load = read if anew else load_networks
+    networks = load(path_or_gdrive_path, cache_dir, offline)
     net = networks[-1] if isinstance(networks, (tuple, list)) else networks
     if not is_generator(net):
         kind = type(net.model).__name__

@@ -8,9 +8,10 @@ import PIL.Image
 
 from .files import atomic_write
 
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 CHANNELS = {"L": 1, "RGB": 3}
 """The modes of Pillow that data sets can have, with their number of channels."""
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""The modes of Pillow that networks make images of, by number of channels."""
 DEEP = "16-bit"
 """Our mode for 16 bits per channel, of which Pillow has several, and none for colours."""
 _NAMES = {
@@ -64,12 +65,13 @@ def default_font() -> str:
 
 def to_pil(image: np.ndarray) -> PIL.Image.Image:
     """A uint8 image `[H, W, C]` as a picture: grayscale, RGB or RGBA."""
-    mode = _MODES[image.shape[2]]
+    mode = MODES[image.shape[2]]
     return PIL.Image.fromarray(image[:, :, 0] if mode == "L" else image)
 
 
-def save_image(picture: PIL.Image.Image, path: str | os.PathLike) -> None:
-    """Saves a picture in the format of the path's suffix. The file appears whole or not at all."""
+def save_image(image: np.ndarray | PIL.Image.Image, path: str | os.PathLike) -> None:
+    """Saves a uint8 image `[H, W, C]`, or a picture, in the format of the path's suffix: whole or not at all."""
+    picture = to_pil(image) if isinstance(image, np.ndarray) else image
     suffix = os.path.splitext(path)[1].lstrip(".").lower()
     options = {"jpg": {"quality": 95, "subsampling": 0}, "webp": {"quality": 95, "method": 4}}.get(suffix, {})
     buffer = io.BytesIO()

@@ -1,9 +1,10 @@
-"""What the official tools of a network's family do where they are not told otherwise: truncation, noise and labels.
+"""How images are rendered, and what the official tools of a network's family do where they are not told otherwise.
 
-Z is the same everywhere: RandomState(seed).randn(1, latent_size).
+Truncation, noise and labels differ; Z of a seed is the same everywhere.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,39 @@ from dnnlib.errors import UserError
 NOISE_MODES = ("const", "random", "none")
 SEED_NOISE = "seed"
 """The noise mode of `generate-images` of TensorFlow: RandomState(seed) gives Z, and then the noise images."""
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """The options that the commands of `run_generator.py` have in common.
+
+    truncation_psi: strength of truncation of seeds; 1 is none. None: as the tools of the network's family.
+    truncation_cutoff: number of layers that are truncated; None: the network's default.
+    class_idx: the class of a conditional network; None: no label, all zeros.
+    noise_mode: 'const': the network's own noise images, or those that are given. 'random': others in each image.
+        'none': no noise. 'seed': as 'const', but images of seeds have noise of the seed. None: as the tools of the
+        network's family make images of seeds.
+    dlatents_psi: strength of truncation of vectors from files; 1 is none.
+    minibatch_size: images rendered at once.
+    image_format: that images are saved in: 'png', 'jpg' or 'webp'.
+    cache_dir, offline: see `pretrained_networks.load_networks`.
+    """
+
+    truncation_psi: float | None = None
+    truncation_cutoff: int | None = None
+    class_idx: int | None = None
+    noise_mode: str | None = None
+    dlatents_psi: float = 1.0
+    minibatch_size: int = 4
+    image_format: str = "png"
+    cache_dir: str | None = None
+    offline: bool | None = None
+
+    def completed(self, net: Any) -> "Rendering":
+        """The same with what the tools of a network's family do in place of None. net: the `Network`."""
+        conventions = of_network(net)
+        psi = conventions.truncation_psi if self.truncation_psi is None else self.truncation_psi
+        return replace(self, truncation_psi=psi, noise_mode=self.noise_mode or conventions.noise_of_seeds)
 
 
 @dataclass(frozen=True)
@@ -34,6 +68,14 @@ _OF_FORMATS = {
     "tensorflow": Conventions("the TensorFlow tools", 0.5, SEED_NOISE, needs_class=False),
     "pytorch": Conventions("the PyTorch tools", 1.0, "const", needs_class=True),
 }
+
+
+def numbers_of_seed(
+    seed: int, latent_size: int, noise_shapes: Sequence[Sequence[int]] = ()
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Z float64 `[1, latent_size]`, then noise images float32 of these shapes, of RandomState(seed), as officially."""
+    state = np.random.RandomState(seed)
+    return state.randn(1, latent_size), [state.randn(*shape).astype(np.float32) for shape in noise_shapes]
 
 
 def of_network(net: Any) -> Conventions:

@@ -1,7 +1,7 @@
-"""Images from seeds, with the random numbers of the official generator scripts, and saving them."""
+"""Images of points of latent space, with the random numbers of the official generator scripts, and saving them."""
 
 import functools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,28 +9,27 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.errors import UserError
-from dnnlib.pictures import _MODES
+from dnnlib.pictures import MODES
 from dnnlib.tflib import Network, convert_images_to_uint8
 from training.nets.generator import noise_variables
 from training.nets.mixed_precision import rendering_kwargs
 
 from . import conventions
-from .conventions import SEED_NOISE
+from .conventions import SEED_NOISE, Rendering
 from .points import Point, Vectors
 
 
 class ImageGenerator:
-    """Renders uint8 images `[N, H, W, C]` with a generator network.
+    """Renders uint8 images `[N, H, W, C]` of points with a generator network: of seeds, and of vectors from files.
 
     Args:
         net: the generator, usually Gs.
-        truncation_psi: strength of truncation; 1 or None is none.
-        truncation_cutoff: number of layers that are truncated; None is the network's default.
-        class_idx: the class of a conditional network; None is no label, all zeros.
-        image_format: format that images will be saved in.
+        rendering: how; None: as the tools of the network's family.
+        vectors: the vectors by name.
         col_styles: layers that will be mixed.
-        noise_mode: 'const': the network's own noise images, or those that are given. 'random': others in each image.
-            'none': no noise. 'seed': as 'const', but images of seeds have noise of the seed.
+
+    Attributes:
+        rendering: how, with conventions of the network's family in place of None.
 
     Raises:
         UserError: whatever of this the network cannot do, all in one message.
@@ -39,35 +38,35 @@ class ImageGenerator:
     def __init__(
         self,
         net: Network,
-        truncation_psi: float | None = None,
-        truncation_cutoff: int | None = None,
-        class_idx: int | None = None,
-        image_format: str = "png",
+        rendering: Rendering | None = None,
+        vectors: Vectors | None = None,
         col_styles: Sequence[int] = (),
-        noise_mode: str = SEED_NOISE,
     ):
         self.net = net
+        self.rendering = (rendering or Rendering()).completed(net)
         self.synthesis = net.components.synthesis
         self.latent_size = net.input_shape[1]
         self.resolution = net.output_shape[2]
         self.num_layers = self.synthesis.input_shape[1]
         self.label_size = net.input_shapes[1][1]
-        self.truncation_psi = truncation_psi
-        self.truncation_cutoff = truncation_cutoff
-        self.class_idx = class_idx
-        self.noise_mode = noise_mode
         self.noise_shapes = [tuple(variable.shape) for variable in noise_variables(self.synthesis)]
-        problems = list(self._problems(net.output_shape[1], image_format, col_styles))
+        problems = list(self._problems(net.output_shape[1], col_styles))
         if problems:
             raise UserError("\n".join(problems))
         as_float32 = rendering_kwargs(self.synthesis.model)
-        self._call_kwargs = {"randomize_noise": noise_mode == "random", **as_float32}
+        self._call_kwargs = {"randomize_noise": self.rendering.noise_mode == "random", **as_float32}
         self.precision = "float32, because there is no GPU" if as_float32 else self._built_precision()
         self.net.prepare(**self._call_kwargs)
         self.synthesis.prepare(**self._call_kwargs)
         # partial: functions of the same code are one to TensorFlow, which warns that it is traced too often.
         self._render = tf.function(functools.partial(self._render_seeds), autograph=False)
         self._synthesize = tf.function(functools.partial(self._synthesize_dlatents), autograph=False)
+        vectors = vectors or Vectors()
+        self._noises = vectors.noises
+        self._dlatents = vectors.dlatents
+        if self.rendering.dlatents_psi != 1:
+            psi = self.rendering.dlatents_psi
+            self._dlatents = {name: self.truncate(w, psi) for name, w in vectors.dlatents.items()}
 
     def _built_precision(self) -> str:
         """What to say of 16 bit; empty where there is none."""
@@ -75,14 +74,15 @@ class ImageGenerator:
         precision = getattr(model, "precision", None)
         return precision.describe(model.resolution_log2) if precision is not None and precision.num_fp16_res else ""
 
-    def _problems(self, num_channels: int, image_format: str, col_styles: Sequence[int]) -> Iterator[str]:
-        if num_channels not in _MODES:
+    def _problems(self, num_channels: int, col_styles: Sequence[int]) -> Iterator[str]:
+        cutoff = self.rendering.truncation_cutoff
+        if num_channels not in MODES:
             yield f"the network makes images of {num_channels} channels; only 1, 3 or 4 can be saved"
-        if num_channels == 4 and image_format == "jpg":
+        if num_channels == 4 and self.rendering.image_format == "jpg":
             yield "--format=jpg cannot hold the transparency of this network's RGBA images; use png or webp"
-        if self.truncation_cutoff is not None and not 0 <= self.truncation_cutoff <= self.num_layers:
-            yield f"--truncation-cutoff={self.truncation_cutoff}: expected 0 to {self.num_layers}, the number of layers"
-        class_problem = conventions.class_problem(self.class_idx, self.label_size)
+        if cutoff is not None and not 0 <= cutoff <= self.num_layers:
+            yield f"--truncation-cutoff={cutoff}: expected 0 to {self.num_layers}, the number of layers"
+        class_problem = conventions.class_problem(self.rendering.class_idx, self.label_size)
         if class_problem:
             yield class_problem
         wrong = sorted({style for style in col_styles if not 0 <= style < self.num_layers})
@@ -92,88 +92,133 @@ class ImageGenerator:
 
     def labels(self, num: int) -> np.ndarray | None:
         """Labels `[num, label_size]` of the chosen class; None without one."""
-        return conventions.one_hot(self.class_idx, self.label_size, num)
+        return conventions.one_hot(self.rendering.class_idx, self.label_size, num)
 
     # ------------------------------------------------------------------------
-    # Images of seeds: z and noise from RandomState(seed), in the official order.
+    # Images of points as the official `generate-images` makes them: z and noise of seeds are from RandomState(seed).
+
+    def render(self, points: Sequence[Point]) -> list[np.ndarray]:
+        """Images `[H, W, C]`: of seeds with noise of their own, of vectors with that of their file, if it has any."""
+        seeds, names = _split(points)
+        images: dict[Point, np.ndarray] = {}
+        if seeds:
+            images.update(zip(seeds, self.from_seeds(seeds), strict=True))
+        if names:
+            images.update(zip(names, self.mix([(name, name) for name in names], self._dlatents), strict=True))
+        return [images[point] for point in points]
 
     def from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
         """The images of some seeds, `[N, H, W, C]`. Each is what the official `generate-images` renders alone."""
-        latents, noises = [], []
-        for seed in seeds:
-            rnd = np.random.RandomState(seed)
-            latents.append(rnd.randn(1, self.latent_size))
-            if self.noise_mode == SEED_NOISE:
-                noises.append([rnd.randn(*shape).astype(np.float32) for shape in self.noise_shapes])
+        shapes = self.noise_shapes if self.rendering.noise_mode == SEED_NOISE else ()
+        numbers = [conventions.numbers_of_seed(seed, self.latent_size, shapes) for seed in seeds]
+        latents, noises = zip(*numbers, strict=True)
         noise = self._noise_inputs(noises)
         return self._render(np.concatenate(latents).astype(np.float32), noise, self.labels(len(seeds))).numpy()
 
     def _render_seeds(self, latents: tf.Tensor, noise: list[tf.Tensor] | None, labels: tf.Tensor | None) -> tf.Tensor:
         kwargs: dict[str, Any] = {"is_training": False, "is_validation": False, "return_dlatents": False}
-        kwargs["truncation_psi"] = self.truncation_psi
-        if self.truncation_cutoff is not None:
-            kwargs["truncation_cutoff"] = self.truncation_cutoff
+        kwargs["truncation_psi"] = self.rendering.truncation_psi
+        if self.rendering.truncation_cutoff is not None:
+            kwargs["truncation_cutoff"] = self.rendering.truncation_cutoff
         images = self.net.get_output_for(latents, labels, noise=noise, **kwargs, **self._call_kwargs)
         return convert_images_to_uint8(images, nchw_to_nhwc=True)
 
     # ------------------------------------------------------------------------
-    # Images of W, for style mixing: noise is that of the noise variables, where none is given.
+    # W of points, truncated as the official `style-mixing-example` does it.
 
-    def dlatents_from_seeds(self, seeds: Sequence[int]) -> dict[int, np.ndarray]:
-        """W `[layers, dlatent_size]` of each seed, truncated as the official `style-mixing-example` does it."""
-        return dict(zip(seeds, self.dlatents_from_latents(self.latents_from_seeds(seeds)), strict=True))
+    def dlatents(self, points: Sequence[Point]) -> dict[Point, np.ndarray]:
+        """Truncated W `[layers, dlatent_size]` of each point."""
+        seeds, names = _split(points)
+        of_seeds = self.dlatents_from_latents(self.latents_from_seeds(seeds)) if seeds else ()
+        return {**dict(zip(seeds, of_seeds, strict=True)), **{name: self._dlatents[name] for name in names}}
+
+    def stacked(self, points: Sequence[Point]) -> np.ndarray:
+        """Truncated W `[N, layers, dlatent_size]` of points, which may come more than once."""
+        dlatents = self.dlatents(list(dict.fromkeys(points)))
+        return np.stack([dlatents[point] for point in points])
+
+    def ends(self, points: Sequence[Point], space: str) -> np.ndarray:
+        """What the ways between points lead through: W as `stacked`, or for space 'z' Z `[N, latent_size]` of seeds."""
+        return self.latents_from_seeds(points) if space == "z" else self.stacked(points)
+
+    def between(self, vectors: np.ndarray, space: str) -> np.ndarray:
+        """Images `[N, H, W, C]` of what lies between such ends."""
+        return self.from_dlatents(self.dlatents_from_latents(vectors) if space == "z" else vectors)
 
     def latents_from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
         """Z `[N, latent_size]` of seeds."""
-        return np.stack([np.random.RandomState(seed).randn(self.latent_size) for seed in seeds])
+        return np.concatenate([conventions.numbers_of_seed(seed, self.latent_size)[0] for seed in seeds])
 
     def dlatents_from_latents(self, latents: np.ndarray) -> np.ndarray:
         """Truncated W `[N, layers, dlatent_size]` of Z `[N, latent_size]`."""
         w = self.net.components.mapping.run(latents.astype(np.float32), self.labels(len(latents)))
-        return w if self.truncation_psi is None else self.truncate(w, self.truncation_psi)
+        return self.truncate(w, self.rendering.truncation_psi)
 
     def truncate(self, dlatents: np.ndarray, psi: float) -> np.ndarray:
         """W `[..., layers, dlatent_size]`, moved towards its average in the layers that are truncated."""
         w_avg = self.net.get_var("dlatent_avg")  # [dlatent_size]
-        layers = slice(None, self.truncation_cutoff)
+        layers = slice(None, self.rendering.truncation_cutoff)
         result = dlatents.copy()
         result[..., layers, :] = w_avg + (result[..., layers, :] - w_avg) * psi
         return result
+
+    # ------------------------------------------------------------------------
+    # Images of W: noise is that of a file, or else the network's own.
+
+    def mix(
+        self, pairs: Sequence[tuple[Point, Point]], dlatents: dict[Point, np.ndarray], col_styles: Sequence[int] = ()
+    ) -> np.ndarray:
+        """Images `[N, H, W, C]` of (row, column) pairs: layers `col_styles` of the column, the others of the row.
+
+        Each layer has the noise of where it comes from. dlatents: W of all points.
+        """
+        layers = list(col_styles)
+        w = np.stack([dlatents[row] for row, _ in pairs])  # [N, layers, dlatent_size]
+        w[:, layers] = np.stack([dlatents[col][layers] for _, col in pairs])
+        return self.from_dlatents(w, [self._mixed_noises(row, col, col_styles) for row, col in pairs])
+
+    def _mixed_noises(self, row: Point, col: Point, col_styles: Sequence[int]) -> list[np.ndarray]:
+        both = enumerate(zip(self.noises_of(row), self.noises_of(col), strict=True))
+        return [of_col if layer in col_styles else of_row for layer, (of_row, of_col) in both]
+
+    def noises_of(self, point: Point) -> list[np.ndarray]:
+        """Noise images of a point; none where no point has any: the same rendering, but faster."""
+        if not any(self._noises.values()):
+            return []
+        return self._noises.get(point) or self.own_noises
 
     @functools.cached_property
     def own_noises(self) -> list[np.ndarray]:
         """The network's own noise images, `[1, 1, H, W]` each."""
         return [variable.numpy() for variable in noise_variables(self.synthesis)]
 
-    def from_dlatents(
-        self, dlatents: np.ndarray, minibatch_size: int = 4, noises: Sequence[Sequence[np.ndarray]] = ()
-    ) -> np.ndarray:
+    def from_dlatents(self, dlatents: np.ndarray, noises: Sequence[Sequence[np.ndarray]] = ()) -> np.ndarray:
         """Images `[N, H, W, C]` of W `[N, layers, dlatent_size]`.
 
         noises: the noise images `[1, 1, H, W]` of each; where there are none, the network's own.
         """
-        images: list[Any] = []
-        for begin in range(0, len(dlatents), minibatch_size):
-            batch = slice(begin, begin + minibatch_size)
-            images.append(self._synthesize(dlatents[batch], self._noise_inputs(noises[batch])))
-            if len(images) > 1:  # fetched while the device computes the next
-                images[-2] = images[-2].numpy()
-        return np.concatenate(images)
+        return self._synthesize(dlatents.astype(np.float32), self._noise_inputs(noises)).numpy()
 
     def _noise_inputs(self, noises: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray] | None:
         """Noise images `[N or 1, 1, H, W]` of a minibatch, as the networks take them.
 
         noises: those of each image. None: all have the network's own, or random ones.
         """
-        if self.noise_mode == "none":
+        if self.rendering.noise_mode == "none":
             return [np.zeros(shape, np.float32) for shape in self.noise_shapes]
-        if self.noise_mode == "random" or not any(noises):
+        if self.rendering.noise_mode == "random" or not any(noises):
             return None
         return [np.concatenate(layer) for layer in zip(*(some or self.own_noises for some in noises), strict=True)]
 
     def _synthesize_dlatents(self, dlatents: tf.Tensor, noise: list[tf.Tensor] | None) -> tf.Tensor:
         images = self.synthesis.get_output_for(dlatents, noise=noise, **self._call_kwargs)
         return convert_images_to_uint8(images, nchw_to_nhwc=True)
+
+
+def _split(points: Sequence[Point]) -> tuple[list[int], list[str]]:
+    """Seeds, and names of vectors."""
+    seeds = [point for point in points if isinstance(point, int)]
+    return seeds, [point for point in points if isinstance(point, str)]
 
 
 def ahead(items: Iterator[Any]) -> Iterator[Any]:
@@ -188,78 +233,3 @@ def ahead(items: Iterator[Any]) -> Iterator[Any]:
 
 # ----------------------------------------------------------------------------
 # Pictures.
-
-
-# ----------------------------------------------------------------------------
-# Images and W of points: of seeds, and of vectors from files.
-
-
-class PointImages:
-    """Renders points, each with its noise: vectors with that of their file, or else the network's own.
-
-    Args:
-        generator: renders.
-        vectors: the vectors by name.
-        dlatents_psi: strength of truncation of the vectors; 1 is none. Seeds are truncated as the generator says.
-    """
-
-    def __init__(self, generator: ImageGenerator, vectors: Vectors, dlatents_psi: float = 1.0):
-        self.generator = generator
-        self._noises = vectors.noises
-        self._dlatents = vectors.dlatents
-        if dlatents_psi != 1:
-            self._dlatents = {name: generator.truncate(w, dlatents_psi) for name, w in vectors.dlatents.items()}
-
-    def render(self, points: Sequence[Point]) -> list[np.ndarray]:
-        """Images `[H, W, C]`: of seeds as the official `generate-images` makes them, with noise of their own."""
-        seeds, names = _split(points)
-        images: dict[Point, np.ndarray] = {}
-        if seeds:
-            images.update(zip(seeds, self.generator.from_seeds(seeds), strict=True))
-        if names:
-            images.update(zip(names, self.synthesize(names, self._dlatents), strict=True))
-        return [images[point] for point in points]
-
-    def dlatents(self, points: Sequence[Point]) -> dict[Point, np.ndarray]:
-        """Truncated W `[layers, dlatent_size]` of each point."""
-        seeds, names = _split(points)
-        from_seeds = self.generator.dlatents_from_seeds(seeds) if seeds else {}
-        return {**from_seeds, **{name: self._dlatents[name] for name in names}}
-
-    def stacked(self, points: Sequence[Point]) -> np.ndarray:
-        """Truncated W `[N, layers, dlatent_size]` of points, which may come more than once."""
-        dlatents = self.dlatents(list(dict.fromkeys(points)))
-        return np.stack([dlatents[point] for point in points])
-
-    def synthesize(self, points: Sequence[Point], dlatents: dict[Point, np.ndarray]) -> np.ndarray:
-        """Images `[N, H, W, C]` of points, whose `dlatents` are given; seeds have the network's own noise."""
-        noises = [self.noises_of(point) for point in points]
-        return self.generator.from_dlatents(np.stack([dlatents[point] for point in points]), len(points), noises)
-
-    def mix(
-        self, pairs: Sequence[tuple[Point, Point]], dlatents: dict[Point, np.ndarray], col_styles: Collection[int]
-    ) -> np.ndarray:
-        """Images `[N, H, W, C]` of (row, column) pairs: layers `col_styles` of the column, the others of the row.
-
-        Each layer has the noise of where it comes from. dlatents: W of all points.
-        """
-        w = np.stack([dlatents[row] for row, _ in pairs])  # [N, layers, dlatent_size]
-        w[:, col_styles] = np.stack([dlatents[col][col_styles] for _, col in pairs])
-        noises = [self._mixed_noises(row, col, col_styles) for row, col in pairs]
-        return self.generator.from_dlatents(w, len(pairs), noises)
-
-    def noises_of(self, point: Point) -> list[np.ndarray]:
-        """Noise images of a point; none where no point has any: the same rendering, but faster."""
-        if not any(self._noises.values()):
-            return []
-        return self._noises.get(point) or self.generator.own_noises
-
-    def _mixed_noises(self, row: Point, col: Point, col_styles: Collection[int]) -> list[np.ndarray]:
-        both = enumerate(zip(self.noises_of(row), self.noises_of(col), strict=True))
-        return [of_col if layer in col_styles else of_row for layer, (of_row, of_col) in both]
-
-
-def _split(points: Sequence[Point]) -> tuple[list[int], list[str]]:
-    """Seeds, and names of vectors."""
-    seeds = [point for point in points if isinstance(point, int)]
-    return seeds, [point for point in points if isinstance(point, str)]

@@ -36,7 +36,6 @@ def deviations(
     dlatents: np.ndarray,
     num_samples: int,
     gain: float,
-    minibatch_size: int,
     update: Callable[[int], None],
 ) -> list[np.ndarray]:
     """How much pixels depend on noise: their standard deviation over noise of RandomState(0), RandomState(1), ...
@@ -48,19 +47,19 @@ def deviations(
         dlatents: W, `[N, layers, dlatent_size]`.
         num_samples: how much noise.
         gain: how many times as large as they are the deviations are shown; up to 255.
-        minibatch_size: images rendered at once.
         update: is told how many images have been rendered.
 
     Returns:
         uint8 images `[H, W, 1]`, one for each W.
     """
+    minibatch_size = generator.rendering.minibatch_size
     shape = [len(dlatents), generator.resolution, generator.resolution]
     sums, squares = np.zeros(shape), np.zeros(shape)
     for begin in range(0, num_samples, minibatch_size):
         seeds = range(begin, min(begin + minibatch_size, num_samples))
         noises = [noise_of_seed(generator.noise_shapes, seed) for seed in seeds]
         for idx, w in enumerate(dlatents):
-            images = generator.from_dlatents(np.stack([w] * len(noises)), minibatch_size, noises)
+            images = generator.from_dlatents(np.stack([w] * len(noises)), noises)
             brightness = np.mean(images[..., :3], axis=3, dtype=np.float64)  # without transparency
             sums[idx] += brightness.sum(axis=0)
             squares[idx] += np.square(brightness).sum(axis=0)

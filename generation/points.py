@@ -22,6 +22,16 @@ SUFFIXES = (".npz", ".npy")
 _MAX_NAME = 100  # characters
 
 
+def title(point: Point) -> str:
+    """What logs and figures call a point: 'seed 85', 'anna'."""
+    return f"seed {point}" if isinstance(point, int) else point
+
+
+def file_name(point: Point) -> str:
+    """How names of its images begin: 'seed0085', 'anna'."""
+    return f"seed{point:04d}" if isinstance(point, int) else point
+
+
 def locate(points: Sequence[Point]) -> list[Point]:
     """A list with the files of folders and patterns in place of them, sorted by name. Needs no TensorFlow.
 
@@ -68,7 +78,7 @@ def load(points: Mapping[str, Sequence[Point]], net: Any) -> tuple[dict[str, lis
     """
     problems = Problems()
     seeds = [point for items in points.values() for point in items if isinstance(point, int)]
-    taken = {"grid", *(str(seed) for seed in seeds), *(f"seed{seed:04d}" for seed in seeds)}
+    taken = {"grid", *(str(seed) for seed in seeds), *map(file_name, seeds)}
     vectors = Vectors()
     names: dict[str, list[str]] = {}  # of the vectors of each file
     result: dict[str, list[Point]] = {}

@@ -24,12 +24,22 @@ class LabelledSheet:
         rows: labels at the left.
         columns: labels above.
         footers: labels below; may be left out.
+        image_format: that it will be saved in.
 
     Attributes:
         size: width and height of the sheet.
+
+    Raises UserError for a sheet that its format or the memory cannot hold.
     """
 
-    def __init__(self, resolution: int, rows: Sequence[str], columns: Sequence[str], footers: Sequence[str] = ()):
+    def __init__(
+        self,
+        resolution: int,
+        rows: Sequence[str],
+        columns: Sequence[str],
+        footers: Sequence[str] = (),
+        image_format: str = "png",
+    ):
         self._rows, self._columns, self._footers = (
             [label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…" for label in labels]
             for labels in (rows, columns, footers)
@@ -46,6 +56,7 @@ class LabelledSheet:
         self._top = self._line if any(self._columns) else self._gap
         height = self._top + len(self._rows) * (resolution + self._gap) - self._gap + bottom
         self.size = self._left + len(self._columns) * self._pitch + self._gap, height
+        check_sheet(*self.size, image_format)
 
     def _width(self, labels: Sequence[str]) -> int:
         return max(math.ceil(self._font.getlength(label)) for label in labels) + 2 * self._gap if any(labels) else 0

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import Problems
-from dnnlib.pictures import save_image, to_pil
+from dnnlib.pictures import save_image
 
 from .video import WRITERS, GifWriter
 
@@ -76,7 +76,7 @@ class FrameFiles:
     def add(self, frame: np.ndarray) -> None:
         """Saves a uint8 image `[H, W, C]`."""
         name = f"frame{self.count:0{self.digits}d}.{self.suffix}"
-        save_image(to_pil(frame), os.path.join(self.folder, name))
+        save_image(frame, os.path.join(self.folder, name))
         self.count += 1
 
     def __exit__(self, *error: Any) -> None:

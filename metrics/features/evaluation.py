@@ -167,7 +167,8 @@ class Evaluation:
         if network_pkl is not None:
             import pretrained_networks
 
-            Gs = pretrained_networks.load_generator(network_pkl, settings.cache_dir, settings.offline)
+            download = settings.cache_dir, settings.offline
+            Gs = pretrained_networks.load_generator(network_pkl, *download, anew=True)  # metrics change its noise
         kwargs = {"is_validation": True} if Gs_kwargs is None else Gs_kwargs
         return cls(name_of(network_pkl), Gs, kwargs, data.open, bool(data.mirror_augment), settings)
 

@@ -179,7 +179,7 @@ def test_noise_figure(place, Gs):
         for label, noise in columns.items():
             check(f"seed{seed:04d}-{label.replace(' ', '')}.png", Gs, w, noise)
         noise = [noise_samples.noise_of_seed(shapes, sample) for sample in range(7)]
-        images = ImageGenerator(Gs).from_dlatents(np.repeat(w, 7, axis=0), 7, noise)
+        images = ImageGenerator(Gs).from_dlatents(np.repeat(w, 7, axis=0), noise)
         expected = 2 * np.std(np.mean(images, axis=3), axis=0)
         std = pixels(f"seed{seed:04d}-std.png")
         assert std.shape == (32, 32) and np.abs(std.astype(int) - expected).max() <= 1.5 and std.max() > 20

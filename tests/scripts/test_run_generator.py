@@ -1,5 +1,7 @@
 """`run_generator.py` as a user runs it: pixels, files and messages."""
 
+import dataclasses
+import inspect
 import shutil
 import subprocess
 import sys
@@ -11,8 +13,10 @@ import PIL.Image
 import pytest
 
 import run_generator
+from dnnlib.errors import UserError
 from dnnlib.tflib import Network, convert_images_to_uint8
 from dnnlib.tflib.checkpoints import network_files
+from generation.conventions import Rendering
 
 ROOT = Path(__file__).parent.parent.parent
 RUNS = golden.index("cli", "runs.json")
@@ -248,6 +252,36 @@ def test_a_disk_that_is_full(tmp_path, nets):
     assert "File too large" in result.stderr and "Traceback" not in result.stderr
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".png", ".tmp")]
     assert not list(tmp_path.rglob("_finished.txt"))
+
+
+def test_what_is_no_generator(tmp_path):
+    sizes = {"resolution": 8, "num_channels": 3, "fmap_base": 32, "fmap_max": 8}
+    D = Network("D", func_name="training.networks_stylegan2.D_stylegan2", **sizes)
+    network_files.save_pkl(D, tmp_path / "D.pkl")
+    with pytest.raises(UserError, match=r"D\.pkl: network 'D' \(D_stylegan2\) is not a generator"):
+        run_generator.generate_images(str(tmp_path / "D.pkl"), [1])
+
+
+def test_official_signatures():
+    """Scripts call the functions with these arguments, by position or name."""
+    for function, names in (
+        (run_generator.generate_images, ["network_pkl", "seeds", "truncation_psi"]),
+        (
+            run_generator.style_mixing_example,
+            ["network_pkl", "row_seeds", "col_seeds", "truncation_psi", "col_styles", "minibatch_size"],
+        ),
+    ):
+        assert list(inspect.signature(function).parameters)[: len(names)] == names
+
+
+def test_commands_take_what_the_parser_gives():
+    known = {field.name for field in dataclasses.fields(Rendering)}
+    for command, function in run_generator.COMMANDS.items():
+        points = ("--row-seeds=1", "--col-seeds=1") if "mixing" in command else ("--seeds=1",)
+        given = vars(run_generator._parser().parse_args([command, "--network=x", *points]))
+        own = {*inspect.signature(function).parameters, "command", "result_dir"}
+        assert known - given.keys() <= {"truncation_psi", "dlatents_psi", "noise_mode"}
+        assert given.keys() - own <= known
 
 
 def test_help_is_in_docs():

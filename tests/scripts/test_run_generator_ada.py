@@ -12,6 +12,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib import Network, convert_images_to_uint8
 from dnnlib.tflib.checkpoints import network_files
 from generation import vector_files
+from generation.conventions import Rendering
 from generation.image_generator import ImageGenerator
 
 RUNS = {case["key"]: case for case in golden.read_index(golden.ADA_GOLDENS / "cli" / "runs.json")}
@@ -74,7 +75,7 @@ def test_noise_modes_of_pytorch(capsys):
     data = arrays(golden.ADA_GOLDENS / "pt_pickles" / "r16-gray.npz")
     Gs = network_files.load_pkl(golden.ADA_GOLDENS / PLAIN)[2]
     for mode, name in (("const", "Gema_img_const"), ("none", "Gema_img_none")):
-        images = ImageGenerator(Gs, noise_mode=mode).from_dlatents(data["Gema_ws"])
+        images = ImageGenerator(Gs, Rendering(noise_mode=mode)).from_dlatents(data["Gema_ws"])
         difference = np.abs(images.astype(int) - as_pixels(data[name]))
         assert difference.max() <= 1 and np.mean(difference > 0) < 0.005
     run("generate-images", f"--network={PLAIN}", "--seeds=5", "--class-idx=1")
@@ -123,7 +124,9 @@ def test_noise_modes_of_older_networks(func):
     golden.set_variables(Gs.vars, "noise")
     w = Gs.components.mapping.run(golden.rnd(1, 3, 8), None)
     w[:] = w[:1]
-    images = {mode: ImageGenerator(Gs, noise_mode=mode).from_dlatents(w) for mode in ("const", "none", "random")}
+    images = {
+        mode: ImageGenerator(Gs, Rendering(noise_mode=mode)).from_dlatents(w) for mode in ("const", "none", "random")
+    }
     for mode, kwargs in (("const", {"randomize_noise": False}), ("none", {"use_noise": False})):
         expected = as_pixels(Gs.components.synthesis.get_output_for(w, **kwargs))
         assert np.abs(images[mode].astype(int) - expected).max() <= 1

@@ -11,6 +11,7 @@ import tensorflow as tf
 from test_training_loop import OPTIONS, symbols, train  # noqa: F401, a fixture
 
 from dnnlib.tflib import Network, convert_images_to_uint8
+from generation.conventions import Rendering
 from generation.image_generator import ImageGenerator, ahead
 
 
@@ -84,15 +85,16 @@ def test_rendering(functions):
     Gs.run(z[1:], None, minibatch_size=3, truncation_psi=psi, output_transform=transform)
     assert counts(functions) == [2]
 
-    generator = ImageGenerator(Gs, truncation_psi=0.5)
+    generator = ImageGenerator(Gs, Rendering(truncation_psi=0.5))
     del functions[:]
     functions += [generator._render, generator._synthesize]
     for seeds in ([1, 2], [3, 4], [5], [6]):
         generator.from_seeds(seeds)
     w = generator.dlatents_from_latents(z)
     for noises in ((), [generator.own_noises] * 7):
-        assert generator.from_dlatents(w, 3, noises).shape == (7, 8, 8, 3)
-        generator.from_dlatents(w[:6], 3, noises)
+        for batch in (slice(0, 3), slice(3, 6), slice(6, 7)):
+            images = generator.from_dlatents(w[batch], noises[batch])
+            assert images.shape == (batch.stop - batch.start, 8, 8, 3)
     assert counts(functions[:2]) == [2, 4]
 
 

@@ -105,11 +105,13 @@ def bench_load(path: Path, rounds: int) -> dict[str, float]:
 
 def bench_images(config: str, resolution: int, minibatch: int, precision: str, rounds: int) -> dict[str, float]:
     """Images by the generator, against its convolutions alone."""
+    from generation.conventions import Rendering
     from generation.image_generator import ImageGenerator
 
     from .convolutions import convolutions
 
-    generator = ImageGenerator(_network("Gs", config, resolution, **PRECISIONS[precision]), truncation_psi=0.5)
+    Gs = _network("Gs", config, resolution, **PRECISIONS[precision])
+    generator = ImageGenerator(Gs, Rendering(truncation_psi=0.5))
     functions = [conv.calls(minibatch)[0] for conv in convolutions(generator.synthesis, precision)]
     seeds = iter(range(10**9))
     calls = {
