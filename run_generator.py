@@ -24,7 +24,10 @@ Examples:
 """
 
 import argparse
-from typing import Any
+import re
+from typing import Any, NoReturn
+
+from training.point_arguments import OFFICIAL
 
 import dnnlib
 from dnnlib import command_line, flags
@@ -34,7 +37,6 @@ from generation.commands import check_interpolation, check_space, generate_image
 from generation.conventions import NOISE_MODES, SEED_NOISE
 from generation.figures import PSIS, check_corners, interpolation_grid, noise_figure, truncation_figure
 from metrics.nets import catalog
-from training.point_arguments import OFFICIAL, PointParser, add_dlatents_psi, add_points
 
 COMMANDS = {
     "generate-images": generate_images,
@@ -46,10 +48,50 @@ COMMANDS = {
 }
 FILES = {"seeds": "--dlatents", "row_seeds": "--row-dlatents", "col_seeds": "--col-dlatents"}
 """The flags that give files to lists of points."""
+OFFICIAL = {
+    "--trunc": "--truncation-psi",
+    "--class": "--class-idx",
+    "--outdir": "--result-dir",
+    "--projected-w": "--dlatents",
+    "--rows": "--row-seeds",
+    "--cols": "--col-seeds",
+    "--styles": "--col-styles",
+}
+"""Flags of the scripts of StyleGAN2-ADA, and what they are called here."""
+
+
+class _Parser(flags.ArgumentParser):
+    """Of --seeds and --dlatents one is needed, while both may be given; errors say so."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("the following arguments are required"):
+            message = re.sub(r"--(\w+-)?seeds", r"--\1seeds or --\1dlatents", message)
+        super().error(message)
+
+
+class _Points(argparse.Action):
+    """Adds seeds, or files of vectors, to one list in the order of the command line.
+
+    repeats: a flag that is given again adds to what it gave before, in place of replacing it. seeds: of files, the
+    action of seeds, which are needed until there are files.
+    """
+
+    def __init__(self, *args: Any, repeats: bool, seeds: argparse.Action | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.repeats = repeats
+        self.seeds = seeds
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        before = getattr(namespace, self.dest) or []
+        if not self.repeats:
+            before = [point for point in before if type(point) is not type(values[0])]
+        setattr(namespace, self.dest, [*before, *values])
+        if self.seeds:
+            self.seeds.required = False
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = PointParser(
+    parser = _Parser(
         description="Generates images with a pretrained network.",
         epilog=__doc__.split("\n\n", 1)[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -57,8 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(help="what to do", dest="command", metavar="COMMAND")
 
     generate = subparsers.add_parser("generate-images", help="generate one image per seed or vector")
-    add_points(generate, "", "list of random seeds: 1,2,7-9", "files of vectors, as the projector writes them")
-    add_dlatents_psi(generate)
+    _add_points(generate, "", "list of random seeds: 1,2,7-9", "files of vectors, as the projector writes them")
+    _add_dlatents_psi(generate)
     generate.add_argument(
         "--grid",
         type=flags.grid_size,
@@ -70,9 +112,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(generate, minibatch_size=1, noise_modes=(SEED_NOISE, *NOISE_MODES))
 
     mixing = subparsers.add_parser("style-mixing-example", help="mix the styles of images")
-    add_points(mixing, "row-", "seeds of the rows", "files of vectors for rows")
-    add_points(mixing, "col-", "seeds of the columns", "files of vectors for columns")
-    add_dlatents_psi(mixing)
+    _add_points(mixing, "row-", "seeds of the rows", "files of vectors for rows")
+    _add_points(mixing, "col-", "seeds of the columns", "files of vectors for columns")
+    _add_dlatents_psi(mixing)
     mixing.add_argument(
         "--col-styles",
         type=flags.num_list,
@@ -84,8 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(mixing, minibatch_size=4)
 
     between = subparsers.add_parser("interpolation-grid", help="show what lies between four images")
-    add_points(between, "", "four seeds, for the corners", "files of vectors for corners", repeats=True)
-    add_dlatents_psi(between)
+    _add_points(between, "", "four seeds, for the corners", "files of vectors for corners", repeats=True)
+    _add_dlatents_psi(between)
     between.add_argument(
         "--grid", type=_fixed_grid, default=(8, 8), help="columns and rows (default: 8x8)", metavar="WxH"
     )
@@ -94,8 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(between, minibatch_size=4)
 
     walk = subparsers.add_parser("interpolate", help="go from image to image, as frames or video")
-    add_points(walk, "", "seeds on the way", "files of vectors on the way", repeats=True)
-    add_dlatents_psi(walk)
+    _add_points(walk, "", "seeds on the way", "files of vectors on the way", repeats=True)
+    _add_dlatents_psi(walk)
     walk.add_argument(
         "--space",
         choices=("w", "z"),
@@ -126,8 +168,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(walk, minibatch_size=4)
 
     noise = subparsers.add_parser("noise-figure", help="show what noise does to images")
-    add_points(noise, "", "seeds of the rows", "files of vectors for rows")
-    add_dlatents_psi(noise)
+    _add_points(noise, "", "seeds of the rows", "files of vectors for rows")
+    _add_dlatents_psi(noise)
     noise.add_argument(
         "--noise-seeds",
         type=flags.num_list,
@@ -152,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(noise, minibatch_size=4, noise_modes=())
 
     truncated = subparsers.add_parser("truncation-figure", help="show images truncated more and more")
-    add_points(truncated, "", "seeds of the rows", "files of vectors for rows")
+    _add_points(truncated, "", "seeds of the rows", "files of vectors for rows")
     truncated.add_argument(
         "--psis",
         type=_psis,
@@ -165,6 +207,27 @@ def _parser() -> argparse.ArgumentParser:
     for command in subparsers.choices.values():
         command.accept(OFFICIAL)
     return parser
+
+
+def _add_points(
+    parser: argparse.ArgumentParser, prefix: str, seeds_help: str, files_help: str, repeats: bool = False
+) -> None:
+    """--seeds and --dlatents, or with a prefix --row-seeds and --row-dlatents."""
+    common = {"action": _Points, "repeats": repeats, "dest": f"{prefix}seeds".replace("-", "_")}
+    seeds_help += f" (may be left out with --{prefix}dlatents)"
+    files_help += ": FILE.npz,FOLDER,'*.npz'"
+    kind = flags.num_list
+    seeds = parser.add_argument(
+        f"--{prefix}seeds", required=True, type=kind, help=seeds_help, metavar="SEEDS", **common
+    )
+    parser.add_argument(
+        f"--{prefix}dlatents", seeds=seeds, type=flags.split, help=files_help, metavar="FILES", **common
+    )
+
+
+def _add_dlatents_psi(parser: argparse.ArgumentParser) -> None:
+    psi_help = "truncation of vectors from files (default: 1, none)"
+    parser.add_argument("--dlatents-psi", type=flags.psi, default=1.0, help=psi_help, metavar="PSI")
 
 
 def _fixed_grid(text: str) -> "tuple[int, int] | str":

@@ -234,10 +234,11 @@ def test_all_problems_of_files_at_once(people, Gs):
         (("style-mixing-example", "--row-dlatents=a,,b"), "argument --row-dlatents: expected names of files"),
         (
             ("style-mixing-example", "--row-dlatents=a"),
-            "(--row-seeds SEEDS | --row-dlatents FILES)",
+            "[--row-dlatents FILES]",
         ),
         (("style-mixing-example", "--row-dlatents=a"), "are required: --col-seeds or --col-dlatents\n"),
         (("style-mixing-example",), "are required: --row-seeds or --row-dlatents, --col-seeds or --col-dlatents\n"),
+        (("style-mixing-example", "--cols=1"), "are required: --row-seeds or --row-dlatents\n"),
         (("interpolate",), "the following arguments are required: --seeds or --dlatents\n"),
         (("interpolate", "--seeds=1,2", "--gif"), "unrecognized arguments: --gif (did you mean --video=gif?)"),
         (("interpolate", "--seeds=1,2", "--frame=3"), "unrecognized arguments: --frame=3 (did you mean --frames?)"),
@@ -250,6 +251,12 @@ def test_wrong_arguments(args, message, capsys):
     with pytest.raises(SystemExit):
         run_generator._parser().parse_args([*args, "--network=x"])
     assert message in capsys.readouterr().err
+
+
+def test_all_that_is_missing_is_said_at_once(capsys):
+    with pytest.raises(SystemExit):
+        run_generator._parser().parse_args(["noise-figure"])
+    assert "are required: --seeds or --dlatents, --network\n" in capsys.readouterr().err
 
 
 def test_help_needs_no_tensorflow():
