@@ -159,7 +159,7 @@ def _checked(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> dict
         _check_distance(kwargs)
     if kwargs["video"]:
         with problems.gather("--video"):
-            video.ffmpeg_path()
+            video.check_ffmpeg()
     sources = None  # of the images, as far as they are known
     with problems.gather():
         sources = _find_sources(kwargs)

@@ -5,9 +5,7 @@ A writer is a context manager; its file appears whole at the end of the block, a
 
 import contextlib
 import os
-import subprocess
-import tempfile
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -19,22 +17,12 @@ _MAX_GIF_FPS = 50  # browsers slow down anything faster
 _MAX_GIF_PIXELS = 1 << 30  # of all frames, which Pillow keeps in memory
 
 
-class Writer(Protocol):
-    """What the writers have in common."""
-
-    def __enter__(self) -> "Writer": ...
-
-    def add(self, frame: np.ndarray) -> None: ...
-
-    def __exit__(self, *error: Any) -> None: ...
-
-
-def ffmpeg_path() -> str:
-    """The ffmpeg program. Raises UserError where the package that brings it is missing."""
+def check_ffmpeg() -> None:
+    """Raises UserError without an ffmpeg program, which the package imageio-ffmpeg brings."""
     try:
         import imageio_ffmpeg
 
-        return imageio_ffmpeg.get_ffmpeg_exe()
+        imageio_ffmpeg.get_ffmpeg_exe()
     except ImportError:
         raise UserError("writing mp4 needs the package imageio-ffmpeg: pip install imageio-ffmpeg") from None
     except RuntimeError as error:  # installed without its program
@@ -50,26 +38,26 @@ class VideoWriter:
         crf: constant rate factor of H.264: 0 is lossless; less quality and smaller files as it grows.
 
     Raises:
-        UserError: ffmpeg is missing, or fails, as on a full disk.
+        UserError: ffmpeg is missing, or fails, as on a full disk. It says itself on stderr why.
     """
 
     def __init__(self, path: str | os.PathLike, fps: float, crf: int = 16):
+        self.check(fps)
         self.path = os.fspath(path)
         self.fps = fps
         self.crf = crf
-        self._ffmpeg = ffmpeg_path()
         self._shape: tuple[int, ...] | None = None
-        self._process: subprocess.Popen | None = None
+        self._count = 0
+        self._frames: Any = None  # takes frames, when there is the first one
         self._stack = contextlib.ExitStack()
 
     @staticmethod
     def check(fps: float) -> None:
         """Raises UserError if videos cannot be written at all."""
-        ffmpeg_path()
+        check_ffmpeg()
 
     def __enter__(self) -> "VideoWriter":
         self._file = self._stack.enter_context(atomic_write(self.path))
-        self._notes = self._stack.enter_context(tempfile.TemporaryFile())
         self._stack.push(self._finish)
         return self
 
@@ -78,41 +66,46 @@ class VideoWriter:
         _check_frame(frame, self._shape)
         rgb = _to_rgb(frame)
         rgb = np.pad(rgb, [(0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)], "edge")  # H.264: even sides
-        if self._process is None:
+        if self._frames is None:
             self._shape = frame.shape
-            self._process = self._start(*rgb.shape[:2])
+            self._frames = self._start(*rgb.shape[:2])
         try:
-            self._process.stdin.write(rgb.tobytes())
-        except BrokenPipeError:
-            self._process.wait()
+            self._frames.send(rgb)
+        except OSError:
             raise self._failure() from None
+        self._count += 1
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
 
-    def _start(self, height: int, width: int) -> subprocess.Popen:
-        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{self.fps:g}", "-i", "-"]
-        codec = ["-c:v", "libx264", "-crf", str(self.crf), "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-        command = [self._ffmpeg, "-y", "-v", "error", *source, "-an", *codec, "-f", "mp4", self._file.name]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._notes)
+    def _start(self, height: int, width: int) -> Any:
+        import imageio_ffmpeg
+
+        options = ["-crf", str(self.crf), "-movflags", "+faststart", "-f", "mp4"]
+        codec = {"codec": "libx264", "quality": None, "macro_block_size": 2, "output_params": options}
+        size = width, height
+        frames = imageio_ffmpeg.write_frames(self._file.name, size, fps=self.fps, ffmpeg_log_level="error", **codec)
+        frames.send(None)
+        return frames
 
     def _finish(self, kind: type | None, *_error: Any) -> None:
-        if self._process is None:
-            if kind is None:
-                raise ValueError(f"{self.path}: a video without frames")
-            return
+        if self._frames is not None:
+            self._frames.close()
         if kind is not None:
-            self._process.kill()
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        if self._process.wait() and kind is None:
+            return
+        if not self._count:
+            raise ValueError(f"{self.path}: a video without frames")
+        import imageio_ffmpeg
+
+        try:  # how ffmpeg ended is not told, so the file is asked
+            written, _ = imageio_ffmpeg.count_frames_and_secs(self._file.name)
+        except RuntimeError:
+            written = 0
+        if written != self._count:
             raise self._failure()
 
     def _failure(self) -> UserError:
-        self._notes.seek(0)
-        lines = self._notes.read().decode(errors="replace").strip().splitlines()
-        reason = "; ".join(lines[-2:]) or f"it ended with status {self._process.returncode}"
-        return UserError(f"{self.path}: ffmpeg failed: {reason}")
+        return UserError(f"{self.path}: ffmpeg failed; what it says of that is above")
 
 
 class GifWriter:

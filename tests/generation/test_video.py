@@ -1,7 +1,10 @@
 """Videos: frames come back, files appear whole, what is missing is said."""
 
+import os
 import stat
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -73,47 +76,63 @@ def test_without_imageio_ffmpeg(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
-def program(tmp_path, monkeypatch):
-    """A function that puts a shell script in place of ffmpeg."""
-
-    def use(script):
-        path = tmp_path / "ffmpeg"
-        path.write_text("#!/bin/sh\n" + script)
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setattr(video, "ffmpeg_path", lambda: str(path))
-        return tmp_path / "a.mp4"
-
-    return use
-
-
-def test_mp4_appears_whole(program):
-    path = program('for name; do :; done; cat > "$name"')  # the last argument
+def test_mp4_appears_whole(tmp_path):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    path = tmp_path / "a.mp4"
     path.write_bytes(b"before")
     with VideoWriter(path, 30) as writer:
         writer.add(np.zeros([3, 5, 3], np.uint8))
         assert path.read_bytes() == b"before"
-    assert path.read_bytes() == bytes(4 * 6 * 3)
+    written = path.read_bytes()
+    assert imageio_ffmpeg.count_frames_and_secs(str(path))[0] == 1
     with pytest.raises(KeyError), VideoWriter(path, 30) as writer:
         writer.add(np.ones([4, 4, 3], np.uint8))
         raise KeyError
-    assert path.read_bytes() == bytes(4 * 6 * 3)
-    assert sorted(other.name for other in path.parent.iterdir()) == ["a.mp4", "ffmpeg"]
+    assert path.read_bytes() == written
+    assert [other.name for other in tmp_path.iterdir()] == ["a.mp4"]
 
 
 @pytest.mark.parametrize(
-    "script", ["exec 0<&-; echo no space >&2; exit 1", "cat > /dev/null; echo no space >&2; exit 1"]
+    "script",
+    [
+        "exec 0<&-; echo no space >&2; exit 1",  # while frames are written
+        "cat > /dev/null; echo no space >&2; exit 1",
+        "cat > /dev/null; echo no space >&2",  # and nothing in the file
+    ],
 )
-def test_ffmpeg_fails(program, script):
-    path = program(script)
-    with pytest.raises(UserError, match=r"a\.mp4: ffmpeg failed: no space"):
-        write(VideoWriter(path, 30), [np.zeros([512, 512, 3], np.uint8)] * 3)
-    assert [other.name for other in path.parent.iterdir()] == ["ffmpeg"]
+def test_ffmpeg_fails(tmp_path, monkeypatch, capfd, script):
+    pytest.importorskip("imageio_ffmpeg")
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\n" + script)
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
+    with pytest.raises(UserError, match=r"a\.mp4: ffmpeg failed; what it says of that is above"):
+        write(VideoWriter(tmp_path / "a.mp4", 30), [np.zeros([512, 512, 3], np.uint8)] * 3)
+    assert "no space" in capfd.readouterr().err
+    assert [other.name for other in tmp_path.iterdir()] == ["ffmpeg"]
+
+
+def test_a_disk_that_is_full(tmp_path):
+    """ffmpeg may write 8192 bytes."""
+    pytest.importorskip("imageio_ffmpeg")
+    code = (
+        "import numpy as np; from generation.video import VideoWriter; from dnnlib.errors import exits_on_user_error\n"
+    )
+    code += "with exits_on_user_error(), VideoWriter('a.mp4', 30) as writer:\n"
+    code += "    for _ in range(20): writer.add(np.random.randint(0, 256, [64, 64, 3]).astype(np.uint8))"
+    command = ["bash", "-c", 'ulimit -f 8; exec "$0" -c "$1"', sys.executable, code]
+    environment = {**os.environ, "PYTHONPATH": str(Path(video.__file__).parent.parent)}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "Error: a.mp4: ffmpeg failed" in result.stderr and "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", [GifWriter, VideoWriter])
-def test_frames_must_fit(program, kind):
-    path = program("cat > /dev/null")
+def test_frames_must_fit(tmp_path, kind):
+    if kind is VideoWriter:
+        pytest.importorskip("imageio_ffmpeg")
+    path = tmp_path / "a.mp4"
     with pytest.raises(ValueError, match="without frames"):
         write(kind(path, 30), [])
     with pytest.raises(ValueError, match=r"expected a frame \[4, 4, 3\] as before, got \[4, 5, 3\]"):

@@ -200,7 +200,7 @@ def test_lpips_and_video(base, run, monkeypatch):
     import projection.commands
 
     monkeypatch.setattr(projection.runs, "VideoWriter", Writer)
-    monkeypatch.setattr(video, "ffmpeg_path", lambda: "ffmpeg")
+    monkeypatch.setattr(video, "check_ffmpeg", lambda: None)
     weights = metric_net_files.lpips_of_pickle(metric_net_files.lpips_weights())
     weight_writers.write_official_pickle(
         Path("vgg16_zhang_perceptual.pkl"), "vgg16_perceptual_distance", weights, func_name="lpips_network"
@@ -302,7 +302,7 @@ def test_wrong_arguments(run, monkeypatch):
     def no_ffmpeg():
         raise run_projector.UserError("writing mp4 needs the package imageio-ffmpeg: pip install imageio-ffmpeg")
 
-    monkeypatch.setattr(video, "ffmpeg_path", no_ffmpeg)
+    monkeypatch.setattr(video, "check_ffmpeg", no_ffmpeg)
     Path("x.pkl").write_text("")
     real, generated = ("project-real-images", "--network=x.pkl"), ("project-generated-images", "--network=x.pkl")
     Path("empty").mkdir()
