@@ -25,7 +25,6 @@ from dnnlib.errors import Problems, UserError
 from generation import points, video
 from metrics import metric_defaults
 from metrics.nets import catalog
-from projection import sources as dataset_images
 from projection import sources as image_targets
 from projection import starts
 from training.data import find_dataset
@@ -37,13 +36,13 @@ from training.data import find_dataset
 def project_generated_images(
     network_pkl: str, seeds: list[int], truncation_psi: float | None = 1.0, **settings: Any
 ) -> None:
-    """Projects images that the network makes of seeds. settings: of `projection.commands.Settings`."""
+    """Projects images that the network makes of seeds. settings: of `projection.commands.Projecting`."""
     from projection import commands, targets
 
     def open_targets(Gs: Any, class_idx: int | None) -> targets.Targets:
         return targets.GeneratedImages(Gs, seeds, truncation_psi, class_idx)
 
-    commands.project(network_pkl, open_targets, commands.Settings(**settings))
+    commands.project(network_pkl, open_targets, commands.Projecting(**settings))
 
 
 def project_real_images(
@@ -55,7 +54,7 @@ def project_real_images(
     convert: bool = False,
     **settings: Any,
 ) -> None:
-    """Projects the first images of a data set, or image files. settings: of `projection.commands.Settings`.
+    """Projects the first images of a data set, or image files. settings: of `projection.commands.Projecting`.
 
     num_images: how many; None: 3 of a data set, all of files. convert: see `image_targets.check_images`.
     """
@@ -66,7 +65,7 @@ def project_real_images(
             return targets.ImageFiles(Gs, images, convert, num_images)
         return targets.DatasetImages(Gs, dataset_name, data_dir, num_images)
 
-    commands.project(network_pkl, open_targets, commands.Settings(**settings))
+    commands.project(network_pkl, open_targets, commands.Projecting(**settings))
 
 
 FILES: dict[str, Any] = {"type": flags.split, "action": "extend", "nargs": "+", "metavar": "FILES"}
@@ -196,7 +195,7 @@ def _find_sources(kwargs: dict[str, Any]) -> list[str] | None:
             kwargs["dataset_name"] = find_dataset.find_dataset(kwargs["dataset_name"], kwargs["data_dir"])[0]
             find_dataset.check_dataset(kwargs["data_dir"], kwargs["dataset_name"])
             if num_images is not None:
-                dataset_images.open_dataset(kwargs["dataset_name"], kwargs["data_dir"], num_images).close()
+                image_targets.open_dataset(kwargs["dataset_name"], kwargs["data_dir"], num_images).close()
                 sources = [f"{kwargs['dataset_name']} {index}" for index in range(num_images)]
     problems.report()
     return sources

@@ -30,7 +30,7 @@ _INTERVAL = 60.0  # seconds; so often, too, in long runs
 
 
 @dataclass
-class Settings:
+class Projecting:
     """How images are projected, and what is saved.
 
     num_snapshots: images saved on the way, the last included. num_steps, learning_rate, regularize_noise_weight,
@@ -56,7 +56,7 @@ class Settings:
     offline: bool | None = None
 
 
-def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: Settings) -> None:
+def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: Projecting) -> None:
     """Projects images with a network, and saves the results in the run folder.
 
     Args:
@@ -75,7 +75,7 @@ def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: 
     class_idx: int | None = None
     initial: list[starts.Start] = []
     with problems.gather():
-        distance = _distance(settings, download)
+        distance = distances.load(settings.distance, settings.metric_networks, as_flags=True, **download)
     with problems.gather():
         Gs = _generator(network_pkl, download)
         with problems.gather():
@@ -126,15 +126,8 @@ def _generator(network_pkl: str, download: dict[str, Any]) -> Any:
     return Gs
 
 
-def _distance(settings: Settings, download: dict[str, Any]) -> distances.Distance:
-    try:
-        return distances.load(settings.distance, settings.metric_networks, **download)
-    except distances.NoWeights as error:
-        raise UserError(f"{error}\nWithout them, --distance=pixel compares pixels.") from None
-
-
 def _project_batch(
-    proj: Projector, batch: list[Target], settings: Settings, facts: list[dict[str, Any]], progress: Progress
+    proj: Projector, batch: list[Target], settings: Projecting, facts: list[dict[str, Any]], progress: Progress
 ) -> None:
     """Makes all steps for some images, and saves what there is to save. facts: to keep with the vectors of each."""
     snapshots = set(snapshot_steps(proj.num_steps, settings.num_snapshots))
@@ -181,7 +174,7 @@ def _numbers(distances: np.ndarray, losses: np.ndarray) -> str:
     return f"distance {np.mean(distances):.5g}, loss {np.mean(losses):.5g}{of}"
 
 
-def _settings(proj: Projector, settings: Settings) -> dict[str, Any]:
+def _settings(proj: Projector, settings: Projecting) -> dict[str, Any]:
     """What to keep with vectors of how they were found."""
     return {
         "num_steps": proj.num_steps,

@@ -29,30 +29,30 @@ class PixelDistance:
         return tf.reduce_mean(tf.math.squared_difference(images_a, images_b), axis=[1, 2, 3]) * (1 / 255**2)
 
 
-class NoWeights(UserError):
-    """The weights of LPIPS cannot be had; something else can be used."""
-
-
-def load(name: str = "lpips", folder: str | None = None, **download: Any) -> Distance:
+def load(name: str = "lpips", folder: str | None = None, as_flags: bool = False, **download: Any) -> Distance:
     """A distance by name.
 
     Args:
         name: 'lpips', 'pixel', or the path of a file with the weights of LPIPS.
         folder: where metric networks are looked for before they are downloaded.
+        as_flags: whether messages name flags of run_projector.py, in place of what to write in Python.
         download: `cache_dir` and `offline` of `metrics.nets.loading.load`.
 
     Raises:
-        UserError: weights that are not those of LPIPS; NoWeights: weights that cannot be had.
+        UserError: weights that are not those of LPIPS, or cannot be had.
     """
     if name == "pixel":
         return PixelDistance()
     if name != "lpips":
         path = os.path.expanduser(name)  # not relative: that could be taken for an official name
         return loading.load(os.path.abspath(path) if os.path.exists(path) else name, as_=LPIPS, **download)
+    option, pixel = "Projector.distance = projection.distances.load('lpips', DIR)", "Projector.distance = 'pixel'"
+    if as_flags:
+        option, pixel = "--metric-networks=DIR", "--distance=pixel"
     try:
-        return loading.load(LPIPS, folder, **download)
+        return loading.load(LPIPS, folder, folder_option=option, **download)
     except UserError as error:
-        raise NoWeights(str(error)) from None
+        raise UserError(f"{error}\nWithout them, {pixel} compares pixels.") from None
 
 
 def check(distance: Any) -> None:

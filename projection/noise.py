@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from metrics.nets.images import average_down
+
 _SMALLEST = 8  # pixels; smaller reductions are not regularized
 
 
@@ -16,21 +18,19 @@ def regularization(noises: Sequence[tf.Tensor]) -> tf.Tensor:
     noises: [N, 1, H, W] each. Of each, halved again and again down to 8x8, the squared correlations of pixels with
     their right and lower neighbours count (around the edges, too).
     """
-    by_size: dict[tuple[int, ...], list[tf.Tensor]] = {}
+    by_size: dict[int, list[tf.Tensor]] = {}
     for noise in noises:
-        by_size.setdefault(tuple(noise.shape[1:]), []).append(noise)
+        by_size.setdefault(noise.shape[2], []).append(noise)
     total = tf.zeros([noises[0].shape[0]])
     # Images of a size are taken together, with those that were halved to it: the fewer ops, the faster.
     while by_size:
-        shape = max(by_size)
-        together = tf.stack(by_size.pop(shape))  # [K, N, 1, H, W]
-        for axis in (4, 3):
-            correlation = tf.reduce_mean(together * tf.roll(together, 1, axis), axis=[2, 3, 4])  # [K, N]
-            total += tf.reduce_sum(tf.square(correlation), axis=0)
-        if shape[1] > _SMALLEST:
-            half = (shape[0], shape[1] // 2, shape[2] // 2)
-            blocks = tf.reshape(together, [*together.shape[:3], half[1], 2, half[2], 2])
-            by_size.setdefault(half, []).extend(tf.unstack(tf.reduce_mean(blocks, axis=[4, 6])))
+        size = max(by_size)
+        together = tf.concat(by_size.pop(size), axis=1)  # [N, K, H, W]
+        for axis in (3, 2):
+            correlation = tf.reduce_mean(together * tf.roll(together, 1, axis), axis=[2, 3])  # [N, K]
+            total += tf.reduce_sum(tf.square(correlation), axis=1)
+        if size > _SMALLEST:
+            by_size.setdefault(size // 2, []).append(average_down(together, size // 2))
     return total
 
 

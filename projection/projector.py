@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib import EasyDict
-from dnnlib.errors import UserError
 from dnnlib.tflib import Network, random_stream
 from dnnlib.tflib.optimizer import Optimizer
 from dnnlib.util import is_url
@@ -113,19 +112,11 @@ class Projector:
         self._compiled: dict[str, Any] = {}
 
     def _distance(self) -> distances.Distance:
-        if not isinstance(self.distance, str):
-            distances.check(self.distance)
-            return self.distance
-        name = os.path.expanduser(self.distance)
-        if name not in ("lpips", "pixel") and not is_url(name) and not os.path.isfile(name):
-            distances.check(self.distance)
-        try:
+        name = os.path.expanduser(self.distance) if isinstance(self.distance, str) else ""
+        if name in ("lpips", "pixel") or is_url(name) or os.path.isfile(name):
             return distances.load(self.distance)
-        except distances.NoWeights as error:
-            # The message is for scripts.
-            in_python = "Projector.distance = projection.distances.load('lpips', DIR)"
-            message = str(error).replace("--metric-networks=DIR", in_python)
-            raise UserError(f"{message}\nWithout them, Projector.distance = 'pixel' compares pixels.") from None
+        distances.check(self.distance)
+        return self.distance
 
     def _find_dlatent_stats(self) -> None:
         """The mean of W, [1, 1, dlatent_size], and the distance that samples have from it."""

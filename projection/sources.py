@@ -1,7 +1,7 @@
-"""Image files as targets: which files, whether they fit a network, and how they are cut and resized to it.
+"""Where targets come from: image files, whether they fit a network, how they are cut and resized to it; data sets.
 
-The rule: an image is turned upright as its EXIF orientation says, cut to the largest square in the middle, and reduced
-to the resolution of the network by a Lanczos filter. Nothing is enlarged. Needs no TensorFlow.
+The rule for files: an image is turned upright as its EXIF orientation says, cut to the largest square in the middle,
+and reduced to the resolution of the network by a Lanczos filter. Nothing is enlarged. Needs no TensorFlow.
 """
 
 import functools
@@ -14,14 +14,21 @@ import PIL.ImageOps
 from dataset_tools.image_rules import ImageRules
 from dnnlib import files
 from dnnlib.errors import Problems, UserError, listed
-from dnnlib.pictures import mode_name
+from dnnlib.pictures import MODES, mode_name
 from training.data import dataset
 from training.data.image_files import ImageFacts, decode, is_image_name
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-"""The modes of Pillow by number of channels."""
 _CONVERT = {1: "gray", 3: "rgb", 4: "none"}
 _MAX_LISTED = 20
+
+
+def open_dataset(name: str, data_dir: str | None, num_images: int | None = None) -> dataset.Dataset:
+    """A data set in the order of storage. Raises UserError if it cannot be read or has less than `num_images`."""
+    opened = dataset.load_dataset(data_dir=data_dir, tfrecord_dir=name, max_label_size=0, repeat=False, shuffle_mb=0)
+    if num_images is not None and num_images > opened.num_images:
+        opened.close()
+        raise UserError(f"--num-images={num_images}: the data set {name} has {opened.num_images}")
+    return opened
 
 
 def find_images(names: Sequence[str]) -> list[str]:
@@ -92,16 +99,3 @@ def _report(problems: list[str]) -> None:
     """Raises UserError of problems, if there are any; a long list is cut."""
     if problems:
         raise UserError("\n".join(listed(problems, _MAX_LISTED)))
-
-
-# ----------------------------------------------------------------------------
-# Data sets as targets. Needs no TensorFlow.
-
-
-def open_dataset(name: str, data_dir: str | None, num_images: int | None = None) -> dataset.Dataset:
-    """A data set in the order of storage. Raises UserError if it cannot be read or has less than `num_images`."""
-    opened = dataset.load_dataset(data_dir=data_dir, tfrecord_dir=name, max_label_size=0, repeat=False, shuffle_mb=0)
-    if num_images is not None and num_images > opened.num_images:
-        opened.close()
-        raise UserError(f"--num-images={num_images}: the data set {name} has {opened.num_images}")
-    return opened

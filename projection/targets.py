@@ -15,7 +15,6 @@ from training.nets.generator import noise_variables
 from training.nets.mixed_precision import rendering_kwargs
 
 from . import sources
-from .sources import open_dataset
 
 _NUM_IMAGES = 3  # of data sets, officially
 _MAX_NAME = 100  # bytes
@@ -70,10 +69,8 @@ class GeneratedImages:
 
     def __getitem__(self, index: int) -> Target:
         seed = self.seeds[index]
-        rnd = np.random.RandomState(seed)
-        z = rnd.randn(1, *self._Gs.input_shape[1:]).astype(np.float32)
-        noise = [rnd.randn(*shape).astype(np.float32) for shape in self._noise_shapes]
-        image = self._make(tf.constant(z), [tf.constant(layer) for layer in noise]).numpy()
+        z, noise = conventions.numbers_of_seed(seed, self._Gs.input_shape[1], self._noise_shapes)
+        image = self._make(tf.constant(z, tf.float32), [tf.constant(layer) for layer in noise]).numpy()
         name = f"seed{seed:04d}"
         return Target(name, f"seed {seed} ({index}/{len(self)})", f"seed {seed}", name, image)
 
@@ -84,7 +81,7 @@ class DatasetImages:
     def __init__(self, Gs: Any, dataset_name: str, data_dir: str | None, num_images: int | None = None):
         print(f'Loading images from "{dataset_name}"...')
         self._name = dataset_name
-        self._dataset = open_dataset(dataset_name, data_dir, num_images)
+        self._dataset = sources.open_dataset(dataset_name, data_dir, num_images)
         shape, wanted = self._dataset.shape, Gs.output_shape[1:]
         if list(shape) != list(wanted):
             self._dataset.close()

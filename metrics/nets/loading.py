@@ -25,6 +25,7 @@ def load(
     as_: str | None = None,
     cache_dir: str | None = None,
     offline: bool | None = None,
+    folder_option: str = "--metric-networks=DIR",
 ) -> MetricNetwork:
     """A metric network. Nothing in its file is executed.
 
@@ -37,6 +38,7 @@ def load(
             both Inception networks is then the one of features.
         cache_dir: folder for downloads; None is $STYLEGAN2_CACHE_DIR or `.stylegan2-cache`.
         offline: fail instead of downloading; None: as $STYLEGAN2_OFFLINE says.
+        folder_option: how messages say that `folder` is given.
 
     Raises:
         UserError: an unknown name, a file that cannot be had, or one that does not hold this network.
@@ -47,7 +49,7 @@ def load(
         raise UserError(f"{folder}: no such folder, expected one with files of metric networks")
     name = catalog.official_name(name_or_path)
     if name is not None:
-        return _load_files(_find(OFFICIAL[name], folder, cache_dir, offline), name)
+        return _load_files(_find(OFFICIAL[name], folder, cache_dir, offline, folder_option), name)
     path = fetch(name_or_path, cache_dir, offline=offline) if is_url(name_or_path) else os.path.expanduser(name_or_path)
     if not os.path.exists(path):
         close = did_you_mean(catalog.base_name(path), OFFICIAL, 3, 0.5)
@@ -60,7 +62,9 @@ def load(
 # Where files are.
 
 
-def _find(official: Official, folder: str | None, cache_dir: str | None, offline: bool | None) -> list[str]:
+def _find(
+    official: Official, folder: str | None, cache_dir: str | None, offline: bool | None, folder_option: str
+) -> list[str]:
     """The files of an official network: in the folder, in the cache, or downloaded."""
     if folder is not None:
         found = _find_in_folder(official, folder)
@@ -77,7 +81,7 @@ def _find(official: Official, folder: str | None, cache_dir: str | None, offline
         looked = f" {folder} has none of them." if folder is not None else ""
         raise UserError(
             f"{error}\nThe weights of {official.name} are read from any of: {official.files()}. Put one into a folder "
-            f"and name the folder with --metric-networks=DIR.{looked}"
+            f"and name the folder with {folder_option}.{looked}"
         ) from None
 
 
