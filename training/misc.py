@@ -80,6 +80,16 @@ def save_image_grid(
     save_image(convert_to_pil_image(create_image_grid(images, grid_size), drange), filename)
 
 
+def adjust_dynamic_range(data: Any, drange_in: Any, drange_out: Any) -> Any:
+    """Maps values linearly from one range to another. NumPy arrays and tensors."""
+    if tuple(drange_in) == tuple(drange_out):
+        return data
+    scale = (np.float32(drange_out[1]) - np.float32(drange_out[0])) / (
+        np.float32(drange_in[1]) - np.float32(drange_in[0])
+    )
+    return data * scale + (np.float32(drange_out[0]) - np.float32(drange_in[0]) * scale)
+
+
 def apply_mirror_augment(minibatch: np.ndarray) -> np.ndarray:
     """Flips half of the images `[N, C, H, W]`, at random (`np.random`), left to right. Returns a copy."""
     mask = np.random.rand(minibatch.shape[0]) < 0.5
@@ -142,13 +152,3 @@ def setup_snapshot_image_grid(
             if x < columns and y < rows:
                 reals[x + y * columns], labels[x + y * columns] = chosen[draw]
     return (columns, rows), reals, labels
-
-
-def adjust_dynamic_range(data: Any, drange_in: Any, drange_out: Any) -> Any:
-    """Maps values linearly from one range to another. NumPy arrays and tensors."""
-    if tuple(drange_in) == tuple(drange_out):
-        return data
-    scale = (np.float32(drange_out[1]) - np.float32(drange_out[0])) / (
-        np.float32(drange_in[1]) - np.float32(drange_in[0])
-    )
-    return data * scale + (np.float32(drange_out[0]) - np.float32(drange_in[0]) * scale)
