@@ -85,13 +85,14 @@ def truncation_figure(network_pkl: str, seeds: list[Point], psis: Sequence[float
     dlatents = images.stacked(points)
     places = [(row, column) for row in range(len(points)) for column in range(len(psis))]
     progress = Progress(len(places), "images")
-    saver = _Saver(options)
+    taken, cells = {"figure"}, {}
     for batch in batches(places, options, progress):
         w = np.stack([images.truncate(dlatents[row], psis[column]) for row, column in batch])
         noises = [images.noises_of(points[row]) for row, _ in batch]
         for (row, column), image in zip(batch, images.from_dlatents(w, noises), strict=True):
-            saver.save(row, column, image, f"{file_name(points[row])}-psi{psis[column]:g}")
-    saver.finish(sheet)
+            save(image, unique(f"{file_name(points[row])}-psi{psis[column]:g}", taken), options)
+            cells[row, column] = image
+    save(sheet.draw(cells), "figure", options)
     progress.finish()
 
 
@@ -128,36 +129,17 @@ def noise_figure(
     sheet = LabelledSheet(images.resolution, list(map(title, points)), labels, image_format=options.image_format)
     dlatents = images.stacked(points)
     progress = Progress(len(points) * (len(columns) + num_samples), "images")
-    saver = _Saver(options)
+    taken, cells = {"figure"}, {}
     for row, point in enumerate(points):
         for batch in batches(list(enumerate(columns.items())), options, progress):
             rendered = images.from_dlatents(dlatents[[row] * len(batch)], [noise for _, (_, noise) in batch])
             for (column, (label, _)), image in zip(batch, rendered, strict=True):
-                saver.save(row, column, image, f"{file_name(point)}-{label.replace(' ', '')}")
+                save(image, unique(f"{file_name(point)}-{label.replace(' ', '')}", taken), options)
+                cells[row, column] = image
     if num_samples:
         deviations = noise_samples.deviations(images, dlatents, num_samples, std_gain, progress.update)
         for row, image in enumerate(deviations):
-            saver.save(row, len(columns), image, f"{file_name(points[row])}-std")
-    saver.finish(sheet)
+            save(image, unique(f"{file_name(points[row])}-std", taken), options)
+            cells[row, len(columns)] = image
+    save(sheet.draw(cells), "figure", options)
     progress.finish()
-
-
-# ----------------------------------------------------------------------------
-
-
-class _Saver:
-    """Saves the images of a figure one by one, and keeps them for the sheet."""
-
-    def __init__(self, rendering: Rendering):
-        self._rendering = rendering
-        self._taken = {"figure"}
-        self._images: dict[tuple[int, int], Any] = {}
-
-    def save(self, row: int, column: int, image: Any, name: str) -> None:
-        """Saves a uint8 image `[H, W, C]` under a name, or one like it if that is taken."""
-        save(image, unique(name, self._taken), self._rendering)
-        self._images[row, column] = image
-
-    def finish(self, sheet: Any) -> None:
-        """Saves the sheet, a `LabelledSheet`, as `figure.png`."""
-        save(sheet.draw(self._images), "figure", self._rendering)
