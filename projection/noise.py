@@ -20,15 +20,15 @@ def regularization(noises: Sequence[tf.Tensor]) -> tf.Tensor:
     """
     by_size: dict[int, list[tf.Tensor]] = {}
     for noise in noises:
-        by_size.setdefault(noise.shape[2], []).append(noise)
+        by_size.setdefault(noise.shape[2], []).append(tf.reshape(noise, [1, -1, *noise.shape[2:]]))  # [1, N, H, W]
     total = tf.zeros([noises[0].shape[0]])
     # Images of a size are taken together, with those that were halved to it: the fewer ops, the faster.
     while by_size:
         size = max(by_size)
-        together = tf.concat(by_size.pop(size), axis=1)  # [N, K, H, W]
+        together = tf.concat(by_size.pop(size), axis=0)  # [K, N, H, W]
         for axis in (3, 2):
-            correlation = tf.reduce_mean(together * tf.roll(together, 1, axis), axis=[2, 3])  # [N, K]
-            total += tf.reduce_sum(tf.square(correlation), axis=1)
+            correlation = tf.reduce_mean(together * tf.roll(together, 1, axis), axis=[2, 3])  # [K, N]
+            total += tf.reduce_sum(tf.square(correlation), axis=0)
         if size > _SMALLEST:
             by_size.setdefault(size // 2, []).append(average_down(together, size // 2))
     return total
