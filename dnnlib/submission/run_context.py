@@ -8,6 +8,10 @@ from types import TracebackType
 from typing import Any, ClassVar
 
 
+class Stopped(BaseException):
+    """Work ended early because the run was asked to stop. Not an Exception: nothing has failed."""
+
+
 class RunContext:
     """Opened when a run starts: prints go to log.txt, too; run.txt tells start and end; _finished.txt tells success."""
 
@@ -72,7 +76,3 @@ class RunContext:
     def _write_run_txt(self) -> None:
         with open(os.path.join(self.submit_config.run_dir, "run.txt"), "w", encoding="utf-8") as file:
             pprint.pprint(self.run_txt_data, stream=file, width=200)
-
-
-class Stopped(BaseException):
-    """A pass ended because the run was asked to stop. Not an Exception: no metric has failed."""
