@@ -10,6 +10,7 @@ from dnnlib import EasyDict
 from dnnlib.tflib import Network
 from training.augmentation.adaptive import AdaptiveAugment
 from training.augmentation.pipeline import AugmentPipe
+from training.loop.options import LoopOptions
 from training.loop.run import Counters, TrainingRun
 from training.loop.step import TrainingStep
 
@@ -45,19 +46,17 @@ class GoldenRun(TrainingRun):
         # the same for the first updates; larger ones hold weights back whose gradient is as small as that.
         opt_args = {"beta1": 0.0, "beta2": 0.99, "epsilon": 7e-10}
         D_loss = {"gamma": case["loss"]["r1_gamma"], "random_fake_labels": True}
-        self.step = TrainingStep(
-            *self.networks,
-            self,
+        self.options = LoopOptions(
             G_loss_args={"func_name": "training.loss.G_logistic_ns_pathreg"},
             D_loss_args={"func_name": "training.loss.D_logistic_r1", **D_loss},
             G_opt_args=opt_args,
             D_opt_args=opt_args,
             G_reg_interval=options.get("G_reg_interval", 4),
             D_reg_interval=options.get("D_reg_interval", 16),
-            augment=augment,
-            make_stream=lambda seed: self.draws,
+            G_smoothing_kimg=options["ema_kimg"],
+            G_smoothing_rampup=options["ema_rampup"],
         )
-        self.G_smoothing_kimg, self.G_smoothing_rampup = options["ema_kimg"], options["ema_rampup"]
+        self.step = TrainingStep(*self.networks, self, self.options, augment, make_stream=lambda seed: self.draws)
         self.counters, self.seed, self.reader = Counters(), 0, self
         self.sched = EasyDict(minibatch_size=case["batch"], minibatch_gpu=case["bgpu"], lod=0.0)
         self.sched.G_lrate = self.sched.D_lrate = case["lr"]

@@ -6,6 +6,7 @@ import pytest
 from test_loss import GoldenLabels, GoldenStream, one_hot
 
 from dnnlib.tflib import Network
+from training.loop.options import LoopOptions
 from training.loop.step import Piece, TrainingStep
 
 CASES = golden.index("steps", "index.json")
@@ -33,13 +34,15 @@ class GoldenRun:
         self.step = TrainingStep(
             **self.nets,
             training_set=self,
-            G_loss_args=_loss_args(case["G_loss"]),
-            D_loss_args=_loss_args(case["D_loss"]),
-            G_opt_args=opt_args,
-            D_opt_args=opt_args,
-            lazy_regularization=case["lazy"],
-            G_reg_interval=case["G_reg_interval"],
-            D_reg_interval=case["D_reg_interval"],
+            options=LoopOptions(
+                G_loss_args=_loss_args(case["G_loss"]),
+                D_loss_args=_loss_args(case["D_loss"]),
+                G_opt_args=opt_args,
+                D_opt_args=opt_args,
+                lazy_regularization=case["lazy"],
+                G_reg_interval=case["G_reg_interval"],
+                D_reg_interval=case["D_reg_interval"],
+            ),
             make_stream=self.make_stream,
         )
 

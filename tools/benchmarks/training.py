@@ -17,6 +17,7 @@ import tensorflow as tf
 from dnnlib.tflib import Network, random_stream
 from training.data.dataset import SyntheticDataset, TFRecordDataset
 from training.data.tfrecord_export import TFRecordExporter
+from training.loop.options import LoopOptions
 from training.loop.reals import RealsReader
 from training.loop.step import Piece, TrainingStep
 from training.options.configs import config_kwargs
@@ -39,8 +40,8 @@ def make_step(config: str, resolution: int, precision: str) -> TrainingStep:
     kwargs = config_kwargs(config)
     sizes = {"num_channels": 3, "resolution": resolution, "label_size": 0, **PRECISIONS[precision]}
     G, D = (Network(name, **sizes, **kwargs[f"{name}_args"]) for name in "GD")
-    args = {f"{name}_{kind}_args": kwargs[f"{name}_{kind}_args"] for name in "GD" for kind in ("loss", "opt")}
-    return TrainingStep(G, D, G.clone("Gs"), SyntheticDataset(resolution), **args)
+    args = {key: value for key, value in kwargs.items() if key.endswith(("_loss_args", "_opt_args"))}  # does not grow
+    return TrainingStep(G, D, G.clone("Gs"), SyntheticDataset(resolution), LoopOptions(**args))
 
 
 def phase_calls(step: TrainingStep, minibatch: int) -> dict[str, Callable[[], None]]:

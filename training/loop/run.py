@@ -20,6 +20,7 @@ from training import misc
 from training.run_folder import snapshots, state
 from training.run_folder.report import TickReport
 
+from .options import LoopOptions
 from .reals import RealsReader
 from .schedule import training_schedule
 from .step import PHASES, Piece, TrainingStep
@@ -55,28 +56,22 @@ class Counters:
 class TrainingRun:
     """A training in progress."""
 
-    run_dir: str | None
+    run_dir: str | None  # None: of a worker that writes no files
     devices: Devices
     networks: tuple[Any, Any, Any]
     step: TrainingStep
     training_set: Any
     grid: snapshots.ImageGrid
     seed: int
-    sched_args: dict[str, Any]
-    total_nimg: float
-    G_smoothing_kimg: float
-    G_smoothing_rampup: float | None
-    minibatch_repeats: int
-    reset_opt_for_new_lod: bool
-    image_snapshot_ticks: int | None
-    network_snapshot_ticks: int | None
-    keep_snapshots: int | None
-    counters: Counters
+    options: LoopOptions
     metrics: Any = None
     metric_kwargs: Any = None
     resumed: bool = False
 
     def __post_init__(self) -> None:
+        start_nimg = int(self.options.resume_kimg * 1000)
+        self.counters = Counters(start_nimg, tick_start_nimg=start_nimg, total_sec=self.options.resume_time)
+        self.total_nimg = self.options.total_kimg * 1000
         self.reader = RealsReader(
             self.training_set,
             self.seed,
@@ -88,11 +83,11 @@ class TrainingRun:
         self.report: TickReport | None = None
 
     def _schedule(self, nimg: int) -> EasyDict:
-        return training_schedule(cur_nimg=nimg, training_set=self.training_set, **self.sched_args)
+        return training_schedule(cur_nimg=nimg, training_set=self.training_set, **self.options.sched_args)
 
     def check_schedule(self) -> None:
         """Raises UserError unless minibatches can be divided among devices at all resolutions."""
-        base = self.sched_args
+        base = self.options.sched_args
         sizes = {(base.get("minibatch_size_base", 32), base.get("minibatch_gpu_base", 4))}
         sizes.add((self.sched.minibatch_size, self.sched.minibatch_gpu))
         for resolution in {*base.get("minibatch_size_dict", {}), *base.get("minibatch_gpu_dict", {})}:
@@ -187,18 +182,18 @@ class TrainingRun:
         self.sched = sched = self._schedule(c.sched_nimg)
         if c.repeat == 0:
             moved = np.floor(sched.lod) != np.floor(c.prev_lod) or np.ceil(sched.lod) != np.ceil(c.prev_lod)
-            if self.reset_opt_for_new_lod and moved:
+            if self.options.reset_opt_for_new_lod and moved:
                 self.step.reset_optimizers()
             c.prev_lod = sched.lod
         self.step.set_lod(sched.lod)
         results = []
-        while c.repeat < self.minibatch_repeats and not (received and self.devices.is_only_worker):
+        while c.repeat < self.options.minibatch_repeats and not (received and self.devices.is_only_worker):
             results += self._iteration(sched)
             c.cur_nimg += sched.minibatch_size
             c.iteration += 1
             c.repeat += 1
             self.report.live(c.cur_nimg, c.tick_start_nimg, sched.tick_kimg)
-        c.repeat %= self.minibatch_repeats
+        c.repeat %= self.options.minibatch_repeats
         self._check_finite(results)
 
     def _agreed(self, received: list[int]) -> int:
@@ -230,9 +225,9 @@ class TrainingRun:
 
     def _average_beta(self, minibatch_size: int) -> float:
         """What remains of the old values of Gs in one iteration."""
-        half_life = self.G_smoothing_kimg * 1000.0
-        if self.G_smoothing_rampup is not None:  # early weights should be forgotten soon
-            half_life = min(half_life, self.counters.cur_nimg * self.G_smoothing_rampup)
+        half_life = self.options.G_smoothing_kimg * 1000.0
+        if self.options.G_smoothing_rampup is not None:  # early weights should be forgotten soon
+            half_life = min(half_life, self.counters.cur_nimg * self.options.G_smoothing_rampup)
         return 0.5 ** (minibatch_size / half_life) if half_life > 0 else 0.0
 
     def _check_finite(self, results: list[Any]) -> None:
@@ -271,9 +266,9 @@ class TrainingRun:
         with contextlib.suppress(RuntimeError):
             dnnlib.RunContext.get().update(cur_epoch=c.cur_nimg // 1000, max_epoch=int(self.total_nimg / 1000))
         name = f"{c.cur_nimg // 1000:06d}"
-        if _is_due(c.cur_tick, self.image_snapshot_ticks, done):
+        if _is_due(c.cur_tick, self.options.image_snapshot_ticks, done):
             self._save_fakes(f"fakes{name}.png")
-        snapshot = _is_due(c.cur_tick, self.network_snapshot_ticks, done)
+        snapshot = _is_due(c.cur_tick, self.options.network_snapshot_ticks, done)
         if snapshot:
             self._save_networks(f"network-snapshot-{name}.pkl")
         if self.metrics is not None:
@@ -294,8 +289,8 @@ class TrainingRun:
         misc.save_pkl(self.networks, path)
         if not any(self.counters.bad_updates.values()):
             self.counters.last_snapshot = name
-        if self.keep_snapshots is not None:
-            snapshots.remove_old(self.run_dir, self.keep_snapshots)
+        if self.options.keep_snapshots is not None:
+            snapshots.remove_old(self.run_dir, self.options.keep_snapshots)
         try:
             self.metrics.run(path, run_dir=self.run_dir, **self.metric_kwargs)
         except Stopped:

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,13 +21,13 @@ from dnnlib.tflib import Network, autosummary, random_stream, replicas
 from dnnlib.tflib.optimizer import Optimizer
 from training.nets.growing import known_lod
 
+from .options import LoopOptions
 from .reals import process_reals
 
 PHASES = ("TrainG", "RegG", "TrainD", "RegD")
 
 
-@dataclass
-class Piece:
+class Piece(NamedTuple):
     """What one device computes at once.
 
     seed: of its random numbers; reals_seed: of the mirroring of its real images; reals, labels: only for
@@ -40,26 +40,13 @@ class Piece:
     labels: Any
 
 
-@dataclass(frozen=True)
-class Phase:
-    """A loss or a regularizer, and whom it trains."""
-
-    name: str
-    optimizer: Optimizer
-    compute: Callable[..., tf.Tensor | None]  # (piece's stream, reals, labels, size) -> value per sample
-
-
 class TrainingStep:
     """The computations of training. Create it inside the strategy's scope.
 
     Args:
         G, D, Gs: the networks.
         training_set: gives random labels and the range of its images.
-        G_loss_args, D_loss_args: `func_name` and arguments of the losses.
-        G_opt_args, D_opt_args: `beta1`, `beta2`, `epsilon`.
-        lazy_regularization: evaluate regularizers on their own, every `G_reg_interval` and `D_reg_interval` iterations.
-        mirror_augment, drange_net: see `process_reals`.
-        growing: whether the level of detail changes.
+        options: those of the losses, the optimizers and `process_reals`, and how often regularizers are evaluated.
         augment: an `AdaptiveAugment` of what D sees; None: it sees images as they are.
         make_stream: random numbers for a seed.
 
@@ -73,27 +60,15 @@ class TrainingStep:
         D: Network,
         Gs: Network,
         training_set: Any,
-        *,
-        G_loss_args: dict[str, Any],
-        D_loss_args: dict[str, Any],
-        G_opt_args: dict[str, Any],
-        D_opt_args: dict[str, Any],
-        lazy_regularization: bool = True,
-        G_reg_interval: int = 4,
-        D_reg_interval: int = 16,
-        mirror_augment: bool = False,
-        drange_net: tuple[float, float] = (-1, 1),
-        growing: bool = False,
+        options: LoopOptions,
         augment: Any = None,
         make_stream: Callable[[Any], random_stream.Stream] = random_stream.StatelessStream,
     ):
         self.G, self.D, self.Gs = G, D, Gs
         self.training_set = training_set
-        self.lazy = lazy_regularization
-        self.intervals = {"RegG": G_reg_interval, "RegD": D_reg_interval}
-        self.mirror_augment = mirror_augment
-        self.drange_net = drange_net
-        self.growing = growing
+        self.options = options
+        self.lazy = options.lazy_regularization
+        self.intervals = {"RegG": options.G_reg_interval, "RegD": options.D_reg_interval}
         self.augment = augment
         self.make_stream = make_stream
         self.strategy = tf.distribute.get_strategy()
@@ -104,14 +79,10 @@ class TrainingStep:
         self.Gs_beta = tf.Variable(0.0, trainable=False, name="Gs_beta", aggregation=_FIRST)
         self.lrate_ratios = {"G": 1.0, "D": 1.0}
         self.optimizers = {
-            "G": self._optimizer("G", G, dict(G_opt_args), G_reg_interval),
-            "D": self._optimizer("D", D, dict(D_opt_args), D_reg_interval),
+            "G": self._optimizer("G", G, dict(options.G_opt_args), options.G_reg_interval),
+            "D": self._optimizer("D", D, dict(options.D_opt_args), options.D_reg_interval),
         }
-        self.phases = {}
-        for name in PHASES if lazy_regularization else ("TrainG", "TrainD"):
-            args = G_loss_args if name.endswith("G") else D_loss_args
-            compute = functools.partial(self._value, name, dict(args))
-            self.phases[name] = Phase(name, self.optimizers[name[-1]], compute)
+        self.phases = dict.fromkeys(PHASES if self.lazy else ("TrainG", "TrainD"))  # an ordered set
         self._sums: dict[str, list[tf.Variable]] = {}  # of gradients, over the rounds of an iteration
         self._functions: dict[str | tuple[str, int], Callable] = {}  # by name, those of one stage with their rounds
         self.say: Callable[[str], None] = functools.partial(print, flush=True)
@@ -178,38 +149,37 @@ class TrainingStep:
 
         pieces: those of this worker's replicas, round by round. None is returned if the loss has no regularizer.
         """
-        phase = self.phases.get(name)
-        if phase is None:
+        if name not in self.phases:
             return None
         learning_rate *= self.lrate_ratios[name[-1]]
         lrate = tf.constant(learning_rate, tf.float32)
         local = self.local_replicas
         rounds = [self._distribute(pieces[i : i + local]) for i in range(0, len(pieces), local)]
         if len(rounds) == 1:
-            step = self._function((name, 1), lambda: functools.partial(self._gradients_and_update, phase))
+            step = self._function((name, 1), lambda: functools.partial(self._gradients_and_update, name))
             stats, finite = step(*rounds[0], lrate)
         else:
-            self._make_sums(name[-1], phase.optimizer)
+            self._make_sums(name[-1])
             number = len(rounds)
-            add = self._function((name, number), lambda: functools.partial(self._add_gradients, phase, number))
+            add = self._function((name, number), lambda: functools.partial(self._add_gradients, name, number))
             stats = None
             for args in rounds:
                 of_round = {key: self._local(value) for key, value in add(*args).items()}
                 stats = of_round if stats is None else {key: stats[key] + of_round[key] for key in stats}
             finite = None
             if name in self.phases:
-                finite = self._function(f"update of {name}", lambda: functools.partial(self._update, phase))(lrate)
+                finite = self._function(f"update of {name}", lambda: functools.partial(self._update, name))(lrate)
         if name not in self.phases:  # found out while the function was traced
             return None
         stats = {key: self._local(value) for key, value in stats.items()}
         return PhaseResult(name, learning_rate, stats, self._local(finite))
 
-    def _value(self, name: str, args: dict, stream: Any, reals: Any, labels: Any, size: int) -> tf.Tensor | None:
+    def _value(self, name: str, stream: Any, reals: Any, labels: Any, size: int) -> tf.Tensor | None:
         """The loss, the regularizer times its interval, or the sum of both: one number per sample."""
-        func = util.get_obj_by_name(args["func_name"])
-        kwargs = {key: value for key, value in args.items() if key != "func_name"}
+        which = name[-1]
+        kwargs = dict(self.options.G_loss_args if which == "G" else self.options.D_loss_args)
+        func = util.get_obj_by_name(kwargs.pop("func_name"))
         known = inspect.signature(func).parameters
-        which = "G" if name.endswith("G") else "D"
         kwargs |= {"G": self.G, "D": self.D, "opt": self.optimizers[which], "training_set": self.training_set}
         if "pl_mean" in known:
             kwargs["pl_mean"] = self.pl_mean
@@ -229,15 +199,15 @@ class TrainingStep:
         return loss if parts == "loss" or reg is None else loss + tf.reduce_mean(reg)
 
     def _gradients(
-        self, phase: Phase, rounds: int, seeds: Any, reals_seeds: Any, reals: Any, labels: Any
+        self, name: str, rounds: int, seeds: Any, reals_seeds: Any, reals: Any, labels: Any
     ) -> tuple[list[tf.Tensor] | None, dict[str, tf.Tensor]]:
         """This replica's share of the gradients, and its statistics."""
         size = reals.shape[0]
-        reals = self._process(reals_seeds, reals) if phase.name.endswith("D") else None
-        variables = list(phase.optimizer.trainables.values())
+        reals = self._process(reals_seeds, reals) if name.endswith("D") else None
+        variables = list(self.optimizers[name[-1]].trainables.values())
         with autosummary.collected() as stats, tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            value = phase.compute(self.make_stream(seeds), reals, labels, size)
+            value = self._value(name, self.make_stream(seeds), reals, labels, size)
             if value is None:
                 return None, {}
             mean = tf.reduce_mean(value) * (1 / (self.num_replicas * rounds))
@@ -247,39 +217,39 @@ class TrainingStep:
         return gradients, dict(zip(stats, summed, strict=True))
 
     def _process(self, seeds: Any, reals: tf.Tensor) -> tf.Tensor:
-        lod = tf.convert_to_tensor(self.lod) if self.growing else 0
+        lod = tf.convert_to_tensor(self.lod) if self.options.grows else 0
         with random_stream.using(self.make_stream(seeds)):
-            drange_data = self.training_set.dynamic_range
-            reals, _ = process_reals(reals, None, lod, self.mirror_augment, drange_data, self.drange_net)
+            dranges = self.training_set.dynamic_range, self.options.drange_net
+            reals, _ = process_reals(reals, None, lod, self.options.mirror_augment, *dranges)
         return tf.ensure_shape(reals, [None, *self.D.input_shape[1:]])
 
-    def _gradients_and_update(self, phase: Phase, seeds: Any, reals_seeds: Any, reals: Any, labels: Any, lrate: Any):
+    def _gradients_and_update(self, name: str, seeds: Any, reals_seeds: Any, reals: Any, labels: Any, lrate: Any):
         def of_replica(seeds: Any, reals_seeds: Any, reals: Any, labels: Any):
-            gradients, stats = self._gradients(phase, 1, seeds, reals_seeds, reals, labels)
+            gradients, stats = self._gradients(name, 1, seeds, reals_seeds, reals, labels)
             if gradients is None:
-                self.phases.pop(phase.name, None)
+                self.phases.pop(name, None)
                 return {}, tf.constant(True)
-            return stats, phase.optimizer.apply(gradients, lrate)
+            return stats, self.optimizers[name[-1]].apply(gradients, lrate)
 
         return self._run(of_replica, seeds, reals_seeds, reals, labels)
 
-    def _add_gradients(self, phase: Phase, rounds: int, seeds: Any, reals_seeds: Any, reals: Any, labels: Any):
+    def _add_gradients(self, name: str, rounds: int, seeds: Any, reals_seeds: Any, reals: Any, labels: Any):
         def of_replica(seeds: Any, reals_seeds: Any, reals: Any, labels: Any):
-            gradients, stats = self._gradients(phase, rounds, seeds, reals_seeds, reals, labels)
+            gradients, stats = self._gradients(name, rounds, seeds, reals_seeds, reals, labels)
             if gradients is None:
-                self.phases.pop(phase.name, None)
+                self.phases.pop(name, None)
                 return {}
-            for total, gradient in zip(self._sums[phase.name[-1]], gradients, strict=True):
+            for total, gradient in zip(self._sums[name[-1]], gradients, strict=True):
                 tf.raw_ops.AssignAddVariableOp(resource=total.handle, value=gradient)
             return stats
 
         return self._run(of_replica, seeds, reals_seeds, reals, labels)
 
-    def _update(self, phase: Phase, lrate: Any):
+    def _update(self, name: str, lrate: Any):
         def of_replica():
-            totals = self._sums[phase.name[-1]]
+            totals = self._sums[name[-1]]
             gradients = [tf.raw_ops.ReadVariableOp(resource=total.handle, dtype=tf.float32) for total in totals]
-            finite = phase.optimizer.apply(gradients, lrate)
+            finite = self.optimizers[name[-1]].apply(gradients, lrate)
             with tf.control_dependencies([finite]):
                 for total, gradient in zip(totals, gradients, strict=True):
                     tf.raw_ops.AssignVariableOp(resource=total.handle, value=tf.zeros_like(gradient))
@@ -313,29 +283,27 @@ class TrainingStep:
         if isinstance(key, str):
             return key
         name, rounds = key
-        return f"{name}{f' in {rounds} rounds' * (rounds > 1)}{f' for lod {self._stage:g}' * self.growing}"
+        return f"{name}{f' in {rounds} rounds' * (rounds > 1)}{f' for lod {self._stage:g}' * self.options.grows}"
 
     def _distribute(self, pieces: Sequence[Piece]) -> tuple[Any, Any, Any, Any]:
         """One piece for each replica of this worker."""
-        fields = [(piece.seed, piece.reals_seed, piece.reals, piece.labels) for piece in pieces]
         if self.num_replicas == 1:
-            return tuple(map(tf.convert_to_tensor, fields[0]))
+            return tuple(map(tf.convert_to_tensor, pieces[0]))
         return tuple(
             self.strategy.experimental_distribute_values_from_function(
-                lambda ctx, k=k: tf.convert_to_tensor(fields[ctx.replica_id_in_sync_group % len(fields)][k])
+                lambda ctx, k=k: tf.convert_to_tensor(pieces[ctx.replica_id_in_sync_group % len(pieces)][k])
             )
-            for k in range(4)
+            for k in range(len(Piece._fields))
         )
 
     def _local(self, value: Any) -> tf.Tensor:
         return self.strategy.experimental_local_results(value)[0]
 
-    def _make_sums(self, which: str, optimizer: Optimizer) -> None:
+    def _make_sums(self, which: str) -> None:
         if which not in self._sums:
+            variables = self.optimizers[which].trainables.values()
             with self.strategy.scope():
-                self._sums[which] = [
-                    tf.Variable(tf.zeros(var.shape), trainable=False) for var in optimizer.trainables.values()
-                ]
+                self._sums[which] = [tf.Variable(tf.zeros(var.shape), trainable=False) for var in variables]
 
 
 @dataclass

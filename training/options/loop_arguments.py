@@ -1,10 +1,18 @@
 """The arguments of `training_loop` by name, which options files may set, and how nested arguments are merged."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, get_type_hints
 
 from dnnlib.errors import did_you_mean
 from dnnlib.util import EasyDict
+from training.data.dataset import TFRecordDataset
+from training.loop.options import LoopOptions
+from training.loop.schedule import training_schedule
+
+# ----------------------------------------------------------------------------
+# Names. Those of functions that need TensorFlow stand here, where it is not imported.
 
 _NETWORK = {"func_name", "dtype", "fmap_base", "fmap_decay", "fmap_min", "fmap_max", "architecture", "nonlinearity"}
 _NETWORK |= {"resample_kernel", "structure", "use_wscale", "fused_scale", "blur_filter"}
@@ -26,63 +34,39 @@ NESTED: dict[str, set[str]] = {
     "augment_args": {"apply_args", "initial_strength", "tune_heuristic", "tune_target", "tune_kimg", "tune_interval"}
     | {"class_name", "apply_func"},
     "D_loss_args": {"func_name", "gamma", "random_fake_labels", "wgan_lambda", "wgan_epsilon", "wgan_target"},
-    "dataset_args": {"resolution", "label_file", "max_label_size", "max_images", "repeat"}
-    | {"shuffle_mb", "prefetch_mb", "buffer_mb", "num_threads"},
-    "sched_args": {"lod_initial_resolution", "lod_training_kimg", "lod_transition_kimg"}
-    | {"minibatch_size_base", "minibatch_size_dict", "minibatch_gpu_base", "minibatch_gpu_dict"}
-    | {"G_lrate_base", "G_lrate_dict", "D_lrate_base", "D_lrate_dict", "lrate_rampup_kimg"}
-    | {"tick_kimg_base", "tick_kimg_dict"},
+    "dataset_args": {*inspect.signature(TFRecordDataset).parameters} - {"tfrecord_dir"},
+    "sched_args": {*inspect.signature(training_schedule).parameters} - {"cur_nimg", "training_set"},
     "grid_args": {"size", "layout"},
 }
 """The arguments that are dicts, and the names in them."""
-PLAIN: dict[str, str] = {
-    "G_smoothing_kimg": "number",
-    "G_smoothing_rampup": "number",
-    "resume_partial": "switch",
-    "minibatch_repeats": "count",
-    "lazy_regularization": "switch",
-    "G_reg_interval": "count",
-    "D_reg_interval": "count",
-    "reset_opt_for_new_lod": "switch",
-    "drange_net": "range",
-    "image_snapshot_ticks": "ticks",
-    "network_snapshot_ticks": "ticks",
-    "save_tf_graph": "switch",
-    "save_weight_histograms": "switch",
-    "resume_kimg": "number",
-    "resume_time": "number",
-    "resume_with_new_nets": "switch",
-    "metric_arg_list": "metrics",
-    "tf_config": "names",
-}
-"""The other arguments, and what kind of value each has."""
+_TYPES = get_type_hints(LoopOptions)
+ARGUMENTS = {argument.name for argument in fields(LoopOptions) if not argument.metadata.get("flag")}
+"""The arguments of `training_loop` that options files may set."""
 _NUMBERS = ("G_opt_args", "D_opt_args", "G_loss_args", "D_loss_args", "sched_args", "augment_args")  # hold numbers
 _NOT_NUMBERS = {"func_name", "lod_initial_resolution", "random_fake_labels", "apply_args", "tune_heuristic"}
 _NOT_NUMBERS |= {"class_name", "apply_func"}
-ARGUMENTS = {*NESTED, *PLAIN}
-"""The arguments of `training_loop` that options files may set."""
 
 
 def problems_of(settings: dict[str, Any]) -> list[str]:
     """What is wrong in nested settings: names that do not exist, with the nearest that do, and kinds of values."""
     problems = []
     for key, value in settings.items():
-        if key in PLAIN:
-            problems += _problem_of_value(key, PLAIN[key], value)
-        elif key not in NESTED:
+        if key not in ARGUMENTS:
             problems.append(no_such("option", key, ARGUMENTS))
+        elif key not in NESTED:
+            problems += _problem_of_value(key, _KINDS[_TYPES[key]], value)
         elif not isinstance(value, dict):
-            problems += _problem_of_value(key, "names", value)
+            problems += _problem_of_value(key, _NAMES, value)
         elif str(value.get("func_name", "training.")).startswith("training."):  # others have arguments of their own
             problems += [no_such(f"{key} option", name, NESTED[key]) for name in value if name not in NESTED[key]]
             for name in sorted(value.keys() & NESTED[key] - _NOT_NUMBERS) if key in _NUMBERS else ():
-                kind = "table" if _is_table(name) else "number"
+                kind = _TABLE if _is_table(name) else _NUMBER
                 problems += _problem_of_value(f"{key}.{name}", kind, value[name])
     return problems
 
 
-def _problem_of_value(name: str, kind: str, value: Any) -> list[str]:
-    fits, expected = _KINDS[kind]
+def _problem_of_value(name: str, kind: "_Kind", value: Any) -> list[str]:
+    fits, expected = kind
     return [] if fits(value) else [f"{name}: expected {expected}, got {value!r}"]
 
 
@@ -120,37 +104,45 @@ def _is_table(name: Any) -> bool:
     return str(name).endswith("_dict") or name == "apply_args"
 
 
+# ----------------------------------------------------------------------------
+# Kinds of values.
+
+_Kind = tuple[Callable[[Any], bool], str]  # whether a value is of this kind, and what is expected
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Whether a value is an integer of 1 or more."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _is_signed(value: Any) -> bool:
-    return isinstance(value, int | float) and _is_number(abs(value))
-
-
 def _is_range(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_signed, value)) and value[0] < value[1]
+    two = isinstance(value, list | tuple) and len(value) == 2
+    return two and all(isinstance(v, int | float) and _is_number(abs(v)) for v in value) and value[0] < value[1]
 
 
-_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "number": (_is_number, "a number of 0 or more"),
-    "count": (_is_count, "an integer of 1 or more"),
-    "ticks": (lambda value: value is None or _is_count(value), "an integer of 1 or more, or null"),
-    "switch": (lambda value: isinstance(value, bool), "true or false"),
-    "names": (lambda value: isinstance(value, dict), "names and values"),
-    "table": (
-        lambda value: isinstance(value, dict) and all(map(_is_count, value)) and all(map(_is_number, value.values())),
-        "resolutions and numbers",
-    ),
-    "metrics": (
-        lambda value: (
-            isinstance(value, list) and all(isinstance(v, dict) and {"name", "func_name"} <= {*v} for v in value)
-        ),
-        "a list of {name: ..., func_name: ...}",
-    ),
-    "range": (_is_range, "two numbers such as [-1, 1]"),
+def _is_number_table(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(is_count, value)) and all(map(_is_number, value.values()))
+
+
+def _are_metrics(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(v, dict) and {"name", "func_name"} <= {*v} for v in value)
+
+
+_NUMBER: _Kind = _is_number, "a number of 0 or more"
+_NAMES: _Kind = lambda value: isinstance(value, dict), "names and values"
+_TABLE: _Kind = _is_number_table, "resolutions and numbers"
+_KINDS: dict[Any, _Kind] = {
+    float: _NUMBER,
+    float | None: (lambda value: value is None or _is_number(value), "a number of 0 or more, or null"),
+    int: (is_count, "an integer of 1 or more"),
+    int | None: (lambda value: value is None or is_count(value), "an integer of 1 or more, or null"),
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    tuple[float, float]: (_is_range, "two numbers such as [-1, 1]"),
+    Mapping[str, Any]: _NAMES,
+    Sequence[Mapping[str, Any]]: (_are_metrics, "a list of {name: ..., func_name: ...}"),
 }
+"""By the types of arguments of `LoopOptions`."""

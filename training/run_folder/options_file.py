@@ -41,8 +41,12 @@ def _encode(value: Any) -> Any:
 
 
 def save_training_options(run_dir: str, num_gpus: int, kwargs: Mapping[str, Any]) -> None:
-    """Writes `training_options.json`: all arguments of `training_loop`, the number of GPUs, the function's name."""
+    """Writes `training_options.json`: the arguments of `training_loop`, the number of GPUs, the function's name.
+
+    All arguments but the folder itself: the file goes with it wherever it is moved.
+    """
     options = {"run_func_name": RUN_FUNCTION, "num_gpus": num_gpus, **kwargs}
+    options.pop("resume_run_dir", None)
     with atomic_write(os.path.join(run_dir, TRAINING_OPTIONS)) as file:
         file.write(to_json(options).encode() + b"\n")
 
