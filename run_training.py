@@ -27,6 +27,8 @@ from dnnlib.flags import BOOLEAN, ArgumentParser, names, natural, official_spell
 from training.augmentation.specs import AUGPIPE_SPECS
 from training.data import find_dataset
 from training.options import augmentation, new_run, resumed_run, yaml_file
+from training.options.ada_configs import ADA_CONFIGS
+from training.options.configs import CONFIGS_IN_SHORT
 from training.options.loop_arguments import ARGUMENTS, no_such
 from training.options.new_run import Run
 
@@ -93,8 +95,8 @@ def _parser() -> _Parser:
     add = parser.add_argument_group("what to train").add_argument
     add("--dataset", help="name of a data set in --data-dir, or path of one: tfrecords, images, zip, lmdb")
     add("--data-dir", help="root folder of data sets (default: datasets)", metavar="DIR")
-    config_help = "config-a to config-f, config-e-G{orig,resnet,skip}-D{orig,resnet,skip}; of StyleGAN2-ADA: "
-    add("--config", help=config_help + ", ".join(new_run.ADA_CONFIGS), metavar="CONFIG")
+    config_help = f"{CONFIGS_IN_SHORT}; of StyleGAN2-ADA: {', '.join(ADA_CONFIGS)}"
+    add("--config", help=config_help, metavar="CONFIG")
     kimg_help = "length in thousands of images (default: 25000; cifar: 100000)"
     add("--total-kimg", type=_above_zero, help=kimg_help, metavar="KIMG")
     add("--mirror-augment", **boolean, help="mirror images at random (default: false)")

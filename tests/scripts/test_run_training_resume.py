@@ -11,7 +11,6 @@ import run_training
 from dnnlib import EasyDict
 from dnnlib.errors import UserError
 from training.data import find_dataset
-from training.options import resume_target
 
 pytestmark = pytest.mark.one_stack
 ROOT = Path(__file__).parent.parent.parent
@@ -125,7 +124,54 @@ def test_the_latest_run_is_one_with_a_state(folder, capsys):
     assert capsys.readouterr().err == (
         f"--resume=latest is {names[2]}; passed over: {names[3]} (no training_options.json)\n"
     )
-    assert f'"{resume_target._TRAINING_STATE}"' in (ROOT / "training" / "training_state.py").read_text()
+
+
+def rename(run_dir, name):
+    os.rename(run_dir, os.path.join(os.path.dirname(run_dir), name))
+    return f"results/{name}"
+
+
+def forget_config(run_dir):
+    """Makes the options those of the version before, which did not store the configuration."""
+    path = Path(run_dir) / "training_options.json"
+    options = json.loads(path.read_text())
+    del options["config"]
+    path.write_text(json.dumps(options))
+
+
+def test_renamed_folders(folder):
+    first = rename(make_run(folder, 3, "--config=config-e"), "my best one")
+    run, _ = run_training.parse([f"--resume={first}", "--config=config-e", "--dataset=cats"])
+    assert run.run_dir == first and run.kwargs.config == "config-e"
+    assert "--config: cannot change from config-e to config-a" in problems(f"--resume={first}", "--config=config-a")[0]
+    assert run_training.parse(["--resume=latest"])[0].run_dir == first
+    assert problems("--resume=results/my best") == [
+        f"--resume=results/my best: no such run folder or pickle (did you mean {first}?)"
+    ]
+    second = rename(make_run(folder, 4), "00004-other")
+    assert run_training.parse(["--resume=latest"])[0].run_dir == second
+    assert run_training.parse(["--resume=latest", "--config=config-e", "--dataset=cats"])[0].run_dir == first
+    (folder / second / "training_options.json").write_text("{")
+    assert run_training.parse(["--resume=latest", "--config=config-e"])[0].run_dir == first
+
+
+@pytest.mark.parametrize("config", ["config-e", "config-e-Gskip-Dresnet", "config-f"])
+def test_folders_of_the_version_before(folder, config):
+    (folder / "datasets" / "1gpu-cats").mkdir()
+    run_dir = make_run(folder, 3, f"--config={config}", "--dataset=1gpu-cats", "--aug=fixed", "--p=0.3")
+    forget_config(run_dir)
+    for args in ([f"--resume={run_dir}"], ["--resume=latest", "--dataset=1gpu-cats"]):
+        run, _ = run_training.parse([*args, f"--config={config}"])
+        assert run.run_dir == run_dir and run.kwargs.config == config
+    assert "--config: cannot change from config-e" in problems(f"--resume={run_dir}", "--config=config-a")[0] or (
+        config == "config-f"
+    )
+    renamed = rename(run_dir, "mine")
+    assert run_training.parse([f"--resume={renamed}"])[0].kwargs.config is None
+    assert problems(f"--resume={renamed}", f"--config={config}") == [
+        f"--config: cannot change from an unknown one (the folder was renamed) to {config} in a run that goes on; "
+        "start a new one from its network pickle"
+    ]
 
 
 def test_neither_a_run_folder_nor_a_pickle(folder, capsys):

@@ -38,10 +38,13 @@ _TABLE = {
     # + large networks: StyleGAN2.
     "config-f": _Config(f"{_SG2}.G_main", f"{_SG2}.D_stylegan2", "G_logistic_ns_pathreg", 10, None, False),
 }
+_ARCHITECTURES = ("orig", "resnet", "skip")
+_ANY = f"{{{','.join(_ARCHITECTURES)}}}"
+CONFIGS_IN_SHORT = f"config-a to config-f, config-e-G{_ANY}-D{_ANY}"
 _TABLE |= {
     f"config-e-G{G}-D{D}": _TABLE["config-e"]._replace(G_architecture=G, D_architecture=D)
-    for G in ("orig", "resnet", "skip")
-    for D in ("orig", "resnet", "skip")
+    for G in _ARCHITECTURES
+    for D in _ARCHITECTURES
 }
 CONFIGS = tuple(_TABLE)
 """The names of the configurations, in the order of the paper's tables."""

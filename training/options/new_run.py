@@ -142,7 +142,7 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
             resolution = _resolution({} if wrong else settings, given, data_dir, dataset)
         except UserError as error:
             problems.append(str(error))
-    kwargs = EasyDict()
+    kwargs = EasyDict(config=config)
     if config in CONFIGS or (is_ada and (resolution or config != "auto")):
         kwargs.update(_common_kwargs(data_dir, dataset))
         kwargs.update(ada_config_kwargs(config, resolution, given["num_gpus"]) if is_ada else config_kwargs(config))

@@ -1,20 +1,18 @@
 """What --resume names: the newest run, a run folder, or a network pickle."""
 
+import contextlib
 import os
 import re
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import dnnlib
 import pretrained_networks
 from dnnlib.errors import UserError, did_you_mean
-from training.run_folder.options_file import TRAINING_OPTIONS
+from training.run_folder.options_file import TRAINING_OPTIONS, TRAINING_STATE
 
-from .ada_configs import ADA_CONFIGS
-
-_CONFIG = r"config-[a-f](?:-G[a-z]+-D[a-z]+)?|" + "|".join(sorted(ADA_CONFIGS, reverse=True))
-RUN_DESC = re.compile(rf"(?P<id>\d+)-stylegan2-(?P<dataset>.+)-\d+gpu-(?P<config>{_CONFIG})(-.+)?")
-"""Names of run folders of trainings."""
-_TRAINING_STATE = "training-state.npz"  # as in `training_state`, which needs TensorFlow
+_TRAINING = re.compile(r"\d+-stylegan2-.+")  # names of run folders of trainings, unless people rename them
 _MAX_LISTED = 10
 _NETWORK_FILES = (".pkl", ".pt", ".pth", ".npz", ".safetensors", ".h5")
 
@@ -28,25 +26,31 @@ def find_folder(resume: str, result_dir: str) -> str | None:
     return None
 
 
-def latest_run(result_dir: str, dataset: str | None = None, config: str | None = None) -> str:
+def latest_run(result_dir: str, asked: Mapping[str, str], facts: Callable[[str], Mapping[str, Any]]) -> str:
     """The folder of the newest training: the one with the highest number, if possible one with a saved state.
 
     Says which newer ones are passed over.
 
     Args:
         result_dir: root folder of run folders.
-        dataset: only runs with this data set, by its name in the run folder's name. None: any.
-        config: only runs with this configuration. None: any.
+        asked: what the training must have, such as {"config": "config-f"}.
+        facts: tells that of a run folder. Raises UserError if its options cannot be read.
 
     Raises:
         UserError: there is none that can go on; the message lists those that there are.
     """
-    names = os.listdir(result_dir) if os.path.isdir(result_dir) else ()
-    matches = [match for match in map(RUN_DESC.fullmatch, names) if match]
-    matches.sort(key=lambda match: (int(match["id"]), match.string), reverse=True)
-    missing = {match.string: _missing(os.path.join(result_dir, match.string)) for match in matches}
-    wanted = [m.string for m in matches if dataset in (None, m["dataset"]) and config in (None, m["config"])]
-    for acceptable in (None, _TRAINING_STATE):
+    names = sorted(_trainings(result_dir), key=lambda name: (int(re.match(r"\d*", name)[0] or -1), name), reverse=True)
+    missing = {name: _missing(os.path.join(result_dir, name)) for name in names}
+
+    def fits(name: str) -> bool:
+        if not asked or missing[name] == TRAINING_OPTIONS:  # not known of the latter, so they are passed over aloud
+            return True
+        with contextlib.suppress(UserError):
+            return asked.items() <= facts(os.path.join(result_dir, name)).items()
+        return False
+
+    wanted = [name for name in names if fits(name)]
+    for acceptable in (None, TRAINING_STATE):
         for number, name in enumerate(wanted):
             if missing[name] in (None, acceptable):
                 if number:
@@ -54,13 +58,13 @@ def latest_run(result_dir: str, dataset: str | None = None, config: str | None =
                     print(f"--resume=latest is {name}; passed over: {passed}", file=sys.stderr)
                 return os.path.join(result_dir, name)
 
-    asked = "".join(f" with --{k}={v}" for k, v in (("dataset", dataset), ("config", config)) if v is not None)
+    with_what = "".join(f" with --{name}={value}" for name, value in asked.items())
     able = [name for name in missing if missing[name] != TRAINING_OPTIONS]
     if able:
         there = f"; there are: {', '.join(reversed(able[:_MAX_LISTED]))}"
     else:
         there = "".join(f"; {_why_not(os.path.join(result_dir, name))}" for name in list(missing)[:_MAX_LISTED])
-    raise UserError(f"--resume=latest: no training{asked} in {result_dir}{there}")
+    raise UserError(f"--resume=latest: no training{with_what} in {result_dir}{there}")
 
 
 def check_folder(run_dir: str) -> None:
@@ -69,9 +73,20 @@ def check_folder(run_dir: str) -> None:
         raise UserError(_why_not(run_dir))
 
 
+def _is_training(path: str) -> bool:
+    """Whether a folder is one of a training, by its name or by what is in it."""
+    named = _TRAINING.fullmatch(os.path.basename(path))
+    return named is not None or os.path.isfile(os.path.join(path, TRAINING_OPTIONS))
+
+
+def _trainings(folder: str) -> list[str]:
+    """The names of the run folders in a folder."""
+    return [name for name in _list(folder) if _is_training(os.path.join(folder, name))]
+
+
 def _missing(run_dir: str) -> str | None:
     """Which file a run lacks to go on from where it was: without options not at all, without state from its start."""
-    for name in (TRAINING_OPTIONS, _TRAINING_STATE):
+    for name in (TRAINING_OPTIONS, TRAINING_STATE):
         if not os.path.isfile(os.path.join(run_dir, name)):
             return name
     return None
@@ -112,24 +127,16 @@ def _may_hold_networks(path: str) -> bool:
     """Whether to try and read it; what it holds shows then."""
     with open(path, "rb") as file:
         is_pickle = file.read(1) == b"\x80"
-    return is_pickle or (path.endswith(_NETWORK_FILES) and os.path.basename(path) != _TRAINING_STATE)
+    return is_pickle or (path.endswith(_NETWORK_FILES) and os.path.basename(path) != TRAINING_STATE)
 
 
 def _known_names(folder: str, result_dir: str) -> set[str]:
     """What --resume could have meant: what is beside it, and where it has no folder, what names alone stand for."""
-    names = {os.path.join(folder, name) for name in _list(folder or ".") if _may_be_meant(name)}
+    beside = {os.path.join(folder, name) for name in _list(folder or ".")}
+    names = {path for path in beside if path.endswith(".pkl") or _is_training(path)}
     if not folder:
-        names |= {
-            "latest",
-            *pretrained_networks.gdrive_urls,
-            *pretrained_networks.short_names,
-            *filter(RUN_DESC.fullmatch, _list(result_dir)),
-        }
+        names |= {"latest", *pretrained_networks.gdrive_urls, *pretrained_networks.short_names, *_trainings(result_dir)}
     return names
-
-
-def _may_be_meant(name: str) -> bool:
-    return name.endswith(".pkl") or RUN_DESC.fullmatch(name) is not None
 
 
 def _list(folder: str) -> list[str]:

@@ -49,17 +49,23 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     """
     settings = settings or {}
     if flags["resume"] == "latest":
-        data_dir = os.path.expanduser(flags.get("data_dir", DEFAULTS["data_dir"]))
-        desc = find_dataset.find_dataset(flags["dataset"], data_dir)[1] if "dataset" in flags else None
-        run_dir = resume_target.latest_run(_result_dir(flags), desc, flags.get("config"))
+        asked = {name: flags[name] for name in ("dataset", "config") if name in flags}
+        if "dataset" in flags:
+            data_dir = os.path.expanduser(flags.get("data_dir", DEFAULTS["data_dir"]))
+            asked["dataset"] = find_dataset.find_dataset(flags["dataset"], data_dir)[1]
+        run_dir = resume_target.latest_run(_result_dir(flags), asked, _facts)
     else:
         run_dir = resume_target.find_folder(flags["resume"], _result_dir(flags))
         resume_target.check_folder(run_dir)
     num_gpus, kwargs = load_training_options(run_dir)
+    kwargs.config = _config_of(run_dir, kwargs)
 
     problems = [*metric_defaults.unknown_metrics(flags.get("metrics", ())), *problems_of(settings)]
     problems += metric_defaults.no_metric_networks(flags.get("metric_networks"))
-    problems += _changed_dataset(kwargs, flags) + _changed_config(run_dir, flags)
+    problems += _changed_dataset(kwargs, flags)
+    if flags.get("config", kwargs.config) != kwargs.config:
+        old = kwargs.config or "an unknown one (the folder was renamed)"
+        problems.append(_cannot_change("--config", old, flags["config"]))
     started = {**kwargs, **{name: {"num_fp16_res": 0, **kwargs[name]} for name in ("G_args", "D_args")}}
     if started.get("seed") is None:
         started["seed"] = kwargs.tf_config.get("rnd.np_random_seed")
@@ -90,11 +96,24 @@ def _cannot_change(name: str, old: Any, new: Any) -> str:
     return f"{name}: cannot change from {old} to {new} in a run that goes on; start a new one from its network pickle"
 
 
-def _changed_config(run_dir: str, flags: dict[str, Any]) -> list[str]:
-    """The configuration of a run is known by the folder's name only."""
-    match = resume_target.RUN_DESC.fullmatch(os.path.basename(os.path.abspath(run_dir)))
-    old = match["config"] if match else "an unknown one (the folder was renamed)"
-    return [_cannot_change("--config", old, flags["config"])] if flags.get("config", old) != old else []
+def _facts(run_dir: str) -> dict[str, Any]:
+    """By what --resume=latest chooses among runs."""
+    kwargs = load_training_options(run_dir)[1]
+    dataset = find_dataset.find_dataset(kwargs.dataset_args.tfrecord_dir, kwargs.data_dir)[1]
+    return {"dataset": dataset, "config": _config_of(run_dir, kwargs)}
+
+
+def _config_of(run_dir: str, kwargs: EasyDict) -> str | None:
+    """The name of a run's configuration.
+
+    The version before did not store it. In its run folders, unless renamed, it comes after the number of GPUs and
+    before other flags: `00000-stylegan2-ffhq-8gpu-config-f-freezed10`.
+    """
+    if "config" in kwargs:
+        return kwargs.config
+    end = os.path.basename(os.path.abspath(run_dir)).rpartition("gpu-")[2]
+    found = [name for name in new_run.ALL_CONFIGS if f"{end}-".startswith(f"{name}-")]
+    return max(found, key=len, default=None)
 
 
 def _changed_dataset(kwargs: EasyDict, flags: dict[str, Any]) -> list[str]:

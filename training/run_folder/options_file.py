@@ -12,6 +12,7 @@ from dnnlib.util import EasyDict
 from training.options.yaml_file import _Loader
 
 TRAINING_OPTIONS = "training_options.json"
+TRAINING_STATE = "training-state.npz"  # named here, where TensorFlow is not imported; `training_state` writes it
 RUN_FUNCTION = "training.training_loop.training_loop"
 
 # ----------------------------------------------------------------------------

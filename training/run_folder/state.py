@@ -23,8 +23,9 @@ from dnnlib.tflib import autosummary
 from dnnlib.tflib.scope import VariableMismatchError, check_variables
 
 from . import snapshots
+from .options_file import TRAINING_STATE
 
-FILE_NAME = "training-state.npz"
+FILE_NAME = TRAINING_STATE
 VERSION = 2
 _LOGS = ("log.txt", "stats.jsonl", "metric-*.txt", "metric-*.jsonl", "events.out.tfevents.*")
 
