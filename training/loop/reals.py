@@ -10,6 +10,8 @@ from dnnlib.tflib import random_stream
 from dnnlib.tflib.tfutil import lerp
 from training.misc import adjust_dynamic_range
 
+from .schedule import num_rounds
+
 
 class RealsReader:
     """Reads minibatches of a data set by their position in its shuffled stream.
@@ -45,10 +47,7 @@ class RealsReader:
 
     def numbers(self, minibatch_size: int, minibatch_gpu: int) -> list[int]:
         """The numbers of this worker's pieces of a minibatch, round by round."""
-        per_round = minibatch_gpu * self.num_replicas
-        if minibatch_size % per_round:
-            raise ValueError(f"minibatch {minibatch_size} cannot be divided by {minibatch_gpu} x {self.num_replicas}")
-        rounds = range(minibatch_size // per_round)
+        rounds = range(num_rounds(minibatch_size, minibatch_gpu, self.num_replicas))
         return [r * self.num_replicas + self.first + i for r in rounds for i in range(self.local_replicas)]
 
     def _read(self, position: int, minibatch_size: int, minibatch_gpu: int, lod: int) -> list[tuple[int, Any, Any]]:

@@ -22,7 +22,7 @@ from training.run_folder.report import TickReport
 
 from .options import LoopOptions
 from .reals import RealsReader
-from .schedule import training_schedule
+from .schedule import minibatches, num_rounds, training_schedule
 from .step import PHASES, Piece, TrainingStep
 
 # What random numbers are for: part of the key of their stream.
@@ -87,19 +87,17 @@ class TrainingRun:
 
     def check_schedule(self) -> None:
         """Raises UserError unless minibatches can be divided among devices at all resolutions."""
-        base = self.options.sched_args
-        sizes = {(base.get("minibatch_size_base", 32), base.get("minibatch_gpu_base", 4))}
-        sizes.add((self.sched.minibatch_size, self.sched.minibatch_gpu))
-        for resolution in {*base.get("minibatch_size_dict", {}), *base.get("minibatch_gpu_dict", {})}:
-            if resolution <= self.training_set.resolution and base.get("lod_initial_resolution") is not None:
-                size = base.get("minibatch_size_dict", {}).get(resolution, base.get("minibatch_size_base", 32))
-                gpu = base.get("minibatch_gpu_dict", {}).get(resolution, base.get("minibatch_gpu_base", 4))
-                sizes.add((size, gpu))
-        wrong = [f"{m} by {g} x {self.devices.num_replicas}" for m, g in sizes if m % (g * self.devices.num_replicas)]
+        num_replicas, full = self.devices.num_replicas, self.training_set.resolution
+        wrong = [
+            f"{size} by {part} x {num_replicas}"
+            for resolution, (size, part) in minibatches(self.options.sched_args).items()
+            if resolution in (None, full) or (self.options.grows and resolution < full)
+            if num_rounds(size, part, num_replicas) is None
+        ]
         if wrong:
             raise UserError(
                 "minibatch sizes (--minibatch) must be multiples of --minibatch-gpu times the number of devices: "
-                f"cannot divide {', '.join(sorted(wrong))}"
+                f"cannot divide {', '.join(sorted({*wrong}))}"
             )
 
     # ------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import numpy as np
 
 from dnnlib.util import EasyDict
 
+MINIBATCH_SIZE = 32
+MINIBATCH_GPU = 4
 _TICK_KIMG = {8: 28, 16: 24, 32: 20, 64: 16, 128: 12, 256: 8, 512: 6, 1024: 4}
 
 
@@ -16,9 +18,9 @@ def training_schedule(
     lod_initial_resolution: int | None = None,  # where progressive growing starts; None: it is off
     lod_training_kimg: float = 600,  # thousands of real images shown at each resolution
     lod_transition_kimg: float = 600,  # ... and while the next one fades in
-    minibatch_size_base: int = 32,  # global minibatch
+    minibatch_size_base: int = MINIBATCH_SIZE,  # global minibatch
     minibatch_size_dict: Mapping[int, int] = {},  # exceptions by resolution
-    minibatch_gpu_base: int = 4,  # samples that one device computes at once
+    minibatch_gpu_base: int = MINIBATCH_GPU,  # samples that one device computes at once
     minibatch_gpu_dict: Mapping[int, int] = {},
     G_lrate_base: float = 0.002,
     G_lrate_dict: Mapping[int, float] = {},
@@ -63,3 +65,18 @@ def _level_of_detail(
     if transition_kimg > 0:
         lod -= max(phase_kimg - training_kimg, 0.0) / transition_kimg
     return max(float(lod), 0.0)
+
+
+def minibatches(sched_args: Mapping[str, Any]) -> dict[int | None, tuple[int, int]]:
+    """The global minibatch and how much of it one device computes at once, by resolution; None: at all others."""
+    sizes, parts = sched_args.get("minibatch_size_dict", {}), sched_args.get("minibatch_gpu_dict", {})
+    size = sched_args.get("minibatch_size_base", MINIBATCH_SIZE)
+    part = sched_args.get("minibatch_gpu_base", MINIBATCH_GPU)
+    exceptions = sorted({*sizes, *parts})
+    return {None: (size, part)} | {res: (sizes.get(res, size), parts.get(res, part)) for res in exceptions}
+
+
+def num_rounds(minibatch_size: int, minibatch_gpu: int, num_replicas: int) -> int | None:
+    """In how many rounds, each of one piece on every replica, a minibatch is computed; None: it cannot be divided."""
+    rounds, rest = divmod(minibatch_size, minibatch_gpu * num_replicas)
+    return None if rest else rounds

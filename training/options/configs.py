@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from dnnlib.util import EasyDict
+from training.loop.schedule import MINIBATCH_GPU, MINIBATCH_SIZE
 
 
 class _Config(NamedTuple):
@@ -49,23 +50,18 @@ _TABLE |= {
 CONFIGS = tuple(_TABLE)
 """The names of the configurations, in the order of the paper's tables."""
 _GROWING_LRATE = {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}
+_MINIBATCH = {"minibatch_size_base": MINIBATCH_SIZE, "minibatch_gpu_base": MINIBATCH_GPU}
 _GROWING_SCHEDULE = {
     "lod_initial_resolution": 8,
     "G_lrate_base": 0.001,
     "D_lrate_base": 0.001,
     "G_lrate_dict": _GROWING_LRATE,
     "D_lrate_dict": _GROWING_LRATE,
-    "minibatch_size_base": 32,
-    "minibatch_gpu_base": 4,
+    **_MINIBATCH,
     "minibatch_size_dict": {8: 256, 16: 128, 32: 64, 64: 32},
     "minibatch_gpu_dict": {8: 32, 16: 16, 32: 8, 64: 4},
 }
-_FIXED_SCHEDULE = {
-    "G_lrate_base": 0.002,
-    "D_lrate_base": 0.002,
-    "minibatch_size_base": 32,
-    "minibatch_gpu_base": 4,
-}
+_FIXED_SCHEDULE = {"G_lrate_base": 0.002, "D_lrate_base": 0.002, **_MINIBATCH}
 
 
 def config_kwargs(name: str) -> EasyDict:

@@ -1,13 +1,15 @@
 """What of a run's options does not fit together: found before anything is loaded."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from dnnlib.util import EasyDict
+from training.loop.schedule import minibatches, num_rounds
 
 from .ada_configs import ADA_CONFIGS
 from .configs import CONFIGS
+from .loop_arguments import is_count
 
 
 def check_consistency(kwargs: EasyDict, num_gpus: int) -> list[str]:
@@ -45,32 +47,24 @@ def _check_precision(kwargs: EasyDict) -> list[str]:
     return ["--precision: configs a to d are computed in fp32 only; 16 bit needs config-e, -f or one of StyleGAN2-ADA"]
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
 def _power_of_two(value: Any) -> int:
     """The nearest one from 4 on."""
-    return 2 ** max(2, round(math.log2(value))) if _is_count(value) else 64
+    return 2 ** max(2, round(math.log2(value))) if is_count(value) else 64
 
 
 def _check_minibatches(kwargs: EasyDict, num_gpus: int) -> list[str]:
     """Minibatches are made of rounds of `minibatch_gpu` images on each GPU, at every resolution."""
-    sched = kwargs.sched_args
-    sizes, parts = sched.get("minibatch_size_dict", {}), sched.get("minibatch_gpu_dict", {})
-    default_size, default_part = sched.get("minibatch_size_base", 32), sched.get("minibatch_gpu_base", 4)
-    bad = [value for value in (default_size, default_part, *sizes.values(), *parts.values()) if not _is_count(value)]
+    pairs = minibatches(kwargs.sched_args)
+    bad = [value for pair in pairs.values() for value in pair if not is_count(value)]
     if bad:
         return [f"a minibatch of {bad[0]!r}: expected an integer of 1 or more"]
 
     problems = []
-    pairs = {None: (default_size, default_part)}
-    pairs |= {res: (sizes.get(res, default_size), parts.get(res, default_part)) for res in sorted({*sizes, *parts})}
-    wrong = {res: pair for res, pair in pairs.items() if pair[0] % (pair[1] * num_gpus)}
+    wrong = {res: pair for res, pair in pairs.items() if num_rounds(*pair, num_gpus) is None}
     if wrong:
         res, (size, part) = next(iter(wrong.items()))
         where = f" at {res}x{res}" if res else ""
-        works = _minibatches_that_work(pairs.values(), default_size, default_part, num_gpus, _group_size(kwargs))
+        works = _minibatches_that_work(pairs, num_gpus, _group_size(kwargs))
         problems.append(
             f"the minibatch of {size}{where} (--minibatch) is not a multiple of {part * num_gpus}: "
             f"{part} images on each GPU (--minibatch-gpu) times --num-gpus={num_gpus}. What works: {works}"
@@ -88,14 +82,15 @@ def _check_minibatches(kwargs: EasyDict, num_gpus: int) -> list[str]:
 
 def _group_size(kwargs: EasyDict) -> int:
     group = kwargs.D_args.get("mbstd_group_size", 4)
-    return group if _is_count(group) else 1  # None: the whole minibatch
+    return group if is_count(group) else 1  # None: the whole minibatch
 
 
-def _minibatches_that_work(pairs: Iterable[tuple[int, int]], size: int, part: int, num_gpus: int, group: int) -> str:
+def _minibatches_that_work(pairs: Mapping[int | None, tuple[int, int]], num_gpus: int, group: int) -> str:
     """The nearest values of either flag alone, in words."""
-    step = math.lcm(*(part for _, part in pairs)) * num_gpus
+    size, part = pairs[None]
+    step = math.lcm(*(part for _, part in pairs.values())) * num_gpus
     options = [f"--minibatch={n}" for n in (size - size % step, size + step - size % step) if n and size % step]
-    whole = math.gcd(*(size for size, _ in pairs))
+    whole = math.gcd(*(size for size, _ in pairs.values()))
     if whole % num_gpus == 0:
         share = whole // num_gpus
         fits = [n for n in range(1, min(share, 4096) + 1) if share % n == 0 and (n <= group or n % group == 0)]

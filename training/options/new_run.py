@@ -23,8 +23,8 @@ from training.run_folder.options_file import RUN_FUNCTION, to_json
 from . import augmentation, resume_target
 from .ada_configs import ADA_CONFIGS, ada_config_kwargs
 from .configs import CONFIGS, config_kwargs
-from .consistency import _check_transfer, _is_count, check_consistency
-from .loop_arguments import merge, problems_of
+from .consistency import _check_transfer, check_consistency
+from .loop_arguments import is_count, merge, problems_of
 
 DEFAULTS = {"result_dir": "results", "data_dir": "datasets", "num_gpus": 1}
 """Values of flags that are not given. Others have theirs among the arguments of `training_loop`."""
@@ -170,7 +170,7 @@ def _resolution(settings: dict[str, Any], given: dict[str, Any], data_dir: str, 
     full = 1 << source.levels[0]
     source.close()
     resolution = given.get("resolution") or settings.get("dataset_args", {}).get("resolution") or full
-    if not _is_count(resolution) or resolution > full:
+    if not is_count(resolution) or resolution > full:
         raise UserError(f"--resolution={resolution}: expected {full}, the resolution of the data set, or a lower one")
     return resolution
 
