@@ -100,6 +100,19 @@ def test_official_errors(case, data):
         assert error.value.code not in (0, None)
 
 
+def test_the_resolution_is_that_of_the_first_image(tmp_path, monkeypatch):
+    for number in range(5):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{number}.png")
+    open_image, opened = Image.open, []
+    monkeypatch.setattr(Image, "open", lambda *args, **kwargs: opened.append(args) or open_image(*args, **kwargs))
+    assert parsed(f"--data={tmp_path}", "--cfg=auto").kwargs.sched_args.minibatch_size_base == 32
+    assert len(opened) == 1
+    for number in (0, 3):
+        Image.new("RGB", (32, 30)).save(tmp_path / f"{number}.png")
+    lines = problems(f"--data={tmp_path}", "--cfg=auto", "--data-dir=.")
+    assert [line.split(":")[0].strip() for line in lines[1:3]] == ["0.png", "3.png"]
+
+
 def test_gpus_that_are_no_power_of_two(data):
     kwargs = parsed("--data=data/r256", "--cfg=auto", "--gpus=3").kwargs
     assert (kwargs.sched_args.minibatch_size_base, kwargs.sched_args.minibatch_gpu_base) == (48, 16)

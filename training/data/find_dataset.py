@@ -1,5 +1,6 @@
 """Finds out what kind of data set a path is, and opens it."""
 
+import contextlib
 import os
 import zipfile
 
@@ -24,6 +25,26 @@ def open_source(path: str, num_threads: int = 2) -> ImageSource:
         return TFRecordSource(path) if kind is TFRecordSource else kind(path, num_threads)
     except OSError as error:
         raise UserError(f"{error.filename or path}: {error.strerror}") from None
+
+
+def full_resolution(path: str) -> int:
+    """The resolution of a data set by its first image: `open_source` looks at them all. Raises UserError as that does.
+
+    Of tfrecords, what was found when they were first opened lies beside them.
+    """
+    kind = check_kind(path)
+
+    class First(kind):
+        def _scan(self) -> None:
+            self.count = 1
+            super()._scan()
+
+    try:
+        source = open_source(path) if kind is TFRecordSource else First(path, 1)
+    except (OSError, UserError):
+        source = open_source(path)  # to hear of all images that cannot be used
+    with contextlib.closing(source):
+        return 1 << source.levels[0]
 
 
 def check_kind(path: str) -> type[ImageSource]:

@@ -166,9 +166,7 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
 def _resolution(settings: dict[str, Any], given: dict[str, Any], data_dir: str, dataset: str) -> int:
     """At which images are trained. Raises UserError if there are none, or they have less."""
     check_dataset(data_dir, dataset)
-    source = open_source.open_source(os.path.join(data_dir, dataset))
-    full = 1 << source.levels[0]
-    source.close()
+    full = open_source.full_resolution(os.path.join(data_dir, dataset))
     resolution = given.get("resolution") or settings.get("dataset_args", {}).get("resolution") or full
     if not is_count(resolution) or resolution > full:
         raise UserError(f"--resolution={resolution}: expected {full}, the resolution of the data set, or a lower one")
