@@ -18,6 +18,7 @@ from dnnlib import command_line
 from dnnlib.errors import UserError
 from metrics.metric_defaults import metric_defaults
 from training.data import find_dataset
+from training.loop.options import LoopOptions
 from training.options import loop_arguments
 from training.options.configs import CONFIGS
 from training.run_folder import options_file
@@ -88,6 +89,14 @@ def test_names_for_options_files_are_those_of_the_official_functions():
     assert names("training_schedule") - {"cur_nimg", "training_set"} == loop_arguments.NESTED["sched_args"]
     dataset = set(functions["training.dataset.TFRecordDataset"]) - {"self", "tfrecord_dir"}
     assert dataset == loop_arguments.NESTED["dataset_args"]
+
+
+def test_arguments_of_the_loop_are_official():
+    official = golden.index("config", "default_kwargs.json")["training.training_loop.training_loop"]
+    ours = {name: plain(value) for name, value in vars(LoopOptions()).items() if name in official}
+    assert plain({**ours, "metric_arg_list": [], "drange_net": [-1, 1]}) == official
+    assert list(ours) == list(official)
+    assert (LoopOptions().metric_arg_list, LoopOptions().drange_net) == ((), (-1, 1))
 
 
 # ----------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Trainings from the command line, on 64 tiny symbols: every configuration, what is written, and what can go wrong."""
 
+import inspect
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from dnnlib.errors import UserError
 from metrics.metric_defaults import metric_defaults
 from training import misc
 from training.run_folder import state
+from training.training_loop import training_loop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = {"fmap_base": 64, "fmap_max": 8}
@@ -215,6 +217,15 @@ def test_metrics_at_snapshots(tmp_path, symbols, metric_networks, monkeypatch):
     assert [json.loads(line)["results"]["fid16"] for line in (run_dir / "metric-fid16.jsonl").read_text().splitlines()]
     kept = [path.name.split("-")[1] for path in (tmp_path / "cache" / "metrics").iterdir()]
     assert kept == ["inception_v3_features"]  # of the real images
+
+
+@pytest.mark.one_stack
+def test_arguments_of_the_loop():
+    with pytest.raises(
+        UserError, match=r"training_loop: no argument 'G_arg' \(did you mean G_args\?\)\ntraining_loop: no"
+    ):
+        training_loop(G_arg={}, total_kimgs=3)
+    assert list(inspect.signature(training_loop).parameters)[:2] == ["G_args", "D_args"]
 
 
 @pytest.mark.one_stack
