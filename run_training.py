@@ -48,27 +48,22 @@ ADA_SPELLINGS = {
 # Kinds of arguments.
 
 
-def _number(text: str, fits: Callable[[float], bool], expected: str) -> int | float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not fits(value):
-        raise argparse.ArgumentTypeError(f"expected a number {expected}, got {text!r}")
-    return int(value) if value == int(value) else value
+def _number(expected: str, fits: Callable[[float], bool]) -> Callable[[str], int | float]:
+    def parse(text: str) -> int | float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"expected a number {expected}, got {text!r}")
+        return int(value) if value == int(value) else value
+
+    return parse
 
 
-def _above_zero(text: str) -> int | float:
-    return _number(text, lambda value: 0 < value < math.inf, "above 0")
-
-
-def _not_negative(text: str) -> int | float:
-    return _number(text, lambda value: 0 <= value < math.inf, "of 0 or more")
-
-
-def _fraction(text: str) -> int | float:
-    return _number(text, lambda value: 0 <= value <= 1, "from 0 to 1")
-
+_above_zero = _number("above 0", lambda value: 0 < value < math.inf)
+_not_negative = _number("of 0 or more", lambda value: 0 <= value < math.inf)
+_fraction = _number("from 0 to 1", lambda value: 0 <= value <= 1)
 
 # ----------------------------------------------------------------------------
 # The command line.

@@ -12,7 +12,7 @@ from typing import Any
 
 import dnnlib
 from dnnlib import command_line
-from dnnlib.errors import UserError, did_you_mean
+from dnnlib.errors import Problems, UserError, did_you_mean
 from dnnlib.util import EasyDict
 from metrics.metric_defaults import metric_defaults, no_metric_networks, unknown_metrics
 from training.augmentation.specs import AUGPIPE_SPECS
@@ -110,49 +110,45 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     given = {**DEFAULTS, **flags}
     data_dir = os.path.expanduser(given["data_dir"])
     dataset, data_desc = find_dataset(given["dataset"], data_dir)
-    problems = [] if given["dataset"] else ["--dataset is empty, expected a name or a path"]
+    problems = Problems()
+    found = problems.messages
+    if not given["dataset"]:
+        found.append("--dataset is empty, expected a name or a path")
     if not os.path.isabs(dataset) and not os.path.isdir(data_dir):
-        problems.append(
+        found.append(
             "dataset root directory does not exist. "
             f"Give the folder of your data sets by --data-dir (now {data_dir}), or the path of one by --dataset"
         )
     config, is_ada = given["config"], given["config"] in ADA_CONFIGS
     if config not in ALL_CONFIGS:
         close = did_you_mean(config, ALL_CONFIGS)
-        problems.append(f"--config value must be one of:  {', '.join(ALL_CONFIGS)}; got {config!r}{close}")
+        found.append(f"--config value must be one of:  {', '.join(ALL_CONFIGS)}; got {config!r}{close}")
     aug = given.get("aug", "ada" if is_ada else "noaug")
-    problems += augmentation.problems_of_flags(given, aug) + _check_transfer(given, config)
-    wrong = problems_of(settings)
-    problems += [*unknown_metrics(given.get("metrics", ())), *no_metric_networks(given.get("metric_networks")), *wrong]
+    found += augmentation.problems_of_flags(given, aug) + _check_transfer(given, config)
+    found += unknown_metrics(given.get("metrics", ())) + no_metric_networks(given.get("metric_networks"))
+    if wrong := problems_of(settings):
+        found += wrong
+        settings = {}
     result_dir = os.path.expanduser(given["result_dir"])
-    checks = {
-        "result_dir": command_line.check_result_dir,
-        "resume": lambda name: resume_target.find_pickle(name, result_dir),
-    }
-    for name, check in checks.items():
-        try:
-            if name in given:
-                given[name] = check(given[name])
-        except UserError as error:
-            problems.append(str(error))
-
+    with problems.gather():
+        given["result_dir"] = command_line.check_result_dir(given["result_dir"])
+    with problems.gather():
+        if "resume" in given:
+            given["resume"] = resume_target.find_pickle(given["resume"], result_dir)
     resolution = None
-    if config == "auto":
-        try:
-            resolution = _resolution({} if wrong else settings, given, data_dir, dataset)
-        except UserError as error:
-            problems.append(str(error))
+    with problems.gather():
+        if config == "auto":
+            resolution = _resolution(settings, given, data_dir, dataset)
     kwargs = EasyDict(config=config)
-    if config in CONFIGS or (is_ada and (resolution or config != "auto")):
+    if config in ALL_CONFIGS and (resolution or config != "auto"):
         kwargs.update(_common_kwargs(data_dir, dataset))
         kwargs.update(ada_config_kwargs(config, resolution, given["num_gpus"]) if is_ada else config_kwargs(config))
         _add_ada_defaults(kwargs, given, aug, is_ada)
-        apply(kwargs, given, {} if wrong else settings)
+        apply(kwargs, given, settings)
         if "resume" in given:
             kwargs.setdefault("resume_kimg", 0)
-        problems += check_consistency(kwargs, given["num_gpus"])
-    if problems:
-        raise UserError("\n".join(problems))
+        found += check_consistency(kwargs, given["num_gpus"])
+    problems.report()
 
     submit_config = dnnlib.SubmitConfig()
     submit_config.num_gpus = given["num_gpus"]
