@@ -3,7 +3,7 @@
 `auto` chooses by resolution and number of GPUs; the others are those of the paper's experiments.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dnnlib.util import EasyDict
 
@@ -71,7 +71,14 @@ def ada_config_kwargs(name: str, resolution: int | None = None, num_gpus: int = 
         D_opt_args=EasyDict(beta1=0.0, beta2=0.99, epsilon=1e-8),
         G_loss_args=EasyDict(func_name="training.loss.G_logistic_ns_pathreg"),
         D_loss_args=EasyDict(func_name="training.loss.D_logistic_r1", gamma=row.gamma, random_fake_labels=True),
-        sched_args=_schedule(row),
+        sched_args=EasyDict(
+            G_lrate_base=row.lrate,
+            D_lrate_base=row.lrate,
+            minibatch_size_base=row.minibatch,
+            minibatch_gpu_base=row.minibatch_gpu,
+            tick_kimg_base=4,
+            tick_kimg_dict={},
+        ),
         G_smoothing_kimg=row.ema_kimg,
         total_kimg=row.total_kimg,
         image_snapshot_ticks=50,
@@ -84,8 +91,3 @@ def ada_config_kwargs(name: str, resolution: int | None = None, num_gpus: int = 
         kwargs.D_args.architecture = "orig"
         kwargs.G_loss_args.pl_weight = 0
     return kwargs
-
-
-def _schedule(row: _Config) -> EasyDict:
-    sizes: dict[str, Any] = {"minibatch_size_base": row.minibatch, "minibatch_gpu_base": row.minibatch_gpu}
-    return EasyDict(G_lrate_base=row.lrate, D_lrate_base=row.lrate, **sizes, tick_kimg_base=4, tick_kimg_dict={})

@@ -14,18 +14,14 @@ def default_augment_args(aug: str) -> dict[str, Any]:
     """`augment_args` of `training_loop` for --aug alone."""
     if aug == "noaug":
         return {}
-    return {**_heuristic(aug), "apply_args": dict(AUGPIPE_SPECS[_DEFAULT_PIPE])}
-
-
-def _heuristic(aug: str) -> dict[str, Any]:
-    return {"tune_heuristic": "rt", "tune_target": DEFAULT_TARGET} if aug == "ada" else {"tune_heuristic": None}
+    target = {"tune_target": DEFAULT_TARGET} if aug == "ada" else {}
+    return {**aug_setting(aug)["augment_args"], **target, "apply_args": dict(AUGPIPE_SPECS[_DEFAULT_PIPE])}
 
 
 def aug_setting(aug: str) -> dict[str, Any]:
     """What --aug decides, so that a run that goes on can tell whether it would change."""
-    if aug == "noaug":
-        return {"augment_args": {"tune_heuristic": None, "apply_args": {}}}
-    return {"augment_args": {"tune_heuristic": _heuristic(aug)["tune_heuristic"]}}
+    pipe = {"apply_args": {}} if aug == "noaug" else {}
+    return {"augment_args": {"tune_heuristic": "rt" if aug == "ada" else None, **pipe}}
 
 
 def problems_of_flags(flags: dict[str, Any], aug: str) -> list[str]:

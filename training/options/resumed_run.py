@@ -1,6 +1,5 @@
 """Runs that go on in their folder, and which options may change on the way."""
 
-import copy
 import os
 from typing import Any
 
@@ -76,14 +75,10 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
             problems.append(_cannot_change(f"--{name.replace('_', '-')}", old, new))
     fixed = {key: value for key, value in settings.items() if key not in _MAY_CHANGE_ARGUMENTS}
     problems += [_cannot_change(name, old, new) for name, old, new in differences(started, fixed)]
-    if problems:
-        raise UserError("\n".join(problems))
-
     num_gpus = flags.get("num_gpus", num_gpus)
     changes = {name: flags[name] for name in flags.keys() & _MAY_CHANGE}
-    kwargs = copy.deepcopy(kwargs)
     new_run.apply(kwargs, changes, {k: v for k, v in settings.items() if k in _MAY_CHANGE_ARGUMENTS})
-    problems = consistency.check_consistency(kwargs, num_gpus)
+    problems += consistency.check_consistency(kwargs, num_gpus)
     if problems:
         raise UserError("\n".join(problems))
     kwargs.resume_run_dir = run_dir
