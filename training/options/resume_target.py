@@ -12,7 +12,7 @@ import pretrained_networks
 from dnnlib.errors import UserError, did_you_mean
 from training.run_folder.options_file import TRAINING_OPTIONS, TRAINING_STATE
 
-_TRAINING = re.compile(r"\d+-stylegan2-.+")  # names of run folders of trainings, unless people rename them
+_TRAINING = re.compile(r"(\d+)-stylegan2-.+")  # names of run folders of trainings, unless people rename them
 _MAX_LISTED = 10
 _NETWORK_FILES = (".pkl", ".pt", ".pth", ".npz", ".safetensors", ".h5")
 
@@ -39,7 +39,7 @@ def latest_run(result_dir: str, asked: Mapping[str, str], facts: Callable[[str],
     Raises:
         UserError: there is none that can go on; the message lists those that there are.
     """
-    names = sorted(_trainings(result_dir), key=lambda name: (int(re.match(r"\d*", name)[0] or -1), name), reverse=True)
+    names = sorted(_trainings(result_dir), key=_number_and_name, reverse=True)
     missing = {name: _missing(os.path.join(result_dir, name)) for name in names}
 
     def fits(name: str) -> bool:
@@ -77,6 +77,11 @@ def _is_training(path: str) -> bool:
     """Whether a folder is one of a training, by its name or by what is in it."""
     named = _TRAINING.fullmatch(os.path.basename(path))
     return named is not None or os.path.isfile(os.path.join(path, TRAINING_OPTIONS))
+
+
+def _number_and_name(name: str) -> tuple[int, str]:
+    match = _TRAINING.fullmatch(name)
+    return int(match[1]) if match else -1, name  # renamed folders come last
 
 
 def _trainings(folder: str) -> list[str]:
