@@ -155,23 +155,18 @@ class TrainingStep:
         lrate = tf.constant(learning_rate, tf.float32)
         local = self.local_replicas
         rounds = [self._distribute(pieces[i : i + local]) for i in range(0, len(pieces), local)]
-        if len(rounds) == 1:
-            step = self._function((name, 1), lambda: functools.partial(self._gradients_and_update, name))
-            stats, finite = step(*rounds[0], lrate)
-        else:
+        number, stats = len(rounds), {}
+        if number > 1:
             self._make_sums(name[-1])
-            number = len(rounds)
-            add = self._function((name, number), lambda: functools.partial(self._add_gradients, name, number))
-            stats = None
-            for args in rounds:
-                of_round = {key: self._local(value) for key, value in add(*args).items()}
-                stats = of_round if stats is None else {key: stats[key] + of_round[key] for key in stats}
-            finite = None
-            if name in self.phases:
-                finite = self._function(f"update of {name}", lambda: functools.partial(self._update, name))(lrate)
+        compute = self._function((name, number), lambda: functools.partial(self._round, name, number))
+        for piece in rounds:
+            of_round, finite = compute(lrate, *piece)
+            of_round = {key: self._local(value) for key, value in of_round.items()}
+            stats = {key: stats[key] + of_round[key] for key in stats} or of_round
         if name not in self.phases:  # found out while the function was traced
             return None
-        stats = {key: self._local(value) for key, value in stats.items()}
+        if number > 1:
+            finite = self._function(f"update of {name}", lambda: functools.partial(self._update, name))(lrate)
         return PhaseResult(name, learning_rate, stats, self._local(finite))
 
     def _value(self, name: str, stream: Any, reals: Any, labels: Any, size: int) -> tf.Tensor | None:
@@ -223,27 +218,21 @@ class TrainingStep:
             reals, _ = process_reals(reals, None, lod, self.options.mirror_augment, *dranges)
         return tf.ensure_shape(reals, [None, *self.D.input_shape[1:]])
 
-    def _gradients_and_update(self, name: str, seeds: Any, reals_seeds: Any, reals: Any, labels: Any, lrate: Any):
-        def of_replica(seeds: Any, reals_seeds: Any, reals: Any, labels: Any):
-            gradients, stats = self._gradients(name, 1, seeds, reals_seeds, reals, labels)
+    def _round(self, name: str, rounds: int, lrate: tf.Tensor, *piece: Any) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """One round, which updates the network if it is the only one; of several, each adds to sums of gradients."""
+
+        def of_replica(*piece: Any):
+            gradients, stats = self._gradients(name, rounds, *piece)
             if gradients is None:
                 self.phases.pop(name, None)
-                return {}, tf.constant(True)
-            return stats, self.optimizers[name[-1]].apply(gradients, lrate)
+            elif rounds == 1:
+                return stats, self.optimizers[name[-1]].apply(gradients, lrate)
+            else:
+                for total, gradient in zip(self._sums[name[-1]], gradients, strict=True):
+                    tf.raw_ops.AssignAddVariableOp(resource=total.handle, value=gradient)
+            return stats, tf.constant(True)
 
-        return self._run(of_replica, seeds, reals_seeds, reals, labels)
-
-    def _add_gradients(self, name: str, rounds: int, seeds: Any, reals_seeds: Any, reals: Any, labels: Any):
-        def of_replica(seeds: Any, reals_seeds: Any, reals: Any, labels: Any):
-            gradients, stats = self._gradients(name, rounds, seeds, reals_seeds, reals, labels)
-            if gradients is None:
-                self.phases.pop(name, None)
-                return {}
-            for total, gradient in zip(self._sums[name[-1]], gradients, strict=True):
-                tf.raw_ops.AssignAddVariableOp(resource=total.handle, value=gradient)
-            return stats
-
-        return self._run(of_replica, seeds, reals_seeds, reals, labels)
+        return self._run(of_replica, *piece)
 
     def _update(self, name: str, lrate: Any):
         def of_replica():
