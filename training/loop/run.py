@@ -204,15 +204,11 @@ class TrainingRun:
         lod = int(np.floor(sched.lod))
         reals = self.reader.pieces(c.cur_nimg, sched.minibatch_size, sched.minibatch_gpu, lod)
         lrates = {"G": sched.G_lrate, "D": sched.D_lrate}
-        seeds = [random_stream.seed_of(self.seed, c.iteration, PURPOSES["reals"], number) for number, *_ in reals]
         results = []
         for name in self.step.due(c.iteration):
             if name == "TrainD":
                 self.step.update_average(self._average_beta(sched.minibatch_size))
-            pieces = [
-                Piece(random_stream.seed_of(self.seed, c.iteration, PURPOSES[name], number), reals_seed, images, labels)
-                for reals_seed, (number, images, labels) in zip(seeds, reals, strict=True)
-            ]
+            pieces = [Piece(self._key(name, n), self._key("reals", n), images, labels) for n, images, labels in reals]
             result = self.step.run(name, pieces, lrates[name[-1]])
             if result is not None:
                 autosummary.add(result.stats)
@@ -220,6 +216,10 @@ class TrainingRun:
         if self.step.augment is not None:
             self.step.augment.after_iteration(c.iteration, sched.minibatch_size)
         return results
+
+    def _key(self, purpose: str, number: int) -> np.ndarray:
+        """Of the random numbers of a piece in this iteration."""
+        return random_stream.seed_of(self.seed, self.counters.iteration, PURPOSES[purpose], number)
 
     def _average_beta(self, minibatch_size: int) -> float:
         """What remains of the old values of Gs in one iteration."""
