@@ -101,10 +101,10 @@ def _facts(run_dir: str) -> dict[str, Any]:
 def _config_of(run_dir: str, kwargs: EasyDict) -> str | None:
     """The name of a run's configuration.
 
-    The version before did not store it. In its run folders, unless renamed, it comes after the number of GPUs and
-    before other flags: `00000-stylegan2-ffhq-8gpu-config-f-freezed10`.
+    The version before did not store it, nor do programs that call the loop. In the names of such run folders, unless
+    renamed, it comes after the number of GPUs and before other flags: `00000-stylegan2-ffhq-8gpu-config-f-freezed10`.
     """
-    if "config" in kwargs:
+    if kwargs.get("config"):
         return kwargs.config
     end = os.path.basename(os.path.abspath(run_dir)).rpartition("gpu-")[2]
     found = [name for name in new_run.ALL_CONFIGS if f"{end}-".startswith(f"{name}-")]
