@@ -27,8 +27,6 @@ import argparse
 import re
 from typing import Any, NoReturn
 
-from training.point_arguments import OFFICIAL
-
 import dnnlib
 from dnnlib import command_line, flags
 from dnnlib.errors import Problems
