@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlencode, urljoin, urlparse
 
 from .errors import UserError
 from .files import only_one, sha256_of
-from .formats.kinds import HEAD, is_page
+from .kinds import HEAD, is_page
 
 if TYPE_CHECKING:
     import requests

@@ -229,7 +229,3 @@ def ahead(items: Iterator[Any]) -> Iterator[Any]:
         while (item := made.result()) is not end:
             made = pool.submit(next, items, end)
             yield item
-
-
-# ----------------------------------------------------------------------------
-# Pictures.

@@ -1,1 +1,1 @@
-"""Files of others, read without trust: what they are, and what is in them."""
+"""Files of others, read without trust: what is in them."""

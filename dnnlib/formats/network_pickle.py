@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from dnnlib.formats.kinds import HEAD, kind_of, mistaken
+from dnnlib.kinds import HEAD, kind_of, mistaken
 
 from . import safe_pickle
 from .safe_pickle import ARRAYS, Call, DamagedPickleError, Name, StandIn, UnsafePickleError

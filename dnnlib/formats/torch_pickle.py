@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from dnnlib.errors import UserError
-from dnnlib.formats.kinds import HEAD, TORCH_MAGIC, kind_of
+from dnnlib.kinds import HEAD, TORCH_MAGIC, kind_of
 
 from . import safe_pickle
 from .safe_pickle import Call, DamagedPickleError, StandIn, UnsafePickleError

@@ -18,8 +18,8 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.formats import network_pickle, torch_pickle
-from dnnlib.formats.kinds import HEAD, kind_of, mistaken
 from dnnlib.formats.safe_pickle import DamagedPickleError, UnsafePickleError
+from dnnlib.kinds import HEAD, kind_of, mistaken
 from dnnlib.tflib import network_state
 from dnnlib.tflib.network_state import NetworkState
 

@@ -11,7 +11,7 @@ import pytest
 import weight_writers
 
 from dnnlib.formats import arrays
-from dnnlib.formats.kinds import HEAD, kind_of, mistaken
+from dnnlib.kinds import HEAD, kind_of, mistaken
 
 pytestmark = pytest.mark.one_stack
 

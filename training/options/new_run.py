@@ -209,11 +209,3 @@ def apply(kwargs: EasyDict, flags: dict[str, Any], settings: dict[str, Any]) -> 
             del args["num_fp16_res"]
             if args.get("conv_clamp") is None:
                 args.pop("conv_clamp", None)
-
-
-# ----------------------------------------------------------------------------
-# Data sets.
-
-
-# ----------------------------------------------------------------------------
-# Checks.

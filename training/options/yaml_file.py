@@ -1,6 +1,7 @@
 """Options files in YAML."""
 
 import os
+import re
 from typing import Any
 
 import yaml
@@ -17,6 +18,11 @@ class _Loader(yaml.SafeLoader):
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} comes twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def read_yaml(path: str) -> dict[str, Any]:

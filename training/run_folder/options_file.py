@@ -1,4 +1,4 @@
-"""Files with options: YAML files of users, and `training_options.json` of run folders."""
+"""The options of a run as its folder keeps them: `training_options.json`."""
 
 import json
 import os
@@ -9,23 +9,10 @@ from typing import Any
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_write
 from dnnlib.util import EasyDict
-from training.options.yaml_file import _Loader
 
 TRAINING_OPTIONS = "training_options.json"
 TRAINING_STATE = "training-state.npz"  # named here, where TensorFlow is not imported; `training_state` writes it
 RUN_FUNCTION = "training.training_loop.training_loop"
-
-# ----------------------------------------------------------------------------
-# YAML.
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-# ----------------------------------------------------------------------------
-# JSON.
 
 
 def to_json(options: Any) -> str:

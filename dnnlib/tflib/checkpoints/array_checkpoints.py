@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import BinaryIO
 
 from dnnlib.formats import arrays as array_files
-from dnnlib.formats.kinds import kind_of
+from dnnlib.kinds import kind_of
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Makers
 

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_write
 from dnnlib.formats import network_pickle, torch_pickle
-from dnnlib.formats.kinds import HEAD, kind_of
+from dnnlib.kinds import HEAD, kind_of
 from dnnlib.tflib import network_state
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Maker, NetworkState
