@@ -1,1 +1,1 @@
-"""What `dataset_tool.py` does: one module per kind of source."""
+"""What `dataset_tool.py` does: data sets from anything, one module per kind of source."""

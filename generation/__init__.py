@@ -1,1 +1,1 @@
-"""What run_generator.py does: points of latent space to images, figures, videos."""
+"""What `run_generator.py` does: points of latent space to images, figures and videos."""

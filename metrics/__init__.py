@@ -1,1 +1,1 @@
-"""Metrics of networks, computed at snapshots of a training."""
+"""Metrics of networks: a module for each, and rooms for features, mathematics, and the networks that measure."""

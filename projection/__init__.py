@@ -1,1 +1,1 @@
-"""What the projector and its script are made of."""
+"""What `run_projector.py` does: images back to points of latent space."""

@@ -1,1 +1,1 @@
-"""Benchmarks, checks of kernels, pictures of documents, set-up."""
+"""Benchmarks, checks of kernels, pictures of the documents, set-up."""

@@ -1,1 +1,1 @@
-"""Networks, and what trains them and renders their images."""
+"""Networks, data and what trains them. The modules here bear official names; their parts are in the rooms."""

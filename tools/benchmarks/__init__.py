@@ -1,1 +1,1 @@
-"""What tools/bench.py times."""
+"""What `tools/bench.py` times."""
