@@ -43,29 +43,26 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(help="what to do", dest="command", metavar="COMMAND")
     _add_looking(subparsers)
     for function, what, folder, meaning in _FROM_FOLDER:
-        command = _add_creation(subparsers, function, f"create a data set from {what}")
-        command.add_argument(folder.lower(), help=meaning, metavar=folder)
+        _add_creation(subparsers, function, f"create a data set from {what}", {folder: meaning})
     _add_options_of_folders(subparsers.choices)
     _add_images(subparsers)
-    command = _add_creation(subparsers, arrays.create_from_hdf5, "create a data set from HDF5")
-    command.add_argument("hdf5_filename", help="HDF5 file of arrays data... [N, C, H, W]", metavar="HDF5_FILENAME")
+    file = {"HDF5_FILENAME": "HDF5 file of arrays data... [N, C, H, W]"}
+    command = _add_creation(subparsers, arrays.create_from_hdf5, "create a data set from HDF5", file)
     _add_shuffle(command)
     _add_symbols(subparsers)
     return parser
 
 
 def _add_looking(subparsers: Any) -> None:
-    command = _add_command(subparsers, inspection.display, "show the images of a data set")
-    _add_tfrecord_dir(command, "TFRECORD_DIR", "data set")
+    data_set = {"TFRECORD_DIR": "data set"}
+    command = _add_command(subparsers, inspection.display, "show the images of a data set", data_set)
     command.add_argument("--sheet", help="write the first images as one picture instead (PNG)", metavar="FILE")
 
-    command = _add_command(subparsers, inspection.extract, "write the images of a data set as PNG files")
-    _add_tfrecord_dir(command, "TFRECORD_DIR", "data set")
-    command.add_argument("output_dir", help="folder for img00000000.png and so on", metavar="OUTPUT_DIR")
+    folders = {**data_set, "OUTPUT_DIR": "folder for img00000000.png and so on"}
+    _add_command(subparsers, inspection.extract, "write the images of a data set as PNG files", folders)
 
-    command = _add_command(subparsers, inspection.compare, "say which images of two data sets differ")
-    _add_tfrecord_dir(command, "TFRECORD_DIR_A", "data set")
-    _add_tfrecord_dir(command, "TFRECORD_DIR_B", "data set to compare it with")
+    folders = {"TFRECORD_DIR_A": "data set", "TFRECORD_DIR_B": "data set to compare it with"}
+    command = _add_command(subparsers, inspection.compare, "say which images of two data sets differ", folders)
     command.add_argument(
         "--ignore-labels",
         type=int,
@@ -76,8 +73,7 @@ def _add_looking(subparsers: Any) -> None:
         help="1 to compare images only (default: %(default)s)",
     )
 
-    command = _add_command(subparsers, inspection.info, "say what is in a data set: sizes, labels, files")
-    _add_tfrecord_dir(command, "TFRECORD_DIR", "data set")
+    command = _add_command(subparsers, inspection.info, "say what is in a data set: sizes, labels, files", data_set)
     command.add_argument("--verify", action="store_true", help="check the checksums of all images, not of a sample")
 
 
@@ -98,10 +94,10 @@ def _add_images(subparsers: Any) -> None:
         subparsers,
         images.create_from_images,
         "create a data set from a folder or zip file of images",
+        {"IMAGE_DIR": "folder or zip file of images"},
         "Sub-folders are classes and become labels. Images are RGB or grayscale and square, all of one size, a power "
         "of two; options can make them so. All of them are checked before anything is written.",
     )
-    command.add_argument("image_dir", help="folder or zip file of images", metavar="IMAGE_DIR")
     _add_shuffle(command)
     command.add_argument(
         "--crop",
@@ -128,6 +124,7 @@ def _add_symbols(subparsers: Any) -> None:
         subparsers,
         symbols.create_symbols,
         "draw a data set of coloured symbols",
+        {},
         "Symbols of a font in random colours, labelled by family. The same arguments give the same images.",
     )
     _add_count(command, "--resolution", 64, "width and height, a power of two from 8 to 1024")
@@ -140,21 +137,23 @@ def _add_symbols(subparsers: Any) -> None:
 
 
 def _add_command(
-    subparsers: Any, function: Callable[..., None], description: str, more: str = ""
+    subparsers: Any, function: Callable[..., None], description: str, folders: dict[str, str], more: str = ""
 ) -> flags.ArgumentParser:
-    """A sub-command of the name of its function."""
+    """A sub-command of the name of its function. folders: names of the arguments without flags, and their meanings."""
     sentence = description[0].upper() + description[1:] + "."
     name = function.__name__.replace("_", "-")
     parser = subparsers.add_parser(name, help=description, description=f"{sentence} {more}".strip())
     parser.set_defaults(function=function)
+    for argument, meaning in folders.items():
+        parser.add_argument(argument.lower(), help=meaning, metavar=argument)
     return parser
 
 
 def _add_creation(
-    subparsers: Any, function: Callable[..., None], description: str, more: str = ""
+    subparsers: Any, function: Callable[..., None], description: str, folders: dict[str, str], more: str = ""
 ) -> flags.ArgumentParser:
-    parser = _add_command(subparsers, function, description, more)
-    _add_tfrecord_dir(parser, "TFRECORD_DIR", "folder to create; its last part names the data set")
+    folders = {"TFRECORD_DIR": "folder to create; its last part names the data set", **folders}
+    parser = _add_command(subparsers, function, description, folders, more)
     parser.add_argument(
         "--force",
         action="store_true",
@@ -163,23 +162,14 @@ def _add_creation(
     return parser
 
 
-def _add_tfrecord_dir(parser: argparse.ArgumentParser, name: str, meaning: str) -> None:
-    parser.add_argument(name.lower(), help=meaning, metavar=name)
-
-
 def _add_count(parser: argparse.ArgumentParser, name: str, default: int | None, meaning: str) -> None:
     shown = "" if default is None else " (default: %(default)s)"
     parser.add_argument(name, type=flags.positive, default=default, help=meaning + shown, metavar="N")
 
 
 def _add_seed(parser: argparse.ArgumentParser, meaning: str) -> None:
-    parser.add_argument(
-        "--random-seed",
-        type=flags.natural,
-        default=123,
-        help=f"{meaning} (default: %(default)s)",
-        metavar="SEED",
-    )
+    shown = f"{meaning} (default: %(default)s)"
+    parser.add_argument("--random-seed", type=flags.natural, default=123, help=shown, metavar="SEED")
 
 
 def _add_shuffle(parser: argparse.ArgumentParser) -> None:

@@ -55,8 +55,7 @@ class TFRecordExporter:
         self._labels: np.ndarray | None = None
         self._writers: list[TFRecordFileWriter] = []  # from the full resolution down
         self._waiting: list[np.ndarray] = []  # images to be written at once
-        self._temporary: str | None = None
-        self._lock = contextlib.ExitStack()
+        self._cleanup = contextlib.ExitStack()
         self._started = self._reported = 0.0
         if expected_images < 1:
             raise UserError("there are no images to write")
@@ -78,16 +77,15 @@ class TFRecordExporter:
                 f"image {self.cur_images}: expected uint8 {_by(self.shape)} like the first, "
                 f"got {img.dtype} {_by(img.shape)}"
             )
-        self._report()
         self._waiting.append(img)
         self.cur_images += 1
+        self._report()
         if len(self._waiting) * img.size >= _CHUNK:
             self._write_waiting()
 
     def add_labels(self, labels: np.ndarray) -> None:
         """Gives all images their labels, `[N, label_size]` or `[N]`, in the order in which the images were added."""
-        if self.print_progress:
-            print(f"{'Saving labels...':<40s}\r", end="", flush=True)
+        self._say("Saving labels...")
         if labels.shape[:1] != (self.cur_images,):
             raise UserError(f"expected labels of {self.cur_images} images, got an array of shape {_by(labels.shape)}")
         self._labels = labels.astype(np.float32)
@@ -97,14 +95,13 @@ class TFRecordExporter:
         try:
             if self.cur_images != self.expected_images:
                 raise UserError(f"{self.tfrecord_dir}: expected {self.expected_images} images, got {self.cur_images}")
-            if self.print_progress:
-                print(f"{'Flushing data...':<40s}\r", end="", flush=True)
+            self._say("Flushing data...")
             self._finish_files()
             self._publish()
         finally:
             self.abort()
+        self._say("")
         if self.print_progress:
-            print(f"{'':<40s}\r", end="")
             print(f"Added {self.cur_images} images.")
 
     def abort(self) -> None:
@@ -113,10 +110,7 @@ class TFRecordExporter:
             with contextlib.suppress(OSError):
                 writer.close(sync=False)
         self._writers, self._waiting = [], []
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
-        self._temporary = None
-        self._lock.close()
+        self._cleanup.close()
 
     def __enter__(self) -> "TFRecordExporter":
         return self
@@ -134,22 +128,24 @@ class TFRecordExporter:
     # ------------------------------------------------------------------------
 
     def _begin(self, img: np.ndarray) -> None:
-        problem = shape_problem(img.shape)
-        if problem:
+        if problem := shape_problem(img.shape):
             raise UserError(f"images of {_by(img.shape)}: {problem}")
         self.shape = img.shape
-        check_room(self.tfrecord_dir, img.shape, self.expected_images)
-        remove_leftovers(self.tfrecord_dir)
+        _check_room(self.tfrecord_dir, img.shape, self.expected_images)
+        _remove_leftovers(self.tfrecord_dir)
         parent, name = os.path.split(self.tfrecord_dir)
         os.makedirs(parent, exist_ok=True)
         self._temporary = os.path.join(parent, f".{name}.{secrets.token_hex(4)}.tmp")
-        self._lock.enter_context(only_one(f"{self._temporary}.lock"))
+        self._cleanup.enter_context(only_one(f"{self._temporary}.lock"))
+        self._cleanup.callback(shutil.rmtree, self._temporary, ignore_errors=True)
         os.mkdir(self._temporary)
         with self._write_errors():
             for level in range(img.shape[1].bit_length() - 1, 1, -1):
                 path = os.path.join(self._temporary, f"{name}-r{level:02d}.tfrecords")
                 self._writers.append(TFRecordFileWriter(path, (img.shape[0], 1 << level, 1 << level)))
-        self._started = time.time()
+        if self.print_progress:
+            print(f"0 / {self.expected_images}\r", end="", flush=True)
+        self._started = self._reported = time.time()
 
     def _write_waiting(self) -> None:
         if not self._waiting:
@@ -164,14 +160,15 @@ class TFRecordExporter:
 
     def _report(self) -> None:
         now = time.time()
-        if not self.print_progress or now - self._reported < _PROGRESS_SECONDS:
-            return
-        self._reported = now
-        text = f"{self.cur_images} / {self.expected_images}"
-        if self.cur_images:
+        if now - self._reported >= _PROGRESS_SECONDS:
+            self._reported = now
             left = (now - self._started) / self.cur_images * (self.expected_images - self.cur_images)
-            text = f"{text + ', ' + format_time(left) + ' left':<40s}"
-        print(f"{text}\r", end="", flush=True)
+            self._say(f"{self.cur_images} / {self.expected_images}, {format_time(left)} left")
+
+    def _say(self, text: str) -> None:
+        """Prints the one line of progress anew."""
+        if self.print_progress:
+            print(f"{text:<40s}\r", end="", flush=True)
 
     def _finish_files(self) -> None:
         self._write_waiting()
@@ -187,14 +184,11 @@ class TFRecordExporter:
 
     def _publish(self) -> None:
         check_target(self.tfrecord_dir, self.force)  # again: others may have written meanwhile
-        old = None
+        old = f"{self._temporary.removesuffix('.tmp')}.old"
         if os.path.isdir(self.tfrecord_dir):
-            old = f"{self._temporary.removesuffix('.tmp')}.old"
             os.rename(self.tfrecord_dir, old)
         os.rename(self._temporary, self.tfrecord_dir)
-        self._temporary = None
-        if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
     @contextlib.contextmanager
     def _write_errors(self) -> Iterator[None]:
@@ -228,9 +222,7 @@ def check_target(tfrecord_dir: str, force: bool = False) -> str:
     path = os.path.abspath(os.path.expanduser(tfrecord_dir))
     if not tfrecord_dir or not os.path.basename(path):
         raise UserError(f"the data set's folder {tfrecord_dir!r} has no name")
-    existing = path
-    while not os.path.lexists(existing):
-        existing = os.path.dirname(existing)
+    existing = _existing_part(path)
     if not os.path.isdir(existing):
         raise UserError(f"{tfrecord_dir}: {existing} is a file, expected a folder")
     if existing == path:
@@ -255,24 +247,25 @@ def _belongs_to_dataset(name: str) -> bool:
     return ".tfrecords" in name or name.endswith(".labels")
 
 
-def check_room(tfrecord_dir: str, shape: tuple[int, ...], num_images: int) -> None:
+def _existing_part(path: str) -> str:
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _check_room(tfrecord_dir: str, shape: tuple[int, ...], num_images: int) -> None:
     """Prints how large a data set will be. Raises UserError if the disk has less room."""
     channels, size, _ = shape
-    total = 0
-    while size >= 4:
-        total += num_images * (channels * size * size + _RECORD_OVERHEAD)
-        size //= 2
-    existing = os.path.abspath(tfrecord_dir)
-    while not os.path.isdir(existing):
-        existing = os.path.dirname(existing)
-    disk = shutil.disk_usage(existing)
+    sizes = [1 << level for level in range(2, size.bit_length())]
+    total = num_images * sum(channels * size * size + _RECORD_OVERHEAD for size in sizes)
+    disk = shutil.disk_usage(_existing_part(tfrecord_dir))
     free = disk.free
     print(f"Writing {num_images} images of {_by(shape)}: {format_size(total)}, {format_size(free)} free.")
     if total > free and disk.total:  # some network file systems do not know
         raise UserError(f"{tfrecord_dir}: needs {format_size(total)}, only {format_size(free)} are free on the disk")
 
 
-def remove_leftovers(tfrecord_dir: str) -> None:
+def _remove_leftovers(tfrecord_dir: str) -> None:
     """Removes the temporary folders of runs into the same place that were killed."""
     parent, name = os.path.split(tfrecord_dir)
     for path in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}.????????.tmp")):

@@ -19,13 +19,9 @@ class TFRecordSource(ImageSource):
     def __init__(self, path: str):
         self.path = path
         self.files_by_level: dict[int, TFRecordFile] = {}
-        try:
-            problems = self._open()
-            if problems:
-                raise problems_error(path, problems)
-        except BaseException:
-            self.close()
-            raise
+        problems = self._open()
+        if problems:
+            raise problems_error(path, problems)
         self.levels = sorted(self.files_by_level, reverse=True)
         full = self.files_by_level[self.levels[0]]
         self.count, self.channels = full.count, full.shape[0]
@@ -54,15 +50,12 @@ class TFRecordSource(ImageSource):
                 self.files_by_level[level] = file
         if self.files_by_level:
             full = self.files_by_level[max(self.files_by_level)]
+            has = f"but {os.path.basename(full.path)} has"
             for file in self.files_by_level.values():
-                for what, value, expected in (
-                    ("images", file.count, full.count),
-                    ("channels", file.shape[0], full.shape[0]),
-                ):
-                    if value != expected:
-                        problems.append(
-                            f"{file.path}: {value} {what}, but {os.path.basename(full.path)} has {expected}"
-                        )
+                if file.count != full.count:
+                    problems.append(f"{file.path}: {file.count} images, {has} {full.count}")
+                if file.shape[0] != full.shape[0]:
+                    problems.append(f"{file.path}: {file.shape[0]} channels, {has} {full.shape[0]}")
         return problems
 
     def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:

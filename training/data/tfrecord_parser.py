@@ -4,11 +4,10 @@ A record is its length (uint64), the masked CRC-32C of the length, the Example, 
 (uint32 each; all little-endian). The Example has the features `shape` (int64, [C, H, W]) and `data` (bytes, uint8).
 """
 
-import itertools
 import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import google_crc32c
@@ -43,27 +42,6 @@ def pread(fd: int, size: int, position: int) -> bytes:
     return data
 
 
-class _Window:
-    """Small reads near one another, up to the byte `end`."""
-
-    _AHEAD = 256
-
-    def __init__(self, fd: int, end: int):
-        self.fd = fd
-        self.end = end
-        self.begin = 0
-        self.data = b""
-
-    def read(self, position: int, size: int) -> bytes:
-        if size < 0 or position + size > self.end:
-            raise DamagedError("has lengths that contradict each other")
-        offset = position - self.begin
-        if offset < 0 or offset + size > len(self.data):
-            self.begin, offset = position, 0
-            self.data = pread(self.fd, min(max(size, self._AHEAD), self.end - position), position)
-        return self.data[offset : offset + size]
-
-
 # ----------------------------------------------------------------------------
 # Parsing of tf.train.Example.
 
@@ -85,12 +63,12 @@ class Record(NamedTuple):
         return self.start + HEADER + self.length + FOOTER
 
 
-def _varint(window: _Window, position: int, end: int) -> tuple[int, int]:
+def _varint(fd: int, position: int, end: int) -> tuple[int, int]:
     value = 0
     for count in range(10):
         if position >= end:
             break
-        byte = window.read(position, 1)[0]
+        byte = pread(fd, 1, position)[0]
         position += 1
         value |= (byte & 127) << (7 * count)
         if byte < 128:
@@ -98,19 +76,19 @@ def _varint(window: _Window, position: int, end: int) -> tuple[int, int]:
     raise DamagedError("has a malformed number")
 
 
-def _fields(window: _Window, begin: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def _fields(fd: int, begin: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Fields of a message as (number, value of a varint or -1, begin, end of the content)."""
     for _ in range(_MAX_FIELDS):
         if begin >= end:
             return
-        tag, begin = _varint(window, begin, end)
+        tag, begin = _varint(fd, begin, end)
         number, wire_type = tag >> 3, tag & 7
         value = -1
         if wire_type == 0:
             content = begin
-            value, content_end = _varint(window, begin, end)
+            value, content_end = _varint(fd, begin, end)
         elif wire_type == 2:
-            size, content = _varint(window, begin, end)
+            size, content = _varint(fd, begin, end)
             content_end = content + size
         elif wire_type in (1, 5):
             content, content_end = begin, begin + (8 if wire_type == 1 else 4)
@@ -123,56 +101,47 @@ def _fields(window: _Window, begin: int, end: int) -> Iterator[tuple[int, int, i
     raise DamagedError(f"has more than {_MAX_FIELDS} fields")
 
 
-def _int64_list(window: _Window, begin: int, end: int) -> list[int]:
+def _int64_list(fd: int, begin: int, end: int) -> list[int]:
     values = []
-    for number, value, content, content_end in _fields(window, begin, end):
+    for number, value, content, content_end in _fields(fd, begin, end):
         if number != 1:
             continue
         if value >= 0:
             values.append(value)
         while value < 0 and content < content_end and len(values) <= 8:  # packed
-            item, content = _varint(window, content, content_end)
+            item, content = _varint(fd, content, content_end)
             values.append(item)
     return values
 
 
-def _parse_example(window: _Window, begin: int, end: int) -> tuple[tuple[int, ...], int]:
+def _contents(fd: int, messages: Iterable[tuple[int, int]], number: int) -> list[tuple[int, int]]:
+    """Begin and end of all fields of this number in some messages, of which begin and end are given, too."""
+    return [field[2:] for message in messages for field in _fields(fd, *message) if field[0] == number]
+
+
+def _parse_example(fd: int, begin: int, end: int) -> tuple[tuple[int, ...], int]:
     """Shape and start of the pixels of the Example in bytes begin to end. Raises DamagedError."""
-    names = []
-    shape: list[int] | None = None
-    data: tuple[int, int] | None = None
-    features = [f for f in _fields(window, begin, end) if f[0] == 1]
-    for entry in itertools.chain.from_iterable(_fields(window, f[2], f[3]) for f in features):
-        if entry[0] != 1:
-            continue
-        name, feature = b"", (0, 0)
-        for number, _, content, content_end in _fields(window, entry[2], entry[3]):
-            if number == 1:
-                name = window.read(content, content_end - content) if content_end - content <= 100 else b"?"
-            elif number == 2:
-                feature = content, content_end
-        names.append(name.decode(errors="replace"))
-        for kind, _, content, content_end in _fields(window, *feature):
-            if name == b"shape" and kind == 3:
-                shape = _int64_list(window, content, content_end)
-            elif name == b"data" and kind == 1:
-                values = [f for f in _fields(window, content, content_end) if f[0] == 1]
-                if len(values) == 1:
-                    data = values[0][2:]
-    if shape is None or data is None:
-        raise DamagedError(f"lacks the features 'shape' and 'data' of an image (it has {names[:8]})")
+    features = {}
+    for entry in _contents(fd, _contents(fd, [(begin, end)], 1), 1):
+        name = b"".join(pread(fd, min(last - first, 100), first) for first, last in _contents(fd, [entry], 1)[-1:])
+        features[name] = _contents(fd, [entry], 2)[-1:]
+    shapes = _contents(fd, features.get(b"shape", []), 3)
+    data = _contents(fd, _contents(fd, features.get(b"data", []), 1), 1)
+    if not shapes or len(data) != 1:
+        names = [name.decode(errors="replace") for name in features][:8]
+        raise DamagedError(f"lacks the features 'shape' and 'data' of an image (it has {names})")
+    shape, [(first, last)] = _int64_list(fd, *shapes[-1]), data
     if len(shape) != 3 or not all(0 < size <= 1 << 20 for size in shape):
         raise DamagedError(f"has the shape {shape[:8]}, expected [channels, height, width]")
-    if shape[0] * shape[1] * shape[2] != data[1] - data[0]:
-        raise DamagedError(f"has the shape {shape} but {data[1] - data[0]} bytes of data")
-    return tuple(shape), data[0]
+    if math.prod(shape) != last - first:
+        raise DamagedError(f"has the shape {shape} but {last - first} bytes of data")
+    return tuple(shape), first
 
 
 def read_record(fd: int, start: int, size: int) -> Record:
     """Parses the record at byte `start` of a file of `size` bytes. Raises DamagedError."""
     length = read_length(fd, start, size)
-    window = _Window(fd, start + HEADER + length)
-    shape, data = _parse_example(window, start + HEADER, start + HEADER + length)
+    shape, data = _parse_example(fd, start + HEADER, start + HEADER + length)
     return Record(start, length, data, shape)
 
 

@@ -75,7 +75,7 @@ def _index_by_stride(fd: int, size: int) -> RecordIndex | None:
         return None
     count = size // stride
     window = min(stride, _WINDOW)  # bytes looked at, at both ends of a record
-    offsets = np.empty(count, np.uint32)
+    offsets = np.zeros(count, np.uint32)  # 0 where not known yet
     layouts: list[_Layout] = []
     for begin in range(0, count, _CHUNK):
         numbers = range(begin, min(begin + _CHUNK, count))
@@ -83,15 +83,15 @@ def _index_by_stride(fd: int, size: int) -> RecordIndex | None:
         if len(ends) != len(numbers) * 2 * window:
             return None
         ends = np.frombuffer(ends, np.uint8).reshape(-1, 2 * window)
-        known = np.zeros(len(numbers), bool)
+        placed = offsets[begin : begin + _CHUNK]
         for layout in layouts:
-            known |= _place(layout, ends, offsets[begin : begin + _CHUNK])
-        while not known.all():
-            layout = _layout_of(fd, (begin + int(np.argmin(known))) * stride, size, first, window)
+            _place(layout, ends, placed)
+        while not placed.all():
+            layout = _layout_of(fd, (begin + int(np.argmin(placed))) * stride, size, first, window)
             if layout is None or len(layouts) == _MAX_LAYOUTS:
                 return None
             layouts.append(layout)
-            known |= _place(layout, ends, offsets[begin : begin + _CHUNK])
+            _place(layout, ends, placed)
     return RecordIndex(first.shape, count, stride, np.zeros(0, np.int64), offsets)
 
 
@@ -113,13 +113,12 @@ def _layout_of(fd: int, start: int, size: int, first: Record, window: int) -> _L
     return _Layout(pread(fd, head, start), pread(fd, tail, record.data_end)[:-FOOTER])
 
 
-def _place(layout: _Layout, ends: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Which records have a layout, bool [N], judged by their ends, uint8 [N, 2 * window]. Writes their offsets."""
+def _place(layout: _Layout, ends: np.ndarray, offsets: np.ndarray) -> None:
+    """Writes the offsets of the records that have a layout, judged by their ends, uint8 [N, 2 * window]."""
     head, tail = np.frombuffer(layout.head, np.uint8), np.frombuffer(layout.tail, np.uint8)
     last = ends.shape[1] - FOOTER
     found = (ends[:, : len(head)] == head).all(axis=1) & (ends[:, last - len(tail) : last] == tail).all(axis=1)
     offsets[found] = len(head)
-    return found
 
 
 def _is_intact(fd: int, start: int, length: int) -> bool:
@@ -204,20 +203,16 @@ class TFRecordFile:
         self.path = path
         with self._user_errors():
             self.fd = os.open(path, os.O_RDONLY)
-        self._close = weakref.finalize(self, os.close, self.fd)
-        try:
-            with self._user_errors():
-                status = os.fstat(self.fd)
-                self._size = status.st_size
-                kept = _load_index(path, self._size, status.st_mtime_ns)
-                self.index = kept or build_index(self.fd, self._size)
-                self.shape, self.count = self.index.shape, self.index.count
-                if not kept:
-                    self._check_at_opening()
-                    _save_index(path, self._size, status.st_mtime_ns, self.index)
-        except BaseException:
-            self.close()
-            raise
+            self._close = weakref.finalize(self, os.close, self.fd)
+            status = os.fstat(self.fd)
+            self._size = status.st_size
+            kept = _load_index(path, self._size, status.st_mtime_ns)
+            self.index = kept or build_index(self.fd, self._size)
+            self.shape, self.count = self.index.shape, self.index.count
+            if not kept:
+                number = self.count if self._size <= MAX_CHECKED_AT_OPENING else _SAMPLE
+                self._check_data(np.unique(np.linspace(0, self.count - 1, number).astype(np.int64)))
+                _save_index(path, self._size, status.st_mtime_ns, self.index)
 
     def close(self) -> None:
         """Closes the file."""
@@ -246,10 +241,6 @@ class TFRecordFile:
         """
         with self._user_errors():
             self._check_data(np.arange(self.count), progress)
-
-    def _check_at_opening(self) -> None:
-        number = self.count if self._size <= MAX_CHECKED_AT_OPENING else _SAMPLE
-        self._check_data(np.unique(np.linspace(0, self.count - 1, number).astype(np.int64)))
 
     def _check_data(self, which: np.ndarray, progress: Callable[[int], None] | None = None) -> None:
         """Compares the data of records, ascending, with their checksums. Raises DamagedError."""
