@@ -2,9 +2,11 @@
 
 import glob
 import gzip
+import math
 import os
 import struct
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -53,9 +55,8 @@ def create_cifar10(tfrecord_dir: str, cifar10_dir: str, force: bool = False) -> 
     """
     check_target(tfrecord_dir, force)
     print(f'Loading CIFAR-10 from "{cifar10_dir}"')
-    batches = [_read_cifar(cifar10_dir, f"data_batch_{batch}", "labels") for batch in range(1, 6)]
-    images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    _export(tfrecord_dir, images, labels, force)
+    batches = (_read_cifar(cifar10_dir, f"data_batch_{batch}", "labels") for batch in range(1, 6))
+    _export(tfrecord_dir, *_joined(batches), force)
 
 
 def create_cifar100(tfrecord_dir: str, cifar100_dir: str, force: bool = False) -> None:
@@ -98,7 +99,9 @@ def create_from_hdf5(tfrecord_dir: str, hdf5_filename: str, shuffle: int = 1, fo
         raise UserError(f"{path}: cannot be read as HDF5 ({error})") from None
     with file:
         images = _largest_data(file, path, h5py.Dataset)
-        labels = _read_npy_labels(os.path.splitext(path)[0] + "-labels.npy", len(images))
+        label_path = os.path.splitext(path)[0] + "-labels.npy"
+        if has_labels := os.path.exists(label_path):
+            read_label_file(label_path, len(images))  # for its checks
         with TFRecordExporter(tfrecord_dir, len(images), force=force) as exporter:
             order = exporter.choose_shuffled_order() if shuffle else np.arange(len(images))
             for idx in order:
@@ -107,8 +110,8 @@ def create_from_hdf5(tfrecord_dir: str, hdf5_filename: str, shuffle: int = 1, fo
                 except OSError as error:
                     raise UserError(f"{path}: image {idx} cannot be read ({error})") from None
                 exporter.add_image(img)
-            if labels is not None:
-                exporter.add_labels(labels[order])
+            if has_labels:
+                exporter.add_labels(np.load(label_path)[order])
 
 
 def _export(tfrecord_dir: str, images: np.ndarray, classes: np.ndarray, force: bool) -> None:
@@ -143,7 +146,7 @@ def _read_idx(folder: str, name: str, dimensions: int) -> np.ndarray:
         raise UserError(f"{path}: damaged ({error})") from None
     start = 4 + 4 * dimensions
     shape = struct.unpack(f">{dimensions}I", content[4:start]) if len(content) >= start else ()
-    if content[:4] != bytes([0, 0, 8, dimensions]) or int(np.prod(shape, dtype=object)) != len(content) - start:
+    if content[:4] != bytes([0, 0, 8, dimensions]) or math.prod(shape) != len(content) - start:
         raise UserError(f"{path}: damaged, or not a file of MNIST")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
@@ -183,26 +186,29 @@ def _read_svhn(folder: str) -> tuple[np.ndarray, np.ndarray]:
     folder = os.path.expanduser(folder)
     path = os.path.join(folder, "train_32x32.mat")
     if not os.path.exists(path) and glob.glob(os.path.join(glob.escape(folder), "train_*.pkl")):
-        batches = []
-        for batch in range(1, 4):
-            path = os.path.join(folder, f"train_{batch}.pkl")
-            content = _read_pickle(path)
-            if not isinstance(content, (list, tuple)) or len(content) < 2:
-                raise UserError(f"{path}: expected images and labels")
-            batches.append(_checked(np.asarray(content[0]), np.asarray(content[1]), path))
-        images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-        return images, labels
+        return _joined(_read_svhn_pickle(os.path.join(folder, f"train_{batch}.pkl")) for batch in range(1, 4))
 
     import scipy.io
 
+    _existing(path)
     try:
-        content = scipy.io.loadmat(_existing(path), variable_names=["X", "y"])
+        content = scipy.io.loadmat(path, variable_names=["X", "y"])
         images, labels = content["X"].transpose(3, 2, 0, 1), content["y"][:, 0] % 10  # [H, W, C, N]; 10 stands for 0
-    except UserError:
-        raise
     except Exception as error:  # of any kind: the file is damaged
         raise UserError(f"{path}: damaged, or not a file of SVHN ({type(error).__name__}: {error})") from None
     return _checked(images, labels, path)
+
+
+def _read_svhn_pickle(path: str) -> tuple[np.ndarray, np.ndarray]:
+    content = _read_pickle(path)
+    if not isinstance(content, (list, tuple)) or len(content) < 2:
+        raise UserError(f"{path}: expected images and labels")
+    return _checked(np.asarray(content[0]), np.asarray(content[1]), path)
+
+
+def _joined(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = zip(*batches, strict=True)
+    return np.concatenate(images), np.concatenate(labels)
 
 
 def _checked(images: np.ndarray, labels: np.ndarray, path: str) -> tuple[np.ndarray, np.ndarray]:
@@ -223,10 +229,3 @@ def _largest_data(file: Any, path: str, dataset_type: type) -> Any:
     if problem:
         raise UserError(f"{path}: {images.name} is {images.dtype} {list(images.shape)}: {problem}")
     return images
-
-
-def _read_npy_labels(path: str, num_images: int) -> np.ndarray | None:
-    if not os.path.exists(path):
-        return None
-    read_label_file(path, num_images)  # for its checks
-    return np.load(path)

@@ -1,15 +1,15 @@
 """Data sets from image files: `create_from_images` and `create_celeba`."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
-from tqdm import tqdm
 
 from dnnlib.errors import UserError, listed
 from dnnlib.pictures import to_chw
+from dnnlib.progress import Progress
 from training.data.containers import Container
 from training.data.image_files import ImageFacts, decode, look_at
 from training.data.image_sources import level_of
@@ -130,9 +130,11 @@ def _look_at_all(images: ImageList, check: _Check) -> list[ImageFacts]:
     return facts
 
 
-def _map(function: Callable[[Callable[[], BinaryIO]], Any], images: ImageList, what: str) -> Iterable[Any]:
-    openers = (images.opener(idx) for idx in range(len(images.names)))
-    return tqdm(parallel_map(function, openers), what, len(images.names), unit=" images", mininterval=0.5)
+def _map(function: Callable[[Callable[[], BinaryIO]], Any], images: ImageList, what: str) -> Iterator[Any]:
+    with Progress(len(images.names), "images", desc=what) as progress:
+        for result in parallel_map(function, map(images.opener, range(len(images.names)))):
+            yield result
+            progress.update(1)
 
 
 def _write(

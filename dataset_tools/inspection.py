@@ -1,15 +1,15 @@
 """Looks into data sets: `display`, `extract`, `compare`, `info`."""
 
+import math
 import os
-from collections.abc import Iterator
 
 import numpy as np
 import PIL.Image
 
 from dnnlib.errors import listed
-from dnnlib.files import atomic_write, format_size
+from dnnlib.files import atomic_write, format_size, list_files
+from dnnlib.pictures import save_image, to_pil
 from dnnlib.progress import Progress
-from training.data.containers import list_files
 from training.data.dataset import TFRecordDataset
 
 _CHUNK = 16 << 20  # bytes of images read at once
@@ -22,11 +22,10 @@ def _open(path: str, **kwargs: object) -> TFRecordDataset:
     return TFRecordDataset(os.path.expanduser(path), max_label_size="full", shuffle_mb=0, repeat=False, **kwargs)
 
 
-def _images(dataset: TFRecordDataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All images, uint8 [N, C, H, W], and labels [N, label_size], some at a time."""
-    step = max(1, _CHUNK // int(np.prod(dataset.shape)))
-    for begin in range(0, dataset.num_images, step):
-        yield dataset.read(np.arange(begin, min(begin + step, dataset.num_images)))
+def _steps(dataset: TFRecordDataset) -> list[np.ndarray]:
+    """The indices of all images, some at a time."""
+    step = max(1, _CHUNK // math.prod(dataset.shape))
+    return np.split(np.arange(dataset.num_images), range(step, dataset.num_images, step))
 
 
 def extract(tfrecord_dir: str, output_dir: str) -> None:
@@ -34,17 +33,15 @@ def extract(tfrecord_dir: str, output_dir: str) -> None:
     print(f'Loading dataset "{tfrecord_dir}"')
     dataset = _open(tfrecord_dir)
     print(f'Extracting images to "{output_dir}"')
-    os.makedirs(os.path.expanduser(output_dir), exist_ok=True)
+    output_dir = os.path.expanduser(output_dir)
+    os.makedirs(output_dir, exist_ok=True)
     progress = Progress(dataset.num_images, "images")
-    idx = 0
-    for images, _ in _images(dataset):
-        for image in images:
-            with atomic_write(os.path.join(os.path.expanduser(output_dir), f"img{idx:08d}.png")) as file:
-                _to_pil(image).save(file, "PNG")
-            idx += 1
+    for indices in _steps(dataset):
+        for idx, image in zip(indices, dataset.read(indices)[0], strict=True):
+            save_image(_to_pil(image), os.path.join(output_dir, f"img{idx:08d}.png"))
             progress.update(1)
     progress.finish()
-    print(f"Extracted {idx} images.")
+    print(f"Extracted {dataset.num_images} images.")
 
 
 def compare(tfrecord_dir_a: str, tfrecord_dir_b: str, ignore_labels: int = 0) -> None:
@@ -57,9 +54,7 @@ def compare(tfrecord_dir_a: str, tfrecord_dir_b: str, ignore_labels: int = 0) ->
     count = min(a.num_images, b.num_images)
     progress = Progress(count, "images")
     same_images, same_labels = np.zeros(count, bool), np.zeros(count, bool)
-    step = max(1, _CHUNK // int(np.prod(a.shape)))
-    for begin in range(0, count, step):
-        indices = np.arange(begin, min(begin + step, count))
+    for indices in _steps(min(a, b, key=lambda dataset: dataset.num_images)):
         (images_a, labels_a), (images_b, labels_b) = a.read(indices), b.read(indices)
         if images_a.shape == images_b.shape:
             same_images[indices] = (images_a == images_b).all(axis=(1, 2, 3))
@@ -206,4 +201,4 @@ class Viewer:
 
 def _to_pil(image: np.ndarray) -> PIL.Image.Image:
     """A picture of uint8 [C, H, W]."""
-    return PIL.Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+    return to_pil(image.transpose(1, 2, 0))

@@ -13,14 +13,11 @@ _Result = TypeVar("_Result")
 def parallel_map(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
     """Like `map`, with a thread per processor core. Works only a little ahead of what is taken."""
     threads = min(os.cpu_count() or 1, 32)
-    pool = ThreadPoolExecutor(threads)
     waiting: collections.deque[Future] = collections.deque()
-    try:
+    with ThreadPoolExecutor(threads) as pool:
         for item in items:
             waiting.append(pool.submit(function, item))
             if len(waiting) >= 4 * threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

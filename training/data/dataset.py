@@ -9,10 +9,10 @@ happens to hold; `shuffle_mb=0` still means no shuffling. There is no state in T
 `prefetch_mb` and `buffer_mb` have no effect.
 """
 
+import functools
 import hashlib
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,7 +72,6 @@ class Dataset:
         self.repeat = True
         self._np_labels = labels  # official name
         self._tf_labels: Any = None
-        self._orders: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
         self._configured: tuple[int, int] | None = None  # minibatch size and lod of the official stream
         self._position = 0  # in the official stream
@@ -98,19 +97,8 @@ class Dataset:
         result = np.empty(count, np.int64)
         for epoch in np.unique(epochs):
             inside = epochs == epoch
-            result[inside] = self._permutation(int(seed), int(epoch))[within[inside]]
+            result[inside] = _permutation(self.num_images, int(seed), int(epoch))[within[inside]]
         return result
-
-    def _permutation(self, seed: int, epoch: int) -> np.ndarray:
-        with self._lock:
-            key = seed, epoch
-            if key not in self._orders:
-                generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
-                self._orders[key] = generator.permutation(self.num_images)
-            self._orders.move_to_end(key)
-            while len(self._orders) > 2:  # the current epoch and the next
-                self._orders.popitem(last=False)
-            return self._orders[key]
 
     def read(self, indices: np.ndarray, lod: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Images and labels by index, from any thread.
@@ -212,6 +200,11 @@ class Dataset:
         return self._np_labels[np.random.randint(self.num_images, size=[minibatch_size])]
 
 
+@functools.lru_cache(maxsize=4)  # the current epoch and the next, of two data sets
+def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch]))).permutation(count)
+
+
 class TFRecordDataset(Dataset):
     """Images of a folder of tfrecords; also of an image folder, a zip file or an LMDB folder.
 
@@ -258,12 +251,8 @@ class TFRecordDataset(Dataset):
             if level is None or level > full:
                 sizes = ", ".join(str(1 << level) for level in range(2, full + 1))
                 raise UserError(f"resolution={resolution}: {self.tfrecord_dir} can be read at {sizes}")
-            folder = self.tfrecord_dir if os.path.isdir(self.tfrecord_dir) else os.path.dirname(self.tfrecord_dir)
-            is_folder = folder == self.tfrecord_dir
-            self.label_file = find_label_file(folder, label_file) if is_folder or label_file else None
-            labels = source.labels
-            if self.label_file is not None:
-                labels = read_label_file(self.label_file, source.count)
+            self.label_file = find_label_file(self.tfrecord_dir, label_file)
+            labels = read_label_file(self.label_file, source.count) if self.label_file else source.labels
             self.kind = source.kind
             self.stored_label_size = 0 if labels is None else labels.shape[1]
             count = min(source.count, max_images or source.count)

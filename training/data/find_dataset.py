@@ -5,8 +5,9 @@ import os
 import zipfile
 
 from dnnlib.errors import UserError, did_you_mean, listed
+from dnnlib.files import list_files
 
-from .containers import list_files
+from .containers import is_hidden
 from .image_files import FileSource, LmdbSource, is_image_name
 from .image_sources import ImageSource
 from .tfrecord_folder import TFRecordSource
@@ -22,7 +23,7 @@ def open_source(path: str, num_threads: int = 2) -> ImageSource:
     """
     kind = check_kind(path)
     try:
-        return TFRecordSource(path) if kind is TFRecordSource else kind(path, num_threads)
+        return kind(path, num_threads)
     except OSError as error:
         raise UserError(f"{error.filename or path}: {error.strerror}") from None
 
@@ -32,15 +33,14 @@ def full_resolution(path: str) -> int:
 
     Of tfrecords, what was found when they were first opened lies beside them.
     """
-    kind = check_kind(path)
 
-    class First(kind):
+    class First(check_kind(path)):
         def _scan(self) -> None:
             self.count = 1
             super()._scan()
 
     try:
-        source = open_source(path) if kind is TFRecordSource else First(path, 1)
+        source = First(path, 1)
     except (OSError, UserError):
         source = open_source(path)  # to hear of all images that cannot be used
     with contextlib.closing(source):
@@ -50,24 +50,16 @@ def full_resolution(path: str) -> int:
 def check_kind(path: str) -> type[ImageSource]:
     """The class that reads a path. Raises UserError, with the reason and what is near, if there is no data set."""
     try:
-        kind = kind_of(path)
-        if kind is None:
-            raise UserError(_explain(path))
-        return kind
-    except OSError as error:
-        raise UserError(f"{error.filename or path}: {error.strerror}") from None
-
-
-def kind_of(path: str) -> type[ImageSource] | None:
-    """The class that reads a path, judged by what is there; None if nothing is."""
-    if os.path.isdir(path):
-        names = os.listdir(path)
+        names = os.listdir(path) if os.path.isdir(path) else []
         if any(name.endswith(".tfrecords") for name in names):
             return TFRecordSource
         if "data.mdb" in names:
             return LmdbSource
-        return FileSource if any(is_image_name(name) for name in list_files(path)) else None
-    return FileSource if os.path.isfile(path) and zipfile.is_zipfile(path) else None
+        if any(map(is_image_name, list_files(path))) or (os.path.isfile(path) and zipfile.is_zipfile(path)):
+            return FileSource
+        raise UserError(_explain(path))
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: {error.strerror}") from None
 
 
 def _explain(path: str) -> str:
@@ -82,10 +74,14 @@ def _explain(path: str) -> str:
     while not os.path.isdir(folder):
         lines.append(f"(there is no folder {folder})")
         folder = os.path.dirname(folder)
-    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    names = _names_in(folder)
     there = f"In {folder} there are: {', '.join(listed(names, _MAX_NAMES))}" if names else f"{folder} is empty"
     lines.append(there + did_you_mean(os.path.basename(path), names, most=3))
     return "\n".join(lines)
+
+
+def _names_in(folder: str) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if not is_hidden(name))
 
 
 def _why_not(path: str) -> str:
@@ -127,7 +123,7 @@ def check_dataset(data_dir: str, dataset: str) -> None:
         check_kind(path)
         return
     folder = os.path.dirname(os.path.normpath(path))
-    there = sorted(name for name in os.listdir(folder) if name[0] != ".") if os.path.isdir(folder) else []
+    there = _names_in(folder) if os.path.isdir(folder) else []
     close = did_you_mean(os.path.basename(os.path.normpath(path)), there)
-    have = f"; {folder} has {', '.join(there[:10])}{', ...' if len(there) > 10 else ''}" if there and not close else ""
+    have = f"; {folder} has {', '.join(listed(there, _MAX_NAMES))}" if there and not close else ""
     raise UserError(f"--dataset={dataset}: there is no {path}{close}{have}")

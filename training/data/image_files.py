@@ -223,8 +223,7 @@ class FileSource(EncodedSource):
 
     def close(self) -> None:
         super().close()
-        if hasattr(self, "_container"):
-            self._container.close()
+        self._container.close()
 
 
 class LmdbSource(EncodedSource):
@@ -282,5 +281,4 @@ class LmdbSource(EncodedSource):
 
     def close(self) -> None:
         super().close()
-        if hasattr(self, "_env"):
-            self._env.close()
+        self._env.close()

@@ -13,17 +13,17 @@ _MAX_CLASSES = 1 << 20
 _MAX_BYTES = 16 << 30  # of a label array in memory
 
 
-def find_label_file(folder: str, label_file: str | None) -> str | None:
-    """The label file of a data set: the given one (a path, or a name in `folder`), else the first `*.labels` there.
+def find_label_file(path: str, label_file: str | None) -> str | None:
+    """The label file of a data set: the given one (a path, or a name in its folder), else the first `*.labels` in it.
 
     Raises UserError if the given one does not exist.
     """
     if label_file is None:
-        found = sorted(glob.glob(os.path.join(glob.escape(folder), "*.labels")))
-        return found[0] if found else None
-    for path in (label_file, os.path.join(folder, label_file)):
-        if os.path.isfile(path):
-            return path
+        return min(glob.glob(os.path.join(glob.escape(path), "*.labels")), default=None)
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    for found in (label_file, os.path.join(folder, label_file)):
+        if os.path.isfile(found):
+            return found
     raise UserError(f"label_file={label_file}: there is no such file, in {folder} neither")
 
 

@@ -12,11 +12,11 @@ from .tfrecord_reader import TFRecordFile
 
 
 class TFRecordSource(ImageSource):
-    """A folder of tfrecords, one file per level, as `dataset_tool.py` writes them."""
+    """A folder of tfrecords, one file per level, as `dataset_tool.py` writes them. `num_threads` has no effect."""
 
     kind = "tfrecords"
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, num_threads: int = 0):
         self.path = path
         self.files_by_level: dict[int, TFRecordFile] = {}
         problems = self._open()
