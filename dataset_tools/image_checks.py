@@ -8,7 +8,7 @@ from typing import NamedTuple
 from dnnlib.errors import listed
 from dnnlib.pictures import CHANNELS, count_of_mode, mode_name
 from training.data.image_files import ImageFacts
-from training.data.tfrecord_export import shape_problem
+from training.data.image_sources import level_of
 
 from .image_rules import ImageRules
 
@@ -24,23 +24,19 @@ def misfits(names: Sequence[str], facts: Sequence[ImageFacts], rules: ImageRules
     """Says which images do not fit, and which options would help; None if all do."""
     good = [fact for fact in facts if not fact.problem]
     modes = Counter(rules.mode(fact) for fact in good if rules.mode(fact) in CHANNELS)
-    sizes = Counter(rules.size(fact) for fact in good if _size_problem(rules.size(fact)) is None)
-    mode = modes.most_common(1)[0][0] if modes else "RGB"
-    size = sizes.most_common(1)[0][0] if sizes else None
-    found = [list(_misfits(fact, rules, mode, size)) for fact in facts]
+    sides = Counter(width for width, height in map(rules.size, good) if width == height and level_of(width))
+    mode = max(modes, key=modes.get, default="RGB")
+    side = max(sides, key=sides.get, default=None)
+    found = [list(_misfits(fact, rules, mode, side)) for fact in facts]
     return _report(names, facts, found) if any(found) else None
 
 
-def _size_problem(size: tuple[int, int]) -> str | None:
-    return shape_problem((1, size[1], size[0]))
-
-
-def _misfits(fact: ImageFacts, rules: ImageRules, mode: str, size: tuple[int, int] | None) -> Iterator[_Misfit]:
-    """All that keeps an image out of a data set of the given mode and size."""
+def _misfits(fact: ImageFacts, rules: ImageRules, mode: str, side: int | None) -> Iterator[_Misfit]:
+    """All that keeps an image out of a data set of the given mode, and width and height."""
     if fact.problem:
         yield _Misfit(fact.problem, "removing what is not a whole image")
         return
-    own_mode, own_size, side = rules.mode(fact), rules.size(fact), min(rules.size(fact))
+    own_mode, own_size, own_side = rules.mode(fact), rules.size(fact), min(rules.size(fact))
     if own_mode not in CHANNELS:
         yield _Misfit("expected RGB or grayscale", _help_for_mode(own_mode))
     elif own_mode != mode:
@@ -49,10 +45,10 @@ def _misfits(fact: ImageFacts, rules: ImageRules, mode: str, size: tuple[int, in
         yield _Misfit("not square", "--crop=center")
     if rules.resolution:
         return
-    if _size_problem((side, side)):
-        yield _Misfit(f"{side} is not a power of two of 4 or more", "--resolution")
-    elif size and side != size[0]:
-        yield _Misfit(f"most images are {size[0]}x{size[1]}", "--resolution")
+    if level_of(own_side) is None:
+        yield _Misfit(f"{own_side} is not a power of two of 4 or more", "--resolution")
+    elif side and own_side != side:
+        yield _Misfit(f"most images are {side}x{side}", "--resolution")
 
 
 def _help_for_mode(mode: str) -> str:

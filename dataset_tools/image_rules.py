@@ -8,13 +8,7 @@ import PIL.Image
 from dnnlib.pictures import to_chw
 from training.data.image_files import ImageFacts
 
-RESIZE_FILTERS = {
-    "box": PIL.Image.Resampling.BOX,
-    "lanczos": PIL.Image.Resampling.LANCZOS,
-    "bicubic": PIL.Image.Resampling.BICUBIC,
-}
 _PILLOW_MODES = {"rgb": "RGB", "gray": "L"}
-_UNCONVERTIBLE = ("F",)  # Pillow does not know the range of floating point pixels
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,9 @@ class ImageRules:
 
     def mode(self, facts: ImageFacts) -> str:
         """Mode of an image when all is done."""
-        return facts.mode if facts.mode in _UNCONVERTIBLE else _PILLOW_MODES.get(self.convert, facts.mode)
+        if facts.mode == "F":  # Pillow does not know the range of floating point pixels
+            return "F"
+        return _PILLOW_MODES.get(self.convert, facts.mode)
 
     def apply(self, img: PIL.Image.Image) -> np.ndarray:
         """The finished image, uint8 [C, H, W]."""
@@ -51,7 +47,8 @@ class ImageRules:
             left, top = (img.width - side) // 2, (img.height - side) // 2
             img = img.crop((left, top, left + side, top + side))
         if self.resolution and img.size != (self.resolution, self.resolution):
-            img = img.resize((self.resolution, self.resolution), RESIZE_FILTERS[self.resize])
+            resample = PIL.Image.Resampling[self.resize.upper()]
+            img = img.resize((self.resolution, self.resolution), resample)
         return to_chw(img)
 
 

@@ -6,8 +6,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-_MAX_LISTED = 20
-
 
 class UserError(Exception):
     """Something the user can mend. The message names it, what was expected, and what was given."""

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 import PIL.Image
 
-from dnnlib.errors import _MAX_LISTED, UserError, listed
+from dnnlib.errors import UserError, listed
 from dnnlib.pictures import CHANNELS, describe, mode_of, to_chw
 from dnnlib.progress import Progress
 
@@ -24,6 +24,7 @@ from .image_sources import ImageSource, level_of, problems_error
 from .labels import labels_of_images
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_MAX_LISTED = 20
 
 
 def is_image_name(path: str) -> bool:

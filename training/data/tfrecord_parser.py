@@ -8,13 +8,14 @@ import math
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 
 HEADER = 12  # bytes
 FOOTER = 4
 _MAX_FIELDS = 1000  # in one message
+_AHEAD = 256  # bytes read at once: what is not pixels is small
 
 
 class DamagedError(Exception):
@@ -63,32 +64,29 @@ class Record(NamedTuple):
         return self.start + HEADER + self.length + FOOTER
 
 
-def _varint(fd: int, position: int, end: int) -> tuple[int, int]:
+def _varint(file: BinaryIO, position: int, end: int) -> tuple[int, int]:
     value = 0
-    for count in range(10):
-        if position >= end:
-            break
-        byte = pread(fd, 1, position)[0]
-        position += 1
+    file.seek(position)
+    for count, byte in enumerate(file.read(min(10, end - position))):
         value |= (byte & 127) << (7 * count)
         if byte < 128:
-            return value & 0xFFFFFFFFFFFFFFFF, position
+            return value & 0xFFFFFFFFFFFFFFFF, position + count + 1
     raise DamagedError("has a malformed number")
 
 
-def _fields(fd: int, begin: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def _fields(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Fields of a message as (number, value of a varint or -1, begin, end of the content)."""
     for _ in range(_MAX_FIELDS):
         if begin >= end:
             return
-        tag, begin = _varint(fd, begin, end)
+        tag, begin = _varint(file, begin, end)
         number, wire_type = tag >> 3, tag & 7
         value = -1
         if wire_type == 0:
             content = begin
-            value, content_end = _varint(fd, begin, end)
+            value, content_end = _varint(file, begin, end)
         elif wire_type == 2:
-            size, content = _varint(fd, begin, end)
+            size, content = _varint(file, begin, end)
             content_end = content + size
         elif wire_type in (1, 5):
             content, content_end = begin, begin + (8 if wire_type == 1 else 4)
@@ -101,36 +99,38 @@ def _fields(fd: int, begin: int, end: int) -> Iterator[tuple[int, int, int, int]
     raise DamagedError(f"has more than {_MAX_FIELDS} fields")
 
 
-def _int64_list(fd: int, begin: int, end: int) -> list[int]:
+def _int64_list(file: BinaryIO, begin: int, end: int) -> list[int]:
     values = []
-    for number, value, content, content_end in _fields(fd, begin, end):
+    for number, value, content, content_end in _fields(file, begin, end):
         if number != 1:
             continue
         if value >= 0:
             values.append(value)
         while value < 0 and content < content_end and len(values) <= 8:  # packed
-            item, content = _varint(fd, content, content_end)
+            item, content = _varint(file, content, content_end)
             values.append(item)
     return values
 
 
-def _contents(fd: int, messages: Iterable[tuple[int, int]], number: int) -> list[tuple[int, int]]:
+def _contents(file: BinaryIO, messages: Iterable[tuple[int, int]], number: int) -> list[tuple[int, int]]:
     """Begin and end of all fields of this number in some messages, of which begin and end are given, too."""
-    return [field[2:] for message in messages for field in _fields(fd, *message) if field[0] == number]
+    return [field[2:] for message in messages for field in _fields(file, *message) if field[0] == number]
 
 
-def _parse_example(fd: int, begin: int, end: int) -> tuple[tuple[int, ...], int]:
+def _parse_example(file: BinaryIO, begin: int, end: int) -> tuple[tuple[int, ...], int]:
     """Shape and start of the pixels of the Example in bytes begin to end. Raises DamagedError."""
     features = {}
-    for entry in _contents(fd, _contents(fd, [(begin, end)], 1), 1):
-        name = b"".join(pread(fd, min(last - first, 100), first) for first, last in _contents(fd, [entry], 1)[-1:])
-        features[name] = _contents(fd, [entry], 2)[-1:]
-    shapes = _contents(fd, features.get(b"shape", []), 3)
-    data = _contents(fd, _contents(fd, features.get(b"data", []), 1), 1)
+    for entry in _contents(file, _contents(file, [(begin, end)], 1), 1):
+        parts = {number: (first, last) for number, _, first, last in _fields(file, *entry)}
+        first, last = parts.get(1, (begin, begin))
+        file.seek(first)
+        features[file.read(min(last - first, 100))] = [parts[2]] if 2 in parts else []
+    shapes = _contents(file, features.get(b"shape", []), 3)
+    data = _contents(file, _contents(file, features.get(b"data", []), 1), 1)
     if not shapes or len(data) != 1:
         names = [name.decode(errors="replace") for name in features][:8]
         raise DamagedError(f"lacks the features 'shape' and 'data' of an image (it has {names})")
-    shape, [(first, last)] = _int64_list(fd, *shapes[-1]), data
+    shape, [(first, last)] = _int64_list(file, *shapes[-1]), data
     if len(shape) != 3 or not all(0 < size <= 1 << 20 for size in shape):
         raise DamagedError(f"has the shape {shape[:8]}, expected [channels, height, width]")
     if math.prod(shape) != last - first:
@@ -141,7 +141,8 @@ def _parse_example(fd: int, begin: int, end: int) -> tuple[tuple[int, ...], int]
 def read_record(fd: int, start: int, size: int) -> Record:
     """Parses the record at byte `start` of a file of `size` bytes. Raises DamagedError."""
     length = read_length(fd, start, size)
-    shape, data = _parse_example(fd, start + HEADER, start + HEADER + length)
+    with open(fd, "rb", buffering=_AHEAD, closefd=False) as file:
+        shape, data = _parse_example(file, start + HEADER, start + HEADER + length)
     return Record(start, length, data, shape)
 
 

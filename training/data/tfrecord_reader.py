@@ -53,13 +53,6 @@ def build_index(fd: int, size: int) -> RecordIndex:
     return _index_by_stride(fd, size) or _index_by_walking(fd, size)
 
 
-class _Layout(NamedTuple):
-    """What records are made of besides their pixels: bytes before, framing included, and after, without checksum."""
-
-    head: bytes
-    tail: bytes
-
-
 def _index_by_stride(fd: int, size: int) -> RecordIndex | None:
     """The index of a file in which all records have one length; None for other or damaged files.
 
@@ -76,7 +69,7 @@ def _index_by_stride(fd: int, size: int) -> RecordIndex | None:
     count = size // stride
     window = min(stride, _WINDOW)  # bytes looked at, at both ends of a record
     offsets = np.zeros(count, np.uint32)  # 0 where not known yet
-    layouts: list[_Layout] = []
+    layouts = []  # which columns of `ends` are neither pixels nor their checksum, what is in them, and the offset
     for begin in range(0, count, _CHUNK):
         numbers = range(begin, min(begin + _CHUNK, count))
         ends = b"".join(_ends(fd, number * stride, stride, window) for number in numbers)
@@ -84,14 +77,16 @@ def _index_by_stride(fd: int, size: int) -> RecordIndex | None:
             return None
         ends = np.frombuffer(ends, np.uint8).reshape(-1, 2 * window)
         placed = offsets[begin : begin + _CHUNK]
-        for layout in layouts:
-            _place(layout, ends, placed)
-        while not placed.all():
-            layout = _layout_of(fd, (begin + int(np.argmin(placed))) * stride, size, first, window)
+        while True:
+            for columns, content, offset in layouts:
+                placed[(ends[:, columns] == content).all(axis=1)] = offset
+            if placed.all():
+                break
+            number = int(np.argmin(placed))
+            layout = _layout_of(fd, (begin + number) * stride, size, first, ends[number])
             if layout is None or len(layouts) == _MAX_LAYOUTS:
                 return None
             layouts.append(layout)
-            _place(layout, ends, placed)
     return RecordIndex(first.shape, count, stride, np.zeros(0, np.int64), offsets)
 
 
@@ -102,23 +97,18 @@ def _ends(fd: int, start: int, stride: int, window: int) -> bytes:
     return os.pread(fd, window, start) + os.pread(fd, window, start + stride - window)
 
 
-def _layout_of(fd: int, start: int, size: int, first: Record, window: int) -> _Layout | None:
+def _layout_of(
+    fd: int, start: int, size: int, first: Record, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int] | None:
     try:
         record = read_record(fd, start, size)
     except DamagedError:
         return None
     head, tail = record.data - start, record.end - record.data_end
-    if (record.length, record.shape) != (first.length, first.shape) or head > window or tail > window:
+    if (record.length, record.shape) != (first.length, first.shape) or max(head, tail) > len(ends) // 2:
         return None
-    return _Layout(pread(fd, head, start), pread(fd, tail, record.data_end)[:-FOOTER])
-
-
-def _place(layout: _Layout, ends: np.ndarray, offsets: np.ndarray) -> None:
-    """Writes the offsets of the records that have a layout, judged by their ends, uint8 [N, 2 * window]."""
-    head, tail = np.frombuffer(layout.head, np.uint8), np.frombuffer(layout.tail, np.uint8)
-    last = ends.shape[1] - FOOTER
-    found = (ends[:, : len(head)] == head).all(axis=1) & (ends[:, last - len(tail) : last] == tail).all(axis=1)
-    offsets[found] = len(head)
+    columns = np.r_[:head, len(ends) - tail : len(ends) - FOOTER]
+    return columns, ends[columns], head
 
 
 def _is_intact(fd: int, start: int, length: int) -> bool:
