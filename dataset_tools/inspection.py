@@ -153,11 +153,10 @@ def _save_sheet(dataset: TFRecordDataset, path: str) -> int:
     columns = min(max(1920 // size, 3), 32, dataset.num_images)
     rows = min(max(1080 // size, 2), 32, -(-dataset.num_images // columns))
     count = min(columns * rows, dataset.num_images)
-    canvas = np.zeros([dataset.shape[0], rows * size, columns * size], np.uint8)
-    for idx in range(count):
-        row, column = divmod(idx, columns)
-        image = dataset.read(np.asarray([idx]))[0][0]
-        canvas[:, row * size : (row + 1) * size, column * size : (column + 1) * size] = image
+    images = np.zeros([rows * columns, *dataset.shape], np.uint8)
+    images[:count] = dataset.read(np.arange(count))[0]
+    images = images.reshape(rows, columns, *dataset.shape).transpose(2, 0, 3, 1, 4)
+    canvas = images.reshape(-1, rows * size, columns * size)
     with atomic_write(path) as file:
         _to_pil(canvas).save(file, "PNG")
     return count

@@ -44,11 +44,6 @@ def mode_name(mode: str) -> str:
     return _NAMES.get(mode, mode)
 
 
-def describe(width: int, height: int, mode: str) -> str:
-    """'16x16 grayscale'."""
-    return f"{width}x{height} {mode_name(mode)}"
-
-
 def count_of_mode(count: int, mode: str) -> str:
     """'1 palette image', '6 images of 16 bits per channel'."""
     name = mode_name(mode)

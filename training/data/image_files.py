@@ -16,11 +16,11 @@ import numpy as np
 import PIL.Image
 
 from dnnlib.errors import UserError, listed
-from dnnlib.pictures import CHANNELS, describe, mode_of, to_chw
+from dnnlib.pictures import CHANNELS, mode_name, mode_of, to_chw
 from dnnlib.progress import Progress
 
 from .containers import Container, is_hidden, lmdb_errors, open_lmdb
-from .image_sources import ImageSource, level_of, problems_error
+from .image_sources import ImageSource, level_of, report
 from .labels import labels_of_images
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -47,7 +47,7 @@ class ImageFacts:
     problem: str = ""
 
     def __str__(self) -> str:
-        return describe(self.width, self.height, self.mode)
+        return f"{self.width}x{self.height} {mode_name(self.mode)}"
 
 
 def look_at(open_file: Callable[[], BinaryIO]) -> ImageFacts:
@@ -143,12 +143,11 @@ class EncodedSource(ImageSource):
                 problems.append(f"images are {expected}, expected {wanted}")
             elif level is None:
                 self.levels = [level_of(width)]
-        if problems:
-            hint = (
-                "`dataset_tool.py create_from_images` makes a data set of such images, too: --resolution and "
-                "--crop=center change their sizes, --convert=rgb or --convert=gray their kinds"
-            )
-            raise UserError(f"{problems_error(self.path, problems)}\n({hint})")
+        hint = (
+            "`dataset_tool.py create_from_images` makes a data set of such images, too: --resolution and "
+            "--crop=center change their sizes, --convert=rgb or --convert=gray their kinds"
+        )
+        report(self.path, problems, hint)
 
     def _look_at_all(self, level: int | None) -> list[ImageFacts]:
         progress = Progress(self.count, "images")
@@ -191,8 +190,7 @@ class EncodedSource(ImageSource):
 
         for _ in self._executor.map(check, [(index, level) for level in self.levels for index in range(self.count)]):
             progress(1)
-        if problems:
-            raise problems_error(self.path, listed(problems, _MAX_LISTED))
+        report(self.path, listed(problems, _MAX_LISTED))
 
 
 # ----------------------------------------------------------------------------
@@ -264,8 +262,7 @@ class LmdbSource(EncodedSource):
                 for index in range(self.count)
                 if transaction.get(self._key(index, level)) is None
             ]
-        if missing:
-            raise problems_error(self.path, listed(missing, _MAX_LISTED))
+        report(self.path, listed(missing, _MAX_LISTED))
 
     def _key(self, index: int, level: int) -> bytes:
         return self.name(index, level).encode()

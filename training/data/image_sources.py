@@ -87,9 +87,11 @@ def level_of(resolution: int) -> int | None:
     return level if 2 <= level <= 16 and resolution == 1 << level else None
 
 
-def problems_error(path: str, problems: list[str]) -> UserError:
-    """One error for all problems of a data set."""
-    return UserError(f"the data set {path} cannot be used:\n" + "\n".join(f"  {problem}" for problem in problems))
+def report(path: str, problems: list[str], hint: str = "") -> None:
+    """Raises one UserError for all problems of a data set, if there are any; a hint is its last line."""
+    if problems:
+        lines = [f"the data set {path} cannot be used:", *(f"  {problem}" for problem in problems)]
+        raise UserError("\n".join([*lines, f"({hint})"] if hint else lines))
 
 
 class ZeroSource(ImageSource):

@@ -227,7 +227,7 @@ def check_target(tfrecord_dir: str, force: bool = False) -> str:
         raise UserError(f"{tfrecord_dir}: {existing} is a file, expected a folder")
     if existing == path:
         entries = sorted(os.listdir(path))
-        foreign = [entry for entry in entries if not _belongs_to_dataset(entry)]
+        foreign = [entry for entry in entries if ".tfrecords" not in entry and not entry.endswith(".labels")]
         if entries and not force:
             raise UserError(f"{tfrecord_dir} exists and is not empty; --force replaces a data set, or choose another")
         if foreign:
@@ -241,10 +241,6 @@ def check_target(tfrecord_dir: str, force: bool = False) -> str:
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"{tfrecord_dir}: {existing} is not writable")
     return path
-
-
-def _belongs_to_dataset(name: str) -> bool:
-    return ".tfrecords" in name or name.endswith(".labels")
 
 
 def _existing_part(path: str) -> str:

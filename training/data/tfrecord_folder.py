@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dnnlib.errors import UserError
+from dnnlib.errors import Problems
 
-from .image_sources import ImageSource, level_of, problems_error
+from .image_sources import ImageSource, level_of, report
 from .tfrecord_reader import TFRecordFile
 
 
@@ -19,9 +19,7 @@ class TFRecordSource(ImageSource):
     def __init__(self, path: str, num_threads: int = 0):
         self.path = path
         self.files_by_level: dict[int, TFRecordFile] = {}
-        problems = self._open()
-        if problems:
-            raise problems_error(path, problems)
+        report(path, self._open())
         self.levels = sorted(self.files_by_level, reverse=True)
         full = self.files_by_level[self.levels[0]]
         self.count, self.channels = full.count, full.shape[0]
@@ -30,13 +28,12 @@ class TFRecordSource(ImageSource):
             print(f"{path} lacks tfrecords of the resolutions {missing}; they are averaged from {1 << self.levels[0]}.")
 
     def _open(self) -> list[str]:
-        problems = []
+        damage = Problems()
         opened: list[TFRecordFile] = []
         for name in sorted(name for name in os.listdir(self.path) if name.endswith(".tfrecords")):
-            try:
+            with damage.gather():
                 opened.append(TFRecordFile(os.path.join(self.path, name)))
-            except UserError as error:
-                problems += str(error).split("\n")
+        problems = damage.messages
         for file in opened:
             level = level_of(file.shape[1])
             if file.shape[1] != file.shape[2] or level is None:
@@ -62,14 +59,11 @@ class TFRecordSource(ImageSource):
         return self.files_by_level[level].read(indices)
 
     def verify_images(self, progress: Callable[[int], None]) -> None:
-        problems = []
+        damage = Problems()
         for level in self.levels:
-            try:
+            with damage.gather():
                 self.files_by_level[level].verify(progress)
-            except UserError as error:
-                problems += str(error).split("\n")
-        if problems:
-            raise problems_error(self.path, problems)
+        report(self.path, damage.messages)
 
     def files(self) -> list[str]:
         return [file.path for file in self.files_by_level.values()]
