@@ -18,8 +18,8 @@ _MAX_CLASSES = 50  # listed by `info`
 _MAX_FILES = 20
 
 
-def _open(path: str, **kwargs: object) -> TFRecordDataset:
-    return TFRecordDataset(os.path.expanduser(path), max_label_size="full", shuffle_mb=0, repeat=False, **kwargs)
+def _open(path: str) -> TFRecordDataset:
+    return TFRecordDataset(os.path.expanduser(path), max_label_size="full", shuffle_mb=0, repeat=False)
 
 
 def _steps(dataset: TFRecordDataset) -> list[np.ndarray]:
@@ -53,28 +53,20 @@ def compare(tfrecord_dir_a: str, tfrecord_dir_b: str, ignore_labels: int = 0) ->
     print("Comparing datasets")
     count = min(a.num_images, b.num_images)
     progress = Progress(count, "images")
-    same_images, same_labels = np.zeros(count, bool), np.zeros(count, bool)
+    same = {what: np.zeros(count, bool) for what in (("image",) if ignore_labels else ("image", "label"))}
     for indices in _steps(min(a, b, key=lambda dataset: dataset.num_images)):
-        (images_a, labels_a), (images_b, labels_b) = a.read(indices), b.read(indices)
-        if images_a.shape == images_b.shape:
-            same_images[indices] = (images_a == images_b).all(axis=(1, 2, 3))
-        if labels_a.shape == labels_b.shape:
-            same_labels[indices] = (labels_a == labels_b).all(axis=1)
+        for what, of_a, of_b in zip(same, a.read(indices), b.read(indices), strict=False):
+            if of_a.shape == of_b.shape:
+                same[what][indices] = (of_a == of_b).reshape(len(indices), -1).all(axis=1)
         progress.update(len(indices))
     progress.finish()
-    _print_differences("Image", same_images)
-    if not ignore_labels:
-        _print_differences("Label", same_labels)
+    for what, equal in same.items():
+        different = [f"{what.capitalize()} {idx} is different" for idx in np.flatnonzero(~equal)]
+        print("".join(f"{line}\n" for line in listed(different, _MAX_DIFFERENCES)), end="")
     if a.num_images != b.num_images:
         print(f"Datasets contain different number of images: {a.num_images} and {b.num_images}")
-    print(f"Identical images: {same_images.sum()} / {count}")
-    if not ignore_labels:
-        print(f"Identical labels: {same_labels.sum()} / {count}")
-
-
-def _print_differences(what: str, same: np.ndarray) -> None:
-    for line in listed([f"{what} {idx} is different" for idx in np.flatnonzero(~same)], _MAX_DIFFERENCES):
-        print(line)
+    for what, equal in same.items():
+        print(f"Identical {what}s: {equal.sum()} / {count}")
 
 
 # ----------------------------------------------------------------------------
@@ -84,13 +76,12 @@ def _print_differences(what: str, same: np.ndarray) -> None:
 def info(tfrecord_dir: str, verify: bool = False) -> None:
     """Prints what a data set consists of; with `verify`, checks every record. Raises UserError."""
     dataset = _open(tfrecord_dir)
-    path = os.path.expanduser(tfrecord_dir)
     print(f"{tfrecord_dir}: {dataset.kind}")
     print(f"  images      {dataset.num_images}")
     print(f"  resolution  {dataset.resolution}x{dataset.resolution}")
     print(f"  channels    {dataset.shape[0]} ({'RGB' if dataset.shape[0] == 3 else 'grayscale'})")
     _print_labels(dataset)
-    _print_files(path)
+    _print_files(os.path.expanduser(tfrecord_dir))
     if verify:
         dataset.verify()
         print("  all images are whole")
@@ -115,10 +106,9 @@ def _print_labels(dataset: TFRecordDataset) -> None:
 
 
 def _print_files(path: str) -> None:
-    folder = path if os.path.isdir(path) else os.path.dirname(path)
-    names = [name for name in list_files(path) if not name.startswith(".")] if os.path.isdir(path) else [path]
-    sizes = {name: os.path.getsize(os.path.join(folder, name)) for name in sorted(names)}
-    lines = [f"{format_size(size):>10s}  {os.path.basename(name)}" for name, size in sizes.items()]
+    inside = (os.path.join(path, name) for name in sorted(list_files(path)) if not name.startswith("."))
+    sizes = {file: os.path.getsize(file) for file in (inside if os.path.isdir(path) else [path])}
+    lines = [f"{format_size(size):>10s}  {os.path.basename(file)}" for file, size in sizes.items()]
     print("\n".join(f"  {line}" for line in listed(lines, _MAX_FILES)))
     print(f"  {format_size(sum(sizes.values())):>10s}  in all")
 
@@ -140,11 +130,11 @@ def display(tfrecord_dir: str, sheet: str | None = None) -> None:
         if plt.figure().canvas.required_interactive_framework is not None:
             Viewer(dataset)
             return
-        name = os.path.basename(os.path.abspath(os.path.expanduser(tfrecord_dir)))
-        sheet = f"{name}-sheet.png"
+        sheet = f"{os.path.basename(os.path.abspath(dataset.tfrecord_dir))}-sheet.png"
         print("There is no screen to open a window on.")
-    count = _save_sheet(dataset, os.path.expanduser(sheet))
-    print(f"Wrote the first {count} of {dataset.num_images} images to {os.path.abspath(os.path.expanduser(sheet))}")
+    sheet = os.path.abspath(os.path.expanduser(sheet))
+    count = _save_sheet(dataset, sheet)
+    print(f"Wrote the first {count} of {dataset.num_images} images to {sheet}")
 
 
 def _save_sheet(dataset: TFRecordDataset, path: str) -> int:

@@ -1,6 +1,7 @@
 """`dataset_tool.py` as a user runs it: files as TensorFlow parses them, messages, what interruptions leave."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import golden
 import numpy as np
 import PIL.Image
 import pytest
-from dataset_tool_runs import ROOT, dataset, fails, parse, run, start, succeeds
+from dataset_tool_runs import ROOT, dataset, fails, parse, random_images, run, save_images, start, succeeds
 
 INDEX = golden.index("dataset", "index.json")["datasets"]
 GOLDENS = golden.GOLDENS / "dataset"
@@ -198,6 +199,15 @@ def test_info(tmp_path, symbols):
     (damaged / "sym-r04.tfrecords").write_bytes(content)
     assert "sym-r04.tfrecords: record 6 has a wrong checksum" in run(tmp_path, "info", damaged, "--verify").stderr
     assert "there is no data set" in fails(tmp_path, "info", "nowhere")
+
+
+@pytest.mark.one_stack
+def test_info_of_a_zip_file(tmp_path):
+    save_images(tmp_path / "in", random_images(3, 8, 8))
+    shutil.make_archive(tmp_path / "sets" / "x", "zip", tmp_path / "in")
+    lines = succeeds(tmp_path, "info", "sets/x.zip").stdout.splitlines()
+    assert lines[0] == "sets/x.zip: zip"
+    assert any(line.endswith("  x.zip") for line in lines)
 
 
 def test_display_without_a_screen(tmp_path, symbols):

@@ -94,11 +94,8 @@ class Dataset:
         epochs, within = np.divmod(positions, self.num_images)
         if not self.shuffle:
             return within
-        result = np.empty(count, np.int64)
-        for epoch in np.unique(epochs):
-            inside = epochs == epoch
-            result[inside] = _permutation(self.num_images, int(seed), int(epoch))[within[inside]]
-        return result
+        parts = [_permutation(self.num_images, int(seed), int(e))[within[epochs == e]] for e in np.unique(epochs)]
+        return np.concatenate([within[:0], *parts])
 
     def read(self, indices: np.ndarray, lod: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Images and labels by index, from any thread.
@@ -128,7 +125,7 @@ class Dataset:
 
     def verify(self, verbose: bool = True) -> None:
         """Reads all images and checks them, showing progress. Raises UserError with everything that is wrong."""
-        progress = Progress(self._source.num_stored(), "images")
+        progress = Progress(self._source.count * len(self._source.levels), "images")
         self._source.verify_images(progress.update if verbose else lambda count: None)
         if verbose:
             progress.finish()

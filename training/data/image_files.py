@@ -38,7 +38,7 @@ def is_image_name(path: str) -> bool:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a file turned out to be: size in pixels, mode (of `image_modes`), or why it is not a whole image."""
+    """What a file turned out to be: size in pixels, mode (of `dnnlib.pictures`), or why it is not a whole image."""
 
     width: int = 0
     height: int = 0

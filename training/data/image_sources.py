@@ -36,11 +36,7 @@ class ImageSource:
         raise NotImplementedError
 
     def verify_images(self, progress: Callable[[int], None]) -> None:
-        """Reads everything, telling `progress` how many more images are done. Raises UserError."""
-
-    def num_stored(self) -> int:
-        """Number of images of all levels together."""
-        return self.count * len(self.levels)
+        """Reads the images of all `levels`, telling `progress` how many more are done. Raises UserError."""
 
     def files(self) -> list[str]:
         """Paths of the files that hold the images."""

@@ -56,10 +56,6 @@ class Record(NamedTuple):
     shape: tuple[int, ...]  # [C, H, W]
 
     @property
-    def data_end(self) -> int:
-        return self.data + math.prod(self.shape)
-
-    @property
     def end(self) -> int:
         return self.start + HEADER + self.length + FOOTER
 

@@ -5,6 +5,7 @@ signal that ends the process, and opening 200 GB takes no more memory than its i
 """
 
 import contextlib
+import math
 import os
 import weakref
 from collections.abc import Callable, Iterator
@@ -40,10 +41,6 @@ class RecordIndex(NamedTuple):
     stride: int  # from record to record if all have one length, else 0
     starts: np.ndarray  # of records, int64 [count] if stride is 0, else empty
     offsets: np.ndarray  # of the pixels in their record, uint32 [count]
-
-    def data_positions(self, indices: np.ndarray) -> np.ndarray:
-        """Where pixels start in the file, int64 like `indices`."""
-        return (indices * self.stride if self.stride else self.starts[indices]) + self.offsets[indices]
 
 
 def build_index(fd: int, size: int) -> RecordIndex:
@@ -104,7 +101,7 @@ def _layout_of(
         record = read_record(fd, start, size)
     except DamagedError:
         return None
-    head, tail = record.data - start, record.end - record.data_end
+    head, tail = record.data - start, record.end - record.data - math.prod(record.shape)
     if (record.length, record.shape) != (first.length, first.shape) or max(head, tail) > len(ends) // 2:
         return None
     columns = np.r_[:head, len(ends) - tail : len(ends) - FOOTER]
@@ -158,8 +155,7 @@ def _load_index(path: str, size: int, mtime_ns: int) -> RecordIndex | None:
     """The index kept for a file of this size and time; None if there is none."""
     try:
         with open(_index_path(path), "rb") as file, load_npz(file) as arrays:
-            facts = [int(fact) for fact in arrays["facts"]]
-            version, index_size, index_mtime_ns, count, stride, *shape = facts
+            version, index_size, index_mtime_ns, count, stride, *shape = map(int, arrays["facts"])
             starts, offsets = arrays["starts"], arrays["offsets"]
     except Exception:  # of any kind: a file that is missing or damaged is written anew
         return None
@@ -216,10 +212,11 @@ class TFRecordFile:
         """
         images = np.empty([len(indices), *self.shape], np.uint8)
         rows = images.reshape(len(indices), -1)  # [N, C*H*W]
-        positions = self.index.data_positions(np.asarray(indices, np.int64)).tolist()
+        indices, index = np.asarray(indices, np.int64), self.index
+        positions = (indices * index.stride if index.stride else index.starts[indices]) + index.offsets[indices]
         fd, size = self.fd, rows.shape[1]
         with self._user_errors():
-            for row, position in zip(rows, positions, strict=True):
+            for row, position in zip(rows, positions.tolist(), strict=True):
                 if os.preadv(fd, (row,), position) != size:
                     row[:] = np.frombuffer(pread(fd, size, position), np.uint8)
         return images

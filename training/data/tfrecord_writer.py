@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from .tfrecord_parser import checksum
+from .tfrecord_parser import FOOTER, HEADER, checksum
 
 
 class TFRecordFileWriter:
@@ -21,26 +21,25 @@ class TFRecordFileWriter:
 
     def __init__(self, path: str, shape: tuple[int, int, int]):
         self.shape = shape
-        self._before_pixels = np.frombuffer(_example_before_pixels(shape), np.uint8)
+        example = _example_before_pixels(shape)
+        length = struct.pack("<Q", len(example) + math.prod(shape))
+        self._before_pixels = length + struct.pack("<I", checksum(length)) + example
         self._file = open(path, "xb")  # noqa: SIM115 (close is called)
 
     def write(self, images: np.ndarray) -> None:
         """Appends images, uint8 [N, C, H, W]."""
         count, before, pixels = len(images), len(self._before_pixels), math.prod(self.shape)
-        header = struct.pack("<Q", before + pixels)
-        header += struct.pack("<I", checksum(header))
-        records = np.empty([count, len(header) + before + pixels + 4], np.uint8)
-        records[:, : len(header)] = np.frombuffer(header, np.uint8)
-        records[:, len(header) : len(header) + before] = self._before_pixels
-        records[:, len(header) + before : -4] = images.reshape(count, pixels)
-        checksums = [checksum(record[len(header) : -4].tobytes()) for record in records]
-        records[:, -4:] = np.asarray(checksums, "<u4")[:, np.newaxis].view(np.uint8)
+        records = np.empty([count, before + pixels + FOOTER], np.uint8)
+        records[:, :before] = np.frombuffer(self._before_pixels, np.uint8)
+        records[:, before:-FOOTER] = images.reshape(count, pixels)
+        checksums = [checksum(record[HEADER:-FOOTER].tobytes()) for record in records]
+        records[:, -FOOTER:] = np.asarray(checksums, "<u4")[:, np.newaxis].view(np.uint8)
         self._file.write(records)
 
     def close(self, sync: bool = True) -> None:
         """Closes the file; with `sync` waits until it is on the disk."""
         with self._file:
-            if sync and not self._file.closed:
+            if sync:
                 self._file.flush()
                 os.fsync(self._file.fileno())
 
