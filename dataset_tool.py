@@ -20,6 +20,7 @@ from typing import Any
 from dataset_tools import arrays, images, inspection, lsun, symbols
 from dnnlib import flags
 from dnnlib.errors import exits_on_user_error
+from training.data.tfrecord_export import check_target
 
 # Sub-commands that only take a folder: function, what it does, name and meaning of the folder.
 _FROM_FOLDER = (
@@ -189,6 +190,8 @@ def main() -> None:
         stream.reconfigure(errors="backslashreplace")  # names of files may be anything
     function = kwargs.pop("function")
     with exits_on_user_error():
+        if "force" in kwargs:  # a command that makes a data set: before it reads anything
+            check_target(kwargs["tfrecord_dir"], kwargs["force"])
         function(**kwargs)
 
 

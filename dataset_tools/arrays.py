@@ -14,7 +14,7 @@ import numpy as np
 from dnnlib.errors import UserError
 from dnnlib.formats import safe_pickle
 from training.data.labels import one_hot, read_label_file
-from training.data.tfrecord_export import TFRecordExporter, check_target, shape_problem
+from training.data.tfrecord_export import TFRecordExporter, shape_problem
 
 # ----------------------------------------------------------------------------
 # The commands. Images are shuffled in the official way unless said otherwise, labels are one-hot.
@@ -25,7 +25,6 @@ def create_mnist(tfrecord_dir: str, mnist_dir: str, force: bool = False) -> None
 
     `mnist_dir` holds `train-images-idx3-ubyte.gz` and `train-labels-idx1-ubyte.gz`. Raises UserError.
     """
-    check_target(tfrecord_dir, force)
     print(f'Loading MNIST from "{mnist_dir}"')
     images = _mnist_images(mnist_dir)
     labels = _read_idx(mnist_dir, "train-labels-idx1-ubyte.gz", dimensions=1)
@@ -39,7 +38,6 @@ def create_mnistrgb(
 
     `mnist_dir` holds `train-images-idx3-ubyte.gz`. Raises UserError.
     """
-    check_target(tfrecord_dir, force)
     print(f'Loading MNIST from "{mnist_dir}"')
     images = _mnist_images(mnist_dir)[:, 0]
     random = np.random.RandomState(random_seed)
@@ -53,7 +51,6 @@ def create_cifar10(tfrecord_dir: str, cifar10_dir: str, force: bool = False) -> 
 
     `cifar10_dir` holds the Python version, `data_batch_1` to `data_batch_5`. Raises UserError.
     """
-    check_target(tfrecord_dir, force)
     print(f'Loading CIFAR-10 from "{cifar10_dir}"')
     batches = (_read_cifar(cifar10_dir, f"data_batch_{batch}", "labels") for batch in range(1, 6))
     _export(tfrecord_dir, *_joined(batches), force)
@@ -64,7 +61,6 @@ def create_cifar100(tfrecord_dir: str, cifar100_dir: str, force: bool = False) -
 
     `cifar100_dir` holds the Python version, `train`. Raises UserError.
     """
-    check_target(tfrecord_dir, force)
     print(f'Loading CIFAR-100 from "{cifar100_dir}"')
     _export(tfrecord_dir, *_read_cifar(cifar100_dir, "train", "fine_labels"), force)
 
@@ -75,7 +71,6 @@ def create_svhn(tfrecord_dir: str, svhn_dir: str, force: bool = False) -> None:
     `svhn_dir` holds `train_32x32.mat` as published, or `train_1.pkl` to `train_3.pkl` as the official tool takes them.
     Raises UserError.
     """
-    check_target(tfrecord_dir, force)
     print(f'Loading SVHN from "{svhn_dir}"')
     _export(tfrecord_dir, *_read_svhn(svhn_dir), force)
 
@@ -86,7 +81,6 @@ def create_from_hdf5(tfrecord_dir: str, hdf5_filename: str, shuffle: int = 1, fo
     Labels are taken from `NAME-labels.npy` beside `NAME.h5` if it is there. `shuffle`: 1 to shuffle, 0 not to.
     Raises UserError.
     """
-    check_target(tfrecord_dir, force)
     try:
         import h5py
     except ImportError:

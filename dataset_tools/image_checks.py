@@ -3,7 +3,6 @@
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from dnnlib.errors import listed
 from dnnlib.pictures import CHANNELS, count_of_mode, mode_name
@@ -13,11 +12,6 @@ from training.data.image_sources import level_of
 from .image_rules import ImageRules
 
 MAX_LISTED = 50
-
-
-class _Misfit(NamedTuple):
-    problem: str
-    help: str  # the option that would help, or what to do
 
 
 def misfits(names: Sequence[str], facts: Sequence[ImageFacts], rules: ImageRules) -> str | None:
@@ -31,39 +25,39 @@ def misfits(names: Sequence[str], facts: Sequence[ImageFacts], rules: ImageRules
     return _report(names, facts, found) if any(found) else None
 
 
-def _misfits(fact: ImageFacts, rules: ImageRules, mode: str, side: int | None) -> Iterator[_Misfit]:
-    """All that keeps an image out of a data set of the given mode, and width and height."""
+def _misfits(fact: ImageFacts, rules: ImageRules, mode: str, side: int | None) -> Iterator[tuple[str, str]]:
+    """All that keeps an image out of a data set of this mode, width and height; with each, what would help."""
     if fact.problem:
-        yield _Misfit(fact.problem, "removing what is not a whole image")
+        yield fact.problem, "removing what is not a whole image"
         return
     own_mode, own_size, own_side = rules.mode(fact), rules.size(fact), min(rules.size(fact))
     if own_mode not in CHANNELS:
-        yield _Misfit("expected RGB or grayscale", _help_for_mode(own_mode))
+        yield "expected RGB or grayscale", _help_for_mode(own_mode)
     elif own_mode != mode:
-        yield _Misfit(f"most images are {mode_name(mode)}", _help_for_mode(own_mode))
+        yield f"most images are {mode_name(mode)}", _help_for_mode(own_mode)
     if own_size[0] != own_size[1]:
-        yield _Misfit("not square", "--crop=center")
+        yield "not square", "--crop=center"
     if rules.resolution:
         return
     if level_of(own_side) is None:
-        yield _Misfit(f"{own_side} is not a power of two of 4 or more", "--resolution")
+        yield f"{own_side} is not a power of two of 4 or more", "--resolution"
     elif side and own_side != side:
-        yield _Misfit(f"most images are {side}x{side}", "--resolution")
+        yield f"most images are {side}x{side}", "--resolution"
 
 
 def _help_for_mode(mode: str) -> str:
     return "saving floating point images as 8 bits" if mode == "F" else "--convert=rgb or --convert=gray"
 
 
-def _report(names: Sequence[str], facts: Sequence[ImageFacts], found: Sequence[list[_Misfit]]) -> str:
+def _report(names: Sequence[str], facts: Sequence[ImageFacts], found: Sequence[list[tuple[str, str]]]) -> str:
     offenders = [offender for offender in zip(names, facts, found, strict=True) if offender[2]]
     do = "does" if len(offenders) == 1 else "do"
     head = f"{len(offenders)} of {_images(len(facts))} {do} not fit; nothing was written:"
     lines = []
     for name, fact, problems in offenders:
         what = f"{fact}: " if fact.mode else ""
-        lines.append(f"{name}: {what}{'; '.join(problem.problem for problem in problems)}")
-    helps = Counter(problem.help for _, _, problems in offenders for problem in problems)
+        lines.append(f"{name}: {what}{'; '.join(problem for problem, _ in problems)}")
+    helps = Counter(help_ for _, _, problems in offenders for _, help_ in problems)
     if "--resolution" in helps:
         side = int(statistics.median(min(fact.width, fact.height) for fact in facts if not fact.problem))
         helps[f"--resolution={1 << max(side.bit_length() - 1, 2)}"] = helps.pop("--resolution")

@@ -13,7 +13,7 @@ from dnnlib.progress import Progress
 from training.data.containers import Container
 from training.data.image_files import ImageFacts, decode, look_at
 from training.data.image_sources import level_of
-from training.data.tfrecord_export import TFRecordExporter, check_target
+from training.data.tfrecord_export import TFRecordExporter
 
 from .image_checks import MAX_LISTED, announce, announce_rotated, misfits
 from .image_list import ImageList, list_images
@@ -53,7 +53,6 @@ def create_from_images(
     Raises:
         UserError: for a source or target that cannot be used, and for images that do not fit, all of them listed.
     """
-    check_target(tfrecord_dir, force)
     if resize and not resolution:
         raise UserError(f"--resize={resize} needs --resolution, the width and height to resize to")
     if resolution and level_of(resolution) is None:
@@ -87,7 +86,6 @@ def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 12
     Raises:
         UserError: for a source or target that cannot be used, and for images that do not fit, all of them listed.
     """
-    check_target(tfrecord_dir, force)
     for name, center, size in (("--cx", cx, _CELEBA_SIZE[0]), ("--cy", cy, _CELEBA_SIZE[1])):
         if not _CELEBA_HALF <= center <= size - _CELEBA_HALF:
             raise UserError(f"{name}={center}: expected {_CELEBA_HALF} to {size - _CELEBA_HALF}, inside of the images")

@@ -13,7 +13,7 @@ from dnnlib.errors import UserError
 from dnnlib.pictures import to_chw
 from training.data.containers import lmdb_errors, open_lmdb
 from training.data.image_sources import level_of
-from training.data.tfrecord_export import TFRecordExporter, check_target
+from training.data.tfrecord_export import TFRecordExporter
 
 from .image_rules import ImageRules
 from .parallel import parallel_map
@@ -104,7 +104,6 @@ def _create(
         result = transform(img)
         return f"{key}: {img.width}x{img.height} is too small" if result is None else result
 
-    check_target(tfrecord_dir, force)
     print(f'Loading LSUN dataset from "{lmdb_dir}"')
     with _open_lmdb(os.path.expanduser(lmdb_dir)) as (total, items):
         with TFRecordExporter(tfrecord_dir, min(total, max_images or total), force=force) as exporter:

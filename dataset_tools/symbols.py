@@ -15,7 +15,7 @@ import PIL.ImageFont
 from dnnlib.errors import UserError
 from dnnlib.pictures import default_font
 from training.data.image_sources import level_of
-from training.data.tfrecord_export import TFRecordExporter, check_target
+from training.data.tfrecord_export import TFRecordExporter
 
 FAMILIES = {
     "stars": "★☆✦✧✪✯✶✸✹",
@@ -55,7 +55,6 @@ def create_symbols(
     Raises:
         UserError: for a target or a font that cannot be used.
     """
-    check_target(tfrecord_dir, force)
     painter = SymbolPainter(resolution, random_seed, font)
     print(f'Drawing symbols of "{painter.font_path}"')
     for idx, (family, glyphs) in enumerate(FAMILIES.items()):

@@ -9,6 +9,7 @@ import pytest
 
 from dnnlib.errors import UserError
 from training.data import containers, dataset
+from training.data.find_dataset import full_resolution
 from training.data.image_sources import box_mean
 
 pytestmark = pytest.mark.one_stack
@@ -148,6 +149,17 @@ def test_damaged_lmdb(tmp_path):
     (path / "data.mdb").write_bytes(b"junk" * 4096)
     with pytest.raises(UserError, match="cannot be read as LMDB"):
         dataset.TFRecordDataset(str(path))
+
+
+def test_resolution_of_a_damaged_lmdb(tmp_path):
+    lmdb = pytest.importorskip("lmdb")
+    path = make_lmdb(tmp_path / "set", images(3))
+    assert full_resolution(str(path)) == 16
+    with lmdb.open(str(path), map_size=1 << 24) as env, env.begin(write=True) as transaction:
+        transaction.put(b"16-00000", b"junk")
+        transaction.put(b"16-00002", b"junk")
+    with pytest.raises(UserError, match=r"16-00000: not an image\n.*16-00002: not an image"):
+        full_resolution(str(path))
 
 
 def test_lmdb_without_the_package(tmp_path, monkeypatch):

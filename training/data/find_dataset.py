@@ -39,11 +39,9 @@ def full_resolution(path: str) -> int:
             self.count = 1
             super()._scan()
 
-    try:
-        source = First(path, 1)
-    except (OSError, UserError):
-        source = open_source(path)  # to hear of all images that cannot be used
-    with contextlib.closing(source):
+    with contextlib.suppress(OSError, UserError), contextlib.closing(First(path, 1)) as source:
+        return 1 << source.levels[0]
+    with contextlib.closing(open_source(path)) as source:  # to hear of all images that cannot be used
         return 1 << source.levels[0]
 
 
