@@ -150,11 +150,12 @@ class EncodedSource(ImageSource):
         report(self.path, problems, hint)
 
     def _look_at_all(self, level: int | None) -> list[ImageFacts]:
-        progress = Progress(self.count, "images")
         facts = []
-        for fact in self._executor.map(lambda index: look_at(lambda: self.open_image(index, level)), range(self.count)):
-            facts.append(fact)
-            progress.update(1)
+        with Progress(self.count, "images") as progress:
+            look = self._executor.map(lambda index: look_at(lambda: self.open_image(index, level)), range(self.count))
+            for fact in look:
+                facts.append(fact)
+                progress.update(1)
         return facts
 
     # Reading.
@@ -241,7 +242,7 @@ class LmdbSource(EncodedSource):
         with self._env.begin(buffers=True) as transaction:
             length = bytes(transaction.get(b"length") or b"")
             levels = [level for level in range(16, 1, -1) if transaction.get(self._key(0, level)) is not None]
-            if not levels or not length.isdigit() or not 0 < len(length) < 12 or int(length) < 1:
+            if not levels or not length.isdigit() or len(length) > 11 or int(length) < 1:
                 with transaction.cursor() as cursor:
                     first = itertools.islice(cursor.iternext(values=False), 3)
                     keys = [bytes(key)[:40].decode(errors="replace") for key in first]
