@@ -59,21 +59,18 @@ def list_images(source: str) -> ImageList:
         only = f", only {', '.join(list(others)[:5])}" if others else ""
         raise UserError(f"{source}: there are no images in it{only}")
     labels, classes = labels_of_images(source, names, container.read)
-    if labels is None and not any(os.path.basename(name) == _LABEL_FILE for name in container.names):
-        _check_no_folders(below_common(names), source)
+    inside = below_common(names)
+    folders = list(dict.fromkeys(name.split("/")[0] for name in inside if "/" in name))
+    has_label_file = any(os.path.basename(name) == _LABEL_FILE for name in container.names)
+    if labels is None and folders and not has_label_file:
+        outside = [name for name in inside if "/" not in name]
+        raise UserError(
+            f"{source}: sub-folders are classes ({', '.join(folders[:5])}), and every image needs one; {len(outside)} "
+            f"files are in none, such as {outside[0]}"
+        )
     return ImageList(container, names, labels, classes, others)
 
 
 def _is_known_other(name: str) -> bool:
     base = os.path.basename(name)
     return base == _LABEL_FILE or base.lower() in _LITTER
-
-
-def _check_no_folders(names: list[str], source: str) -> None:
-    folders = list(dict.fromkeys(name.split("/")[0] for name in names if "/" in name))
-    if folders:
-        outside = [name for name in names if "/" not in name]
-        raise UserError(
-            f"{source}: sub-folders are classes ({', '.join(folders[:5])}), and every image needs one; {len(outside)} "
-            f"files are in none, such as {outside[0]}"
-        )

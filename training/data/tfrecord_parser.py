@@ -134,9 +134,8 @@ def _parse_example(file: BinaryIO, begin: int, end: int) -> tuple[tuple[int, ...
     return tuple(shape), first
 
 
-def read_record(fd: int, start: int, size: int) -> Record:
-    """Parses the record at byte `start` of a file of `size` bytes. Raises DamagedError."""
-    length = read_length(fd, start, size)
+def read_record(fd: int, start: int, length: int) -> Record:
+    """Parses the record at byte `start`, of the length that `read_length` gives. Raises DamagedError."""
     with open(fd, "rb", buffering=_AHEAD, closefd=False) as file:
         shape, data = _parse_example(file, start + HEADER, start + HEADER + length)
     return Record(start, length, data, shape)

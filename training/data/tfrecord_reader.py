@@ -57,7 +57,7 @@ def _index_by_stride(fd: int, size: int) -> RecordIndex | None:
     there are a few layouts, and all bytes of a record that are not pixels or their checksum must be those of one.
     """
     try:
-        first = read_record(fd, 0, size)
+        first = read_record(fd, 0, read_length(fd, 0, size))
     except DamagedError:
         return None
     stride = first.end
@@ -98,7 +98,7 @@ def _layout_of(
     fd: int, start: int, size: int, first: Record, ends: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, int] | None:
     try:
-        record = read_record(fd, start, size)
+        record = read_record(fd, start, read_length(fd, start, size))
     except DamagedError:
         return None
     head, tail = record.data - start, record.end - record.data - math.prod(record.shape)
@@ -125,7 +125,7 @@ def _index_by_walking(fd: int, size: int) -> RecordIndex:
         length = None
         try:
             length = read_length(fd, position, size)
-            record = read_record(fd, position, size)
+            record = read_record(fd, position, length)
             first = first or record
             if record.shape != first.shape:
                 raise DamagedError(f"has the shape {list(record.shape)}, the first one {list(first.shape)}")
