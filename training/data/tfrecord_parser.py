@@ -15,7 +15,6 @@ import google_crc32c
 HEADER = 12  # bytes
 FOOTER = 4
 _MAX_FIELDS = 1000  # in one message
-_AHEAD = 256  # bytes read at once: what is not pixels is small
 
 
 class DamagedError(Exception):
@@ -134,10 +133,9 @@ def _parse_example(file: BinaryIO, begin: int, end: int) -> tuple[tuple[int, ...
     return tuple(shape), first
 
 
-def read_record(fd: int, start: int, length: int) -> Record:
+def read_record(file: BinaryIO, start: int, length: int) -> Record:
     """Parses the record at byte `start`, of the length that `read_length` gives. Raises DamagedError."""
-    with open(fd, "rb", buffering=_AHEAD, closefd=False) as file:
-        shape, data = _parse_example(file, start + HEADER, start + HEADER + length)
+    shape, data = _parse_example(file, start + HEADER, start + HEADER + length)
     return Record(start, length, data, shape)
 
 

@@ -9,7 +9,7 @@ import math
 import os
 import weakref
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,7 @@ _MAX_PROBLEMS = 10  # told per file
 _BLOCK = 16 << 20  # bytes read at once to check them
 _CHUNK = 1 << 14  # records indexed at once
 _WINDOW = 128  # bytes; around the pixels of a record are about 60
+_AHEAD = 256  # bytes read at once where records are parsed
 _MAX_LAYOUTS = 8
 _WRONG_CHECKSUM = "has a wrong checksum of its data"
 _VERSION = 1  # of the file of the index
@@ -47,17 +48,19 @@ def build_index(fd: int, size: int) -> RecordIndex:
     """Finds all records of a file of `size` bytes. Raises DamagedError with one line per problem."""
     if size == 0:
         raise DamagedError("is empty")
-    return _index_by_stride(fd, size) or _index_by_walking(fd, size)
+    with open(fd, "rb", buffering=_AHEAD, closefd=False) as file:
+        return _index_by_stride(file, size) or _index_by_walking(file, size)
 
 
-def _index_by_stride(fd: int, size: int) -> RecordIndex | None:
+def _index_by_stride(file: BinaryIO, size: int) -> RecordIndex | None:
     """The index of a file in which all records have one length; None for other or damaged files.
 
     Protobuf leaves the order of the two features open, and files of the official tool have both, record by record. So
     there are a few layouts, and all bytes of a record that are not pixels or their checksum must be those of one.
     """
+    fd = file.fileno()
     try:
-        first = read_record(fd, 0, read_length(fd, 0, size))
+        first = read_record(file, 0, read_length(fd, 0, size))
     except DamagedError:
         return None
     stride = first.end
@@ -80,7 +83,7 @@ def _index_by_stride(fd: int, size: int) -> RecordIndex | None:
             if placed.all():
                 break
             number = int(np.argmin(placed))
-            layout = _layout_of(fd, (begin + number) * stride, size, first, ends[number])
+            layout = _layout_of(file, (begin + number) * stride, size, first, ends[number])
             if layout is None or len(layouts) == _MAX_LAYOUTS:
                 return None
             layouts.append(layout)
@@ -95,10 +98,10 @@ def _ends(fd: int, start: int, stride: int, window: int) -> bytes:
 
 
 def _layout_of(
-    fd: int, start: int, size: int, first: Record, ends: np.ndarray
+    file: BinaryIO, start: int, size: int, first: Record, ends: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, int] | None:
     try:
-        record = read_record(fd, start, read_length(fd, start, size))
+        record = read_record(file, start, read_length(file.fileno(), start, size))
     except DamagedError:
         return None
     head, tail = record.data - start, record.end - record.data - math.prod(record.shape)
@@ -116,16 +119,16 @@ def _is_intact(fd: int, start: int, length: int) -> bool:
     return data[length:] == checksum(data[:length]).to_bytes(4, "little")
 
 
-def _index_by_walking(fd: int, size: int) -> RecordIndex:
+def _index_by_walking(file: BinaryIO, size: int) -> RecordIndex:
     """Parses the records one by one: for files whose records differ in length, or are damaged."""
-    starts, offsets, problems = [], [], []
+    fd, starts, offsets, problems = file.fileno(), [], [], []
     first: Record | None = None
     position = 0
     while position < size and len(problems) < _MAX_PROBLEMS:
         length = None
         try:
             length = read_length(fd, position, size)
-            record = read_record(fd, position, length)
+            record = read_record(file, position, length)
             first = first or record
             if record.shape != first.shape:
                 raise DamagedError(f"has the shape {list(record.shape)}, the first one {list(first.shape)}")
