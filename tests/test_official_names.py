@@ -98,11 +98,11 @@ def test_no_other_network_is_registered():
     objects = tf.keras.utils.get_custom_objects()
     registered = {name for name, value in objects.items() if name.startswith("training.") and hasattr(value, "set_io")}
     former = {  # in the version before
-        "training.nets.stylegan2_discriminator>D_stylegan",
-        "training.nets.stylegan2_discriminator>D_stylegan2",
-        "training.nets.stylegan_discriminator>D_basic",
-        "training.nets.stylegan2_synthesis>G_synthesis_stylegan2",
-        "training.nets.stylegan2_synthesis>G_synthesis_stylegan_revised",
+        "training.discriminator_stylegan2>D_stylegan",
+        "training.discriminator_stylegan2>D_stylegan2",
+        "training.discriminator_stylegan>D_basic",
+        "training.synthesis_stylegan2>G_synthesis_stylegan2",
+        "training.synthesis_stylegan2>G_synthesis_stylegan_revised",
     }
     official = {">".join(name.rsplit(".", 1)) for name in NETWORKS}
     bases = {"Discriminator", "Generator", "Mapping", "NetworkModel", "Synthesis", "_SynthesisNetwork"}

@@ -20,14 +20,13 @@ from dnnlib.submission import submit
 from dnnlib.tflib import Network
 from dnnlib.tflib.scope import KERAS_3
 from generation import vector_files
-from training import misc
-from training.nets import stylegan2_ada, stylegan2_generator, stylegan_generator
+from training import misc, networks, networks_stylegan, networks_stylegan2
 from training.run_folder import options_file
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(__file__).parent / "goldens" / "previous_version"
 KERAS = FOLDER / ("keras" if KERAS_3 else "keras2")  # neither version of Keras reads the files of the other
-MODULES = {module.__name__: module for module in (stylegan2_ada, stylegan_generator, stylegan2_generator)}
+MODULES = {module.__name__: module for module in (networks, networks_stylegan, networks_stylegan2)}
 
 
 def outputs_of(folder):
@@ -98,7 +97,7 @@ def test_pickles():
 def test_checkpoints(name):
     _, _, Gs = pretrained_networks.load_networks(str(FOLDER / "networks" / name))
     check_networks("f", Gs=Gs)
-    assert type(Gs.model) is stylegan2_generator.G_main
+    assert type(Gs.model) is networks_stylegan2.G_main
 
 
 def test_saved_model():

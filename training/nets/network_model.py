@@ -26,12 +26,12 @@ COMMON_ARGUMENTS = {
 AS_BUILT = "as built"
 # Keras' names of classes in the version before, which its `.keras` files hold, by those of today. To go with the next.
 _FORMERLY_REGISTERED = {
-    "training.networks_stylegan>D_basic": "training.nets.stylegan_discriminator>D_basic",
-    "training.networks_stylegan2>D_stylegan": "training.nets.stylegan2_discriminator>D_stylegan",
-    "training.networks_stylegan2>D_stylegan2": "training.nets.stylegan2_discriminator>D_stylegan2",
-    "training.networks_stylegan2>G_synthesis_stylegan2": "training.nets.stylegan2_synthesis>G_synthesis_stylegan2",
+    "training.networks_stylegan>D_basic": "training.discriminator_stylegan>D_basic",
+    "training.networks_stylegan2>D_stylegan": "training.discriminator_stylegan2>D_stylegan",
+    "training.networks_stylegan2>D_stylegan2": "training.discriminator_stylegan2>D_stylegan2",
+    "training.networks_stylegan2>G_synthesis_stylegan2": "training.synthesis_stylegan2>G_synthesis_stylegan2",
     "training.networks_stylegan2>G_synthesis_stylegan_revised": (
-        "training.nets.stylegan2_synthesis>G_synthesis_stylegan_revised"
+        "training.synthesis_stylegan2>G_synthesis_stylegan_revised"
     ),
 }
 _families: dict[str, list[type]] = {}
