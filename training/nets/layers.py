@@ -1,11 +1,12 @@
 """Layers of the StyleGAN2 networks: equalized learning rate, modulated convolution, minibatch statistics.
 
-Feature maps are `[N, H, W, C]` here (NHWC: the layout whose convolutions run on every device); `networks_*.py`
+Feature maps are `[N, H, W, C]` here (NHWC: the layout whose convolutions run on every device); the networks
 translate at the borders. Weights have the official names and shapes: convolutions `[k, k, in, out]`, dense
 `[in, out]`. Sections and equations cite the StyleGAN2 paper, arXiv:1912.04958.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -66,21 +67,11 @@ class Dense(EqualizedLayer):
     """Fully connected layer `[N, in] -> [N, fmaps]`, with bias and activation unless `act` is None.
 
     The official `dense_layer` + `apply_bias_act`. Inputs with more axes are flattened as the caller hands them over.
+    `equalized`: the arguments of `EqualizedLayer`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        in_fmaps: int,
-        fmaps: int,
-        act: str | None = "linear",
-        gain: float = 1,
-        use_wscale: bool = True,
-        lrmul: float = 1,
-        act_gain: float | None = None,
-    ):
-        super().__init__(name, gain=gain, use_wscale=use_wscale, lrmul=lrmul, act_gain=act_gain)
+    def __init__(self, name: str, *, in_fmaps: int, fmaps: int, act: str | None = "linear", **equalized: Any):
+        super().__init__(name, **equalized)
         self.act = act
         self.runtime_coef = self.add_equalized_variable("weight", [in_fmaps, fmaps])
         if act is not None:
@@ -96,6 +87,7 @@ class Conv2D(EqualizedLayer):
     """Convolution `[N, H, W, in] -> [N, H', W', fmaps]` with zero padding, optional 2x resampling, bias and activation.
 
     The official `conv2d_layer` + `apply_bias_act`; `act=None` leaves bias and activation out (the `Skip` layers).
+    `equalized`: the arguments of `EqualizedLayer`.
     """
 
     def __init__(
@@ -109,29 +101,16 @@ class Conv2D(EqualizedLayer):
         down: bool = False,
         resample_kernel: ResampleKernel = None,
         act: str | None = "linear",
-        gain: float = 1,
-        use_wscale: bool = True,
-        lrmul: float = 1,
-        act_gain: float | None = None,
-        conv_clamp: float | None = None,
-        frozen: bool = False,
+        **equalized: Any,
     ):
-        super().__init__(
-            name,
-            gain=gain,
-            use_wscale=use_wscale,
-            lrmul=lrmul,
-            act_gain=act_gain,
-            conv_clamp=conv_clamp,
-            frozen=frozen,
-        )
+        super().__init__(name, **equalized)
         self.up = up
         self.down = down
         self.resample_kernel = resample_kernel
         self.act = act
         self.runtime_coef = self.add_equalized_variable("weight", [kernel, kernel, in_fmaps, fmaps])
         if act is not None:
-            self.add_variable("bias", [fmaps], zeros, trainable=not frozen)
+            self.add_variable("bias", [fmaps], zeros, trainable=not self.frozen)
 
     def call(self, x: tf.Tensor, scale: float = 1) -> tf.Tensor:
         """The result times `scale`, which costs nothing: it goes into the weights or into the gain."""
@@ -221,7 +200,10 @@ def as_in_batches(func: Callable[[tf.Tensor], tf.Tensor], rows: tf.Tensor) -> tf
 
 
 class ModulatedConv2D(EqualizedLayer):
-    """The official `modulated_conv2d_layer`: variables `weight`, `mod_weight` (dlatent -> style) and `mod_bias`."""
+    """The official `modulated_conv2d_layer`: variables `weight`, `mod_weight` (dlatent -> style) and `mod_bias`.
+
+    Arguments as in `modulated_conv2d`; `equalized`: those of `EqualizedLayer`.
+    """
 
     def __init__(
         self,
@@ -236,12 +218,9 @@ class ModulatedConv2D(EqualizedLayer):
         demodulate: bool = True,
         resample_kernel: ResampleKernel = None,
         fused_modconv: bool = True,
-        gain: float = 1,
-        use_wscale: bool = True,
-        lrmul: float = 1,
-        conv_clamp: float | None = None,
+        **equalized: Any,
     ):
-        super().__init__(name, gain=gain, use_wscale=use_wscale, lrmul=lrmul, conv_clamp=conv_clamp)
+        super().__init__(name, **equalized)
         self.conv_kwargs = {
             "up": up,
             "down": down,
@@ -277,33 +256,11 @@ class SynthesisLayer(ModulatedConv2D):
     """Modulated 3x3 convolution, noise, bias, activation: one layer of the synthesis network (figure 2c).
 
     `noise` is `[N or 1, 1, H', W']`, the layout of the official noise variables; None without `use_noise`.
+    `modulated`: the arguments of `ModulatedConv2D`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        in_fmaps: int,
-        fmaps: int,
-        dlatent_size: int,
-        up: bool,
-        act: str,
-        resample_kernel: ResampleKernel,
-        fused_modconv: bool,
-        conv_clamp: float | None = None,
-        use_noise: bool = True,
-    ):
-        super().__init__(
-            name,
-            in_fmaps=in_fmaps,
-            fmaps=fmaps,
-            kernel=3,
-            dlatent_size=dlatent_size,
-            up=up,
-            resample_kernel=resample_kernel,
-            fused_modconv=fused_modconv,
-            conv_clamp=conv_clamp,
-        )
+    def __init__(self, name: str, *, fmaps: int, act: str, use_noise: bool = True, **modulated: Any):
+        super().__init__(name, fmaps=fmaps, kernel=3, **modulated)
         self.act = act
         if use_noise:
             self.add_variable("noise_strength", [], zeros)
@@ -319,28 +276,13 @@ class SynthesisLayer(ModulatedConv2D):
 
 
 class ToRGB(ModulatedConv2D):
-    """Modulated 1x1 convolution to image channels, without demodulation, plus bias."""
+    """Modulated 1x1 convolution to image channels, without demodulation, plus bias.
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        in_fmaps: int,
-        fmaps: int,
-        dlatent_size: int,
-        fused_modconv: bool,
-        conv_clamp: float | None = None,
-    ):
-        super().__init__(
-            name,
-            in_fmaps=in_fmaps,
-            fmaps=fmaps,
-            kernel=1,
-            dlatent_size=dlatent_size,
-            demodulate=False,
-            fused_modconv=fused_modconv,
-            conv_clamp=conv_clamp,
-        )
+    `modulated`: the arguments of `ModulatedConv2D`.
+    """
+
+    def __init__(self, name: str, *, fmaps: int, **modulated: Any):
+        super().__init__(name, fmaps=fmaps, kernel=1, demodulate=False, **modulated)
         self.add_variable("bias", [fmaps], zeros)
 
     def call(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:

@@ -130,31 +130,6 @@ def _four_shifts(w: tf.Tensor) -> tf.Tensor:
     return w[1:, 1:] + w[:-1, 1:] + w[1:, :-1] + w[:-1, :-1]
 
 
-class Upscale2DConv2D(EqualizedLayer):
-    """`upscale2d_conv2d`, then blur."""
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        in_fmaps: int,
-        fmaps: int,
-        gain: float,
-        use_wscale: bool,
-        fused_scale: bool | str,
-        blur_filter: Sequence[float] | None,
-    ):
-        super().__init__(name, gain=gain, use_wscale=use_wscale)
-        self.fused_scale = fused_scale
-        self.blur_filter = blur_filter
-        self.runtime_coef = self.add_equalized_variable("weight", [3, 3, in_fmaps, fmaps])
-
-    def convolve(self, x: tf.Tensor) -> tf.Tensor:
-        """x `[N, H, W, in]` -> `[N, 2 H, 2 W, fmaps]`."""
-        x = upscale2d_conv2d(x, tf.cast(self.weight * self.runtime_coef, x.dtype), self.fused_scale)
-        return blur2d(x, self.blur_filter, data_format="NHWC")
-
-
 class Conv2DDownscale2D(EqualizedLayer):
     """Blur, `conv2d_downscale2d`, bias, activation."""
 
@@ -268,8 +243,8 @@ class ConvLayer(Epilogue, Conv2D):
         return self.finish(tf.nn.conv2d(x, w, 1, "SAME"), dlatents, noise)
 
 
-class ConvUpLayer(Epilogue, Upscale2DConv2D):
-    """Upsampling 3x3 convolution, blur and epilogue."""
+class ConvUpLayer(Epilogue, EqualizedLayer):
+    """Upsampling 3x3 convolution (`upscale2d_conv2d`), blur and epilogue."""
 
     def __init__(
         self,
@@ -283,15 +258,16 @@ class ConvUpLayer(Epilogue, Upscale2DConv2D):
         blur_filter: Sequence[float] | None,
         epilogue: dict,
     ):
-        resampling = {"fused_scale": fused_scale, "blur_filter": blur_filter}
-        Upscale2DConv2D.__init__(
-            self, name, in_fmaps=in_fmaps, fmaps=fmaps, gain=GAIN[act], use_wscale=use_wscale, **resampling
-        )
-        self.act_gain = 1
+        EqualizedLayer.__init__(self, name, gain=GAIN[act], use_wscale=use_wscale, act_gain=1)
+        self.fused_scale = fused_scale
+        self.blur_filter = blur_filter
+        self.runtime_coef = self.add_equalized_variable("weight", [3, 3, in_fmaps, fmaps])
         self.add_epilogue(fmaps, act=act, use_wscale=use_wscale, **epilogue)
 
     def call(self, x: tf.Tensor, dlatents: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
-        return self.finish(self.convolve(x), dlatents, noise)
+        """x `[N, H, W, in]` -> `[N, 2 H, 2 W, fmaps]`."""
+        x = upscale2d_conv2d(x, tf.cast(self.weight * self.runtime_coef, x.dtype), self.fused_scale)
+        return self.finish(blur2d(x, self.blur_filter, data_format="NHWC"), dlatents, noise)
 
 
 class ConstLayer(Epilogue, EqualizedLayer):
