@@ -19,9 +19,9 @@ import tensorflow as tf
 from dnnlib import util
 from dnnlib.errors import did_you_mean
 
-from . import network_report, network_state, official_modules
+from . import network_report, network_state
 from .network_run import NetworkRunner, frozen
-from .scope import KERAS_3, GivenVariables, ShapesOnly, check_variables, variables_from
+from .scope import GivenVariables, ShapesOnly, check_variables, tf_variables, variables_from
 from .tfutil import lerp
 
 
@@ -31,7 +31,8 @@ class Network:
     Attributes:
         name: name of the network, e.g. 'Gs'.
         model: the Keras model.
-        static_kwargs: the arguments that the network was built with.
+        static_kwargs: the arguments that the network was built with. `build_kwargs`: all of them, with what else a
+            pickle's source declares.
         components: sub-networks by name (`mapping` and `synthesis` of a generator), themselves networks.
         vars: all variables (`tf.Variable`) by their official local name, in the official order. `own_vars`: those
             outside of the components. `trainables`: those that are trained.
@@ -78,18 +79,20 @@ class Network:
         self.name = model.name
         self.scope = model.name
         self.static_kwargs = util.EasyDict(static_kwargs)
-        self._build_kwargs = dict(build_kwargs)
+        self.build_kwargs = dict(build_kwargs)
         self.pickled_state = None if pickled is None else replace(pickled, variables={})
         if pickled is not None:
             self.source_format, self.augment_p = pickled.source_format, pickled.augment_p
-        self.vars = _tf_variables(model.named_variables())
-        self.own_vars = _tf_variables(model.own_variables())
+        self.vars = tf_variables(model.named_variables())
+        self.own_vars = tf_variables(model.own_variables())
         self.trainables = OrderedDict((name, var) for name, var in self.vars.items() if var.trainable)
         self.var_global_to_local = OrderedDict((f"{self.name}/{name}", name) for name in self.vars)
         self.input_names, self.input_shapes = list(model.io_inputs), [list(s) for s in model.io_inputs.values()]
         self.output_names, self.output_shapes = list(model.io_outputs), [list(s) for s in model.io_outputs.values()]
         self.input_shape, self.output_shape = self.input_shapes[0], self.output_shapes[0]
         self.num_inputs, self.num_outputs = len(self.input_shapes), len(self.output_shapes)
+        parameters = inspect.signature(type(model).call).parameters.values()
+        self._call_arguments = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
         self._variants: dict[Any, Any] = {}
         self._runner = NetworkRunner(self)
         self.components = util.EasyDict()
@@ -121,11 +124,6 @@ class Network:
             return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
         return outputs
 
-    @property
-    def build_kwargs(self) -> dict[str, Any]:
-        """All arguments that the model was built with: `static_kwargs`, and what else a pickle's source declares."""
-        return dict(self._build_kwargs)
-
     def prepare(self, **dynamic_kwargs: Any) -> None:
         """Builds what `get_output_for` needs for these arguments, which it would do itself when it is called first."""
         self._variant(self._split_kwargs(dynamic_kwargs)[1])
@@ -136,7 +134,7 @@ class Network:
 
     def call_arguments(self) -> frozenset[str]:
         """Names of the arguments that each call of the model takes, besides its inputs."""
-        return _call_arguments(type(self.model))
+        return self._call_arguments
 
     def _split_kwargs(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Divides arguments into those of the call and those that need a model built with them."""
@@ -151,7 +149,7 @@ class Network:
             return self.model
         key = frozen(build_kwargs)
         if key not in self._variants:
-            kwargs = {**self._build_kwargs, **build_kwargs}
+            kwargs = {**self.build_kwargs, **build_kwargs}
             variables = self.model.named_variables()
             shapes = _shapes(type(self.model), kwargs)
             check_variables(f"{self.name} with {build_kwargs}", shapes, variables, all_used=False)
@@ -205,23 +203,23 @@ class Network:
 
     def _initial_values(self) -> dict[str, Any]:
         """The variables of a new network like this one."""
-        return _build(type(self.model), self.name, self._build_kwargs).named_variables()
+        return _build(type(self.model), self.name, self.build_kwargs).named_variables()
 
     # ------------------------------------------------------------------------
     # Other networks from this one.
 
     def clone(self, name: str | None = None, **new_static_kwargs: Any) -> "Network":
         """A network of its own with the same values; `new_static_kwargs` change or add arguments."""
-        model_class, build_kwargs = type(self.model), {**self._build_kwargs, **new_static_kwargs}
+        model_class, build_kwargs = type(self.model), {**self.build_kwargs, **new_static_kwargs}
         if new_static_kwargs:
             model = _build(model_class, name or self.name, build_kwargs)
-            _copy(self.vars, _tf_variables(model.named_variables()))
+            _copy(self.vars, tf_variables(model.named_variables()))
         else:
             values = {key: np.asarray(var.numpy()) for key, var in self.vars.items()}
             model = _build(model_class, name or self.name, build_kwargs, GivenVariables(values))
         pickled = self.pickled_state
         if pickled is not None:
-            pickled = pickled.with_kwargs(new_static_kwargs, official_modules.own_arguments(model_class))
+            pickled = pickled.with_kwargs(new_static_kwargs, model_class.declared_arguments())
         net = object.__new__(Network)
         net._set(model, {**self.static_kwargs, **new_static_kwargs}, build_kwargs, pickled)
         return net
@@ -313,7 +311,7 @@ class Network:
             state, plan = pending
             model_class = _model_class(plan.class_name)
             model = _build(model_class, self.name, plan.build_kwargs, GivenVariables(plan.values))
-            self._set(model, plan.static_kwargs, plan.build_kwargs, state)
+            self._set(model, state.static_kwargs, plan.build_kwargs, state)
             del self._pending
 
     def __getattr__(self, name: str) -> Any:
@@ -340,12 +338,6 @@ def _model_class(func_name: Any) -> Any:
     if not (inspect.isclass(model_class) and issubclass(model_class, tf.keras.Model)):
         raise ValueError(f"Network: {func_name!r} is not a network")
     return model_class
-
-
-@functools.cache
-def _call_arguments(model_class: Any) -> frozenset[str]:
-    parameters = inspect.signature(model_class.call).parameters.values()
-    return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
 def _build(
@@ -375,33 +367,6 @@ def _shapes(model_class: Any, kwargs: dict[str, Any]) -> dict[str, tuple[int, ..
         _build(model_class, "shapes", kwargs, source)
         _known_shapes[key] = source.shapes
     return _known_shapes[key]
-
-
-def _tf_variables(variables: dict[str, Any]) -> "OrderedDict[str, tf.Variable]":
-    """The TensorFlow variables behind Keras' own: unlike those, they work in all of TensorFlow (`tape.watch`, ...).
-
-    They can be keys of a dict, which TensorFlow 2 forbids: official scripts call `tflib.set_vars({var: value})`.
-    """
-    result: OrderedDict[str, tf.Variable] = OrderedDict()
-    for name, var in variables.items():
-        tf_var = var.value if KERAS_3 else var
-        if not isinstance(tf_var, tf.distribute.DistributedValues):
-            tf_var.__class__ = _hashable_class(type(tf_var))
-        result[name] = tf_var
-    return result
-
-
-@functools.cache
-def _hashable_class(variable_class: type) -> type:
-    """The same class of variables, hashed by identity."""
-    if variable_class.__dict__.get("__hash__") is _identity_hash:
-        return variable_class
-    members = {"__hash__": _identity_hash, "__slots__": (), "__module__": variable_class.__module__}
-    return type(variable_class.__name__, (variable_class,), members)
-
-
-def _identity_hash(variable: tf.Variable) -> int:
-    return id(variable)
 
 
 def _copy(source: dict[str, Any], target: dict[str, Any]) -> None:

@@ -159,13 +159,11 @@ def _checked_variables(variables: list) -> dict[str, np.ndarray]:
 class BuildPlan:
     """How to build the network of a state.
 
-    class_name: dotted name of the network class. static_kwargs: as they are kept and written again. build_kwargs: all
-    arguments, with defaults that the source declares differently and the arguments of components. values: of all
-    variables.
+    class_name: dotted name of the network class. build_kwargs: all arguments, with defaults that the source declares
+    differently and the arguments of components. values: of all variables.
     """
 
     class_name: str
-    static_kwargs: dict[str, Any]
     build_kwargs: dict[str, Any]
     values: dict[str, Any]
 
@@ -178,17 +176,17 @@ def plan(state: NetworkState) -> BuildPlan:
     try:
         defaults = source_defaults(state.source)
         family = official_modules.identify(state.func_name, defaults, _imported_modules(state.source))
-        class_name, static_kwargs, build_kwargs = family.arguments(state.func_name, state.static_kwargs, defaults)
+        class_name, build_kwargs = family.arguments(state.func_name, state.static_kwargs, defaults)
         values = dict(state.variables)
         for key, component in state.components.items():
-            component_class, _, component_kwargs = family.arguments(
+            component_class, component_kwargs = family.arguments(
                 component.func_name, component.static_kwargs, source_defaults(component.source)
             )
             build_kwargs = family.merge_component(build_kwargs, key, component_class, component_kwargs)
             values.update((f"{component.name}/{name}", value) for name, value in component.variables.items())
     except official_modules.UnsupportedNetworkError as error:
         raise NetworkStateError(f"network {state.name!r} ({state.func_name}): {error}") from None
-    return BuildPlan(class_name, static_kwargs, build_kwargs, values)
+    return BuildPlan(class_name, build_kwargs, values)
 
 
 def source_defaults(source: str) -> dict[str, dict[str, Any]]:

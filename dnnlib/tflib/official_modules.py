@@ -6,11 +6,6 @@ from typing import Any
 from dnnlib import util
 
 SourceDefaults = dict[str, dict[str, Any]]
-# Arguments of build functions that are inputs or describe TensorFlow 1 graphs.
-_NOT_OPTIONS = {
-    *("latents_in", "labels_in", "dlatents_in", "images_in", "components"),
-    *("is_template_graph", "force_clean_graph"),
-}
 
 
 class UnsupportedNetworkError(ValueError):
@@ -22,57 +17,52 @@ class Family:
     """Networks that come from one module of official code.
 
     module: the module, whose classes have the names of the official build functions. state_version: of the pickles that
-    we write.
+    we write. chooses_synthesis: whether a generator is told the name of its synthesis network.
     """
 
     title: str
     module: str
     functions: tuple[str, ...]
     state_version: int = 4
+    chooses_synthesis: bool = True
 
     def arguments(
         self, func_name: str, static_kwargs: dict[str, Any], defaults: SourceDefaults
-    ) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        """Class name, static arguments, and all arguments including defaults that the source declares differently."""
+    ) -> tuple[str, dict[str, Any]]:
+        """Class name, and all arguments, including defaults that the source declares differently."""
         if func_name not in self.functions:
             raise UnsupportedNetworkError(f"the {self.title} code has no network of this name")
         class_name = f"{self.module}.{func_name}"
-        known = own_arguments(util.get_obj_by_name(class_name))
+        known = util.get_obj_by_name(class_name).declared_arguments()
         declared = defaults.get(func_name, {})
         changed = {key: value for key, value in declared.items() if key in known and not _same(value, known[key])}
-        return class_name, dict(static_kwargs), {**changed, **static_kwargs}
+        return class_name, {**changed, **static_kwargs}
 
     def merge_component(
         self, build_kwargs: dict[str, Any], key: str, component_class: str, component_kwargs: dict[str, Any]
     ) -> dict[str, Any]:
         """Arguments of a generator joined with those of a component, which take effect there."""
         merged = dict(build_kwargs)
-        component_kwargs = {name: value for name, value in component_kwargs.items() if name != "dlatent_broadcast"}
         for name, value in component_kwargs.items():
+            if name == "dlatent_broadcast":
+                continue
             if name in merged and not _same(merged[name], value):
                 raise UnsupportedNetworkError(
                     f"component {key!r} was built with {name}={value!r}, the network with {merged[name]!r}"
                 )
             merged[name] = value
-        return {**merged, **self._component_choice(key, component_class)}
-
-    def _component_choice(self, key: str, component_class: str) -> dict[str, Any]:
-        return {}
-
-
-class StyleGAN2Family(Family):
-    """Configs b to f, and StyleGAN2-ADA."""
-
-    def _component_choice(self, key: str, component_class: str) -> dict[str, Any]:
-        return {"synthesis_func": component_class.rsplit(".", 1)[1]} if key == "synthesis" else {}
+        if key == "synthesis" and self.chooses_synthesis:
+            merged["synthesis_func"] = component_class.rsplit(".", 1)[1]
+        return merged
 
 
 STYLEGAN = Family(
     "StyleGAN",
     "training.networks_stylegan",
     ("G_style", "G_mapping", "G_synthesis", "D_basic"),
+    chooses_synthesis=False,
 )
-STYLEGAN2 = StyleGAN2Family(
+STYLEGAN2 = Family(
     "StyleGAN2",
     "training.networks_stylegan2",
     (
@@ -80,7 +70,7 @@ STYLEGAN2 = StyleGAN2Family(
         *("D_stylegan2", "D_stylegan"),
     ),
 )
-STYLEGAN2_ADA = StyleGAN2Family(
+STYLEGAN2_ADA = Family(
     "StyleGAN2-ADA",
     "training.networks",
     ("G_main", "G_mapping", "G_synthesis", "D_main"),
@@ -122,11 +112,6 @@ def family_of(model_class: type) -> Family | None:
         if model_class.__module__ == family.module and model_class.__name__ in family.functions:
             return family
     return None
-
-
-def own_arguments(model_class: type) -> dict[str, Any]:
-    """The options that a network class declares itself, with their defaults."""
-    return {key: value for key, value in model_class.declared_arguments().items() if key not in _NOT_OPTIONS}
 
 
 def _same(a: Any, b: Any) -> bool:

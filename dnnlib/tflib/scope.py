@@ -11,6 +11,7 @@ initializers; `GivenVariables` has values from a file, or the variables of anoth
 
 import contextlib
 import contextvars
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -26,6 +27,16 @@ _source: contextvars.ContextVar["GivenVariables | ShapesOnly | None"] = contextv
     "variable_source", default=None
 )
 _rows: contextvars.ContextVar[list | None] = contextvars.ContextVar("layer_rows", default=None)
+
+
+@contextlib.contextmanager
+def _having(variable: contextvars.ContextVar, value: Any) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
 
 # ----------------------------------------------------------------------------
 # Initializers. `init(shape, dtype)`.
@@ -69,13 +80,7 @@ class GivenVariables:
         value = self.values[path]
         if not isinstance(value, (np.ndarray, np.generic)):
             return value
-        return layer.add_weight(
-            name=name,
-            shape=shape,
-            initializer=_constant(value),
-            trainable=trainable,
-            aggregation=_aggregation(trainable),
-        )
+        return _new_variable(layer, name, shape, _constant(value), trainable)
 
 
 class ShapesOnly:
@@ -115,11 +120,13 @@ def check_variables(
         raise VariableMismatchError(f"{origin}: variables do not fit the network:\n  " + "\n  ".join(problems))
 
 
-def _aggregation(trainable: bool) -> Any:
-    """How replicas of `tf.distribute` assign: running averages and `lod` get the same value from all of them."""
-    if trainable:
-        return "none" if KERAS_3 else tf.VariableAggregation.NONE
-    return "only_first_replica" if KERAS_3 else tf.VariableAggregation.ONLY_FIRST_REPLICA
+def _new_variable(layer: "Scoped", name: str, shape: tuple[int, ...], initializer: Any, trainable: bool) -> Any:
+    # How replicas of `tf.distribute` assign: running averages and `lod` get the same value from all of them.
+    how = tf.VariableAggregation.NONE if trainable else tf.VariableAggregation.ONLY_FIRST_REPLICA
+    aggregation = how.name.lower() if KERAS_3 else how
+    return layer.add_weight(
+        name=name, shape=shape, initializer=initializer, trainable=trainable, aggregation=aggregation
+    )
 
 
 def _constant(value: np.ndarray) -> Callable[..., tf.Tensor]:
@@ -127,15 +134,34 @@ def _constant(value: np.ndarray) -> Callable[..., tf.Tensor]:
     return lambda shape, dtype=None, **_kwargs: tf.constant(value, dtype=dtype or tf.float32)
 
 
+def tf_variables(variables: dict[str, Any]) -> "OrderedDict[str, tf.Variable]":
+    """The TensorFlow variables behind Keras' own: unlike those, they work in all of TensorFlow (`tape.watch`, ...).
+
+    They can be keys of a dict, which TensorFlow 2 forbids: official scripts call `tflib.set_vars({var: value})`.
+    """
+    result: OrderedDict[str, tf.Variable] = OrderedDict()
+    for name, var in variables.items():
+        tf_var = var.value if KERAS_3 else var
+        if not isinstance(tf_var, tf.distribute.DistributedValues):
+            tf_var.__class__ = _hashable_class(type(tf_var))
+        result[name] = tf_var
+    return result
+
+
+@functools.cache
+def _hashable_class(variable_class: type) -> type:
+    """The same class of variables, hashed by identity."""
+    if variable_class.__dict__.get("__hash__") is object.__hash__:
+        return variable_class
+    members = {"__hash__": object.__hash__, "__slots__": (), "__module__": variable_class.__module__}
+    return type(variable_class.__name__, (variable_class,), members)
+
+
 @contextlib.contextmanager
 def variables_from(source: GivenVariables | ShapesOnly | None) -> Iterator[None]:
     """Inside, networks are constructed as roots of their own names, with variables from `source`."""
-    tokens = _source.set(source), _path.set(())
-    try:
+    with _having(_source, source), _having(_path, ()):
         yield
-    finally:
-        _path.reset(tokens[1])
-        _source.reset(tokens[0])
 
 
 # ----------------------------------------------------------------------------
@@ -145,15 +171,6 @@ def variables_from(source: GivenVariables | ShapesOnly | None) -> Iterator[None]
 def _keras_scope(name: str) -> contextlib.AbstractContextManager:
     """Keras' own name scope, so that `variable.path` (Keras 2: `variable.name`) tells the official name as well."""
     return tf.keras.name_scope(name) if KERAS_3 else tf.name_scope(name)
-
-
-@contextlib.contextmanager
-def _child_path(name: str) -> Iterator[None]:
-    token = _path.set((*_path.get(), name))
-    try:
-        yield
-    finally:
-        _path.reset(token)
 
 
 class Scoped(tf.keras.layers.Layer):
@@ -209,20 +226,14 @@ class Scoped(tf.keras.layers.Layer):
         source = _source.get()
         with contextlib.nullcontext() if KERAS_3 else _keras_scope(self.name):
             if source is None:
-                variable = self.add_weight(
-                    name=name,
-                    shape=shape,
-                    initializer=initializer,
-                    trainable=trainable,
-                    aggregation=_aggregation(trainable),
-                )
+                variable = _new_variable(self, name, shape, initializer, trainable)
             else:
                 variable = source.provide(self, path, name, shape, trainable)
         return self._add_member(name, variable)
 
     def add_child(self, layer_class: type["Scoped"], name: str, **kwargs: Any) -> Any:
         """Creates the sub-layer `name` inside this scope and returns it."""
-        with _keras_scope(self.name), _child_path(name):
+        with _keras_scope(self.name), _having(_path, (*_path.get(), name)):
             child = layer_class(name=name, **kwargs)
         return self._add_member(name, child)
 
@@ -244,16 +255,8 @@ class Scoped(tf.keras.layers.Layer):
 
     def own_variables(self) -> "OrderedDict[str, Any]":
         """The variables that this scope holds itself or through layers that are no networks."""
-        result: OrderedDict[str, Any] = OrderedDict()
-        for name in self._member_names:
-            member = getattr(self, name)
-            if isinstance(member, tf.keras.Model):
-                continue
-            if isinstance(member, Scoped):
-                result.update((f"{name}/{path}", variable) for path, variable in member.own_variables().items())
-            else:
-                result[name] = member
-        return result
+        networks = tuple(f"{name}/" for name in self._member_names if isinstance(getattr(self, name), tf.keras.Model))
+        return OrderedDict(item for item in self.named_variables().items() if not item[0].startswith(networks))
 
     def row(self, tensor: tf.Tensor, name: str = "") -> tf.Tensor:
         """Notes a result of this scope, or of the step `name` in it, as one line of the layer table; returns it."""
@@ -267,11 +270,8 @@ class Scoped(tf.keras.layers.Layer):
 def recorded_rows() -> Iterator[list[tuple[str, tf.TensorShape]]]:
     """Inside, every `Scoped.row` is added to the list that this context gives: (official name, shape)."""
     rows: list[tuple[str, tf.TensorShape]] = []
-    token = _rows.set(rows)
-    try:
+    with _having(_rows, rows):
         yield rows
-    finally:
-        _rows.reset(token)
 
 
 def is_recording_rows() -> bool:

@@ -13,7 +13,6 @@ import tensorflow as tf
 from dnnlib.errors import UserError
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import NetworkState, source_defaults
-from dnnlib.tflib.official_modules import own_arguments
 from dnnlib.tflib.scope import VariableMismatchError
 from training.nets.stylegan_generator import D_basic
 
@@ -69,7 +68,7 @@ def build(file: WeightFile, name: str) -> MetricNetwork:
 
 def _arguments(state: NetworkState) -> dict[str, Any]:
     """The arguments of `D_basic` that make the network of a pickle."""
-    defaults = own_arguments(D_basic)
+    defaults = D_basic.declared_arguments()
     declared = source_defaults(state.source).get(state.func_name, {})
     from_stylegan = state.func_name == D_basic.__name__ or "blur" in state.source
     effective = {**defaults, **({} if from_stylegan else _PROGAN_DEFAULTS), **declared, **state.static_kwargs}

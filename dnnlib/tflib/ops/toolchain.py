@@ -21,11 +21,8 @@ class BuildError(Exception):
 
 def find_cxx() -> Compiler | None:
     """The C++ compiler: $CXX, else g++, c++ or clang++ of the search path; None where there is none."""
-    for name in [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "c++", "clang++"]:
-        compiler = _ask(name, r"\b(\d+\.\d+(?:\.\d+)?)")
-        if compiler:
-            return compiler
-    return None
+    candidates = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "c++", "clang++"]
+    return _first(candidates, r"\b(\d+\.\d+(?:\.\d+)?)")
 
 
 def find_nvcc() -> Compiler | None:
@@ -33,11 +30,12 @@ def find_nvcc() -> Compiler | None:
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     candidates = [f"{home}/bin/nvcc"] if home else []
     candidates += ["nvcc", "/usr/local/cuda/bin/nvcc"]
-    for name in [os.environ["NVCC"]] if os.environ.get("NVCC") else candidates:
-        compiler = _ask(name, r"\bV(\d+\.\d+\.\d+)")
-        if compiler:
-            return compiler
-    return None
+    return _first([os.environ["NVCC"]] if os.environ.get("NVCC") else candidates, r"\bV(\d+\.\d+\.\d+)")
+
+
+def _first(names: list[str], version: str) -> Compiler | None:
+    """The first compiler that answers; version: the pattern of its version."""
+    return next(filter(None, (_ask(name, version) for name in names)), None)
 
 
 def _ask(name: str, version: str) -> Compiler | None:
