@@ -1,6 +1,5 @@
 """`Projector`: finds W and noise images from which a generator makes given images (appendix D of arXiv:1912.04958)."""
 
-import inspect
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -93,7 +92,7 @@ class Projector:
         self._synthesis = self._Gs.components.synthesis
         self._num_layers, dlatent_size = self._synthesis.input_shape[1:]
         # Not fused, no gradients by weights are needed, and an image alone is computed as it is among others.
-        knows_fused = "fused_modconv" in inspect.signature(type(self._synthesis.model).__init__).parameters
+        knows_fused = "fused_modconv" in self._synthesis.model.declared_arguments()
         self._synthesis_kwargs = {"fused_modconv": False} if knows_fused else {}
         self._synthesis_kwargs |= rendering_kwargs(self._synthesis.model)
         self._find_dlatent_stats()

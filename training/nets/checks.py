@@ -46,11 +46,11 @@ def check_common(owner: str, nonlinearity: str, dtype: str, **sizes: int) -> Non
 
 def check_kernel(owner: str, resample_kernel: Any) -> None:
     """Raises ValueError unless a resampling filter is None or numbers that do not sum to 0."""
+    if resample_kernel is None:
+        return
     try:
-        usable = resample_kernel is None or (
-            0 < len(resample_kernel) <= 32 and np.isfinite(np.asarray(resample_kernel, float)).all()
-        )
-        usable = usable and (resample_kernel is None or abs(float(np.sum(resample_kernel))) > 1e-12)
+        taps = np.asarray(resample_kernel, float)
+        usable = 0 < len(taps) <= 32 and np.isfinite(taps).all() and abs(np.sum(taps)) > 1e-12
     except (TypeError, ValueError):
         usable = False
     if not usable:

@@ -1,5 +1,6 @@
 """The outer network of a generator: W averaging, style mixing and truncation around `mapping` and `synthesis`."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -8,7 +9,7 @@ from dnnlib.tflib import random_stream, replicas
 from dnnlib.tflib.scope import Scoped, random_normal
 from dnnlib.tflib.tfutil import lerp
 
-from .checks import check_common, check_numbers, check_sizes, prepare_labels
+from .checks import check_choice, check_common, check_numbers, check_sizes, prepare_labels
 from .layers import Dense, normalize_2nd_moment
 from .network_model import AS_BUILT, COMMON_ARGUMENTS, NetworkModel, as_built, reject_unknown_kwargs
 
@@ -26,22 +27,42 @@ class Generator(NetworkModel):
     truncate_without_cutoff: ClassVar[bool] = True
     truncation_row: ClassVar[str] = "Truncation/Lerp"
     has_lod: ClassVar[bool] = True
+    # What `mapping_func` and `synthesis_func` may name in generators with these arguments; the first is the default.
+    mapping_classes: ClassVar[tuple[type[NetworkModel], ...]]
+    synthesis_classes: ClassVar[tuple[type[NetworkModel], ...]]
 
     def __init__(
         self,
-        name: str,
+        name: str = "G",
         *,
-        mapping_class: type[NetworkModel],
-        synthesis_class: type[NetworkModel],
-        options: dict[str, Any],
-        kwargs: dict[str, Any],
+        truncation_psi: float | None = 0.5,
+        truncation_cutoff: int | None = None,
+        truncation_psi_val: float | None = None,
+        truncation_cutoff_val: int | None = None,
+        dlatent_avg_beta: float | None = 0.995,
+        style_mixing_prob: float | None = 0.9,
+        is_training: bool = False,
+        is_validation: bool = False,
+        **kwargs: Any,
     ):
+        """Builds the network. `call` explains the named arguments; the others go to the two sub-networks."""
         super().__init__(name)
         reject_unknown_kwargs(type(self), kwargs)
-        kwargs = {key: value for key, value in kwargs.items() if key not in COMMON_ARGUMENTS}
-        flags = {"is_training", "is_validation", "return_dlatents"}
-        check_numbers(name, **{key: value for key, value in options.items() if key not in flags})
-        self.options = options
+        numbers = {
+            "truncation_psi": truncation_psi,
+            "truncation_cutoff": truncation_cutoff,
+            "truncation_psi_val": truncation_psi_val,
+            "truncation_cutoff_val": truncation_cutoff_val,
+            "dlatent_avg_beta": dlatent_avg_beta,
+            "style_mixing_prob": style_mixing_prob,
+        }
+        check_numbers(name, **numbers)
+        flags = {"is_training": is_training, "is_validation": is_validation}
+        self.options = {**numbers, **flags, "return_dlatents": kwargs.get("return_dlatents", False)}
+        mapping_class = self._chosen("mapping_func", self.mapping_classes, kwargs)
+        synthesis_class = self._chosen("synthesis_func", self.synthesis_classes, kwargs)
+        own = {*self.declared_arguments(), *COMMON_ARGUMENTS}
+        kwargs = {key: value for key, value in kwargs.items() if key not in own}
         if self.has_lod:
             self.add_variable("lod", [], trainable=False)
         self.add_variable("dlatent_avg", [kwargs.get("dlatent_size", 512)], trainable=False)
@@ -49,6 +70,12 @@ class Generator(NetworkModel):
         mapping_kwargs = {"dlatent_broadcast": synthesis.io_inputs["dlatents_in"][1], **kwargs}
         mapping = self.add_child(mapping_class, "G_mapping", **mapping_kwargs)
         self.set_io(mapping.io_inputs, synthesis.io_outputs)
+
+    def _chosen(self, argument: str, classes: tuple[type[NetworkModel], ...], kwargs: dict[str, Any]) -> Any:
+        by_name = {cls.__name__: cls for cls in classes}
+        name = kwargs.get(argument, classes[0].__name__)
+        check_choice(self.name, argument, name, by_name)
+        return by_name[name]
 
     @property
     def components(self) -> dict[str, NetworkModel]:
@@ -109,11 +136,10 @@ class Generator(NetworkModel):
         else:
             dlatents = self._truncate(self.G_mapping(latents_in, labels_in), psi, cutoff)
 
-        synthesis_kwargs = {"randomize_noise": randomize_noise, "noise": noise}
         if hasattr(self.G_synthesis, "lod"):
             # As officially, rendering sets the level of detail of the sub-network.
             self.G_synthesis.lod.assign(tf.convert_to_tensor(self.lod))
-        images = self.G_synthesis(dlatents, **synthesis_kwargs)
+        images = self.G_synthesis(dlatents, randomize_noise=randomize_noise, noise=noise)
         return (images, dlatents) if as_built(return_dlatents, option["return_dlatents"]) else images
 
     def _update_average(self, dlatents: tf.Tensor, beta: Any) -> None:
@@ -168,8 +194,20 @@ class Synthesis(NetworkModel):
         for idx, res in enumerate(res_log2s):
             self.add_variable(f"noise{idx}", [1, 1, 2**res, 2**res], random_normal(), trainable=False)
 
-    def noise_inputs(self, minibatch: Any, randomize_noise: bool, noise: list[tf.Tensor] | None) -> Any:
-        """A function from layer index to its noise `[N or 1, 1, H, W]`; None in a network without noise."""
+    def start(
+        self, dlatents_in: Any, randomize_noise: Any, noise: list[tf.Tensor] | None
+    ) -> tuple[list[tf.Tensor], Callable[[int], tf.Tensor | None]]:
+        """Checked dlatents, `[N, dlatent_size]` of each layer, and a function from layer index to its noise.
+
+        The noise is `[N or 1, 1, H, W]`; None in a network without noise. For the arguments see `Generator.call`.
+        """
+        dlatents = tf.cast(dlatents_in, self.activation_dtype)
+        expected = self.io_inputs["dlatents_in"]
+        if dlatents.shape.rank != 3 or not dlatents.shape.is_compatible_with(expected):
+            shape = f"[N, {expected[1]}, {expected[2]}]"
+            raise ValueError(f"{self.name}: dlatents must have shape {shape}, got {dlatents.shape}")
+        minibatch = dlatents.shape[0] or tf.shape(dlatents)[0]
+        randomize_noise = as_built(randomize_noise, self.randomize_noise)
         if noise is not None and len(noise) != self.num_noises:
             raise ValueError(f"{self.name}: noise must be a list of {self.num_noises} tensors, got {len(noise)}")
 
@@ -183,7 +221,7 @@ class Synthesis(NetworkModel):
                 return random_stream.normal([minibatch, *variable.shape[1:]])
             return tf.convert_to_tensor(variable)
 
-        return noise_of
+        return tf.unstack(dlatents, axis=1), noise_of
 
 
 def noise_variables(synthesis: Any) -> list[Any]:
@@ -200,30 +238,50 @@ class Mapping(NetworkModel):
 
     normalize_row: ClassVar[str] = "Normalize"
 
-    def setup(
+    def __init__(
         self,
+        name: str = "G_mapping",
         *,
-        latent_size: int,
-        label_size: int,
-        dlatent_size: int,
-        dlatent_broadcast: int | None,
-        mapping_layers: int,
-        mapping_fmaps: int,
-        normalize_latents: bool,
-        dtype: str,
-        dense_kwargs: dict[str, Any],
-        label_fmaps: int | None = None,
-    ) -> None:
-        """Checks the arguments, sets inputs and outputs, and creates the layers.
+        latent_size: int = 512,
+        label_size: int = 0,
+        dlatent_size: int = 512,
+        dlatent_broadcast: int | None = None,
+        mapping_layers: int = 8,
+        mapping_fmaps: int = 512,
+        mapping_lrmul: float = 0.01,
+        mapping_nonlinearity: str = "lrelu",
+        normalize_latents: bool = True,
+        dtype: str = "float32",
+        **_kwargs: Any,
+    ):
+        """Builds the network.
 
-        dense_kwargs: of each `Dense`. label_fmaps: labels are embedded in so many features and normalised, as in
-        StyleGAN2-ADA; None: they are multiplied by a matrix, and normalised together with Z.
+        Args:
+            name: name of the network.
+            latent_size: dimensions of Z.
+            label_size: number of labels; 0 for none.
+            dlatent_size: dimensions of W.
+            dlatent_broadcast: output W repeated so many times, `[N, broadcast, dlatent_size]`; None: `[N, dlatent]`.
+            mapping_layers: number of layers.
+            mapping_fmaps: width of the inner layers.
+            mapping_lrmul: learning-rate multiplier.
+            mapping_nonlinearity: activation.
+            normalize_latents: scale Z (joined with the labels) to unit mean square first.
+            dtype: type of activations and output.
+            _kwargs: arguments of the generator's other networks, ignored; `label_fmaps`, see `networks.G_mapping`.
         """
-        check_common(self.name, dense_kwargs["act"], dtype, latent_size=latent_size, label_size=label_size)
-        check_numbers(self.name, mapping_lrmul=dense_kwargs["lrmul"])
+        super().__init__(name)
+        reject_unknown_kwargs(type(self), _kwargs)
+        dense_kwargs = {"act": mapping_nonlinearity, "lrmul": mapping_lrmul}
+        dense_kwargs |= self._equalized_kwargs(mapping_nonlinearity, **_kwargs)
+        # Of StyleGAN2-ADA: labels are embedded in so many features and normalised. None: they are multiplied by a
+        # matrix, and normalised together with Z.
+        label_fmaps = _kwargs.get("label_fmaps")
+        check_common(name, mapping_nonlinearity, dtype, latent_size=latent_size, label_size=label_size)
+        check_numbers(name, mapping_lrmul=mapping_lrmul)
         if dlatent_broadcast is not None:
-            check_sizes(self.name, dlatent_broadcast=dlatent_broadcast)
-        check_sizes(self.name, dlatent_size=dlatent_size, mapping_layers=mapping_layers, mapping_fmaps=mapping_fmaps)
+            check_sizes(name, dlatent_broadcast=dlatent_broadcast)
+        check_sizes(name, dlatent_size=dlatent_size, mapping_layers=mapping_layers, mapping_fmaps=mapping_fmaps)
         self.latent_size = latent_size
         self.label_size = label_size
         self.dlatent_broadcast = dlatent_broadcast
@@ -237,7 +295,7 @@ class Mapping(NetworkModel):
             self.add_child(LabelConcat, "LabelConcat", label_size=label_size, latent_size=latent_size)
             in_fmaps += latent_size
         elif label_size:
-            check_sizes(self.name, label_fmaps=label_fmaps)
+            check_sizes(name, label_fmaps=label_fmaps)
             self.add_child(Dense, "LabelEmbed", in_fmaps=label_size, fmaps=label_fmaps)
             in_fmaps += label_fmaps
         self.dense_names = [f"Dense{idx}" for idx in range(mapping_layers)]
@@ -245,6 +303,10 @@ class Mapping(NetworkModel):
             fmaps = dlatent_size if layer == self.dense_names[-1] else mapping_fmaps
             self.add_child(Dense, layer, in_fmaps=in_fmaps, fmaps=fmaps, **dense_kwargs)
             in_fmaps = fmaps
+
+    def _equalized_kwargs(self, act: str, **_kwargs: Any) -> dict[str, Any]:
+        """Arguments of `EqualizedLayer` for the layers, besides `lrmul`."""
+        return {}
 
     def call(self, latents_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:
         """Z `[N, latent_size]` (and labels `[N, label_size]`, None: zeros) to W."""

@@ -116,14 +116,15 @@ class NetworkModel(Scoped, tf.keras.Model):
     def effective_kwargs(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Those of some arguments that this network is built with. Raises TypeError for names that none knows."""
         reject_unknown_kwargs(cls, kwargs)
-        return {key: value for key, value in kwargs.items() if key in known_kwargs(cls)}
+        declared = cls.declared_arguments()
+        return {key: value for key, value in kwargs.items() if key in declared}
 
     @classmethod
     def declared_arguments(cls) -> dict[str, Any]:
         """The keyword arguments of the network with their defaults: its own, and those of networks it extends."""
         declared: dict[str, Any] = {}
         for base in reversed(cls.__mro__):
-            if getattr(base, "family", "") and "__init__" in vars(base):
+            if issubclass(base, NetworkModel) and "__init__" in vars(base):
                 parameters = inspect.signature(base.__init__).parameters.values()
                 declared.update((p.name, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY)
         return declared
@@ -140,14 +141,9 @@ def reject_unknown_kwargs(cls: type[NetworkModel], kwargs: Iterable[str]) -> Non
     The official networks hand all their arguments down to their sub-networks, which ignore what is not theirs; a
     misspelt one is ignored as well. Here every name must belong to one of the networks involved.
     """
-    known = {name for relative in _families[cls.family] for name in known_kwargs(relative)}
+    known = {name for relative in _families[cls.family] for name in relative.declared_arguments()}
     messages = []
     for name in sorted(set(kwargs) - known - COMMON_ARGUMENTS):
         messages.append(f"unknown argument {name!r}{did_you_mean(name, known)}")
     if messages:
         raise TypeError(f"{cls.__name__}: {'; '.join(messages)}. Known: {', '.join(sorted(known))}")
-
-
-def known_kwargs(cls: type[NetworkModel]) -> set[str]:
-    """Names of the keyword arguments of a network class."""
-    return set(cls.declared_arguments())

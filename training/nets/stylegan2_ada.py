@@ -154,7 +154,6 @@ class D_main(stylegan2_generator.D_stylegan2, family="stylegan2-ada-discriminato
     def _add_label_layers(
         self,
         fmaps: int,
-        nonlinearity: str,
         *,
         mapping_layers: int,
         mapping_fmaps: int | None,
@@ -170,7 +169,7 @@ class D_main(stylegan2_generator.D_stylegan2, family="stylegan2-ada-discriminato
         self.add_child(Dense, "LabelEmbed", in_fmaps=self.label_size, fmaps=fmaps)
         self.mapping_names = [f"Mapping{idx}" for idx in range(mapping_layers)]
         for layer in self.mapping_names:
-            self.add_child(Dense, layer, in_fmaps=fmaps, fmaps=fmaps, act=nonlinearity, lrmul=mapping_lrmul)
+            self.add_child(Dense, layer, in_fmaps=fmaps, fmaps=fmaps, act=self.nonlinearity, lrmul=mapping_lrmul)
         return fmaps
 
     def _score(self, x: tf.Tensor, labels_in: Any) -> tf.Tensor:

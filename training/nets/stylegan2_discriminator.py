@@ -39,8 +39,8 @@ class DiscriminatorBlock(Scoped):
         fmaps: int,
         act: str,
         resample_kernel: Sequence[float] | None,
-        resnet: bool,
-        rgb_channels: int | None,
+        resnet: bool = False,
+        rgb_channels: int | None = None,
         conv_clamp: float | None = None,
         freeze_layers: int = 0,
     ):
@@ -77,13 +77,12 @@ class OutputBlock(Scoped):
         self,
         name: str,
         *,
-        in_fmaps: int,
-        conv_fmaps: int,
+        fmaps: int,
         dense_fmaps: int,
         act: str,
         mbstd_group_size: int | None,
         mbstd_num_features: int,
-        rgb_channels: int | None,
+        rgb_channels: int | None = None,
         conv_clamp: float | None = None,
         pytorch_details: bool = False,
     ):
@@ -92,17 +91,15 @@ class OutputBlock(Scoped):
         self.mbstd_num_features = mbstd_num_features
         smallest_group = 1 if pytorch_details else 2
         self.has_mbstd = mbstd_num_features > 0 and (mbstd_group_size is None or mbstd_group_size >= smallest_group)
-        common = {"act": act, "conv_clamp": conv_clamp}
         if rgb_channels is not None:
             clamp = None if pytorch_details else conv_clamp
-            self.add_child(FromRGB, "FromRGB", in_fmaps=rgb_channels, fmaps=in_fmaps, act=act, conv_clamp=clamp)
-        if self.has_mbstd:
-            in_fmaps += mbstd_num_features
-        self.add_child(Conv2D, "Conv", in_fmaps=in_fmaps, fmaps=conv_fmaps, kernel=3, **common)
-        self.add_child(Dense, "Dense0", in_fmaps=conv_fmaps * 16, fmaps=dense_fmaps, act=act)
+            self.add_child(FromRGB, "FromRGB", in_fmaps=rgb_channels, fmaps=fmaps, act=act, conv_clamp=clamp)
+        in_fmaps = fmaps + (mbstd_num_features if self.has_mbstd else 0)
+        self.add_child(Conv2D, "Conv", in_fmaps=in_fmaps, fmaps=fmaps, kernel=3, act=act, conv_clamp=conv_clamp)
+        self.add_child(Dense, "Dense0", in_fmaps=fmaps * 16, fmaps=dense_fmaps, act=act)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """x `[N, 4, 4, in]` -> `[N, dense_fmaps]`."""
+        """x `[N, 4, 4, fmaps]` -> `[N, dense_fmaps]`."""
         if self.has_mbstd:
             x = minibatch_stddev_layer(x, self.mbstd_group_size, self.mbstd_num_features, data_format="NHWC")
             self.row(x, "MinibatchStddev")
@@ -110,8 +107,8 @@ class OutputBlock(Scoped):
         return self.Dense0(tf.transpose(x, [0, 3, 1, 2]))  # rows of the weight are in C, H, W order
 
 
-class D_stylegan2(Discriminator, family="stylegan2-discriminator", module="training.networks_stylegan2"):
-    """The StyleGAN2 discriminator: no progressive growing; input skips or residual blocks (section 4)."""
+class _StyleGAN2Discriminator(Discriminator):
+    """What the two discriminators share: sizes, and the arguments of the layers."""
 
     def __init__(
         self,
@@ -124,18 +121,14 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator", module="train
         fmap_decay: float = 1.0,
         fmap_min: int = 1,
         fmap_max: int = 512,
-        architecture: str = "resnet",
         nonlinearity: str = "lrelu",
         mbstd_group_size: int | None = 4,
         mbstd_num_features: int = 1,
         dtype: str = "float32",
         resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
-        num_fp16_res: int = 0,
-        conv_clamp: float | None = None,
-        fp16_dtype: str = "auto",
         **_kwargs: Any,
     ):
-        """Builds the network.
+        """Checks the arguments that both have.
 
         Args:
             name: name of the network.
@@ -146,60 +139,87 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator", module="train
             fmap_decay: exponent by which feature maps fall with resolution.
             fmap_min: least number of feature maps.
             fmap_max: largest number of feature maps.
-            architecture: 'orig', 'skip' or 'resnet'.
             nonlinearity: activation.
             mbstd_group_size: samples per group of the minibatch standard deviation; 0 leaves it out, None: all.
             mbstd_num_features: feature maps that it adds; 0 leaves it out.
             dtype: type of activations and output.
             resample_kernel: FIR filter of downsampling; None: box.
-            num_fp16_res, conv_clamp, fp16_dtype: see `MixedPrecision`.
             _kwargs: none but the official graph options, ignored.
         """
         super().__init__(name)
         reject_unknown_kwargs(type(self), _kwargs)
         self.setup(num_channels, resolution, label_size, nonlinearity, dtype)
-        check_choice(name, "architecture", architecture, ARCHITECTURES)
         if mbstd_num_features != 0:
             check_sizes(name, mbstd_num_features=mbstd_num_features)
         check_kernel(name, resample_kernel)
-        self.architecture = architecture
+        self.nonlinearity = nonlinearity
+        self.num_channels = num_channels
         self.resample_kernel = resample_kernel
-        self.precision = MixedPrecision(num_fp16_res, conv_clamp, fp16_dtype).check(name)
-        nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
+        self.feature_maps = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
+        self.block_kwargs = {"act": nonlinearity, "resample_kernel": resample_kernel}
+        self.output_kwargs = {
+            "fmaps": self.feature_maps(1),
+            "dense_fmaps": self.feature_maps(0),
+            "act": nonlinearity,
+            "mbstd_group_size": mbstd_group_size,
+            "mbstd_num_features": mbstd_num_features,
+        }
 
-        output_fmaps = self._add_label_layers(nf(0), nonlinearity, **_kwargs)
+
+class D_stylegan2(_StyleGAN2Discriminator, family="stylegan2-discriminator", module="training.networks_stylegan2"):
+    """The StyleGAN2 discriminator: no progressive growing; input skips or residual blocks (section 4)."""
+
+    def __init__(
+        self,
+        name: str = "D",
+        *,
+        architecture: str = "resnet",
+        num_fp16_res: int = 0,
+        conv_clamp: float | None = None,
+        fp16_dtype: str = "auto",
+        **kwargs: Any,
+    ):
+        """Builds the network. Arguments as in `_StyleGAN2Discriminator`, and:
+
+        Args:
+            name: name of the network.
+            architecture: 'orig', 'skip' or 'resnet'.
+            num_fp16_res, conv_clamp, fp16_dtype: see `MixedPrecision`.
+            kwargs: the other arguments.
+        """
+        super().__init__(name, **kwargs)
+        check_choice(name, "architecture", architecture, ARCHITECTURES)
+        self.architecture = architecture
+        self.precision = MixedPrecision(num_fp16_res, conv_clamp, fp16_dtype).check(name)
+        nf = self.feature_maps
+
+        output_fmaps = self._add_label_layers(nf(0), **kwargs)
         # Of StyleGAN2-ADA.
-        freeze_layers, pytorch_details = _kwargs.get("freeze_layers", 0), _kwargs.get("pytorch_details", False)
+        freeze_layers, pytorch_details = kwargs.get("freeze_layers", 0), kwargs.get("pytorch_details", False)
         for res in range(self.resolution_log2, 2, -1):
             block = self.add_child(
                 DiscriminatorBlock,
                 f"{2**res}x{2**res}",
                 in_fmaps=nf(res - 1),
                 fmaps=nf(res - 2),
-                act=nonlinearity,
-                resample_kernel=resample_kernel,
                 resnet=architecture == "resnet",
-                rgb_channels=num_channels if self._has_rgb(res) else None,
+                rgb_channels=self.num_channels if self._has_rgb(res) else None,
                 conv_clamp=conv_clamp,
                 freeze_layers=freeze_layers,
+                **self.block_kwargs,
             )
             freeze_layers -= block.num_layers
         self.add_child(
             OutputBlock,
             "4x4",
-            in_fmaps=nf(1),
-            conv_fmaps=nf(1),
-            dense_fmaps=nf(0),
-            act=nonlinearity,
-            mbstd_group_size=mbstd_group_size,
-            mbstd_num_features=mbstd_num_features,
-            rgb_channels=num_channels if self._has_rgb(2) else None,
+            rgb_channels=self.num_channels if self._has_rgb(2) else None,
             conv_clamp=conv_clamp,
             pytorch_details=pytorch_details,
+            **self.output_kwargs,
         )
         self.add_child(Dense, "Output", in_fmaps=nf(0), fmaps=output_fmaps)
 
-    def _add_label_layers(self, fmaps: int, nonlinearity: str, **_options: Any) -> int:
+    def _add_label_layers(self, fmaps: int, **_options: Any) -> int:
         """Creates the layers for labels; returns how many features `Output`, after `fmaps` of them, must have."""
         return max(self.label_size, 1)
 
@@ -229,68 +249,30 @@ class D_stylegan2(Discriminator, family="stylegan2-discriminator", module="train
         return self._score(self.Output(x), labels_in)
 
 
-class D_stylegan(Discriminator, family="stylegan2-growing-discriminator", module="training.networks_stylegan2"):
+class D_stylegan(
+    _StyleGAN2Discriminator, family="stylegan2-growing-discriminator", module="training.networks_stylegan2"
+):
     """The StyleGAN discriminator as of configs b to d; progressive growing."""
 
-    def __init__(
-        self,
-        name: str = "D",
-        *,
-        num_channels: int = 3,
-        resolution: int = 1024,
-        label_size: int = 0,
-        fmap_base: int = 16 << 10,
-        fmap_decay: float = 1.0,
-        fmap_min: int = 1,
-        fmap_max: int = 512,
-        nonlinearity: str = "lrelu",
-        mbstd_group_size: int = 4,
-        mbstd_num_features: int = 1,
-        dtype: str = "float32",
-        resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
-        structure: str = "auto",
-        **_kwargs: Any,
-    ):
-        """Builds the network. Arguments as in `D_stylegan2`, and `structure`, explained in `growing`."""
-        super().__init__(name)
-        reject_unknown_kwargs(type(self), _kwargs)
-        self.setup(num_channels, resolution, label_size, nonlinearity, dtype)
+    def __init__(self, name: str = "D", *, structure: str = "auto", **kwargs: Any):
+        """Builds the network. Arguments as in `_StyleGAN2Discriminator`, and `structure`, explained in `growing`."""
+        super().__init__(name, **kwargs)
         check_choice(name, "structure", structure, STRUCTURES)
-        check_sizes(name, mbstd_num_features=mbstd_num_features)
-        check_kernel(name, resample_kernel)
+        check_sizes(name, mbstd_num_features=self.output_kwargs["mbstd_num_features"])
         self.structure = structure
-        nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
+        nf = self.feature_maps
 
         self.add_variable("lod", [], trainable=False)
         for res in range(self.resolution_log2, 1, -1):
             level = self.resolution_log2 - res
             if structure != "fixed" or level == 0:
-                self.add_child(
-                    FromRGB, f"FromRGB_lod{level}", in_fmaps=num_channels, fmaps=nf(res - 1), act=nonlinearity
-                )
+                rgb = {"in_fmaps": self.num_channels, "fmaps": nf(res - 1), "act": self.nonlinearity}
+                self.add_child(FromRGB, f"FromRGB_lod{level}", **rgb)
             if res > 2:
-                self.add_child(
-                    DiscriminatorBlock,
-                    f"{2**res}x{2**res}",
-                    in_fmaps=nf(res - 1),
-                    fmaps=nf(res - 2),
-                    act=nonlinearity,
-                    resample_kernel=resample_kernel,
-                    resnet=False,
-                    rgb_channels=None,
-                )
-        self.add_child(
-            OutputBlock,
-            "4x4",
-            in_fmaps=nf(1),
-            conv_fmaps=nf(1),
-            dense_fmaps=nf(0),
-            act=nonlinearity,
-            mbstd_group_size=mbstd_group_size,
-            mbstd_num_features=mbstd_num_features,
-            rgb_channels=None,
-        )
-        self.add_child(Dense, "Output", in_fmaps=nf(0), fmaps=max(label_size, 1))
+                sizes = {"in_fmaps": nf(res - 1), "fmaps": nf(res - 2)}
+                self.add_child(DiscriminatorBlock, f"{2**res}x{2**res}", **sizes, **self.block_kwargs)
+        self.add_child(OutputBlock, "4x4", **self.output_kwargs)
+        self.add_child(Dense, "Output", in_fmaps=nf(0), fmaps=max(self.label_size, 1))
 
     def call(self, images_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:
         """Images `[N, C, H, W]` (and labels `[N, label_size]`, None: zeros) to scores `[N, 1]`, at level `lod`."""

@@ -17,7 +17,7 @@ from .generator import Synthesis
 from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
 from .layers import Conv2D, SynthesisLayer, ToRGB
 from .mixed_precision import MixedPrecision
-from .network_model import AS_BUILT, as_built, reject_unknown_kwargs
+from .network_model import AS_BUILT, reject_unknown_kwargs
 
 ARCHITECTURES = ("orig", "skip", "resnet")
 
@@ -104,59 +104,61 @@ class Const(Scoped):
 class _SynthesisNetwork(Synthesis):
     """What the two synthesis networks share: sizes, noise and the convolution layers."""
 
-    def _setup(
+    precision = MixedPrecision()  # 32 bit, where a network does not say otherwise
+
+    def __init__(
         self,
-        other_kwargs: dict[str, Any],
-        resample_kernel: Any,
-        fused_modconv: bool,
-        precision: MixedPrecision,
-        use_noise: bool = True,
-        **sizes: Any,
-    ) -> None:
-        reject_unknown_kwargs(type(self), other_kwargs)
-        check_kernel(self.name, resample_kernel)
-        check_common(
-            self.name,
-            sizes["nonlinearity"],
-            sizes["dtype"],
-            dlatent_size=sizes["dlatent_size"],
-            num_channels=sizes["num_channels"],
-        )
-        self.resolution_log2 = resolution_log2_of(self.name, sizes["resolution"])
+        name: str = "G_synthesis",
+        *,
+        dlatent_size: int = 512,
+        num_channels: int = 3,
+        resolution: int = 1024,
+        fmap_base: int = 16 << 10,
+        fmap_decay: float = 1.0,
+        fmap_min: int = 1,
+        fmap_max: int = 512,
+        randomize_noise: bool = True,
+        nonlinearity: str = "lrelu",
+        dtype: str = "float32",
+        resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
+        fused_modconv: bool = True,
+        **_kwargs: Any,
+    ):
+        """Checks the arguments that both have, and sets inputs and outputs.
+
+        Args:
+            name: name of the network.
+            dlatent_size: dimensions of W.
+            num_channels: image channels.
+            resolution: image height and width.
+            fmap_base: feature maps times resolution / 2, before clipping.
+            fmap_decay: exponent by which feature maps fall with resolution.
+            fmap_min: least number of feature maps.
+            fmap_max: largest number of feature maps.
+            randomize_noise: fresh noise in each call instead of the noise variables.
+            nonlinearity: activation.
+            dtype: type of activations and output.
+            resample_kernel: FIR filter of up- and downsampling; None: nearest neighbour and box.
+            fused_modconv: scale weights instead of feature maps where one sample is computed.
+            _kwargs: arguments of the generator's other networks, ignored.
+        """
+        super().__init__(name)
+        reject_unknown_kwargs(type(self), _kwargs)
+        check_kernel(name, resample_kernel)
+        check_common(name, nonlinearity, dtype, dlatent_size=dlatent_size, num_channels=num_channels)
+        self.resolution_log2 = resolution_log2_of(name, resolution)
         self.num_layers = self.resolution_log2 * 2 - 2
-        self.activation_dtype = sizes["dtype"]
-        self.precision = precision.check(self.name)
-        dlatent_size, num_channels, resolution = sizes["dlatent_size"], sizes["num_channels"], sizes["resolution"]
-        self.layer_kwargs = {
-            "dlatent_size": dlatent_size,
-            "act": sizes["nonlinearity"],
-            "resample_kernel": resample_kernel,
-            "fused_modconv": fused_modconv,
-            "conv_clamp": precision.conv_clamp,
-            "use_noise": use_noise,
-        }
-        self.rgb_kwargs = {
-            "fmaps": num_channels,
-            "dlatent_size": dlatent_size,
-            "fused_modconv": fused_modconv,
-            "conv_clamp": precision.conv_clamp,
-        }
+        self.activation_dtype = dtype
+        self.randomize_noise = randomize_noise
+        self.resample_kernel = resample_kernel
+        self.feature_maps = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
+        common = {"dlatent_size": dlatent_size, "fused_modconv": fused_modconv}
+        self.layer_kwargs = {"act": nonlinearity, "resample_kernel": resample_kernel, **common}
+        self.rgb_kwargs = {"fmaps": num_channels, **common}
         self.set_io(
             {"dlatents_in": [None, self.num_layers, dlatent_size]},
             {"images_out": [None, num_channels, resolution, resolution]},
         )
-
-    def _start(self, dlatents_in: Any, randomize_noise: Any, noise: Any) -> tuple[list[tf.Tensor], Any]:
-        """dlatents of each layer, and the function that gives the noise of a layer."""
-        dlatents = tf.cast(dlatents_in, self.activation_dtype)
-        if dlatents.shape.rank != 3 or not dlatents.shape[1:].is_compatible_with(self.io_inputs["dlatents_in"][1:]):
-            raise ValueError(
-                f"{self.name}: dlatents must have shape [N, {self.num_layers}, {self.layer_kwargs['dlatent_size']}], "
-                f"got {dlatents.shape}"
-            )
-        minibatch = dlatents.shape[0] or tf.shape(dlatents)[0]
-        randomize_noise = as_built(randomize_noise, self.randomize_noise)
-        return tf.unstack(dlatents, axis=1), self.noise_inputs(minibatch, randomize_noise, noise)
 
     def _block(self, x: tf.Tensor, res: int, dlatents: list[tf.Tensor], noise_of: Any) -> tf.Tensor:
         first = res * 2 - 5  # layer index of Conv0_up
@@ -172,72 +174,37 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator", mod
         self,
         name: str = "G_synthesis",
         *,
-        dlatent_size: int = 512,
-        num_channels: int = 3,
-        resolution: int = 1024,
-        fmap_base: int = 16 << 10,
-        fmap_decay: float = 1.0,
-        fmap_min: int = 1,
-        fmap_max: int = 512,
-        randomize_noise: bool = True,
         architecture: str = "skip",
-        nonlinearity: str = "lrelu",
-        dtype: str = "float32",
-        resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
-        fused_modconv: bool = True,
         num_fp16_res: int = 0,
         conv_clamp: float | None = None,
         fp16_dtype: str = "auto",
         use_noise: bool = True,
         fmap_const: int | None = None,
-        **_kwargs: Any,
+        **kwargs: Any,
     ):
-        """Builds the network.
+        """Builds the network. Arguments as in `_SynthesisNetwork`, and:
 
         Args:
             name: name of the network.
-            dlatent_size: dimensions of W.
-            num_channels: image channels.
-            resolution: image height and width.
-            fmap_base: feature maps times resolution / 2, before clipping.
-            fmap_decay: exponent by which feature maps fall with resolution.
-            fmap_min: least number of feature maps.
-            fmap_max: largest number of feature maps.
-            randomize_noise: fresh noise in each call instead of the noise variables.
             architecture: 'orig', 'skip' (sum of images over resolutions) or 'resnet' (residual blocks).
-            nonlinearity: activation.
-            dtype: type of activations and output.
-            resample_kernel: FIR filter of up- and downsampling; None: nearest neighbour and box.
-            fused_modconv: scale weights instead of feature maps where one sample is computed.
             num_fp16_res, conv_clamp, fp16_dtype: see `MixedPrecision`.
             use_noise: whether there is noise.
             fmap_const: feature maps of the learned constant; None: as many as follow it.
-            _kwargs: arguments of the generator's other networks, ignored.
+            kwargs: the other arguments.
         """
-        super().__init__(name)
-        self._setup(
-            _kwargs,
-            resample_kernel,
-            fused_modconv,
-            MixedPrecision(num_fp16_res, conv_clamp, fp16_dtype),
-            use_noise,
-            dlatent_size=dlatent_size,
-            num_channels=num_channels,
-            resolution=resolution,
-            nonlinearity=nonlinearity,
-            dtype=dtype,
-        )
+        super().__init__(name, **kwargs)
         check_choice(name, "architecture", architecture, ARCHITECTURES)
-        self.randomize_noise = randomize_noise
-        self.architecture = architecture
-        self.resample_kernel = resample_kernel
-        nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
-
         if fmap_const is not None:
             check_sizes(name, fmap_const=fmap_const)
+        self.architecture = architecture
+        self.precision = MixedPrecision(num_fp16_res, conv_clamp, fp16_dtype).check(name)
+        layer_kwargs = {**self.layer_kwargs, "conv_clamp": conv_clamp, "use_noise": use_noise}
+        rgb_kwargs = {**self.rgb_kwargs, "conv_clamp": conv_clamp}
+        nf = self.feature_maps
+
         self.add_noise_variables([(idx + 5) // 2 for idx in range(self.num_layers - 1)] if use_noise else [])
-        rgb = self.rgb_kwargs if self._has_rgb(2) else None
-        self.add_child(InputBlock, "4x4", fmaps=nf(1), layer_kwargs=self.layer_kwargs, rgb=rgb, const_fmaps=fmap_const)
+        rgb = rgb_kwargs if self._has_rgb(2) else None
+        self.add_child(InputBlock, "4x4", fmaps=nf(1), layer_kwargs=layer_kwargs, rgb=rgb, const_fmaps=fmap_const)
         for res in range(3, self.resolution_log2 + 1):
             self.add_child(
                 SynthesisBlock,
@@ -245,8 +212,8 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator", mod
                 in_fmaps=nf(res - 2),
                 fmaps=nf(res - 1),
                 resnet=architecture == "resnet",
-                layer_kwargs=self.layer_kwargs,
-                rgb=self.rgb_kwargs if self._has_rgb(res) else None,
+                layer_kwargs=layer_kwargs,
+                rgb=rgb_kwargs if self._has_rgb(res) else None,
             )
 
     def _has_rgb(self, res: int) -> bool:
@@ -256,7 +223,7 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator", mod
         self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: list[tf.Tensor] | None = None
     ) -> tf.Tensor:
         """W `[N, layers, dlatent_size]` to images `[N, C, H, W]`. See `Generator.call` for the arguments."""
-        dlatents, noise_of = self._start(dlatents_in, randomize_noise, noise)
+        dlatents, noise_of = self.start(dlatents_in, randomize_noise, noise)
         x = getattr(self, "4x4")(dlatents[0], noise_of(0))
         images = self._torgb(x, None, 2, dlatents)
         for res in range(3, self.resolution_log2 + 1):
@@ -280,42 +247,12 @@ class G_synthesis_stylegan_revised(
 ):
     """The StyleGAN synthesis network with weight demodulation (section 2, configs b to d); progressive growing."""
 
-    def __init__(
-        self,
-        name: str = "G_synthesis",
-        *,
-        dlatent_size: int = 512,
-        num_channels: int = 3,
-        resolution: int = 1024,
-        fmap_base: int = 16 << 10,
-        fmap_decay: float = 1.0,
-        fmap_min: int = 1,
-        fmap_max: int = 512,
-        randomize_noise: bool = True,
-        nonlinearity: str = "lrelu",
-        dtype: str = "float32",
-        resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
-        fused_modconv: bool = True,
-        structure: str = "auto",
-        **_kwargs: Any,
-    ):
-        """Builds the network. Arguments as in `G_synthesis_stylegan2`, and `structure`, explained in `growing`."""
-        super().__init__(name)
-        self._setup(
-            _kwargs,
-            resample_kernel,
-            fused_modconv,
-            MixedPrecision(),
-            dlatent_size=dlatent_size,
-            num_channels=num_channels,
-            resolution=resolution,
-            nonlinearity=nonlinearity,
-            dtype=dtype,
-        )
+    def __init__(self, name: str = "G_synthesis", *, structure: str = "auto", **kwargs: Any):
+        """Builds the network. Arguments as in `_SynthesisNetwork`, and `structure`, explained in `growing`."""
+        super().__init__(name, **kwargs)
         check_choice(name, "structure", structure, STRUCTURES)
-        self.randomize_noise = randomize_noise
         self.structure = structure
-        nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
+        nf = self.feature_maps
 
         self.add_variable("lod", [], trainable=False)
         self.add_noise_variables([(idx + 5) // 2 for idx in range(self.num_layers - 1)])
@@ -341,7 +278,7 @@ class G_synthesis_stylegan_revised(
         self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: list[tf.Tensor] | None = None
     ) -> tf.Tensor:
         """W `[N, layers, dlatent_size]` to images `[N, C, H, W]` at the level of detail `lod`."""
-        dlatents, noise_of = self._start(dlatents_in, randomize_noise, noise)
+        dlatents, noise_of = self.start(dlatents_in, randomize_noise, noise)
 
         def upsample(images: tf.Tensor, row: str) -> tf.Tensor:
             return self.row(upsample_2d(images, data_format="NHWC"), row)  # images grow by repeated pixels

@@ -13,7 +13,7 @@ from .checks import check_choice, check_common, feature_maps, resolution_log2_of
 from .generator import Generator, Mapping, Synthesis
 from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
 from .layers import Conv2D, minibatch_stddev_layer
-from .network_model import AS_BUILT, as_built, reject_unknown_kwargs
+from .network_model import AS_BUILT, reject_unknown_kwargs
 from .stylegan_discriminator import D_basic
 from .stylegan_layers import (
     GAIN,
@@ -53,47 +53,16 @@ class G_mapping(Mapping, family="stylegan-generator", module="training.networks_
 
     normalize_row = "PixelNorm"
 
-    def __init__(
-        self,
-        name: str = "G_mapping",
-        *,
-        latent_size: int = 512,
-        label_size: int = 0,
-        dlatent_size: int = 512,
-        dlatent_broadcast: int | None = None,
-        mapping_layers: int = 8,
-        mapping_fmaps: int = 512,
-        mapping_lrmul: float = 0.01,
-        mapping_nonlinearity: str = "lrelu",
-        use_wscale: bool = True,
-        normalize_latents: bool = True,
-        dtype: str = "float32",
-        **_kwargs: Any,
-    ):
-        """Builds the network. Arguments as in `networks_stylegan2.G_mapping`.
+    def __init__(self, name: str = "G_mapping", *, use_wscale: bool = True, **kwargs: Any):
+        """Builds the network. Arguments as in `networks_stylegan2.G_mapping`, and:
 
         use_wscale: equalized learning rate.
         """
-        super().__init__(name)
-        reject_unknown_kwargs(type(self), _kwargs)
-        check_choice(name, "mapping_nonlinearity", mapping_nonlinearity, GAIN)
-        self.setup(
-            latent_size=latent_size,
-            label_size=label_size,
-            dlatent_size=dlatent_size,
-            dlatent_broadcast=dlatent_broadcast,
-            mapping_layers=mapping_layers,
-            mapping_fmaps=mapping_fmaps,
-            normalize_latents=normalize_latents,
-            dtype=dtype,
-            dense_kwargs={
-                "act": mapping_nonlinearity,
-                "gain": GAIN[mapping_nonlinearity],
-                "use_wscale": use_wscale,
-                "lrmul": mapping_lrmul,
-                "act_gain": 1,
-            },
-        )
+        super().__init__(name, use_wscale=use_wscale, **kwargs)
+
+    def _equalized_kwargs(self, act: str, *, use_wscale: bool, **_kwargs: Any) -> dict[str, Any]:
+        check_choice(self.name, "mapping_nonlinearity", act, GAIN)
+        return {"gain": GAIN[act], "use_wscale": use_wscale, "act_gain": 1}
 
 
 class G_synthesis(Synthesis, family="stylegan-generator", module="training.networks_stylegan"):
@@ -155,14 +124,12 @@ class G_synthesis(Synthesis, family="stylegan-generator", module="training.netwo
         check_choice(name, "fused_scale", fused_scale, (True, False, "auto"))
         self.resolution_log2 = resolution_log2_of(name, resolution)
         self.num_layers = self.resolution_log2 * 2 - 2
-        self.num_styles = self.num_layers if use_styles else 1
         self.use_styles = use_styles
-        self.use_noise = use_noise
         self.randomize_noise = randomize_noise
         self.activation_dtype = dtype
         self.structure = structure
         self.set_io(
-            {"dlatents_in": [None, self.num_styles, dlatent_size]},
+            {"dlatents_in": [None, self.num_layers if use_styles else 1, dlatent_size]},
             {"images_out": [None, num_channels, resolution, resolution]},
         )
         nf = feature_maps(fmap_base, fmap_decay, 1, fmap_max)
@@ -201,24 +168,15 @@ class G_synthesis(Synthesis, family="stylegan-generator", module="training.netwo
         self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: list[tf.Tensor] | None = None
     ) -> tf.Tensor:
         """W `[N, layers, dlatent_size]` to images `[N, C, H, W]` at the level of detail `lod`."""
-        dlatents_in = tf.cast(dlatents_in, self.activation_dtype)
-        if not dlatents_in.shape.is_compatible_with(self.io_inputs["dlatents_in"]):
-            shape = ["N", *self.io_inputs["dlatents_in"][1:]]
-            raise ValueError(f"{self.name}: dlatents must have shape {shape}, got {dlatents_in.shape}")
-        minibatch = dlatents_in.shape[0] or tf.shape(dlatents_in)[0]
-        noise_of = self.noise_inputs(minibatch, as_built(randomize_noise, self.randomize_noise), noise)
-
-        def style(idx: int) -> tf.Tensor:
-            return dlatents_in[:, idx if self.use_styles else 0]
-
-        def layer_noise(idx: int) -> tf.Tensor | None:
-            return noise_of(idx) if self.use_noise else None
+        dlatents, noise_of = self.start(dlatents_in, randomize_noise, noise)
+        if not self.use_styles:  # one for all
+            dlatents *= self.num_layers
 
         def block(x: tf.Tensor, res: int) -> tf.Tensor:
             layers = getattr(self, f"{2**res}x{2**res}")
             idx = res * 2 - 4
-            x = layers.sublayer(0)(x, style(idx), layer_noise(idx))
-            return layers.sublayer(1)(x, style(idx + 1), layer_noise(idx + 1))
+            x = layers.sublayer(0)(x, dlatents[idx], noise_of(idx))
+            return layers.sublayer(1)(x, dlatents[idx + 1], noise_of(idx + 1))
 
         upscaled = iter(["Upscale2D", *(f"Upscale2D_{idx}" for idx in range(1, self.resolution_log2))])
 
@@ -233,8 +191,8 @@ class G_synthesis(Synthesis, family="stylegan-generator", module="training.netwo
             row=self.row,
         )
         first = getattr(self, "4x4")
-        x = first.sublayer(0)(style(0), layer_noise(0))
-        x = first.sublayer(1)(x, style(1), layer_noise(1))
+        x = first.sublayer(0)(dlatents[0], noise_of(0))
+        x = first.sublayer(1)(x, dlatents[1], noise_of(1))
         lod = tf.convert_to_tensor(self.lod)
         images = grow_generator(resolve_structure(self.structure), x, lod, self.resolution_log2, steps)
         return tf.transpose(images, [0, 3, 1, 2])  # [N, C, H, W]
@@ -245,36 +203,11 @@ class G_style(Generator, family="stylegan-generator", module="training.networks_
 
     truncate_without_cutoff = False
     truncation_row = "Truncation"
+    mapping_classes = (G_mapping,)
+    synthesis_classes = (G_synthesis,)
 
     def __init__(
-        self,
-        name: str = "G",
-        *,
-        truncation_psi: float | None = 0.7,
-        truncation_cutoff: int | None = 8,
-        truncation_psi_val: float | None = None,
-        truncation_cutoff_val: int | None = None,
-        dlatent_avg_beta: float | None = 0.995,
-        style_mixing_prob: float | None = 0.9,
-        is_training: bool = False,
-        is_validation: bool = False,
-        **kwargs: Any,
+        self, name: str = "G", *, truncation_psi: float | None = 0.7, truncation_cutoff: int | None = 8, **kwargs: Any
     ):
-        """Builds the network. `Generator.call` explains the named arguments; kwargs go to the two sub-networks."""
-        super().__init__(
-            name,
-            mapping_class=G_mapping,
-            synthesis_class=G_synthesis,
-            options={
-                "truncation_psi": truncation_psi,
-                "truncation_cutoff": truncation_cutoff,
-                "truncation_psi_val": truncation_psi_val,
-                "truncation_cutoff_val": truncation_cutoff_val,
-                "dlatent_avg_beta": dlatent_avg_beta,
-                "style_mixing_prob": style_mixing_prob,
-                "is_training": is_training,
-                "is_validation": is_validation,
-                "return_dlatents": False,
-            },
-            kwargs=kwargs,
-        )
+        """Builds the network. Arguments as in `Generator`, with other defaults; the others go to the sub-networks."""
+        super().__init__(name, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff, **kwargs)
