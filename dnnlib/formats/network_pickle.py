@@ -1,13 +1,12 @@
 """Reads official network pickles without executing anything in them: networks become dicts."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from dnnlib.kinds import HEAD, kind_of, mistaken
 
 from . import safe_pickle
-from .safe_pickle import ARRAYS, Call, DamagedPickleError, Name, StandIn, UnsafePickleError
+from .safe_pickle import ARRAYS, Call, DamagedPickleError, Name, OrderedItems, StandIn, UnsafePickleError
 
 __all__ = ["ALLOWED", "DamagedPickleError", "PickledNetwork", "UnsafePickleError", "load"]
 
@@ -81,13 +80,6 @@ class _EasyDict(dict):
         self.update(state)
 
 
-class _OrderedDict(_EasyDict):
-    __slots__ = ()
-
-    def __init__(self, items: Any = ()):
-        super().__init__(OrderedDict(items))
-
-
 _RECONSTRUCTOR = {"_reconstructor": Call(_reconstructor)}
 _OBJECT = {"object": Name()}
 ALLOWED: safe_pickle.Allowed = ARRAYS | {
@@ -99,5 +91,5 @@ ALLOWED: safe_pickle.Allowed = ARRAYS | {
     "copyreg": _RECONSTRUCTOR,
     "__builtin__": ARRAYS["__builtin__"] | _OBJECT,
     "builtins": ARRAYS["builtins"] | _OBJECT,
-    "collections": {"OrderedDict": _OrderedDict},
+    "collections": {"OrderedDict": OrderedItems},
 }

@@ -101,35 +101,51 @@ class Content:
 # Stand-ins for what a pickle may name.
 
 
-class Name:
-    """A name that pickles mention only as an argument (`ndarray`, `object`). It can neither be called nor changed."""
+class Unchangeable:
+    """What pickles may name or make, and give no state: otherwise they could set any attribute."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        raise ValueError(f"unexpected state of a {type(self).__name__.strip('_')}")
+
+
+class Name(Unchangeable):
+    """A name that pickles mention only as an argument (`ndarray`, `object`). It cannot be called, either."""
 
     __slots__ = ()
 
 
-class Call:
-    """A function that pickles may call, and that they cannot change."""
+class Call(Unchangeable):
+    """A function that pickles may call."""
 
     __slots__ = ("_func",)
 
     def __init__(self, func: Callable[..., Any]):
-        object.__setattr__(self, "_func", func)
+        self._func = func
 
     def __call__(self, *args: Any) -> Any:
         return self._func(*args)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise ValueError("unexpected state of a function")
 
-
-class StandIn:
-    """An object that stands for another until everything is read."""
+class StandIn(Unchangeable):
+    """An object that stands for another until everything is read. Those that are given a state check it."""
 
     __slots__ = ()
 
     def finished(self, finish: Callable[[Any], Any]) -> Any:
         """What it becomes; `finish` does this for its parts."""
         raise NotImplementedError
+
+
+class OrderedItems(dict):
+    """Stands for an OrderedDict. What it has besides items, such as versions of PyTorch's modules, is left out."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, dict):
+            raise ValueError("unexpected state of a dict")
 
 
 class _Array:

@@ -11,6 +11,7 @@ import io
 import math
 import zipfile
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,7 +21,7 @@ from dnnlib.errors import UserError
 from dnnlib.kinds import HEAD, TORCH_MAGIC, kind_of
 
 from . import safe_pickle
-from .safe_pickle import Call, DamagedPickleError, StandIn, UnsafePickleError
+from .safe_pickle import Call, DamagedPickleError, OrderedItems, StandIn, Unchangeable, UnsafePickleError
 
 __all__ = [
     "ALLOWED",
@@ -178,27 +179,20 @@ def _zip_kind(names: Iterable[str]) -> str:
 # Stand-ins: storages, views of them, parameters.
 
 
-class _StorageType:
+@dataclass(slots=True, eq=False)
+class _StorageType(Unchangeable):
     """A class such as torch.FloatStorage. Pickles mention it only in references to storages."""
 
-    __slots__ = ("type",)
-
-    def __init__(self, dtype: str):
-        object.__setattr__(self, "type", dtype)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise ValueError("unexpected state of a type")
+    type: str
 
 
+@dataclass(slots=True, eq=False)
 class _Storage:
     """The numbers that tensors are views of. They come after the pickle."""
 
-    __slots__ = ("count", "data", "type")
-
-    def __init__(self, dtype: str, count: int):
-        self.type = dtype
-        self.count = count
-        self.data: Any = None
+    type: str
+    count: int
+    data: Any = None
 
     @property
     def item_size(self) -> int:
@@ -267,19 +261,14 @@ class _Storages:
         return _View(self, storage, offset, size)
 
 
-class _View:
+@dataclass(slots=True, eq=False)
+class _View(Unchangeable):
     """A storage as tensors refer to it: all of it, or in very old files a part."""
 
-    __slots__ = ("count", "offset", "storage", "storages")
-
-    def __init__(self, storages: _Storages, storage: _Storage, offset: int, count: int):
-        self.storages = storages
-        self.storage = storage
-        self.offset = offset
-        self.count = count
-
-    def __setstate__(self, state: Any) -> None:  # otherwise a pickle could set any attribute
-        raise ValueError("unexpected state of a storage")
+    storages: _Storages
+    storage: _Storage
+    offset: int
+    count: int
 
 
 def _is_count(value: Any) -> bool:
@@ -296,9 +285,6 @@ class _Tensor(StandIn):
         if not lists or not isinstance(view, _View) or not all(map(_is_count, (offset, *sizes, *strides))):
             raise ValueError("a tensor is not made as expected")
         self._view, self._offset, self._sizes, self._strides = view, offset, sizes, strides
-
-    def __setstate__(self, state: Any) -> None:
-        raise ValueError("unexpected state of a tensor")
 
     def finished(self, finish: Callable[[Any], Any]) -> np.ndarray:
         view, data = self._view, self._view.storage.data
@@ -332,19 +318,6 @@ def _rebuild_parameter(data: Any, _requires_grad: Any, _hooks: Any) -> Any:
     return data
 
 
-class _OrderedDict(dict):
-    """A state dict. What it has besides items, versions of modules, is left out."""
-
-    __slots__ = ()
-
-    def __init__(self, items: Any = ()):
-        super().__init__([(key, value) for key, value in items])
-
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, dict):
-            raise ValueError("unexpected state of a dict")
-
-
 _STORAGE_TYPES = {
     "Float": "<f4",
     "Double": "<f8",
@@ -358,7 +331,7 @@ _STORAGE_TYPES = {
     "Bool": "?",
 }
 ALLOWED: safe_pickle.Allowed = {
-    "collections": {"OrderedDict": _OrderedDict},
+    "collections": {"OrderedDict": OrderedItems},
     "torch": {f"{name}Storage": _StorageType(dtype) for name, dtype in _STORAGE_TYPES.items()},
     "torch._utils": {
         "_rebuild_tensor": Call(_Tensor),  # PyTorch 0.1 to 0.3

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from dnnlib.errors import listed
-from dnnlib.tflib.network_state import NetworkStateError
+from dnnlib.tflib.network import variable_shapes
+from dnnlib.tflib.network_state import IMPORT_SOURCE, NetworkState, NetworkStateError
 
 _MOST_PROBLEMS = 500  # in a message
+_BASES = (16 << 10, 8 << 10)  # `fmap_base` of configs f and e, and of networks that NVIDIA published
+Tensors = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,9 @@ class Stored:
         return array - np.float32(self.offset) if self.offset else array
 
 
-def dense(name: str, shape: tuple[int, ...]) -> Stored:
-    """A matrix `[in, out]`, in PyTorch `[out, in]`."""
-    return Stored(name, shape[::-1], (1, 0))
+def dense(path: str, leaf: str, shape: tuple[int, ...]) -> Stored:
+    """The 'bias' of a fully connected layer, or its 'weight' `[in, out]`, in PyTorch `[out, in]`."""
+    return Stored(f"{path}.{leaf}", shape[::-1], (1, 0)) if leaf == "weight" else Stored(f"{path}.{leaf}", shape)
 
 
 def convolution(name: str, shape: tuple[int, ...], up: bool = False, batched: bool = False) -> Stored:
@@ -53,25 +57,53 @@ def convolution(name: str, shape: tuple[int, ...], up: bool = False, batched: bo
     return Stored(name, stored, (2, 3, 1, 0), up)
 
 
-def collect(
-    shapes: Mapping[str, tuple[int, ...]],
+def state_of(
+    name: str,
+    func_name: str,
+    kwargs: dict[str, Any],
+    tensors: Tensors,
     stored_as: Callable[[str, tuple[int, ...]], Stored],
-    tensors: Mapping[str, np.ndarray],
-    redundant: Iterable[str] = (),
-) -> dict[str, np.ndarray]:
-    """The variables of a network from the tensors of a file.
+    filters: str,
+    version: int,
+) -> NetworkState:
+    """The state of a network from the tensors of a file of PyTorch.
 
     Args:
-        shapes: of all variables of the network, by name.
-        stored_as: how the file stores a variable, given its name and shape.
+        name: of the network.
+        func_name: dotted name of its class.
+        kwargs: its arguments.
         tensors: what the file has.
-        redundant: names of tensors that are known and not needed.
+        stored_as: how the file stores a variable, given its name and shape.
+        filters: the last part of the names of resampling filters, which follow from the arguments.
+        version: of the state.
 
     Raises:
         NetworkStateError: with all tensors that are missing, of another shape or type, or not part of the network.
     """
-    values, problems, used = {}, [], set(redundant)
+    module, _, local_name = func_name.rpartition(".")
+    return NetworkState(
+        name=name,
+        func_name=local_name,
+        source=IMPORT_SOURCE.format(module=module),
+        static_kwargs=kwargs,
+        variables=_variables(variable_shapes(func_name, kwargs), tensors, stored_as, filters),
+        version=version,
+        source_format="pytorch",
+    )
+
+
+def _variables(
+    shapes: Mapping[str, tuple[int, ...]],
+    tensors: Tensors,
+    stored_as: Callable[[str, tuple[int, ...]], Stored],
+    filters: str,
+) -> dict[str, np.ndarray]:
+    values, problems = {}, []
+    used = {name for name in tensors if name.split(".")[-1] == filters}
     for name, shape in shapes.items():
+        if name == "lod":  # of growing, always 0
+            values[name] = np.zeros(shape, np.float32)
+            continue
         stored = stored_as(name, shape)
         tensor = tensors.get(stored.name)
         used.add(stored.name)
@@ -97,15 +129,10 @@ def _shown(name: str) -> str:
 # Arguments of networks that follow from tensors.
 
 
-def feature_map_arguments(channels: Mapping[int, int], hints: Iterable[float] = ()) -> dict[str, float]:
-    """`fmap_base` and `fmap_max` that give these feature maps.
+def feature_map_arguments(channels: Mapping[int, int]) -> dict[str, float]:
+    """`fmap_base` and `fmap_max` that give these feature maps: likely ones, if they do.
 
-    Args:
-        channels: feature maps by resolution.
-        hints: values of `fmap_base` that are likely.
-
-    Raises:
-        NetworkStateError: no values do.
+    channels: feature maps by resolution. Raises NetworkStateError where no values give them.
     """
     largest = max(channels.values())
     at_least, below = 0.0, float("inf")
@@ -113,10 +140,9 @@ def feature_map_arguments(channels: Mapping[int, int], hints: Iterable[float] = 
         at_least = max(at_least, count * res / 2)
         below = below if count == largest else min(below, (count + 1) * res / 2)
     if not at_least < below:
-        listed = ", ".join(f"{res}x{res}: {count}" for res, count in sorted(channels.items()))
-        raise NetworkStateError(f"its feature maps do not fall with resolution as those of StyleGAN2: {listed}")
-    fitting = [hint for hint in hints if at_least <= hint < below]
-    base = fitting[0] if fitting else at_least
+        found = ", ".join(f"{res}x{res}: {count}" for res, count in sorted(channels.items()))
+        raise NetworkStateError(f"its feature maps do not fall with resolution as those of StyleGAN2: {found}")
+    base = next((likely for likely in _BASES if at_least <= likely < below), at_least)
     return {"fmap_base": int(base) if base == int(base) else base, "fmap_max": largest}
 
 

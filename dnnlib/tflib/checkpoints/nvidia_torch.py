@@ -5,17 +5,15 @@ modules themselves rather than from the arguments these were made with, whose na
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from dnnlib.tflib.network import variable_shapes
-from dnnlib.tflib.network_state import IMPORT_SOURCE, NetworkState, NetworkStateError
+from dnnlib.tflib.network_state import NetworkState, NetworkStateError
 
-from .foreign_variables import Stored, collect, convolution, dense, feature_map_arguments, resample_kernel_of
+from .foreign_variables import Stored, convolution, dense, feature_map_arguments, resample_kernel_of, state_of
 from .torch_modules import TorchModule
 
-_MODULE = "training.networks"
-_BASES = (16 << 10, 8 << 10)  # fmap_base of the published networks
+_FILTER = "resample_filter"
 
 
 def generator_state(module: TorchModule, name: str) -> NetworkState:
@@ -49,7 +47,7 @@ def generator_state(module: TorchModule, name: str) -> NetworkState:
         "truncation_psi": 1,
         "resolution": max(blocks),
         "num_channels": _same("img_channels", [synthesis]),
-        **feature_map_arguments({res: _rows(block.modules.get("conv1")) for res, block in blocks.items()}, _BASES),
+        **feature_map_arguments({res: _rows(block.modules.get("conv1")) for res, block in blocks.items()}),
         "architecture": _same("architecture", blocks.values()),
         "nonlinearity": _same("activation", layers),
         "resample_kernel": _resample_kernel(module),
@@ -60,7 +58,7 @@ def generator_state(module: TorchModule, name: str) -> NetworkState:
         kwargs["label_fmaps"] = _rows(mapping.modules["embed"])
     if not _same("use_noise", layers):
         kwargs["use_noise"] = False
-    return _state(name, "G_main", kwargs, module, _stored_in_generator)
+    return state_of(name, "training.networks.G_main", kwargs, module.tensors(), _stored_in_generator, _FILTER, 5)
 
 
 def discriminator_state(module: TorchModule, name: str) -> NetworkState:
@@ -78,7 +76,7 @@ def discriminator_state(module: TorchModule, name: str) -> NetworkState:
         "num_channels": _same("img_channels", [module]),
         "resolution": max(blocks),
         "label_size": _same("c_dim", [module]),
-        **feature_map_arguments(channels, _BASES),
+        **feature_map_arguments(channels),
         "architecture": _same("architecture", [*blocks.values(), last]),
         "nonlinearity": _same("activation", [*layers, *_parts([last], "fc", "fromrgb")]),
         "resample_kernel": _resample_kernel(module),
@@ -107,33 +105,12 @@ def discriminator_state(module: TorchModule, name: str) -> NetworkState:
         raise NetworkStateError(f"FromRGB at 4x4 is clamped to {rgb_clamp!r:.80}, the other layers to {clamp!r:.80}")
     if rgb_clamp != clamp or kwargs.get("mbstd_group_size") == 1:
         kwargs["pytorch_details"] = True
-    return _state(name, "D_main", kwargs, module, _stored_in_discriminator)
+    return state_of(name, "training.networks.D_main", kwargs, module.tensors(), _stored_in_discriminator, _FILTER, 5)
 
 
 def augment_p(module: Any) -> Any:
     """The probability of augmentation in an `AugmentPipe`, an array; None for anything else."""
     return module.buffers.get("p") if isinstance(module, TorchModule) else None
-
-
-def _state(
-    name: str,
-    func_name: str,
-    kwargs: dict[str, Any],
-    module: TorchModule,
-    stored_as: Callable[[str, tuple[int, ...]], Stored],
-) -> NetworkState:
-    shapes = variable_shapes(f"{_MODULE}.{func_name}", kwargs)
-    tensors = module.tensors()
-    redundant = [path for path in tensors if path.split(".")[-1] == "resample_filter"]
-    return NetworkState(
-        name=name,
-        func_name=func_name,
-        source=IMPORT_SOURCE.format(module=_MODULE),
-        static_kwargs=kwargs,
-        variables=collect(shapes, stored_as, tensors, redundant),
-        version=5,
-        source_format="pytorch",
-    )
 
 
 # ----------------------------------------------------------------------------
@@ -144,7 +121,6 @@ _DISCRIMINATOR_LAYERS = {
     **{"FromRGB": "fromrgb", "Conv0": "conv0", "Conv1_down": "conv1", "Skip": "skip"},
     **{"Conv": "conv", "Dense0": "fc"},
 }
-_STYLES = {"mod_weight": "affine.weight", "mod_bias": "affine.bias"}
 
 
 def _stored_in_generator(name: str, shape: tuple[int, ...]) -> Stored:
@@ -158,35 +134,33 @@ def _stored_in_generator(name: str, shape: tuple[int, ...]) -> Stored:
     if leaf == "const":
         return Stored("synthesis.b4.const", shape[1:])
     if scope.startswith("G_mapping/"):
-        return _stored_dense(_mapping_layer(scope.removeprefix("G_mapping/"), "Dense"), leaf, shape)
+        return dense(_mapping_layer(scope.removeprefix("G_mapping/"), "Dense"), leaf, shape)
     _, block, layer = scope.split("/")
-    path = f"synthesis.b{block.split('x')[0]}.{_SYNTHESIS_LAYERS[layer]}.{_STYLES.get(leaf, leaf)}"
+    path = f"synthesis.b{block.split('x')[0]}.{_SYNTHESIS_LAYERS[layer]}"
     if leaf == "weight":
-        return convolution(path, shape, up=layer == "Conv0_up")
+        return convolution(f"{path}.weight", shape, up=layer == "Conv0_up")
     if leaf == "mod_weight":
-        return dense(path, shape)
-    return Stored(path, shape, offset=1 if leaf == "mod_bias" else 0)  # 1 is added to styles there, too: to the bias
+        return dense(f"{path}.affine", "weight", shape)
+    if leaf == "mod_bias":
+        return Stored(f"{path}.affine.bias", shape, offset=1)  # 1 is added to styles there, too: to the bias
+    return Stored(f"{path}.{leaf}", shape)
 
 
 def _stored_in_discriminator(name: str, shape: tuple[int, ...]) -> Stored:
     scope, _, leaf = name.rpartition("/")
     if scope == "Output":
-        return _stored_dense("b4.out", leaf, shape)
+        return dense("b4.out", leaf, shape)
     if "/" not in scope:
-        return _stored_dense(_mapping_layer(scope, "Mapping"), leaf, shape)
+        return dense(_mapping_layer(scope, "Mapping"), leaf, shape)
     block, layer = scope.split("/")
     path = f"b{block.split('x')[0]}.{_DISCRIMINATOR_LAYERS[layer]}"
     if layer == "Dense0" or leaf == "bias":
-        return _stored_dense(path, leaf, shape)
+        return dense(path, leaf, shape)
     return convolution(f"{path}.{leaf}", shape)
 
 
 def _mapping_layer(layer: str, prefix: str) -> str:
     return "mapping.embed" if layer == "LabelEmbed" else f"mapping.fc{layer.removeprefix(prefix)}"
-
-
-def _stored_dense(path: str, leaf: str, shape: tuple[int, ...]) -> Stored:
-    return dense(f"{path}.{leaf}", shape) if leaf == "weight" else Stored(f"{path}.{leaf}", shape)
 
 
 # ----------------------------------------------------------------------------
@@ -247,7 +221,7 @@ def _resample_kernel(module: TorchModule) -> list[float]:
     def resamples(part: TorchModule) -> bool:
         return 2 in (part.attributes.get("up"), part.attributes.get("down")) or "architecture" in part.attributes
 
-    filters = [part.buffers.get("resample_filter") for _, part in module.walk() if resamples(part)]
+    filters = [part.buffers.get(_FILTER) for _, part in module.walk() if resamples(part)]
     return resample_kernel_of(array for array in filters if array is not None)
 
 

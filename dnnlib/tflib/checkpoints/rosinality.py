@@ -7,22 +7,20 @@ of its first weeks have no noise images: normal numbers of a fixed seed stand fo
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 
-from dnnlib.tflib.network import variable_shapes
-from dnnlib.tflib.network_state import IMPORT_SOURCE, NetworkState, NetworkStateError
+from dnnlib.tflib.network_state import STATE_VERSION, NetworkState, NetworkStateError
 
-from .foreign_variables import Stored, collect, convolution, dense, feature_map_arguments, resample_kernel_of
+from .foreign_variables import Stored, Tensors, convolution, dense, feature_map_arguments, resample_kernel_of, state_of
 
 _MODULE = "training.networks_stylegan2"
-_BASES = (16 << 10, 8 << 10)  # fmap_base of configs f and e
+_FILTER = "kernel"
 _MAPPING_LRMUL = 0.01
 _SEED = 0
 _MOST_LAYERS = 28  # of each kind: those of 65536x65536 images
-Tensors = Mapping[str, np.ndarray]
 
 
 def is_generator(tensors: Mapping) -> bool:
@@ -63,7 +61,7 @@ def generator_state(tensors: Tensors, name: str, latent_avg: np.ndarray | None =
         "truncation_psi": 1,
         "resolution": max(channels),
         "num_channels": _shape(tensors, "to_rgb1.bias", 4)[1],
-        **feature_map_arguments(channels, _BASES),
+        **feature_map_arguments(channels),
         "architecture": "skip",
         "resample_kernel": _resample_kernel(tensors),
     }
@@ -77,7 +75,7 @@ def generator_state(tensors: Tensors, name: str, latent_avg: np.ndarray | None =
         tensors["latent_avg"] = latent_avg.reshape(-1) if latent_avg.ndim == 2 and len(latent_avg) == 1 else latent_avg
     else:
         tensors["latent_avg"] = np.zeros([dlatent_size], np.float32)
-    state = _state(name, "G_main", kwargs, tensors, _stored_in_generator)
+    state = state_of(name, f"{_MODULE}.G_main", kwargs, tensors, _stored_in_generator, _FILTER, STATE_VERSION)
     if latent_avg is None:
         state.variables["dlatent_avg"] = _average_w(state.variables, mapping_layers)
     return state
@@ -93,34 +91,14 @@ def discriminator_state(tensors: Tensors, name: str) -> NetworkState:
     kwargs = {
         "num_channels": num_channels,
         "resolution": max(channels),
-        **feature_map_arguments(channels, _BASES),
+        **feature_map_arguments(channels),
         "architecture": "resnet",
         "mbstd_group_size": 4,
         "mbstd_num_features": _shape(tensors, "final_conv.0.weight", 4)[1] - channels[4],
         "resample_kernel": _resample_kernel(tensors),
     }
-    return _state(name, "D_stylegan2", kwargs, tensors, partial(_stored_in_discriminator, num_blocks + 2))
-
-
-def _state(
-    name: str,
-    func_name: str,
-    kwargs: dict,
-    tensors: Tensors,
-    stored_as: Callable[[str, tuple[int, ...]], Stored],
-) -> NetworkState:
-    shapes = variable_shapes(f"{_MODULE}.{func_name}", kwargs)
-    ours = {key: np.zeros(shape, np.float32) for key, shape in shapes.items() if key == "lod"}  # of growing, always 0
-    shapes = {key: shape for key, shape in shapes.items() if key not in ours}
-    kernels = [key for key in tensors if key.split(".")[-1] == "kernel"]
-    return NetworkState(
-        name=name,
-        func_name=func_name,
-        source=IMPORT_SOURCE.format(module=_MODULE),
-        static_kwargs=kwargs,
-        variables=ours | collect(shapes, stored_as, tensors, kernels),
-        source_format="pytorch",
-    )
+    stored_as = partial(_stored_in_discriminator, num_blocks + 2)
+    return state_of(name, f"{_MODULE}.D_stylegan2", kwargs, tensors, stored_as, _FILTER, STATE_VERSION)
 
 
 # ----------------------------------------------------------------------------
@@ -136,8 +114,7 @@ def _stored_in_generator(name: str, shape: tuple[int, ...]) -> Stored:
     if leaf == "const":
         return Stored("input.input", shape)
     if scope.startswith("G_mapping/"):
-        path = f"style.{int(scope.removeprefix('G_mapping/Dense')) + 1}.{leaf}"
-        return dense(path, shape) if leaf == "weight" else Stored(path, shape)
+        return dense(f"style.{int(scope.removeprefix('G_mapping/Dense')) + 1}", leaf, shape)
     _, block, layer = scope.split("/")
     level = int(block.split("x")[0]).bit_length() - 3  # 0 for 4x4
     path = {
@@ -149,7 +126,7 @@ def _stored_in_generator(name: str, shape: tuple[int, ...]) -> Stored:
     if leaf == "weight":
         return convolution(f"{path}.conv.weight", shape, up=layer == "Conv0_up", batched=True)
     if leaf == "mod_weight":
-        return dense(f"{path}.conv.modulation.weight", shape)
+        return dense(f"{path}.conv.modulation", "weight", shape)
     if leaf == "mod_bias":
         return Stored(f"{path}.conv.modulation.bias", shape, offset=1)
     if leaf == "noise_strength":
@@ -160,8 +137,7 @@ def _stored_in_generator(name: str, shape: tuple[int, ...]) -> Stored:
 def _stored_in_discriminator(resolution_log2: int, name: str, shape: tuple[int, ...]) -> Stored:
     scope, _, leaf = name.rpartition("/")
     if scope in ("4x4/Dense0", "Output"):
-        path = f"final_linear.{0 if scope == '4x4/Dense0' else 1}.{leaf}"
-        return dense(path, shape) if leaf == "weight" else Stored(path, shape)
+        return dense(f"final_linear.{0 if scope == '4x4/Dense0' else 1}", leaf, shape)
     block, layer = scope.split("/")
     index = 1 + resolution_log2 - (int(block.split("x")[0]).bit_length() - 1)
     path, first = {  # the number of the convolution; the next is that of the activation, which has the bias
@@ -200,7 +176,7 @@ def _shape(tensors: Tensors, name: str, rank: int) -> tuple[int, ...]:
 
 
 def _resample_kernel(tensors: Tensors) -> list[float]:
-    return resample_kernel_of(array for key, array in tensors.items() if key.split(".")[-1] == "kernel")
+    return resample_kernel_of(array for key, array in tensors.items() if key.split(".")[-1] == _FILTER)
 
 
 def _average_w(variables: Tensors, num_layers: int) -> np.ndarray:

@@ -26,9 +26,6 @@ class TorchModule(StandIn):
     def __init__(self, meta: Any):
         self._meta = meta
 
-    def __setstate__(self, state: Any) -> None:
-        raise ValueError("unexpected state of a module")
-
     def finished(self, finish: Callable[[Any], Any]) -> "TorchModule":
         meta = finish(self._meta)
         if not isinstance(meta, dict) or meta.get("type") != "class" or not _is_name(meta.get("class_name")):
