@@ -186,8 +186,6 @@ def main() -> None:
     if kwargs.pop("command") is None:
         print("Error: missing subcommand.  Re-run with --help for usage.")
         sys.exit(1)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
     function = kwargs.pop("function")
     with exits_on_user_error():
         if "force" in kwargs:  # a command that makes a data set: before it reads anything

@@ -157,8 +157,6 @@ def _print_published() -> None:
 
 def main() -> None:
     """Parses the command line and converts."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
     args = _parser().parse_args(flags.official_spelling(sys.argv[1:]))
     with exits_on_user_error():
         if args.download == "list":

@@ -168,8 +168,6 @@ def _inspect(files: list[str]) -> None:
 
 def main() -> None:
     """Parses the command line and submits the run."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
     args = flags.official_spelling(sys.argv[1:])
     if args[:1] == ["inspect"]:
         with exits_on_user_error():

@@ -1,4 +1,4 @@
-"""What the command lines of the scripts share: official spellings, kinds of arguments, progress."""
+"""What the scripts share: options, submitting the function of a command, TensorFlow without its notes."""
 
 import argparse
 import os
@@ -9,9 +9,6 @@ from typing import Any
 
 from .errors import UserError, exits_on_user_error
 from .flags import official_spelling
-
-# ----------------------------------------------------------------------------
-# Kinds of arguments.
 
 
 def check_result_dir(path: str) -> str:
@@ -64,8 +61,6 @@ def submit_command(
     if command is None:
         print("Error: missing subcommand.  Re-run with --help for usage.")
         sys.exit(1)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
     submit_config = dnnlib.SubmitConfig()
     submit_config.run_dir_root = kwargs.pop("result_dir")
     submit_config.run_desc = command
@@ -73,10 +68,6 @@ def submit_command(
         kwargs = check(kwargs, submit_config)
         import_tensorflow_quietly()
         dnnlib.submit_run(submit_config, f"{module}.{commands[command].__name__}", **kwargs)
-
-
-# ----------------------------------------------------------------------------
-# Output.
 
 
 def import_tensorflow_quietly() -> None:

@@ -54,6 +54,8 @@ def did_you_mean(name: object, known: Iterable[str], most: int = 1, cutoff: floa
 @contextlib.contextmanager
 def exits_on_user_error() -> Iterator[None]:
     """Around the main function of a script: user errors end it with `Error: ...` on stderr and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
     try:
         yield
     except UserError as error:

@@ -1,10 +1,10 @@
 """Helpers that official scripts import from `dnnlib.util`: dictionaries, logging, names of objects, files, URLs."""
 
-import ctypes
 import fnmatch
 import importlib
 import inspect
 import io
+import math
 import os
 import re
 import shutil
@@ -38,7 +38,45 @@ class EasyDict(dict):
         del self[name]
 
 
-class Logger:
+class _Copied:
+    """stdout or stderr while a Logger is open."""
+
+    def __init__(self, logger: "Logger", stream: Any):
+        self.logger, self.stream = logger, stream
+
+    def write(self, text: str | bytes) -> None:
+        """Writes text to the stream and the file."""
+        text = text.decode() if isinstance(text, bytes) else text
+        if not text:
+            return
+        if not text.startswith("\r"):
+            self.logger.write_to_file(text)
+        self.stream.write(text)
+        if self.logger.should_flush:
+            self.flush()
+
+    def flush(self) -> None:
+        """Flushes the stream."""
+        self.stream.flush()
+
+    def close(self) -> None:
+        """Nothing: libraries that keep stderr close it at exit."""
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        """The file descriptor of the stream."""
+        return self.stream.fileno()
+
+    @property
+    def encoding(self) -> str:
+        """Encoding of the stream."""
+        return getattr(self.stream, "encoding", None) or "utf-8"
+
+
+class Logger(_Copied):
     """Copies what is printed to stdout and stderr into a file, too, while it is open.
 
     Progress bars (lines that are overwritten by a carriage return) go to the terminal only, except their last state.
@@ -48,29 +86,15 @@ class Logger:
         options = {"encoding": "utf-8", "errors": "backslashreplace"}
         self.file = open(file_name, file_mode, **options) if file_name is not None else None  # noqa: SIM115
         self.should_flush = should_flush
-        self.stdout, self.stderr = sys.stdout, sys.stderr
-        sys.stdout = self
-        sys.stderr = _ErrorStream(self)
+        super().__init__(self, sys.stdout)
+        self.stderr = _Copied(self, sys.stderr)
+        sys.stdout, sys.stderr = self, self.stderr
 
     def __enter__(self) -> "Logger":
         return self
 
     def __exit__(self, exc_type: type | None, exc_value: Exception | None, traceback: TracebackType | None) -> None:
         self.close()
-
-    def write(self, text: str | bytes) -> None:
-        """Writes text to stdout and the file."""
-        self._write(text, self.stdout)
-
-    def _write(self, text: str | bytes, stream: Any) -> None:
-        text = text.decode() if isinstance(text, bytes) else text
-        if not text:
-            return
-        if not text.startswith("\r"):
-            self.write_to_file(text)
-        stream.write(text)
-        if self.should_flush:
-            self.flush()
 
     def write_to_file(self, text: str) -> None:
         """Writes text to the file only. A file that cannot be written (a full disk) is given up, with a note."""
@@ -81,63 +105,24 @@ class Logger:
             if self.should_flush:
                 self.file.flush()
         except OSError as error:
-            self.stderr.write(f"{self.file.name}: {error.strerror}; logging ends here\n")
+            self.stderr.stream.write(f"{self.file.name}: {error.strerror}; logging ends here\n")
             self.file = None  # closing it would fail as well
 
     def flush(self) -> None:
         """Flushes the file and the terminal."""
         self.write_to_file("")
-        self.stdout.flush()
-
-    def isatty(self) -> bool:
-        """Whether stdout is a terminal."""
-        return self.stdout.isatty()
-
-    def fileno(self) -> int:
-        """The file descriptor of stdout."""
-        return self.stdout.fileno()
-
-    @property
-    def encoding(self) -> str:
-        """Encoding of stdout."""
-        return getattr(self.stdout, "encoding", None) or "utf-8"
+        super().flush()
 
     def close(self) -> None:
         """Stops copying and closes the file."""
         self.flush()
         if sys.stdout is self:
-            sys.stdout = self.stdout
-        if isinstance(sys.stderr, _ErrorStream) and sys.stderr.logger is self:
-            sys.stderr = self.stderr
+            sys.stdout = self.stream
+        if sys.stderr is self.stderr:
+            sys.stderr = self.stderr.stream
         if self.file is not None:
             self.file.close()
             self.file = None
-
-
-class _ErrorStream:
-    """stderr while a Logger is open."""
-
-    def __init__(self, logger: Logger):
-        self.logger = logger
-
-    def write(self, text: str | bytes) -> None:
-        self.logger._write(text, self.logger.stderr)
-
-    def flush(self) -> None:
-        self.logger.stderr.flush()
-
-    def close(self) -> None:
-        """Nothing: libraries that keep stderr close it at exit."""
-
-    def isatty(self) -> bool:
-        return self.logger.stderr.isatty()
-
-    def fileno(self) -> int:
-        return self.logger.stderr.fileno()
-
-    @property
-    def encoding(self) -> str:
-        return getattr(self.logger.stderr, "encoding", None) or "utf-8"
 
 
 # ----------------------------------------------------------------------------
@@ -168,32 +153,17 @@ def ask_yes_no(question: str) -> bool:
 
 def tuple_product(t: tuple) -> Any:
     """The product of the elements."""
-    result = 1
-    for v in t:
-        result *= v
-    return result
-
-
-_STR_TO_CTYPE = {
-    "uint8": ctypes.c_ubyte,
-    "uint16": ctypes.c_uint16,
-    "uint32": ctypes.c_uint32,
-    "uint64": ctypes.c_uint64,
-    "int8": ctypes.c_byte,
-    "int16": ctypes.c_int16,
-    "int32": ctypes.c_int32,
-    "int64": ctypes.c_int64,
-    "float32": ctypes.c_float,
-    "float64": ctypes.c_double,
-}
+    return math.prod(t)
 
 
 def get_dtype_and_ctype(type_obj: Any) -> tuple[np.dtype, Any]:
     """The NumPy and the ctypes type of a type given as a name, a type or a dtype."""
-    name = type_obj if isinstance(type_obj, str) else getattr(type_obj, "__name__", None) or type_obj.name
-    if name not in _STR_TO_CTYPE:
-        raise ValueError(f"unknown type {type_obj!r}, expected one of {', '.join(_STR_TO_CTYPE)}")
-    return np.dtype(name), _STR_TO_CTYPE[name]
+    try:
+        return np.dtype(type_obj), np.ctypeslib.as_ctypes_type(type_obj)
+    except (TypeError, NotImplementedError):
+        raise ValueError(
+            f"unknown type {type_obj!r}, expected an integer of 8 to 64 bits, float32 or float64"
+        ) from None
 
 
 # ----------------------------------------------------------------------------

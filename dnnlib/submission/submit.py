@@ -7,7 +7,6 @@ which arguments), and in the end _finished.txt. `resume_run` goes on in such a f
 import contextlib
 import copy
 import getpass
-import io
 import os
 import pickle
 import platform
@@ -18,11 +17,11 @@ import time
 from enum import Enum
 from typing import Any
 
+from dnnlib import util
+from dnnlib.errors import UserError
 from dnnlib.files import atomic_write, only_one
+from dnnlib.util import EasyDict
 
-from .. import util
-from ..errors import UserError
-from ..util import EasyDict
 from .internal import local
 from .run_context import RunContext
 
@@ -44,22 +43,15 @@ class PathType(Enum):
     AUTO = 3
 
 
-class PlatformExtras:
+class PlatformExtras(EasyDict):
     """Settings of platforms. There are none that matter here."""
-
-    def __init__(self) -> None:
-        self.data_reader_buffer_size = 1 << 30
-        self.data_reader_process_count = 0
-
-    def __repr__(self) -> str:
-        return "PlatformExtras()"
 
 
 class SubmitConfig(EasyDict):
     """The settings of a run.
 
     Set by the user: run_dir_root (folder of all runs), run_desc (the end of the folder's name), run_dir_ignore and
-    run_dir_extra_files (kept for official callers), num_gpus, print_info. Set by `submit_run`: run_id, run_name,
+    run_dir_extra_files (kept for official callers), num_gpus. Set by `submit_run`: run_id, run_name,
     run_dir, run_func_name, run_func_kwargs, user_name, task_name, host_name.
     """
 
@@ -73,10 +65,7 @@ class SubmitConfig(EasyDict):
         self.run_dir_extra_files: list[tuple[str, str]] = []
         self.submit_target = SubmitTarget.LOCAL
         self.num_gpus = 1
-        self.print_info = False
-        self.nvprof = False
         self.local = local.TargetOptions()
-        self.datasets: list[str] = []
         self.run_id: int | None = None
         self.run_name: str | None = None
         self.run_dir: str | None = None
@@ -162,15 +151,14 @@ def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwarg
     if submit_config.submit_target != SubmitTarget.LOCAL:
         raise ValueError(f"runs are local, got submit_target={submit_config.submit_target}")
 
-    host_run_dir = _create_run_dir(submit_config)
-    submit_config.task_name = f"{submit_config.user_name}-{submit_config.run_id:05d}-{submit_config.run_desc}"
-    submit_config.run_dir = host_run_dir
+    submit_config.run_dir = run_dir = _create_run_dir(submit_config)
+    submit_config.task_name = f"{submit_config.user_name}-{submit_config.run_name}"
     try:
-        _write_files(submit_config, host_run_dir)
+        _write_files(submit_config, run_dir)
     except BaseException:
-        shutil.rmtree(host_run_dir, ignore_errors=True)
+        shutil.rmtree(run_dir, ignore_errors=True)
         raise
-    print(f"Local submit - run_dir: {host_run_dir}")
+    print(f"Local submit - run_dir: {run_dir}")
     return run_wrapper(submit_config)
 
 
@@ -220,10 +208,9 @@ def run_as_worker(run_func_name: str, num_gpus: int = 1, **run_func_kwargs: Any)
 
 
 def _write_files(submit_config: SubmitConfig, run_dir: str) -> None:
-    text = io.StringIO()
-    pprint.pprint(dict(submit_config), stream=text, indent=4, width=200, compact=False)
+    text = pprint.pformat(dict(submit_config), indent=4, width=200)
     with atomic_write(os.path.join(run_dir, "submit_config.txt")) as file:
-        file.write(text.getvalue().encode(errors="backslashreplace"))
+        file.write(f"{text}\n".encode(errors="backslashreplace"))
     with atomic_write(os.path.join(run_dir, "submit_config.pkl")) as file:
         pickle.dump(submit_config, file)
 

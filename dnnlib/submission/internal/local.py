@@ -1,11 +1,7 @@
 """Options of runs in this process."""
 
+from dnnlib.util import EasyDict
 
-class TargetOptions:
-    """Options of local runs: none."""
 
-    def __init__(self) -> None:
-        self.do_not_copy_source_files = False
-
-    def __repr__(self) -> str:
-        return "TargetOptions()"
+class TargetOptions(EasyDict):
+    """Options of local runs: none that matter here."""
