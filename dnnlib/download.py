@@ -46,15 +46,6 @@ class _Retry(Exception):
         self.wait = wait
 
 
-def _passing() -> tuple[type[Exception], ...]:
-    """Failures of a connection that may pass."""
-    import requests
-    import urllib3
-
-    of_requests = requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError
-    return *of_requests, urllib3.exceptions.HTTPError
-
-
 def default_cache_dir() -> str:
     """The cache folder: $STYLEGAN2_CACHE_DIR, or `.stylegan2-cache` in the current folder as officially."""
     return os.environ.get(CACHE_VARIABLE) or ".stylegan2-cache"
@@ -147,7 +138,7 @@ def _fetch(
             os.replace(part, target)
             _forget(part)
             return os.fspath(target)
-        except (_Retry, *_passing()) as error:
+        except (_Retry, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             if isinstance(error, requests.ConnectionError) and not part.exists():
                 reason = f"no connection to {urlparse(url).netloc}"
@@ -175,6 +166,11 @@ def _fetch(
 
 def _download(session: requests.Session, url: str, part: Path, verbose: bool, size: int | None) -> str:
     """Brings `part` to its full length and returns the name of the file."""
+    import requests
+    import urllib3
+    from tqdm import tqdm
+
+    broken = requests.ConnectionError, requests.exceptions.ChunkedEncodingError, urllib3.exceptions.HTTPError
     note = _read_note(part)
     have = part.stat().st_size if note and part.exists() else 0
     headers = {"Accept-Encoding": "identity"}
@@ -197,12 +193,14 @@ def _download(session: requests.Session, url: str, part: Path, verbose: bool, si
             raise DownloadError(f"{_name_of(url)}: {url} has {total} bytes, expected {size}: this is another file")
         name = _response_name(response, url)
         _write_note(part, response, total)
-        with open(part, "ab" if have else "wb") as file, _progress(name, total or size, have, verbose) as bar:
+        options = {"unit": "B", "unit_scale": True, "disable": not verbose}
+        bar = tqdm(desc=f"Downloading {name}", total=total or size, initial=have, **options)
+        with open(part, "ab" if have else "wb") as file, bar:
             try:
                 for chunk in _chunks(response):
                     file.write(chunk)
                     bar.update(len(chunk))
-            except _passing() as error:
+            except broken as error:
                 raise _Retry(f"the connection broke after {file.tell()} of {total or '?'} bytes") from error
     done = part.stat().st_size
     if total is not None and done != total:
@@ -241,10 +239,11 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
 
 def _get(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
     """Requests a URL, following the confirmation page that Google Drive shows for large files."""
-    response = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
-    for _ in range(3):
-        if response.status_code != 200 or not _is_page(response):
-            break
+    asked = url
+    for _ in range(4):
+        response = session.get(asked, headers=headers, stream=True, timeout=_TIMEOUT)
+        if response.status_code != 200 or not response.headers.get("Content-Type", "").lower().startswith("text/html"):
+            return response
         page = response.text
         response.close()
         if any(phrase in page.lower() for phrase in _QUOTA):
@@ -252,19 +251,12 @@ def _get(session: requests.Session, url: str, headers: dict[str, str]) -> reques
                 f"{_name_of(url)}: Google Drive quota exceeded for {url}: too many downloads in the last 24 hours. "
                 "Try again tomorrow, or give the path of the file if you have it."
             )
-        confirmed = _confirmation_url(page, response, session)
-        if confirmed is None:
+        asked = _confirmation_url(page, response, session)
+        if asked is None:
             title = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
             shown = f" titled {html.unescape(title.group(1)).strip()[:80]!r}" if title else ""
             raise DownloadError(f"{_name_of(url)}: {url} answered with a web page{shown} instead of the file")
-        response = session.get(confirmed, headers=headers, stream=True, timeout=_TIMEOUT)
-    if response.status_code == 200 and _is_page(response):
-        raise DownloadError(f"{_name_of(url)}: {url} asks for confirmation again and again")
-    return response
-
-
-def _is_page(response: requests.Response) -> bool:
-    return response.headers.get("Content-Type", "").lower().startswith("text/html")
+    raise DownloadError(f"{_name_of(url)}: {url} asks for confirmation again and again")
 
 
 def _confirmation_url(page: str, response: requests.Response, session: requests.Session) -> str | None:
@@ -326,7 +318,7 @@ def _problem(path: str | os.PathLike, size: int | None, sha256: str | None) -> s
 
 
 # ----------------------------------------------------------------------------
-# Names, progress, lock.
+# Names.
 
 
 def _md5(url: str) -> str:
@@ -349,11 +341,3 @@ def _response_name(response: requests.Response, url: str) -> str:
 
 def _safe_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".")[-150:] or "file"
-
-
-def _progress(name: str, total: int | None, initial: int, verbose: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(
-        desc=f"Downloading {name}", total=total, initial=initial, unit="B", unit_scale=True, disable=not verbose
-    )

@@ -142,17 +142,13 @@ def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwarg
     Returns:
         What the function returns.
     """
-    submit_config = copy.deepcopy(submit_config)
-    submit_config.user_name = get_user_name()
-    if not isinstance(run_func_name, str):
-        run_func_name = util.get_top_level_function_name(run_func_name)
-    submit_config.run_func_name = run_func_name
-    submit_config.run_func_kwargs = run_func_kwargs
     if submit_config.submit_target != SubmitTarget.LOCAL:
         raise ValueError(f"runs are local, got submit_target={submit_config.submit_target}")
-
-    submit_config.run_dir = run_dir = _create_run_dir(submit_config)
-    submit_config.task_name = f"{submit_config.user_name}-{submit_config.run_name}"
+    submit_config = copy.deepcopy(submit_config)
+    if not isinstance(run_func_name, str):
+        run_func_name = util.get_top_level_function_name(run_func_name)
+    run_dir = _create_run_dir(submit_config)
+    _describe_run(submit_config, run_dir, run_func_name, run_func_kwargs)
     try:
         _write_files(submit_config, run_dir)
     except BaseException:
@@ -184,11 +180,7 @@ def resume_run(run_dir: str, run_func_name: str, num_gpus: int = 1, **run_func_k
     match = re.fullmatch(r"(\d+)-(.*)", submit_config.run_name)
     submit_config.run_id, submit_config.run_desc = (int(match[1]), match[2]) if match else (0, submit_config.run_name)
     submit_config.num_gpus = num_gpus
-    submit_config.user_name = get_user_name()
-    submit_config.task_name = f"{submit_config.user_name}-{submit_config.run_name}"
-    submit_config.run_func_name = run_func_name
-    submit_config.run_func_kwargs = run_func_kwargs
-    submit_config.run_dir = run_dir
+    _describe_run(submit_config, run_dir, run_func_name, run_func_kwargs)
     print(f"Local submit - goes on in run_dir: {run_dir}")
     return run_wrapper(submit_config, resumes=True)
 
@@ -205,6 +197,12 @@ def run_as_worker(run_func_name: str, num_gpus: int = 1, **run_func_kwargs: Any)
         return util.call_func_by_name(func_name=run_func_name, **run_func_kwargs)
     finally:
         submit_config = None
+
+
+def _describe_run(config: SubmitConfig, run_dir: str, run_func_name: str, run_func_kwargs: dict[str, Any]) -> None:
+    config.user_name = get_user_name()
+    config.task_name = f"{config.user_name}-{config.run_name}"
+    config.update(run_dir=run_dir, run_func_name=run_func_name, run_func_kwargs=run_func_kwargs)
 
 
 def _write_files(submit_config: SubmitConfig, run_dir: str) -> None:
