@@ -1,5 +1,6 @@
 """Pretrained networks by name, URL or path, downloaded once into a cache."""
 
+import glob
 import os
 import re
 from typing import Any
@@ -91,19 +92,11 @@ def locate(path_or_gdrive_path: str) -> str:
     if os.path.isdir(path):
         raise UserError(f"{path}: is a folder, expected a network pickle")
     if not os.path.exists(path):
-        folder = os.path.dirname(path) or "."
-        there = [name for name in _list(folder) if os.path.isfile(os.path.join(folder, name))]
-        base = os.path.basename(path)
+        folder, base = os.path.split(path)
+        there = [name for name in glob.glob("*", root_dir=folder or ".") if os.path.isfile(os.path.join(folder, name))]
         close = did_you_mean(base, there) or did_you_mean(f"gdrive:networks/{base}", gdrive_urls, cutoff=0.85)
         raise UserError(f"{path}: no such file{close or did_you_mean(path, short_names, cutoff=0.85)}")
     return path
-
-
-def _list(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
 
 
 _cached_networks: dict[Any, Any] = {}

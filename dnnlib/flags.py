@@ -1,7 +1,7 @@
 """Command lines: official spellings, near misses, and kinds of arguments."""
 
 import argparse
-import math
+import contextlib
 import os
 import re
 import sys
@@ -91,13 +91,7 @@ def num_list(text: str) -> list[int]:
 
 def psi(text: str) -> float:
     """A truncation psi: a number that leaves W in a range where networks work."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not abs(value) <= 100:
-        raise argparse.ArgumentTypeError(f"expected a number from -100 to 100, got {text!r}")
-    return value
+    return _number(text, "from -100 to 100", -100, 100)
 
 
 def image_format(text: str) -> str:
@@ -133,13 +127,14 @@ def _integer(text: str, least: int) -> int:
 
 def non_negative(text: str) -> float:
     """A number of 0 or more."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number of 0 or more, got {text!r}")
-    return value
+    return _number(text, "of 0 or more", 0, sys.float_info.max)
+
+
+def _number(text: str, expected: str, least: float, most: float) -> float:
+    with contextlib.suppress(ValueError):
+        if least <= float(text) <= most:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number {expected}, got {text!r}")
 
 
 def boolean(text: str) -> bool:

@@ -1,10 +1,13 @@
 """Helpers that official scripts import from `dnnlib.util`: dictionaries, logging, names of objects, files, URLs."""
 
+import argparse
+import contextlib
 import fnmatch
 import importlib
 import inspect
 import io
 import math
+import operator
 import os
 import re
 import shutil
@@ -17,6 +20,7 @@ from urllib.parse import urlparse
 import numpy as np
 
 from .download import fetch
+from .flags import boolean
 
 # ----------------------------------------------------------------------------
 # Containers and logging.
@@ -144,11 +148,8 @@ def format_time(seconds: int | float) -> str:
 def ask_yes_no(question: str) -> bool:
     """Asks on the terminal until the answer is yes or no."""
     while True:
-        answer = input(f"{question} [y/n] ").strip().lower()
-        if answer in ("y", "yes", "t", "true", "on", "1"):
-            return True
-        if answer in ("n", "no", "f", "false", "off", "0"):
-            return False
+        with contextlib.suppress(argparse.ArgumentTypeError):
+            return boolean(input(f"{question} [y/n] ").strip())
 
 
 def tuple_product(t: tuple) -> Any:
@@ -189,13 +190,10 @@ def get_module_from_obj_name(obj_name: str) -> tuple[ModuleType, str]:
 
 def get_obj_from_module(module: ModuleType, obj_name: str) -> Any:
     """The object of a dotted name in a module; an empty name is the module. Raises ImportError if there is none."""
-    obj: Any = module
-    for part in obj_name.split(".") if obj_name else ():
-        try:
-            obj = getattr(obj, part)
-        except AttributeError:
-            raise ImportError(f"module {module.__name__!r} has no {obj_name!r}") from None
-    return obj
+    try:
+        return operator.attrgetter(obj_name)(module) if obj_name else module
+    except AttributeError:
+        raise ImportError(f"module {module.__name__!r} has no {obj_name!r}") from None
 
 
 def get_obj_by_name(name: str) -> Any:

@@ -59,9 +59,7 @@ class SubmitConfig(EasyDict):
         super().__init__()
         self.run_dir_root = ""
         self.run_desc = ""
-        self.run_dir_ignore = [
-            *("__pycache__", "*.pyproj", "*.sln", "*.suo", ".cache", ".idea", ".vs", ".vscode", "_cudacache"),
-        ]
+        self.run_dir_ignore: list[str] = []
         self.run_dir_extra_files: list[tuple[str, str]] = []
         self.submit_target = SubmitTarget.LOCAL
         self.num_gpus = 1
