@@ -22,11 +22,9 @@ def load(file: BinaryIO, name: str) -> Any:
         UnsafePickleError: it asks for something that network pickles do not need; the message names it.
         DamagedPickleError: truncated, altered, or not a pickle at all.
     """
-    try:
+    with safe_pickle.readable_errors(name, "network pickle"):
         head = file.read(HEAD)
         file.seek(0)
-    except OSError as error:
-        raise DamagedPickleError(f"{name}: cannot be read: {error.strerror or error}") from None
     check_kind(head, name)
     return safe_pickle.load(file, name, "network pickle", ALLOWED)
 

@@ -41,7 +41,7 @@ def load(file: BinaryIO, name: str, kind: str, allowed: Allowed) -> Any:
     """
     with readable_errors(name, kind):
         content = Content(file)
-        return finish(Unpickler(content, kind, allowed).load(), len(content.buffer))
+        return Finisher(len(content.buffer)).finish(Unpickler(content, kind, allowed).load())
 
 
 @contextlib.contextmanager
@@ -95,6 +95,19 @@ class Content:
             raise EOFError("the file ends early")
         begin, self.position = self.position, end
         return bytes(self.buffer[begin:end])
+
+
+class Budget:
+    """How much all of something in a file may have together, lest a small file fill the memory."""
+
+    def __init__(self, left: int, what: str):
+        self.left, self.what = left, what
+
+    def take(self, count: int) -> None:
+        """Counts some. Raises ValueError where all is used up."""
+        self.left -= count
+        if self.left < 0:
+            raise ValueError(f"the {self.what} are larger than the file")
 
 
 # ----------------------------------------------------------------------------
@@ -227,7 +240,7 @@ ARRAYS: Allowed = {
 
 class Unpickler(pickle._Unpickler):
     """Python's unpickler in Python: unlike the one in C, it takes views of the file, and no file of a few bytes can
-    make it reserve gigabytes. What it loads is to be given to `finish`.
+    make it reserve gigabytes. What it loads is to be given to a `Finisher`.
 
     persistent_load: makes objects of the references to objects outside of the pickle. Without it they are refused.
     """
@@ -239,7 +252,7 @@ class Unpickler(pickle._Unpickler):
         self._kind = kind
         self._allowed = allowed
         self._persistent_load = persistent_load
-        self._encode_left = len(content.buffer)
+        self._encoded = Budget(len(content.buffer), "contents")
 
     def _decode_string(self, value: Any) -> str:
         """Strings of Python 2, short ones as bytes and long ones as views."""
@@ -278,9 +291,7 @@ class Unpickler(pickle._Unpickler):
         """How protocols 0 to 2 write bytes. All of them together cannot be larger than the file."""
         if not isinstance(text, str) or encoding != "latin1":
             raise ValueError("unexpected encoding")
-        self._encode_left -= len(text)
-        if self._encode_left < 0:
-            raise ValueError("the contents are larger than the file")
+        self._encoded.take(len(text))
         return text.encode("latin1")
 
 
@@ -288,21 +299,16 @@ _MAX_DEPTH = 50
 _MAX_OBJECTS = 1_000_000
 
 
-def finish(loaded: Any, file_size: int) -> Any:
-    """What an `Unpickler` loaded, with arrays in place of their stand-ins.
+class Finisher:
+    """Replaces stand-ins in what an `Unpickler` loaded by arrays of their own memory. Shared parts are visited once.
 
     Raises an exception for cycles, towers, and arrays that together are larger than the file.
     """
-    return _Finisher(file_size).finish(loaded)
-
-
-class _Finisher:
-    """Replaces array stand-ins by arrays of their own memory, everywhere. Shared parts are visited once."""
 
     def __init__(self, file_size: int):
         self.done: dict[int, Any] = {}
         self.kept: list[Any] = []  # keeps objects alive whose ids are noted
-        self.bytes_left = file_size + 1024
+        self.bytes = Budget(file_size + 1024, "arrays")
 
     def finish(self, value: Any, depth: int = 0) -> Any:
         """The finished object for a loaded one."""
@@ -322,9 +328,7 @@ class _Finisher:
     def _finish(self, value: Any, depth: int) -> Any:
         if isinstance(value, (_Array, np.ndarray)):
             array = value.value if isinstance(value, _Array) else value
-            self.bytes_left -= array.nbytes
-            if self.bytes_left < 0:
-                raise ValueError("the arrays are larger than the file")
+            self.bytes.take(array.nbytes)
             return array.copy(order="K")
         if isinstance(value, StandIn):
             return value.finished(lambda part: self.finish(part, depth))

@@ -21,17 +21,8 @@ from dnnlib.errors import UserError
 from dnnlib.kinds import HEAD, TORCH_MAGIC, kind_of
 
 from . import safe_pickle
-from .safe_pickle import Call, DamagedPickleError, OrderedItems, StandIn, Unchangeable, UnsafePickleError
+from .safe_pickle import Budget, Call, Finisher, OrderedItems, StandIn, Unchangeable, UnsafePickleError
 
-__all__ = [
-    "ALLOWED",
-    "DamagedPickleError",
-    "TorchScriptError",
-    "UnsafePickleError",
-    "load",
-    "load_pickle",
-    "state_dict",
-]
 _KIND = "PyTorch file"
 _PROTOCOL = 1001
 _TAR = "this is the tar container of PyTorch 0.1; write it again: torch.save(torch.load(file), new_file)"
@@ -63,7 +54,7 @@ def load(file: BinaryIO, name: str, allowed: safe_pickle.Allowed | None = None) 
             return _load_zip(file, len(content.buffer), allowed or ALLOWED)
         if kind == "torch legacy":
             loaded = _read_legacy(content, allowed or ALLOWED, _Storages(len(content.buffer)))
-            return safe_pickle.finish(loaded, len(content.buffer))
+            return Finisher(len(content.buffer)).finish(loaded)
         raise ValueError(_TAR if kind == "tar" else "neither a zip nor a legacy container")
 
 
@@ -77,7 +68,7 @@ def load_pickle(file: BinaryIO, name: str, kind: str, allowed: safe_pickle.Allow
         storages = _Storages(len(content.buffer))
         allowed = allowed | {"torch.storage": {"_load_from_bytes": Call(storages.of_bytes)}}
         loaded = safe_pickle.Unpickler(content, kind, allowed).load()
-        return safe_pickle.finish(loaded, len(content.buffer))
+        return Finisher(len(content.buffer)).finish(loaded)
 
 
 def state_dict(loaded: Any, name: str) -> dict[str, np.ndarray]:
@@ -109,7 +100,7 @@ def state_dict(loaded: Any, name: str) -> dict[str, np.ndarray]:
 
 
 def _read_legacy(content: safe_pickle.Content, allowed: safe_pickle.Allowed, storages: "_Storages") -> Any:
-    """What is to be given to `safe_pickle.finish`."""
+    """What is to be given to a `Finisher`."""
 
     def read(persistent_load: Callable[[Any], Any] | None = None) -> Any:
         return safe_pickle.Unpickler(content, _KIND, allowed, persistent_load).load()
@@ -143,16 +134,13 @@ def _load_zip(file: BinaryIO, size: int, allowed: safe_pickle.Allowed) -> Any:
             raise TorchScriptError(
                 "this is a TorchScript program, which only PyTorch can read; give the state dict (.pth) of its network"
             )
-        bytes_left = size
+        contents = Budget(size, "contents")
 
         def read(name: str) -> bytes:  # the checksum is compared as well
-            nonlocal bytes_left
             info = members[f"{folder}/{name}"]
-            bytes_left -= info.file_size
             if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
                 raise ValueError("a part is compressed, which torch.save never does")
-            if bytes_left < 0:
-                raise ValueError("the contents are larger than the file")
+            contents.take(info.file_size)
             return archive.read(info)
 
         storages = _Storages(size)
@@ -163,7 +151,7 @@ def _load_zip(file: BinaryIO, size: int, allowed: safe_pickle.Allowed) -> Any:
             raise ValueError("unknown byte order")
         for key, storage in storages.by_key.items():
             storage.set_data(read(f"data/{key}"), byte_order == b"big")
-        return safe_pickle.finish(loaded, size)
+        return Finisher(size).finish(loaded)
 
 
 def _zip_kind(names: Iterable[str]) -> str:
@@ -218,16 +206,15 @@ class _Storages:
 
     def __init__(self, file_size: int):
         self.by_key: dict[str, _Storage] = {}
-        self._elements_left = 4 * file_size + 1024
-        self._bytes_left = file_size
+        # Tensors may overlap and repeat elements, but only so far.
+        self.elements = Budget(4 * file_size + 1024, "tensors")
+        self._bytes = Budget(file_size, "storages")
 
     def of_bytes(self, data: Any) -> "_View":
         """The storage in the bytes of a legacy container."""
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise ValueError("a storage is not made of bytes")
-        self._bytes_left -= len(data)  # a pickle can refer to the same bytes again and again
-        if self._bytes_left < 0:
-            raise ValueError("the storages are larger than the file")
+        self._bytes.take(len(data))  # a pickle can refer to the same bytes again and again
         allowed = {module: ALLOWED[module] for module in ("torch", "collections")}
         content = safe_pickle.Content(io.BytesIO(data))
         view = _read_legacy(content, allowed, _Storages(len(data)))
@@ -235,12 +222,6 @@ class _Storages:
             raise ValueError("bytes hold something else than one storage")
         view.storages = self
         return view
-
-    def take(self, count: int) -> None:
-        """Counts the elements of a tensor. Tensors may overlap and repeat elements, but only so far."""
-        self._elements_left -= count
-        if self._elements_left < 0:
-            raise ValueError("the tensors are larger than the file")
 
     def refer(self, reference: Any) -> "_View":
         """The storage, or part of one, that a persistent id means."""
@@ -293,7 +274,7 @@ class _Tensor(StandIn):
         last = self._offset + sum((n - 1) * stride for n, stride in zip(self._sizes, self._strides, strict=True))
         if last >= view.count:
             raise ValueError("a tensor lies outside of its storage")
-        view.storages.take(math.prod(self._sizes))
+        view.storages.elements.take(math.prod(self._sizes))
         begin = data[view.offset + self._offset :]
         return as_strided(begin, self._sizes, [stride * data.itemsize for stride in self._strides])
 

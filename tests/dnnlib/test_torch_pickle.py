@@ -16,7 +16,8 @@ from weight_writers import Call, Instance, Name, Parameter, Persistent, Storage,
 
 from dnnlib.errors import UserError
 from dnnlib.formats import torch_pickle
-from dnnlib.formats.torch_pickle import DamagedPickleError, TorchScriptError, UnsafePickleError
+from dnnlib.formats.safe_pickle import DamagedPickleError, UnsafePickleError
+from dnnlib.formats.torch_pickle import TorchScriptError
 
 pytestmark = pytest.mark.one_stack
 RND = np.random.RandomState(0)
