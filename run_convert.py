@@ -42,12 +42,12 @@ def run(source: str, outputs: list[Output], cache_dir: str | None = None, offlin
     Raises:
         UserError: with everything that could not be read, written or verified. The other outputs are there.
     """
-    from dnnlib.tflib.checkpoints import converter as conversion
+    from dnnlib.tflib.checkpoints.converter import Converter, describe, networks_of
 
     print(f"Reading {source}...")
-    networks = conversion.networks_of(pretrained_networks.read(source, cache_dir, offline), source)
-    converter = conversion.Converter(networks)
-    for line in conversion.describe(networks):
+    networks = networks_of(pretrained_networks.read(source, cache_dir, offline), source)
+    converter = Converter(networks)
+    for line in describe(networks):
         print(f"  {line}")
     problems = Problems()
     for output in outputs:
@@ -64,14 +64,9 @@ def run(source: str, outputs: list[Output], cache_dir: str | None = None, offlin
 # The command line.
 
 
-_FORMATS = "\n".join(
-    [
-        "Formats by --format and extension, explained in docs/checkpoints.md:\n",
-        *(
-            f"  {format_.name:13} {', '.join(name or 'none' for name in format_.extensions):20} {format_.title}"
-            for format_ in FORMATS.values()
-        ),
-    ]
+_FORMATS = "Formats by --format and extension, explained in docs/checkpoints.md:\n\n" + "\n".join(
+    f"  {format_.name:13} {', '.join(name or 'none' for name in format_.extensions):20} {format_.title}"
+    for format_ in FORMATS.values()
 )
 
 

@@ -54,8 +54,8 @@ class NetworkState:
 
 Maker = Callable[[], NetworkState]
 """What makes the state of a network of a file, when it is called, or raises NetworkStateError."""
-Makers = tuple[Maker | None, Maker | None, Maker | None]
-"""Those of G, D and Gs; None for each that the file lacks."""
+Makers = dict[str, Maker]
+"""Those of 'G', 'D' and 'Gs', for what a file has of these."""
 
 
 # ----------------------------------------------------------------------------

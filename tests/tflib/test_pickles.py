@@ -133,7 +133,7 @@ def test_pickles_of_new_networks_are_official(tiny_pickle):
         ("numpy", "ndarray"),
         ("numpy", "dtype"),
     }
-    content = network_files.pickle_reader.load(io.BytesIO(tiny_pickle), "t")
+    content = network_files.network_pickle.load(io.BytesIO(tiny_pickle), "t")
     assert isinstance(content, tuple) and len(content) == 3
     state = content[0].state
     assert list(state) == [
@@ -202,7 +202,7 @@ def raw_state(state):
 
 
 def pickled(net):
-    result = network_files.pickle_reader.PickledNetwork()
+    result = network_files.network_pickle.PickledNetwork()
     result.state = raw_state(net.__getstate__())
     return result
 

@@ -25,7 +25,7 @@ def write_safetensors(nets: Mapping[str, Network], path: str) -> None:
 
 
 def load(file: BinaryIO, head: bytes) -> Makers | None:
-    """G, D and Gs of an open file, None for each that it lacks; None for a file that by its first bytes is another.
+    """The networks of an open file; None for a file that by its first bytes is another.
 
     head: the first bytes, as `kinds` wants them.
 

@@ -160,22 +160,12 @@ def _write_pkl(nets: Networks, path: str) -> None:
     network_files.save_pkl(content if len(nets) > 1 else next(iter(nets.values())), path)
 
 
-def _write_keras(nets: Networks, path: str) -> None:
-    ((role, net),) = nets.items()
-    keras_weights.write(net, role, path)
-
-
-def _write_saved_model(nets: Networks, path: str) -> None:
-    (net,) = nets.values()
-    SavedGenerator(net).save(path)
-
-
 _WRITERS: dict[str, Callable[[Networks, str], None]] = {
     PKL.name: _write_pkl,
     NPZ.name: array_checkpoints.write_npz,
     SAFETENSORS.name: array_checkpoints.write_safetensors,
-    KERAS.name: _write_keras,
-    SAVED_MODEL.name: _write_saved_model,
+    KERAS.name: keras_weights.write,
+    SAVED_MODEL.name: lambda nets, path: SavedGenerator(*nets.values()).save(path),
 }
 
 

@@ -49,17 +49,16 @@ def _described(net: Network) -> dict[str, Any]:
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], note: str) -> Makers:
-    """The networks of a file: functions that make the state of G, D and Gs, None for each that it lacks.
+    """The networks of a file.
 
-    Without a moving average, Gs is G. Raises NetworkStateError for notes that describe no networks, and arrays that
-    belong to none; so do the functions for networks that cannot be.
+    Raises NetworkStateError for notes that describe no networks, and arrays that belong to none; so do the makers for
+    networks that cannot be.
     """
     described = read_note(note)
     foreign = [name for name in arrays if name.split("/", 1)[0] not in described]
     if foreign:
         raise NetworkStateError(f"array {foreign[0]!r:.80} belongs to none of its networks: {', '.join(described)}")
-    makers = {role: functools.partial(_state, role, entry, arrays) for role, entry in described.items()}
-    return makers.get("G"), makers.get("D"), makers.get("Gs", makers.get("G"))
+    return {role: functools.partial(_state, role, entry, arrays) for role, entry in described.items()}
 
 
 def not_described(num_arrays: int) -> NetworkStateError:

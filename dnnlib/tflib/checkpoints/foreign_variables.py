@@ -57,14 +57,12 @@ def convolution(name: str, shape: tuple[int, ...], up: bool = False, batched: bo
     return Stored(name, stored, (2, 3, 1, 0), up)
 
 
+StoredAs = Callable[[str, tuple[int, ...]], Stored]
+"""How a file stores a variable, given its name and shape."""
+
+
 def state_of(
-    name: str,
-    func_name: str,
-    kwargs: dict[str, Any],
-    tensors: Tensors,
-    stored_as: Callable[[str, tuple[int, ...]], Stored],
-    filters: str,
-    version: int,
+    name: str, func_name: str, kwargs: dict[str, Any], tensors: Tensors, stored_as: StoredAs, filters: str
 ) -> NetworkState:
     """The state of a network from the tensors of a file of PyTorch.
 
@@ -73,9 +71,8 @@ def state_of(
         func_name: dotted name of its class.
         kwargs: its arguments.
         tensors: what the file has.
-        stored_as: how the file stores a variable, given its name and shape.
+        stored_as: how the file stores variables.
         filters: the last part of the names of resampling filters, which follow from the arguments.
-        version: of the state.
 
     Raises:
         NetworkStateError: with all tensors that are missing, of another shape or type, or not part of the network.
@@ -87,16 +84,12 @@ def state_of(
         source=IMPORT_SOURCE.format(module=module),
         static_kwargs=kwargs,
         variables=_variables(variable_shapes(func_name, kwargs), tensors, stored_as, filters),
-        version=version,
         source_format="pytorch",
     )
 
 
 def _variables(
-    shapes: Mapping[str, tuple[int, ...]],
-    tensors: Tensors,
-    stored_as: Callable[[str, tuple[int, ...]], Stored],
-    filters: str,
+    shapes: Mapping[str, tuple[int, ...]], tensors: Tensors, stored_as: StoredAs, filters: str
 ) -> dict[str, np.ndarray]:
     values, problems = {}, []
     used = {name for name in tensors if name.split(".")[-1] == filters}

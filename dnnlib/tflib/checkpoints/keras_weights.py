@@ -1,7 +1,7 @@
 """Weights of one network as Keras keeps them, `.weights.h5`: `Network.model.load_weights` reads them.
 
 Keras calls a dataset by the layers that lead to it, and otherwise in Keras 2 than in Keras 3. So each dataset has the
-official name of its variable as an attribute, and the file the note of `network_notes`: it is read by these, without
+official name of its variable as an attribute, and the file the note of `descriptions`: it is read by these, without
 Keras, in any version of it. HDF5 files can do much, such as naming other files to read; only plain arrays are read.
 """
 
@@ -19,14 +19,16 @@ from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Makers, NetworkStateError
 
 from . import descriptions
+from .descriptions import Networks
 
 SUFFIX = ".weights.h5"  # Keras writes and reads no other
 _NAME = "official_name"
 _MAX_DATASETS = 10_000
 
 
-def write(net: Network, role: str, path: str) -> None:
-    """Writes the weights of a network. role: 'G', 'D' or 'Gs'. path: with `SUFFIX`. Raises OSError."""
+def write(nets: Networks, path: str) -> None:
+    """Writes the weights of a network by its role. path: with `SUFFIX`. Raises OSError."""
+    (net,) = nets.values()
     h5py = import_h5py()
     folder = os.path.dirname(path) or "."
     needed = sum(int(np.prod(var.shape)) * 4 + 4096 for var in net.vars.values())
@@ -36,7 +38,7 @@ def write(net: Network, role: str, path: str) -> None:
     try:
         net.model.save_weights(path)
         with h5py.File(path, "r+") as file:
-            file.attrs[descriptions.NOTE] = np.bytes_(descriptions.to_note({role: net}))  # of fixed length
+            file.attrs[descriptions.NOTE] = np.bytes_(descriptions.to_note(nets))  # of fixed length
             for dataset, name in names.items():
                 file[dataset].attrs[_NAME] = np.bytes_(name)
     except RuntimeError as error:  # what HDF5 raises where it writes when a file is closed
@@ -60,7 +62,7 @@ def _official_names(net: Network, folder: str) -> dict[str, str]:
 
 
 def read(file: BinaryIO) -> Makers:
-    """The network of an open file, as `network_notes.from_arrays` gives it.
+    """The network of an open file, as `descriptions.from_arrays` gives it.
 
     Raises ValueError (NetworkStateError) for what is damaged, holds anything else, or has no note.
     """

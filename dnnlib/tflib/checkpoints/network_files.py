@@ -1,6 +1,7 @@
 """Reading and writing network files. What a file is decides its content, not its name."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -10,7 +11,7 @@ from dnnlib.formats import network_pickle, torch_pickle
 from dnnlib.kinds import HEAD, kind_of
 from dnnlib.tflib import network_state
 from dnnlib.tflib.network import Network
-from dnnlib.tflib.network_state import Maker, NetworkState
+from dnnlib.tflib.network_state import Maker
 from dnnlib.tflib.scope import VariableMismatchError
 
 from . import array_checkpoints, pickle_writer, torch_checkpoints
@@ -25,7 +26,8 @@ def read(file: BinaryIO, name: str) -> Any:
     """The networks of a file, of which nothing is executed.
 
     - A network pickle of the official TensorFlow code: one `Network`, or a tuple or list of them, as the file has it.
-    - A checkpoint of PyTorch (see `torch_checkpoints`): (G, D, Gs), None for what the file lacks.
+    - A checkpoint of PyTorch (see `torch_checkpoints`): (G, D, Gs), None for what the file lacks. Without a moving
+      average, Gs is as G.
     - Arrays with a description of their networks (see `array_checkpoints`): the same.
 
     Args:
@@ -35,12 +37,18 @@ def read(file: BinaryIO, name: str) -> Any:
     Raises:
         NetworkFileError: unsafe, damaged, or a network that cannot be built.
     """
-    makers = _makers(file, name)
     problems: list[str] = []
-    nets = [make and _build(make, problems) for make in (makers if isinstance(makers, (tuple, list)) else [makers])]
+    nets = _each(partial(_build, problems), _makers(file, name))
     if problems:
         raise NetworkFileError(f"{name}: " + "\n".join(problems))
-    return type(makers)(nets) if isinstance(makers, (tuple, list)) else nets[0]
+    return nets
+
+
+def _each(function: Callable[[Any], Any], content: Any) -> Any:
+    """What a function makes of an object, or of each object of a tuple or list but for None."""
+    if isinstance(content, (tuple, list)):
+        return type(content)(item and function(item) for item in content)
+    return function(content)
 
 
 def _makers(file: BinaryIO, name: str) -> Any:
@@ -48,24 +56,22 @@ def _makers(file: BinaryIO, name: str) -> Any:
     try:
         head = file.read(HEAD)
         file.seek(0)
-        described = array_checkpoints.load(file, head)
+        makers = array_checkpoints.load(file, head)
     except (ValueError, OSError) as error:
         raise NetworkFileError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
-    if described is not None:
-        return described
-    try:
-        content = _load(file, head, name)
-    except (network_pickle.UnsafePickleError, network_pickle.DamagedPickleError) as error:
-        raise NetworkFileError(str(error)) from None
-    items = content if isinstance(content, (tuple, list)) else [content]
-    kinds = {type(item) for item in items} - {type(None)}
-    if kinds == {network_pickle.PickledNetwork}:
-        makers = [item and partial(_state_of, item) for item in items]
-        return type(content)(makers) if isinstance(content, (tuple, list)) else makers[0]
-    makers = torch_checkpoints.networks_of(content)
     if makers is None:
-        raise NetworkFileError(f"{name}: expected a network, or a tuple such as (G, D, Gs); {_described(content)}")
-    return makers
+        try:
+            content = _load(file, head, name)
+        except (network_pickle.UnsafePickleError, network_pickle.DamagedPickleError) as error:
+            raise NetworkFileError(str(error)) from None
+        items = content if isinstance(content, (tuple, list)) else [content]
+        if {type(item) for item in items} - {type(None)} == {network_pickle.PickledNetwork}:
+            return _each(lambda network: partial(network_state.from_dict, network.state), content)
+        makers = torch_checkpoints.networks_of(content)
+        if not makers:
+            found = f"the file holds {torch_checkpoints.describe(content)}"
+            raise NetworkFileError(f"{name}: expected a network, or a tuple such as (G, D, Gs); {found}")
+    return makers.get("G"), makers.get("D"), makers.get("Gs", makers.get("G"))
 
 
 def _load(file: BinaryIO, head: bytes, name: str) -> Any:
@@ -76,11 +82,7 @@ def _load(file: BinaryIO, head: bytes, name: str) -> Any:
     return torch_pickle.load_pickle(file, name, "network pickle", ALLOWED)
 
 
-def _state_of(pickled: network_pickle.PickledNetwork) -> NetworkState:
-    return network_state.from_dict(pickled.state)
-
-
-def _build(make: Maker, problems: list[str]) -> Network | None:
+def _build(problems: list[str], make: Maker) -> Network | None:
     """The network of a state; None after adding to the problems."""
     try:
         return Network.from_state(make())
@@ -89,10 +91,6 @@ def _build(make: Maker, problems: list[str]) -> Network | None:
     except (ArithmeticError, MemoryError) as error:  # arguments of absurd size
         problems.append(f"its arguments are impossible ({type(error).__name__}: {error})")
     return None
-
-
-def _described(content: Any) -> str:
-    return f"the file holds {torch_checkpoints.describe(content)}"
 
 
 def load_pkl(path: str | os.PathLike) -> Any:

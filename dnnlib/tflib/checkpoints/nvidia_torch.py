@@ -58,7 +58,7 @@ def generator_state(module: TorchModule, name: str) -> NetworkState:
         kwargs["label_fmaps"] = _rows(mapping.modules["embed"])
     if not _same("use_noise", layers):
         kwargs["use_noise"] = False
-    return state_of(name, "training.networks.G_main", kwargs, module.tensors(), _stored_in_generator, _FILTER, 5)
+    return state_of(name, "training.networks.G_main", kwargs, module.tensors(), _stored_in_generator, _FILTER)
 
 
 def discriminator_state(module: TorchModule, name: str) -> NetworkState:
@@ -105,12 +105,7 @@ def discriminator_state(module: TorchModule, name: str) -> NetworkState:
         raise NetworkStateError(f"FromRGB at 4x4 is clamped to {rgb_clamp!r:.80}, the other layers to {clamp!r:.80}")
     if rgb_clamp != clamp or kwargs.get("mbstd_group_size") == 1:
         kwargs["pytorch_details"] = True
-    return state_of(name, "training.networks.D_main", kwargs, module.tensors(), _stored_in_discriminator, _FILTER, 5)
-
-
-def augment_p(module: Any) -> Any:
-    """The probability of augmentation in an `AugmentPipe`, an array; None for anything else."""
-    return module.buffers.get("p") if isinstance(module, TorchModule) else None
+    return state_of(name, "training.networks.D_main", kwargs, module.tensors(), _stored_in_discriminator, _FILTER)
 
 
 # ----------------------------------------------------------------------------
@@ -228,18 +223,18 @@ def _resample_kernel(module: TorchModule) -> list[float]:
 def _fp16_blocks(blocks: dict[int, TorchModule]) -> int:
     """How many of the highest resolutions are computed in 16 bit."""
     flags = [bool(block.get("use_fp16")) for _, block in sorted(blocks.items())]
-    count = sum(flags)
-    if any(flags[: len(flags) - count]):
-        raise NetworkStateError(f"its 16-bit blocks are not the highest ones: {flags}")
-    return count
+    return _leading(flags[::-1], f"its 16-bit blocks are not the highest ones: {flags}")
 
 
 def _frozen_layers(blocks: dict[int, TorchModule]) -> int:
     """How many of the first layers are not trained: these have buffers in place of parameters."""
     from_the_images = [block for _, block in sorted(blocks.items(), reverse=True)]
     layers = _parts(from_the_images, "fromrgb", "conv0", "conv1", "skip")
-    order = ["weight" in layer.buffers for layer in layers]
-    count = sum(order)
-    if not all(order[:count]):
-        raise NetworkStateError("its frozen layers are not the first ones")
-    return count
+    return _leading(["weight" in layer.buffers for layer in layers], "its frozen layers are not the first ones")
+
+
+def _leading(flags: list[bool], problem: str) -> int:
+    """How many flags are set. Raises NetworkStateError where these are not the first ones."""
+    if not all(flags[: sum(flags)]):
+        raise NetworkStateError(problem)
+    return sum(flags)

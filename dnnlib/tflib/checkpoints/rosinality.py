@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from dnnlib.tflib.network_state import STATE_VERSION, NetworkState, NetworkStateError
+from dnnlib.tflib.network_state import NetworkState, NetworkStateError
 
 from .foreign_variables import Stored, Tensors, convolution, dense, feature_map_arguments, resample_kernel_of, state_of
 
@@ -75,7 +75,7 @@ def generator_state(tensors: Tensors, name: str, latent_avg: np.ndarray | None =
         tensors["latent_avg"] = latent_avg.reshape(-1) if latent_avg.ndim == 2 and len(latent_avg) == 1 else latent_avg
     else:
         tensors["latent_avg"] = np.zeros([dlatent_size], np.float32)
-    state = state_of(name, f"{_MODULE}.G_main", kwargs, tensors, _stored_in_generator, _FILTER, STATE_VERSION)
+    state = state_of(name, f"{_MODULE}.G_main", kwargs, tensors, _stored_in_generator, _FILTER)
     if latent_avg is None:
         state.variables["dlatent_avg"] = _average_w(state.variables, mapping_layers)
     return state
@@ -98,7 +98,7 @@ def discriminator_state(tensors: Tensors, name: str) -> NetworkState:
         "resample_kernel": _resample_kernel(tensors),
     }
     stored_as = partial(_stored_in_discriminator, num_blocks + 2)
-    return state_of(name, f"{_MODULE}.D_stylegan2", kwargs, tensors, stored_as, _FILTER, STATE_VERSION)
+    return state_of(name, f"{_MODULE}.D_stylegan2", kwargs, tensors, stored_as, _FILTER)
 
 
 # ----------------------------------------------------------------------------

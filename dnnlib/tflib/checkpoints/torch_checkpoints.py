@@ -1,9 +1,9 @@
 """Which networks a checkpoint of PyTorch holds, once it is read.
 
 - NVIDIA's StyleGAN2-ADA and StyleGAN3 (config stylegan2): a pickle, or a file of torch.save, of
-  {'G': ..., 'D': ..., 'G_ema': ..., 'augment_pipe': ...}, of some of these, or of one network. See `torch_networks`.
+  {'G': ..., 'D': ..., 'G_ema': ..., 'augment_pipe': ...}, of some of these, or of one network. See `nvidia_torch`.
 - rosinality/stylegan2-pytorch: a file of torch.save of {'g': ..., 'd': ..., 'g_ema': ..., 'latent_avg': ...}, of some
-  of these, or of one state dict. See `rosinality_networks`.
+  of these, or of one state dict. See `rosinality`.
 """
 
 from collections.abc import Callable
@@ -12,59 +12,51 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.tflib.network_state import Maker, Makers, NetworkState, NetworkStateError
+from dnnlib.tflib.network_state import Makers, NetworkState, NetworkStateError
 
 from . import nvidia_torch, rosinality
 from .torch_modules import TorchModule
 
 
-def networks_of(content: Any) -> Makers | None:
-    """G, D and Gs of what a file holds, None for each that it lacks; None for a file of something else.
-
-    Without a moving average, Gs is as G.
-    """
-    makers = _of_modules(content) or _of_state_dicts(content)
-    if not makers:
-        return None
-    if "G" in makers:
-        makers.setdefault("Gs", makers["G"])
-    return makers.get("G"), makers.get("D"), makers.get("Gs")
+def networks_of(content: Any) -> Makers:
+    """The networks in what a file holds; {} for a file of something else."""
+    return _of_modules(content) or _of_state_dicts(content)
 
 
-def _of_modules(content: Any) -> dict[str, Maker]:
+def _of_modules(content: Any) -> Makers:
     if isinstance(content, TorchModule):
         content = {"D" if content.class_name == "Discriminator" else "G_ema": content}
     if not isinstance(content, dict):
         return {}
-    makers: dict[str, Maker] = {}
+    makers: Makers = {}
     for key, name in (("G", "G"), ("D", "D"), ("G_ema", "Gs")):
         module = content.get(key)
         if isinstance(module, TorchModule):
             make = nvidia_torch.discriminator_state if key == "D" else nvidia_torch.generator_state
-            makers[name] = partial(_made, key, make, module, name)
+            pipe = content.get("augment_pipe") if key == "D" else None
+            augment_p = pipe.buffers.get("p") if isinstance(pipe, TorchModule) else None
+            makers[name] = partial(_made, key, augment_p, make, module, name)
         elif makers and module is not None:
-            makers[name] = partial(_made, key, _refused, module)
-    if "D" in makers:
-        makers["D"] = partial(_with_augment_p, makers["D"], nvidia_torch.augment_p(content.get("augment_pipe")))
+            makers[name] = partial(_made, key, None, _refused, module)
     return makers
 
 
-def _of_state_dicts(content: Any) -> dict[str, Maker]:
+def _of_state_dicts(content: Any) -> Makers:
     if _is_state_dict(content):
         content = {"d" if rosinality.is_discriminator(content) else "g_ema": content}
     if not isinstance(content, dict):
         return {}
     latent_avg = content.get("latent_avg")
     latent_avg = latent_avg if isinstance(latent_avg, np.ndarray) else None
-    makers: dict[str, Maker] = {}
+    makers: Makers = {}
     for key, name in (("g", "G"), ("g_ema", "Gs")):
         tensors = content.get(key)
         if _is_state_dict(tensors) and rosinality.is_generator(tensors):
             average = latent_avg if key == "g_ema" or "g_ema" not in content else None
-            makers[name] = partial(_made, key, rosinality.generator_state, tensors, name, average)
+            makers[name] = partial(_made, key, None, rosinality.generator_state, tensors, name, average)
     if _is_state_dict(content.get("d")) and rosinality.is_discriminator(content["d"]):
-        make = partial(_made, "d", rosinality.discriminator_state, content["d"], "D")
-        makers["D"] = partial(_with_augment_p, make, content.get("ada_aug_p"))
+        make = rosinality.discriminator_state
+        makers["D"] = partial(_made, "d", content.get("ada_aug_p"), make, content["d"], "D")
     return makers
 
 
@@ -72,22 +64,18 @@ def _is_state_dict(content: Any) -> bool:
     return isinstance(content, dict) and bool(content) and all(isinstance(x, np.ndarray) for x in content.values())
 
 
-def _made(key: str, make: Callable[..., NetworkState], *args: Any) -> NetworkState:
-    """A state; errors say under which key of the file it is."""
+def _made(key: str, augment_p: Any, make: Callable[..., NetworkState], *args: Any) -> NetworkState:
+    """A state, with the probability of augmentation, if that is a number. Errors say under which key of the file."""
     try:
-        return make(*args)
+        state = make(*args)
     except NetworkStateError as error:
         raise NetworkStateError(f"{key}: {error}") from None
+    state.augment_p = _number(augment_p)
+    return state
 
 
 def _refused(content: Any) -> NetworkState:
     raise NetworkStateError(f"expected a network, got {_kind(content)}")
-
-
-def _with_augment_p(make: Maker, p: Any) -> NetworkState:
-    state = make()
-    state.augment_p = _number(p)
-    return state
 
 
 def _number(value: Any) -> float | None:
