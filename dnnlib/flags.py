@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from .errors import did_you_mean
 
@@ -17,14 +17,21 @@ _MAX_COUNT = 1_000_000
 class ArgumentParser(argparse.ArgumentParser):
     """argparse without abbreviations, which names the nearest option or choice for one that does not exist."""
 
+    _in_use: ClassVar[list["ArgumentParser"]] = []  # what reads the command line: the script's parser, its command's
+
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, allow_abbrev=False, **kwargs)
+        self.spellings: dict[str, str] = {}
+
+    def flags(self) -> dict[str, list[str]]:
+        """All flags, each with its choices, of which most have none; other spellings are left out."""
+        shown = re.findall(r"(--[\w-]+)(?:\s+\{([^}]*)\})?", self.format_usage())
+        return {flag: choices.split(",") if choices else [] for flag, choices in shown}
 
     def accept(self, spellings: Mapping[str, str]) -> None:
         """From now on takes flags by other names, too, without showing them: the flag by each, if there is one."""
-        for other, flag in spellings.items():
-            if flag in self._option_string_actions:
-                self._option_string_actions[other] = self._option_string_actions[flag]
+        flags = self.flags()
+        self.spellings.update({other: flag for other, flag in spellings.items() if flag in flags})
 
     def error(self, message: str) -> NoReturn:
         for option in re.findall(r"--[\w-]+", message) if message.startswith("unrecognized arguments") else ():
@@ -38,23 +45,22 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def _near_option(self, option: str) -> str:
         """Which option is meant by one that does not exist; by a value such as --gif the option that takes it."""
-        actions = [action for parser in self._parsers_in_use() for action in parser._actions if action.option_strings]
-        for action in actions:
-            if option.removeprefix("--") in (action.choices or ()):
-                return f" (did you mean {action.option_strings[-1]}={option.removeprefix('--')}?)"
-        return did_you_mean(option, {name for action in actions for name in action.option_strings})
-
-    def _parsers_in_use(self) -> list[argparse.ArgumentParser]:
-        """This parser and that of the command on the command line."""
-        parsers: list[argparse.ArgumentParser] = [self]
-        for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                parsers.extend(parser for name, parser in action.choices.items() if name in self.arguments)
-        return parsers
+        known = {flag: choices for parser in self._in_use for flag, choices in parser.flags().items()}
+        value = option.removeprefix("--")
+        for flag, choices in known.items():
+            if value in choices:
+                return f" (did you mean {flag}={value}?)"
+        return did_you_mean(option, known)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        self.arguments = sys.argv[1:] if args is None else list(args)
+        ArgumentParser._in_use = []
         return super().parse_args(args, namespace)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        self._in_use.append(self)
+        parts = [arg.partition("=") for arg in (sys.argv[1:] if args is None else args)]
+        args = [self.spellings.get(name, name) + equals + value for name, equals, value in parts]
+        return super().parse_known_args(args, namespace)
 
 
 def official_spelling(args: list[str]) -> list[str]:

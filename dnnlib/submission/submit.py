@@ -52,18 +52,23 @@ class SubmitConfig(EasyDict):
 
     Set by the user: run_dir_root (folder of all runs), run_desc (the end of the folder's name), run_dir_ignore and
     run_dir_extra_files (kept for official callers), num_gpus. Set by `submit_run`: run_id, run_name,
-    run_dir, run_func_name, run_func_kwargs, user_name, task_name, host_name.
+    run_dir, run_func_name, run_func_kwargs, user_name, task_name, host_name. The others are official and do nothing.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.run_dir_root = ""
         self.run_desc = ""
-        self.run_dir_ignore: list[str] = []
+        self.run_dir_ignore = [
+            *("__pycache__", "*.pyproj", "*.sln", "*.suo", ".cache", ".idea", ".vs", ".vscode", "_cudacache"),
+        ]
         self.run_dir_extra_files: list[tuple[str, str]] = []
         self.submit_target = SubmitTarget.LOCAL
         self.num_gpus = 1
+        self.print_info = False
+        self.nvprof = False
         self.local = local.TargetOptions()
+        self.datasets: list[str] = []
         self.run_id: int | None = None
         self.run_name: str | None = None
         self.run_dir: str | None = None
