@@ -1,7 +1,9 @@
 """What benchmarks compare with is what networks compute."""
 
+import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -91,6 +93,12 @@ def test_machine_and_arguments(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         bench.main()
     assert "expected some of fp32, fp16, bf16 with commas between, got 'fp64'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tool", ["bench", "check_cuda_kernels", "training_curve", "overfitting"])
+def test_tools_start_as_scripts(tool):
+    path = Path(bench.__file__).with_name(f"{tool}.py")
+    assert "usage:" in subprocess.check_output([sys.executable, path, "--help"], text=True)
 
 
 def test_augmentation_counts_what_training_needs():

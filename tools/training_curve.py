@@ -35,9 +35,8 @@ from dnnlib.flags import ArgumentParser, natural, positive
 from dnnlib.progress import Progress
 from metrics.maths.frechet import feature_statistics, frechet_distance
 from metrics.maths.neighbourhoods import precision_recall
+from tools.random_features import RandomFeatures
 from training.run_folder.options_file import load_training_options
-
-from .random_features import RandomFeatures
 
 NUM_FEATURES = 64
 NHOOD_SIZE = 3

@@ -55,7 +55,7 @@ class HostMemory:
 
 def build(folder, name, *options):
     sources = sorted(ck.SOURCES.glob("*.cu"))
-    include = Path(__file__).parent.parent / "cuda_on_cpu"
+    include = Path(__file__).parent / "cuda_on_cpu"
     flags = ["g++", "-std=c++17", "-O1", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", *options]
 
     def compile_one(source):
