@@ -7,10 +7,10 @@ result is wrong or a goal is missed.
 """
 
 import argparse
-import ctypes
 import importlib.util
 import itertools
 import secrets
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from tools import cuda_kernels as ck
-from tools.cuda_kernels import ACTIVATIONS, DTYPES, Pointwise
+from tools import kernel_reference as reference
+from tools.cuda_kernels import OPS, SOURCES, Call, Kernels, bias_act_args
+from tools.kernel_reference import ACTIVATIONS, DTYPES, Epilogue, Pointwise
 
 GOALS = {"upfirdn_2d": 0.6, "bias_act": 0.8, "epilogue": 0.8}  # of the bandwidth of a copy
 SPEED_SIZES = ((32, 1024), (128, 256), (512, 64))  # channels and size of layers of config-f
@@ -147,7 +148,7 @@ def find_memory(library: str | None) -> Any:
 
 def _toolchain() -> ModuleType:
     """dnnlib.tflib.ops.toolchain, by its path: importing it by name would import TensorFlow."""
-    spec = importlib.util.spec_from_file_location("toolchain", ck.OPS / "toolchain.py")
+    spec = importlib.util.spec_from_file_location("toolchain", OPS / "toolchain.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -166,7 +167,7 @@ def build(folder: str, arch: int) -> str:
     path = f"{folder}/kernels.so"
     options = ["-std=c++17", "-O3", "-Xcompiler", "-fPIC", f"-arch=sm_{arch}", "-cudart", "shared"]
     options += ["-ccbin", cxx.path] if cxx else []
-    command = [nvcc.path, *options, "-shared", *map(str, sorted(ck.SOURCES.glob("*.cu"))), "-o", path]
+    command = [nvcc.path, *options, "-shared", *map(str, sorted(SOURCES.glob("*.cu"))), "-o", path]
     try:
         toolchain.run(command, "The CUDA kernels were not checked.")
     except toolchain.BuildError as error:
@@ -182,7 +183,7 @@ def build(folder: str, arch: int) -> str:
 class Checker:
     """Compares results, and remembers the largest error of each kernel and type in units of what is allowed."""
 
-    def __init__(self, kernels: ck.Kernels, seed: int):
+    def __init__(self, kernels: Kernels, seed: int):
         self.kernels, self.state = kernels, np.random.default_rng(seed)
         self.worst: dict[tuple[str, str], float] = {}
         self.count: dict[tuple[str, str], int] = {}
@@ -191,11 +192,11 @@ class Checker:
         return self.state.standard_normal(shape, np.float32)
 
     def images(self, n: int, c: int, h: int, w: int, channels_last: bool, dtype: str) -> np.ndarray:
-        return ck.round_to(self.randn(*((n, h, w, c) if channels_last else (n, c, h, w))), dtype)
+        return reference.round_to(self.randn(*((n, h, w, c) if channels_last else (n, c, h, w))), dtype)
 
     def compare(self, name: str, case: str, y: np.ndarray, expected: np.ndarray, size: Any, dtype: str) -> None:
         """size: of what is added up in a result, to which the rounding of float32 is relative."""
-        bound = ck.allowed_error(expected, dtype, size)  # 0 where all that is added up is 0
+        bound = reference.allowed_error(expected, dtype, size)  # 0 where all that is added up is 0
         with np.errstate(divide="ignore", invalid="ignore"):
             error = np.where(y == expected, 0, np.abs(y - expected) / bound)
         worst = float(np.max(np.where(np.isnan(error), np.inf, error), initial=0))
@@ -213,20 +214,20 @@ class Checker:
             return
         x, k = self.images(n, c, h, w, channels_last, dtype), self.randn(*fir)
         options = {"flip": bool(self.state.integers(2)), "channels_last": channels_last}
-        y = self.kernels.upfirdn(x, k, up, down, pads, dtype=dtype, gain=1.5, **options)
-        expected = ck.upfirdn(x, k, up, down, pads, gain=1.5, **options)
-        size = ck.upfirdn(np.abs(x), np.abs(k), up, down, pads, gain=1.5, **options)
+        y = self.kernels.upfirdn(x, k, up, down, pads, dtype=dtype, gain=1.5, **options).run()["y"]
+        expected = reference.upfirdn(x, k, up, down, pads, gain=1.5, **options)
+        size = reference.upfirdn(np.abs(x), np.abs(k), up, down, pads, gain=1.5, **options)
         case = f"{x.shape} fir {fir} up {up} down {down} pads {pads} {options}"
         self.compare("upfirdn_2d", case, y, expected, size, dtype)
 
     def bias_act(self, outer: int, c: int, inner: int, f: Pointwise, dtype: str) -> None:
         """The three forms of one case."""
-        x = ck.round_to(self.randn(outer, c, inner) * 2, dtype)
-        v, b = ck.round_to(self.randn(outer, c, inner), dtype), self.randn(c)
-        unsure = ck.is_near_kink(f, ck.bias_act_argument(x, b, inner))
+        x = reference.round_to(self.randn(outer, c, inner) * 2, dtype)
+        v, b = reference.round_to(self.randn(outer, c, inner), dtype), self.randn(c)
+        unsure = reference.is_near_kink(f, reference.bias_act_argument(x, b, inner))
         for order in range(3):
-            y = self.kernels.bias_act(x, b, v, f, order=order, inner=inner, dtype=dtype)
-            expected = ck.bias_act(x, b, v, f, order=order, inner=inner)
+            y = self.kernels.bias_act(x, b, v, f, order=order, inner=inner, dtype=dtype).run()["y"]
+            expected = reference.bias_act(x, b, v, f, order=order, inner=inner)
             if order:
                 y, expected = (np.where(unsure, 0, t) for t in (y, expected))
             case = f"{x.shape} {f} order {order}"
@@ -237,18 +238,15 @@ class Checker:
     ) -> None:
         """One case, forward and gradient."""
         x, dy = (self.images(n, c, h, w, channels_last, dtype) for _ in range(2))
-        scale, noise, b = self.randn(n, c), self.randn(noise_n, h, w), self.randn(c)
-        parts = scale, noise, b
-        case = f"{x.shape} noise {noise_n} {f} channels_last {channels_last}"
-        u = ck.epilogue_argument(x, *parts, channels_last=channels_last)
-        y = self.kernels.epilogue(x, *parts, f, channels_last=channels_last, dtype=dtype)
-        expected = ck.epilogue(x, *parts, f, channels_last=channels_last)
-        self.compare("epilogue", case, y, expected, 6 * f.gain, dtype)
-        unsure = ck.is_near_kink(f, u)
-        dy = np.where(unsure if channels_last else unsure.transpose(0, 3, 1, 2), 0, dy).astype(np.float32)
-        outputs = self.kernels.epilogue_grad(dy, x, *parts, f, channels_last=channels_last, dtype=dtype)
-        again = self.kernels.epilogue_grad(dy, x, *parts, f, channels_last=channels_last, dtype=dtype)
-        for name, (value, size) in ck.epilogue_grad(dy, x, *parts, f, channels_last=channels_last).items():
+        e = Epilogue(self.randn(n, c), self.randn(noise_n, h, w), self.randn(c), f)
+        layout = {"channels_last": channels_last}
+        case = f"{x.shape} noise {noise_n} {f} {layout}"
+        y = self.kernels.epilogue(x, e, **layout, dtype=dtype).run()["y"]
+        self.compare("epilogue", case, y, reference.epilogue(x, e, **layout), 6 * f.gain, dtype)
+        unsure = reference.is_near_kink(f, reference.epilogue_argument(x, e, **layout))
+        dy = np.where(reference.from_nhwc(unsure, channels_last), 0, dy).astype(np.float32)
+        outputs, again = (self.kernels.epilogue_grad(dy, x, e, **layout, dtype=dtype).run() for _ in range(2))
+        for name, (value, size) in reference.epilogue_grad(dy, x, e, **layout).items():
             at = dtype if name == "dx" else "float32"
             self.compare("epilogue_grad", f"{name} {case}", outputs[name], value, size, at)
             self.compare("epilogue_grad", f"{name} again {case}", outputs[name], again[name], 0 * size + 1e-30, at)
@@ -282,26 +280,20 @@ def check_large(checker: Checker, memory: Any) -> str:
     if memory.memory < 4.5 * size:
         return f"not checked: it needs {4.5 * size / 2**30:.0f} GiB"
     x, y = memory.empty(2 * size), memory.empty(2 * size)
-    row = ck.round_to(checker.randn(channels), "float16")
+    row = reference.round_to(checker.randn(channels), "float16")
     b = checker.randn(channels)
-    source = memory.put(ck.encode(np.tile(row, 1 << 12), "float16"))
-    step = source.nbytes
-    for start in range(0, 2 * size, step):
-        end = min(start + step, 2 * size)
-        memory.copy(x[start:end], source[: end - start])
-    kernels, b_there = checker.kernels, memory.put(b)
-    args = ck.bias_act_args(size, channels, 1, Pointwise(), 0, "float16")
+    source = memory.put(reference.encode(np.tile(row, 1 << 12), "float16"))
+    for start in range(0, 2 * size, source.nbytes):
+        part = x[start : start + source.nbytes]
+        memory.copy(part, source[: len(part)])
+    b_there = memory.put(b)
+    args = bias_act_args(size, channels, 1, Pointwise(), 0, "float16")
     args.x, args.y, args.b = memory.pointer(x), memory.pointer(y), memory.pointer(b_there)
-    error = kernels.library.stylegan2_bias_act(ctypes.byref(args), None)
+    Call(checker.kernels, "stylegan2_bias_act", args).launch()
     memory.synchronize()
-    if error:
-        raise RuntimeError(f"CUDA error {error}")
-    expected = ck.bias_act(row, b, None, Pointwise(), order=0)
-    for name, start in (
-        ("first", 0),
-        ("last", 2 * (size - channels)),
-        ("at 2^32", 2 * (1 << 32) // channels * channels),
-    ):
+    expected = reference.bias_act(row, b, None, Pointwise(), order=0)
+    starts = {"first": 0, "last": 2 * (size - channels), "at 2^32": 2 * (1 << 32) // channels * channels}
+    for name, start in starts.items():
         raw = np.zeros(channels, np.float16)
         memory.get(y[start : start + 2 * channels], raw)
         checker.compare("bias_act", f"{rows}x{channels}, {name} row", raw.astype(np.float32), expected, 6, "float16")
@@ -322,7 +314,7 @@ def milliseconds(memory: Any, launch: Any, repeats: int = 20) -> float:
         for _ in range(repeats):
             launch()
         times.append(memory.milliseconds(start, memory.event()) / repeats)
-    return sorted(times)[len(times) // 2]
+    return statistics.median(times)
 
 
 def copy_bandwidth(memory: Any, size: int) -> float:
@@ -331,7 +323,7 @@ def copy_bandwidth(memory: Any, size: int) -> float:
     return size / milliseconds(memory, lambda: memory.copy(to, source)) * 1e3
 
 
-def cases(kernels: ck.Kernels, state: np.random.Generator) -> Any:
+def cases(kernels: Kernels, state: np.random.Generator) -> Any:
     """StyleGAN2's sizes, minibatch 4: (kernel, case, call, bytes moved)."""
     fir = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
     for dtype, channels_last in itertools.product(DTYPES, (False, True)):
@@ -344,27 +336,27 @@ def cases(kernels: ck.Kernels, state: np.random.Generator) -> Any:
             name = f"{c}x{size}x{size} {layout} {dtype}"
             # After an upsampling convolution the image has one more row and column than twice the input.
             grown = np.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)] if channels_last else [(0, 0), (0, 0), (0, 1), (0, 1)])
-            call = kernels.upfirdn_call(grown, fir, (1, 1), (1, 1), (1, 1, 1, 1), **options)
+            call = kernels.upfirdn(grown, fir, (1, 1), (1, 1), (1, 1, 1, 1), **options)
             yield "upfirdn_2d", f"{name} after up-conv", call, grown.size * item + bytes_of_x
-            call = kernels.upfirdn_call(x, fir, (1, 1), (2, 2), (1, 1, 1, 1), **options)
+            call = kernels.upfirdn(x, fir, (1, 1), (2, 2), (1, 1, 1, 1), **options)
             yield "upfirdn_2d", f"{name} down 2", call, bytes_of_x * 5 // 4
             half = x[:, ::2, ::2] if channels_last else x[:, :, ::2, ::2]
-            call = kernels.upfirdn_call(half, fir, (2, 2), (1, 1), (2, 1, 2, 1), **options)
+            call = kernels.upfirdn(half, fir, (2, 2), (1, 1), (2, 1, 2, 1), **options)
             yield "upfirdn_2d", f"{name} up 2", call, bytes_of_x * 5 // 4
             scale, noise, b = (state.standard_normal(s, np.float32) for s in ((4, c), (4, size, size), (c,)))
             inner = 1 if channels_last else size * size
             f = Pointwise("lrelu", 0.2, 2**0.5, 256.0)
-            call = kernels.bias_act_call(x, b, None, f, order=0, inner=inner, dtype=dtype)
+            call = kernels.bias_act(x, b, None, f, order=0, inner=inner, dtype=dtype)
             yield "bias_act", name, call, 2 * bytes_of_x
-            call = kernels.bias_act_call(x, b, x, f, order=1, inner=inner, dtype=dtype)
+            call = kernels.bias_act(x, b, x, f, order=1, inner=inner, dtype=dtype)
             yield "bias_act", f"{name} first derivative", call, 3 * bytes_of_x
-            call = kernels.epilogue_call(x, scale, noise, b, f, **options)
-            yield "epilogue", name, call, 2 * bytes_of_x + noise.nbytes
-            call = kernels.epilogue_grad_call(x, x, scale, noise, b, f, **options)
+            e = Epilogue(scale, noise, b, f)
+            yield "epilogue", name, kernels.epilogue(x, e, **options), 2 * bytes_of_x + noise.nbytes
+            call = kernels.epilogue_grad(x, x, e, **options)
             yield "epilogue", f"{name} gradient", call, 3 * bytes_of_x + 2 * noise.nbytes
 
 
-def measure(kernels: ck.Kernels, memory: Any, seed: int) -> bool:
+def measure(kernels: Kernels, memory: Any, seed: int) -> bool:
     """Prints the table of bandwidths; whether every goal is met."""
     print("\n| kernel | case | ms | GB/s | of a copy | goal | met |\n|---|---|---|---|---|---|---|")
     fine = True
@@ -373,10 +365,8 @@ def measure(kernels: ck.Kernels, memory: Any, seed: int) -> bool:
         bandwidth, copy = size / time * 1e3, copy_bandwidth(memory, size)
         met = bandwidth >= GOALS[kernel] * copy
         fine &= met
-        row = (
-            f"{time:.4f} | {bandwidth / 1e9:.0f} | {bandwidth / copy:.2f} | {GOALS[kernel]} | {'yes' if met else 'NO'}"
-        )
-        print(f"| {kernel} | {name} | {row} |", flush=True)
+        numbers = f"{time:.4f} | {bandwidth / 1e9:.0f} | {bandwidth / copy:.2f} | {GOALS[kernel]}"
+        print(f"| {kernel} | {name} | {numbers} | {'yes' if met else 'NO'} |", flush=True)
     return fine
 
 
@@ -392,7 +382,7 @@ def main() -> int:
     memory = find_memory(args.library)
     seed = secrets.randbits(32) if args.seed is None else args.seed
     with tempfile.TemporaryDirectory() as folder:
-        kernels = ck.Kernels(build(folder, memory.arch), memory)
+        kernels = Kernels(build(folder, memory.arch), memory)
         driver = f"{memory.name} (sm_{memory.arch}, {memory.memory / 2**30:.0f} GiB), {memory.versions}"
         print(f"CUDA kernels on {driver}, seed {seed}\n")
         checker = Checker(kernels, seed)

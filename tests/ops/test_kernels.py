@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from tools import check_cuda_kernels
-from tools import cuda_kernels as ck
-from tools.cuda_kernels import ACTIVATIONS, DTYPES, Pointwise
+from tools import kernel_reference as reference
+from tools.cuda_kernels import SOURCES, Kernels
+from tools.kernel_reference import ACTIVATIONS, DTYPES, Epilogue, Pointwise
 
 pytestmark = [
     pytest.mark.one_stack,
@@ -54,7 +55,7 @@ class HostMemory:
 
 
 def build(folder, name, *options):
-    sources = sorted(ck.SOURCES.glob("*.cu"))
+    sources = sorted(SOURCES.glob("*.cu"))
     include = Path(__file__).parent / "cuda_on_cpu"
     flags = ["g++", "-std=c++17", "-O1", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", *options]
 
@@ -67,7 +68,7 @@ def build(folder, name, *options):
         objects = list(pool.map(compile_one, sources))
     library = folder / f"{name}.so"
     subprocess.run(["g++", "-shared", *objects, "-o", library], check=True)
-    return ck.Kernels(str(library), HostMemory())
+    return Kernels(str(library), HostMemory())
 
 
 @pytest.fixture(scope="session")
@@ -86,11 +87,11 @@ def randn(state, *shape):
 
 
 def images(state, n, c, h, w, channels_last, dtype):
-    return ck.round_to(randn(state, *((n, h, w, c) if channels_last else (n, c, h, w))), dtype)
+    return reference.round_to(randn(state, *((n, h, w, c) if channels_last else (n, c, h, w))), dtype)
 
 
 def close(actual, expected, dtype, size=1.0):
-    bound = ck.allowed_error(expected, dtype, size)
+    bound = reference.allowed_error(expected, dtype, size)
     wrong = ~(np.abs(actual - expected) <= bound)
     assert actual.shape == expected.shape
     assert not wrong.any(), f"{wrong.sum()} of {wrong.size} wrong: {actual[wrong][:5]} instead of {expected[wrong][:5]}"
@@ -108,9 +109,9 @@ def test_reference_derivatives(act):
     step = 1e-5
     for clamp, order in itertools.product((-1, 1.5), (0, 1)):
         f = Pointwise(act, 0.3, 1.7, clamp)
-        smooth = np.abs(np.abs(f.gain * ck.activation(act, 0.3, u)[0]) - clamp) > 1e-3
-        numeric = (ck.pointwise(f, u + step, order) - ck.pointwise(f, u - step, order)) / (2 * step)
-        np.testing.assert_allclose(ck.pointwise(f, u, order + 1)[smooth], numeric[smooth], atol=1e-7)
+        smooth = np.abs(np.abs(f.gain * reference.activation(act, 0.3, u)[0]) - clamp) > 1e-3
+        numeric = (reference.pointwise(f, u + step, order) - reference.pointwise(f, u - step, order)) / (2 * step)
+        np.testing.assert_allclose(reference.pointwise(f, u, order + 1)[smooth], numeric[smooth], atol=1e-7)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -124,12 +125,11 @@ def test_rounding_of_the_stand_in(kernels, dtype):
     x = np.concatenate([x, [65519.99, 65520, -65520, 65504, 5.9e-8, 2.98e-8, 2.99e-8, 0, -0.0, np.inf, -np.inf]])
     x = x.astype(np.float32)
     with np.errstate(over="ignore"):
-        expected = ck.round_to(x, dtype)
+        expected = reference.round_to(x, dtype)
         # gain 1 and a scale: x is made inside the kernel, in float32, so that only the result is rounded
-        ones = ck.round_to(np.ones([1, 1, 1, x.size], np.float32), dtype)
-        y = kernels.epilogue(
-            ones * 0, None, x.reshape(1, 1, -1), None, Pointwise("linear"), channels_last=False, dtype=dtype
-        )
+        ones = reference.round_to(np.ones([1, 1, 1, x.size], np.float32), dtype)
+        e = Epilogue(None, x.reshape(1, 1, -1), None, Pointwise("linear"))
+        y = kernels.epilogue(ones * 0, e, channels_last=False, dtype=dtype).run()["y"]
     np.testing.assert_array_equal(y.reshape(-1), expected)
 
 
@@ -150,9 +150,9 @@ def check_upfirdn(kernels, state, n, c, h, w, firh, firw, up, down, pads, channe
         return False
     x, k = images(state, n, c, h, w, channels_last, dtype), randn(state, firh, firw)
     kwargs = {"flip": flip, "gain": gain, "channels_last": channels_last}
-    y = kernels.upfirdn(x, k, up, down, pads, dtype=dtype, **kwargs)
-    expected = ck.upfirdn(x, k, up, down, pads, **kwargs)
-    size = ck.upfirdn(np.abs(x), np.abs(k), up, down, pads, **{**kwargs, "gain": abs(gain)})
+    y = kernels.upfirdn(x, k, up, down, pads, dtype=dtype, **kwargs).run()["y"]
+    expected = reference.upfirdn(x, k, up, down, pads, **kwargs)
+    size = reference.upfirdn(np.abs(x), np.abs(k), up, down, pads, **{**kwargs, "gain": abs(gain)})
     close(y, expected, dtype, size)
     return True
 
@@ -203,14 +203,14 @@ def test_upfirdn_largest_filter(kernels):
 
 
 def check_bias_act(kernels, state, outer, c, inner, has_bias, f, dtype):
-    x = ck.round_to(randn(state, outer, c, inner) * 2, dtype)
-    v = ck.round_to(randn(state, outer, c, inner), dtype)
+    x = reference.round_to(randn(state, outer, c, inner) * 2, dtype)
+    v = reference.round_to(randn(state, outer, c, inner), dtype)
     b = randn(state, c) if has_bias else None
     for order in range(3):
-        y = kernels.bias_act(x, b, v, f, order=order, inner=inner, dtype=dtype)
-        expected = ck.bias_act(x, b, v, f, order=order, inner=inner)
+        y = kernels.bias_act(x, b, v, f, order=order, inner=inner, dtype=dtype).run()["y"]
+        expected = reference.bias_act(x, b, v, f, order=order, inner=inner)
         if order:
-            unsure = ck.is_near_kink(f, ck.bias_act_argument(x, b, inner))
+            unsure = reference.is_near_kink(f, reference.bias_act_argument(x, b, inner))
             assert unsure.mean() < 0.02
             y, expected = (np.where(unsure, 0, t) for t in (y, expected))
         close(y, expected, dtype, 1 + np.abs(v))
@@ -232,17 +232,17 @@ def test_bias_act_far_out(kernels, act):
     x = np.array([-200, -90, -20, 20, 90, 200, 1e30, np.inf], np.float32)
     f = Pointwise(act, 0.2, 1.0, -1)
     with np.errstate(over="ignore", invalid="ignore"):
-        expected = ck.pointwise(f, x)
-    np.testing.assert_allclose(
-        kernels.bias_act(x, None, None, f, order=0, dtype="float32"), expected, rtol=1e-5, atol=1e-37
-    )
+        expected = reference.pointwise(f, x)
+    y = kernels.bias_act(x, None, None, f, order=0, dtype="float32").run()["y"]
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-37)
     nan = np.full(8, np.nan, np.float32)
-    assert np.isnan(kernels.bias_act(nan, None, None, Pointwise(act, clamp=1.0), order=0, dtype="float32")).all()
+    y = kernels.bias_act(nan, None, None, Pointwise(act, clamp=1.0), order=0, dtype="float32").run()["y"]
+    assert np.isnan(y).all()
 
 
 def test_relu_of_minus_infinity(kernels):
     x = np.full(8, -np.inf, np.float32)
-    assert not kernels.bias_act(x, None, None, Pointwise("relu"), order=0, dtype="float32").any()
+    assert not kernels.bias_act(x, None, None, Pointwise("relu"), order=0, dtype="float32").run()["y"].any()
 
 
 # ----------------------------------------------------------------------------
@@ -259,23 +259,25 @@ EPILOGUE_SIZES = [  # n, c, h, w
 def check_epilogue(kernels, state, n, c, h, w, parts, noise_n, f, channels_last, dtype):
     x = images(state, n, c, h, w, channels_last, dtype)
     dy = images(state, n, c, h, w, channels_last, dtype)
-    scale = randn(state, n, c) if "s" in parts else None
-    noise = randn(state, noise_n, h, w) if "n" in parts else None
-    b = randn(state, c) if "b" in parts else None
-    expected = ck.epilogue(x, scale, noise, b, f, channels_last=channels_last)
-    y = kernels.epilogue(x, scale, noise, b, f, channels_last=channels_last, dtype=dtype)
+    e = Epilogue(
+        scale=randn(state, n, c) if "s" in parts else None,
+        noise=randn(state, noise_n, h, w) if "n" in parts else None,
+        b=randn(state, c) if "b" in parts else None,
+        f=f,
+    )
+    expected = reference.epilogue(x, e, channels_last=channels_last)
+    y = kernels.epilogue(x, e, channels_last=channels_last, dtype=dtype).run()["y"]
     close(y, expected, dtype, 3)
 
     # Near kinks of F a rounding error may choose the other branch: no gradient comes from there.
-    u = ck.epilogue_argument(x, scale, noise, b, channels_last=channels_last)
-    unsure = ck.is_near_kink(f, u)
-    dy = np.where(unsure if channels_last else unsure.transpose(0, 3, 1, 2), 0, dy).astype(np.float32)
-    outputs = kernels.epilogue_grad(dy, x, scale, noise, b, f, channels_last=channels_last, dtype=dtype)
-    expected = ck.epilogue_grad(dy, x, scale, noise, b, f, channels_last=channels_last)
+    unsure = reference.is_near_kink(f, reference.epilogue_argument(x, e, channels_last=channels_last))
+    dy = np.where(reference.from_nhwc(unsure, channels_last), 0, dy).astype(np.float32)
+    outputs = kernels.epilogue_grad(dy, x, e, channels_last=channels_last, dtype=dtype).run()
+    expected = reference.epilogue_grad(dy, x, e, channels_last=channels_last)
     assert outputs.keys() == expected.keys()
     for name, (value, size) in expected.items():
         close(outputs[name], value, dtype if name == "dx" else "float32", size)
-    again = kernels.epilogue_grad(dy, x, scale, noise, b, f, channels_last=channels_last, dtype=dtype)
+    again = kernels.epilogue_grad(dy, x, e, channels_last=channels_last, dtype=dtype).run()
     assert all(np.array_equal(outputs[name], again[name]) for name in outputs)
 
 
@@ -316,7 +318,8 @@ def test_epilogue_many_pixels(kernels, channels_last):
 def test_epilogue_of_nothing(kernels):
     """Sums over an empty batch are 0."""
     x, b = np.zeros([0, 4, 4, 8], np.float32), np.ones(8, np.float32)
-    outputs = kernels.epilogue_grad(x, x, None, None, b, Pointwise(), channels_last=True, dtype="float32")
+    e = Epilogue(None, None, b, Pointwise())
+    outputs = kernels.epilogue_grad(x, x, e, channels_last=True, dtype="float32").run()
     assert outputs["dx"].shape == x.shape and not outputs["db"].any()
 
 
@@ -419,7 +422,7 @@ def test_tool_table(kernels, monkeypatch, capsys):
     """The table of speeds, of small images, on the CPU, which is not as fast as a copy."""
     monkeypatch.setattr(check_cuda_kernels, "SPEED_SIZES", ((8, 16),))
     memory = ClockedMemory()
-    assert not check_cuda_kernels.measure(ck.Kernels(kernels.library._name, memory), memory, 0)
+    assert not check_cuda_kernels.measure(Kernels(kernels.library._name, memory), memory, 0)
     rows = capsys.readouterr().out.strip().splitlines()
     assert len(rows) == 2 + 6 * 7 and all(row.count("|") == 8 for row in rows)
     assert "| epilogue | 8x16x16 NHWC bfloat16 gradient |" in rows[-1]
