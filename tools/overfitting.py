@@ -22,9 +22,9 @@ import numpy as np
 from dnnlib.command_line import import_tensorflow_quietly
 from dnnlib.errors import UserError, exits_on_user_error
 from dnnlib.files import atomic_write
-from dnnlib.flags import ArgumentParser, natural, positive
+from dnnlib.flags import ArgumentParser, positive
 from dnnlib.progress import Progress
-from tools.training_curve import MINIBATCH, Measurement, find_snapshots, save, tidy
+from tools.training_curve import MINIBATCH, Measurement, add_arguments, find_snapshots, generate, save, subplots, tidy
 from training.run_folder.options_file import load_training_options
 
 _TAGS = {"r_t": "Loss/signs/real", "p": "Progress/augment"}
@@ -56,7 +56,6 @@ def mean_score(D: Any, images: np.ndarray) -> float:
 
 def measure_run(run_dir: str, held_out: str, num_images: int, seed: int, every: int = 1) -> dict[str, Any]:
     """All values of a run. Raises UserError if it is no run, has no snapshots, or does not fit the held-out images."""
-    from dnnlib import tflib
     from training.data import dataset
     from training.misc import load_pkl
 
@@ -74,13 +73,7 @@ def measure_run(run_dir: str, held_out: str, num_images: int, seed: int, every: 
         frechet = measurement.measure(path, progress)["frechet"]
         G, D, _Gs = load_pkl(str(path))
         latents = np.random.RandomState(seed).randn(len(shown), *G.input_shape[1:])
-        fakes = G.run(
-            latents,
-            None,
-            minibatch_size=MINIBATCH,
-            truncation_psi=1,
-            output_transform={"func": tflib.convert_images_to_uint8},
-        )
+        fakes = generate(G, latents, None)
         train, val, gen = (mean_score(D, images) for images in (shown, unseen, fakes))
         r_v = (train - val) / (train - gen) if train != gen else float("nan")
         rows.append({"kimg": kimg, "frechet": frechet, "r_v": round(r_v, 4), "training": round(train, 3)})
@@ -95,12 +88,7 @@ def measure_run(run_dir: str, held_out: str, num_images: int, seed: int, every: 
 
 def plot(runs: list[dict[str, Any]], path: Path) -> None:
     """Draws r_t and p, r_v, and the Fréchet distance, one colour for each run."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(3, 1, sharex=True, figsize=(7, 8), layout="constrained")
+    figure, axes = subplots(3, height=8)
     colours = ["tab:red", "tab:blue", "tab:green", "tab:orange"]
     for run, colour in zip(runs, colours * len(runs), strict=False):
         kimg = [row["kimg"] for row in run["rows"]]
@@ -125,29 +113,16 @@ def main() -> None:
     parser = ArgumentParser(description="Overfitting of discriminators, and quality of images, of runs.")
     parser.add_argument("run_dir", nargs="+", help="run folders with network-snapshot-*.pkl", metavar="RUN_DIR")
     parser.add_argument("--held-out", required=True, help="data set of images that were not trained on", metavar="PATH")
-    parser.add_argument(
-        "--output",
-        default="docs/ada-overfitting.png",
-        help="picture to write; the values go beside it, as .json (default: %(default)s)",
-        metavar="PNG",
-    )
-    parser.add_argument("--num-images", type=positive, default=2000, help="images per snapshot (default: %(default)s)")
-    parser.add_argument(
-        "--every",
-        type=positive,
-        default=1,
-        help="snapshots from one that is measured to the next (default: %(default)s)",
-        metavar="N",
-    )
-    parser.add_argument("--seed", type=natural, default=0, help="of latents and reals (default: %(default)s)")
+    every_help = "snapshots from one that is measured to the next (default: %(default)s)"
+    parser.add_argument("--every", type=positive, default=1, help=every_help, metavar="N")
+    add_arguments(parser, output="docs/ada-overfitting.png")
     args = parser.parse_args()
     with exits_on_user_error():
         import_tensorflow_quietly()
         runs = [measure_run(run_dir, args.held_out, args.num_images, args.seed, args.every) for run_dir in args.run_dir]
-        output = Path(args.output)
-        with atomic_write(output.with_suffix(".json")) as file:
+        with atomic_write(args.output.with_suffix(".json")) as file:
             file.write(json.dumps(runs, indent=1).encode() + b"\n")
-        plot(runs, output)
+        plot(runs, args.output)
 
 
 if __name__ == "__main__":

@@ -17,17 +17,17 @@ Beside the picture is a JSON file with the values. Snapshots that it has are not
 and stay when their files are gone (--keep-snapshots).
 """
 
-import io
 import json
 import os
-import re
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
+import pretrained_networks
 from dnnlib.command_line import import_tensorflow_quietly
 from dnnlib.errors import UserError, exits_on_user_error
 from dnnlib.files import atomic_write, sha256_of
@@ -70,18 +70,16 @@ class Measurement:
         self.space = RandomFeatures(self.dataset.shape[0])
         rnd = np.random.RandomState(seed)
         chosen = rnd.permutation(self.dataset.num_images)[: 2 * num_images]
-        mirrored = rnd.rand(2 * num_images) < (0.5 if options.get("mirror_augment") else 0.0)
-        self.labels = np.zeros([0, self.dataset.label_size])
-        statistics = []
-        for start in range(0, 2 * num_images, MINIBATCH):
-            images, labels = self.dataset.read(chosen[start : start + MINIBATCH])
-            flip = mirrored[start : start + MINIBATCH, np.newaxis, np.newaxis, np.newaxis]
-            statistics.append(self.space.statistics(np.where(flip, images[..., ::-1], images)))
-            self.labels = np.concatenate([self.labels, labels])
+        mirrored = rnd.rand(2 * num_images, 1, 1, 1) < (0.5 if options.get("mirror_augment") else 0.0)
+        statistics, labels = [], []
+        for part in minibatches(2 * num_images):
+            images, labels_of_part = self.dataset.read(chosen[part])
+            statistics.append(self.space.statistics(np.where(mirrored[part], images[..., ::-1], images)))
+            labels.append(labels_of_part)
+        self.labels = np.concatenate(labels)
         reals = np.concatenate(statistics)
         self.space.fit(reals, NUM_FEATURES)
-        reals = self.space.features(reals)
-        self.reals, others = reals[:num_images], reals[num_images:]
+        self.reals, others = np.split(self.space.features(reals), 2)
         self.floor = self._compare(others)
 
     def _compare(self, features: np.ndarray) -> dict[str, float]:
@@ -93,32 +91,37 @@ class Measurement:
         """The values of a snapshot. Raises UserError if it does not fit the data set."""
         import tensorflow as tf
 
-        from dnnlib import tflib
-        from training.misc import load_pkl
-
-        networks = load_pkl(str(path))
-        Gs = networks[2] if isinstance(networks, tuple) else networks
+        Gs = pretrained_networks.load_generator(str(path), anew=True)
         shapes = [Gs.output_shape[1:], Gs.input_shapes[1][1:]]
-        if shapes != [self.dataset.shape, [self.dataset.label_size]]:
-            raise UserError(
-                f"{path}: makes images and labels {shapes}, the data set of the run has "
-                f"{[self.dataset.shape, [self.dataset.label_size]]}"
-            )
+        expected = [self.dataset.shape, [self.dataset.label_size]]
+        if shapes != expected:
+            raise UserError(f"{path}: makes images and labels {shapes}, the data set of the run has {expected}")
         tf.random.set_seed(self.seed)  # of the noise inputs
         latents = np.random.RandomState(self.seed).randn(self.num_images, *Gs.input_shape[1:])
         statistics = []
-        for start in range(0, self.num_images, MINIBATCH):
-            part = slice(start, min(start + MINIBATCH, self.num_images))
-            images = Gs.run(
-                latents[part],
-                self.labels[part],
-                minibatch_size=MINIBATCH,
-                is_validation=True,  # which also means no truncation
-                output_transform={"func": tflib.convert_images_to_uint8},
-            )
+        for part in minibatches(self.num_images):
+            images = generate(Gs, latents[part], self.labels[part])
             statistics.append(self.space.statistics(images))
             progress.update(len(images))
         return self._compare(self.space.features(np.concatenate(statistics)))
+
+
+def minibatches(count: int) -> list[slice]:
+    """Which of `count` images are in memory together."""
+    return [slice(start, min(start + MINIBATCH, count)) for start in range(0, count, MINIBATCH)]
+
+
+def generate(net: Any, latents: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Images uint8 [N, C, H, W], without truncation."""
+    from dnnlib import tflib
+
+    return net.run(
+        latents,
+        labels,
+        minibatch_size=MINIBATCH,
+        is_validation=True,  # which also means no truncation
+        output_transform={"func": tflib.convert_images_to_uint8},
+    )
 
 
 # ----------------------------------------------------------------------------
@@ -127,19 +130,12 @@ class Measurement:
 
 def find_snapshots(run_dir: str) -> dict[int, Path]:
     """The snapshots of a run folder by kimg. Raises UserError if there are none."""
-    found = {}
-    for path in sorted(Path(run_dir).glob("network-snapshot-*.pkl")):
-        match = re.fullmatch(r"network-snapshot-(\d+)\.pkl", path.name)
-        if match:
-            found[int(match.group(1))] = path
+    paths = sorted(Path(run_dir).glob("network-snapshot-*.pkl"))
+    numbers = {path: path.stem.removeprefix("network-snapshot-") for path in paths}
+    found = {int(number): path for path, number in numbers.items() if number.isdecimal()}
     if not found:
         raise UserError(f"{run_dir}: no network-snapshot-*.pkl, expected the folder of a run that has some")
     return found
-
-
-def digest(path: Path) -> str:
-    """What tells snapshots of the same name apart."""
-    return sha256_of(path)[:16]
 
 
 def known_rows(path: Path, settings: dict[str, Any], digests: dict[int, str]) -> list[dict[str, Any]]:
@@ -170,7 +166,7 @@ def measure_run(run_dir: str, output: Path, num_images: int, seed: int) -> dict[
     """
     _, options = load_training_options(run_dir)
     snapshots = find_snapshots(run_dir)
-    digests = {kimg: digest(path) for kimg, path in snapshots.items()}
+    digests = {kimg: sha256_of(path)[:16] for kimg, path in snapshots.items()}
     settings = {
         "run": Path(run_dir).resolve().name,
         "dataset": Path(options.dataset_args.tfrecord_dir).name,
@@ -187,15 +183,11 @@ def measure_run(run_dir: str, output: Path, num_images: int, seed: int) -> dict[
     measurement = Measurement(options, num_images, seed)
     print(f"{len(rows)} snapshots are known, {len(missing)} to measure.", file=sys.stderr)
     progress = Progress(len(missing) * num_images, "images")
-    table: dict[str, Any] = {}
+    table = {"settings": settings, "floor": measurement.floor, "rows": rows}
     for kimg in missing:
         values = measurement.measure(snapshots[kimg], progress)
         rows.append({"kimg": kimg, **values, "sha256": digests[kimg]})
-        table = {
-            "settings": settings,
-            "floor": measurement.floor,
-            "rows": sorted(rows, key=lambda row: row["kimg"]),
-        }
+        rows.sort(key=lambda row: row["kimg"])
         with atomic_write(output) as file:
             file.write(json.dumps(table, indent=2).encode() + b"\n")
     progress.finish()
@@ -216,14 +208,9 @@ def markdown(table: dict[str, Any]) -> str:
 
 def plot(table: dict[str, Any], path: Path) -> None:
     """Draws the curves: Fréchet distance above, precision and recall below."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     rows, floor = table["rows"], table["floor"]
     kimg = [row["kimg"] for row in rows]
-    figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(7, 6), layout="constrained")
+    figure, (above, below) = subplots(2, height=6)
     above.plot(kimg, [row["frechet"] for row in rows], "o-", color="tab:blue", markersize=3)
     above.axhline(floor["frechet"], color="grey", linestyle="--", linewidth=1, label="other real images")
     above.set(yscale="log", ylabel="Fréchet distance")
@@ -239,6 +226,14 @@ def plot(table: dict[str, Any], path: Path) -> None:
     save(figure, path, dpi=120)
 
 
+def subplots(count: int, height: float) -> tuple[Any, Any]:
+    """A figure, and as many axes one above the other."""
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure(figsize=(7, height), layout="constrained")
+    return figure, figure.subplots(count, 1, sharex=True)
+
+
 def tidy(axes: Any, legend: Any = "best") -> None:
     """A light grid, no frame, and the legend at a place."""
     axes.grid(color="0.92")
@@ -247,43 +242,42 @@ def tidy(axes: Any, legend: Any = "best") -> None:
 
 
 def save(figure: Any, path: Path, dpi: int) -> None:
-    """Writes a figure as PNG, whole or not at all, and closes it."""
-    import matplotlib.pyplot as plt
-
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=dpi)
-    plt.close(figure)
+    """Writes a figure as PNG, whole or not at all."""
     with atomic_write(path) as file:
-        file.write(picture.getvalue())
+        figure.savefig(file, format="png", dpi=dpi)
 
 
 # ----------------------------------------------------------------------------
+
+
+def add_arguments(parser: ArgumentParser, output: str) -> None:
+    """What to write and how to measure: --output, --num-images, --seed."""
+    add = parser.add_argument
+    output_help = "picture to write; the values go beside it, as .json (default: %(default)s)"
+    add("--output", type=_picture, default=output, help=output_help, metavar="PNG")
+    add("--num-images", type=positive, default=2000, help="images per snapshot (default: %(default)s)")
+    add("--seed", type=natural, default=0, help="of latents and reals (default: %(default)s)")
+
+
+def _picture(text: str) -> Path:
+    path = Path(text).expanduser()
+    if path.suffix != ".png":
+        raise ArgumentTypeError(f"expected a name that ends in .png, such as {path.with_suffix('.png')}, got {text}")
+    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        raise ArgumentTypeError(f"{path.absolute().parent} is not a folder that can be written to")
+    return path
 
 
 def main() -> None:
     """Parses the command line."""
     parser = ArgumentParser(description="Fréchet distance, precision and recall of the snapshots of a run.")
     parser.add_argument("run_dir", help="run folder with network-snapshot-*.pkl", metavar="RUN_DIR")
-    parser.add_argument(
-        "--output",
-        default="docs/demo-training-curve.png",
-        help="picture to write; the values go beside it, as .json (default: %(default)s)",
-        metavar="PNG",
-    )
-    parser.add_argument("--num-images", type=positive, default=2000, help="images per snapshot (default: %(default)s)")
-    parser.add_argument("--seed", type=natural, default=0, help="of latents and reals (default: %(default)s)")
+    add_arguments(parser, output="docs/demo-training-curve.png")
     parser.add_argument("--table", action="store_true", help="print the values as a Markdown table")
     args = parser.parse_args()
     with exits_on_user_error():
-        output = Path(args.output).expanduser()
-        if output.suffix != ".png":
-            raise UserError(
-                f"--output={output}: expected a name that ends in .png, such as {output.with_suffix('.png')}"
-            )
-        if not os.access(output.absolute().parent, os.W_OK | os.X_OK):
-            raise UserError(f"--output={output}: {output.absolute().parent} is not a folder that can be written to")
-        table = measure_run(args.run_dir, output.with_suffix(".json"), args.num_images, args.seed)
-        plot(table, output)
+        table = measure_run(args.run_dir, args.output.with_suffix(".json"), args.num_images, args.seed)
+        plot(table, args.output)
         if args.table:
             print(markdown(table))
 
