@@ -24,9 +24,9 @@ def run(*command: str) -> None:
         sys.exit(result.returncode)
 
 
-def newest(pattern: str) -> Path:
+def newest(pattern: str, folder: Path = ROOT / "results") -> Path:
     """The newest file of the results with such a name."""
-    return max((ROOT / "results").glob(pattern), key=lambda path: path.stat().st_mtime)
+    return max(folder.glob(pattern), key=lambda path: path.stat().st_mtime)
 
 
 def generate(network: Path, *args: str) -> Path:

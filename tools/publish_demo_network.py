@@ -6,8 +6,6 @@ RUN_DIR is a run of configs/demo-network.yaml. The newest network snapshot is ta
 """
 
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,9 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tools import demo
 
-ROOT = Path(__file__).resolve().parent.parent
-NETWORK = ROOT / demo.NETWORK
-DOCS = ROOT / "docs"
+NETWORK = demo.ROOT / demo.NETWORK
+DOCS = demo.ROOT / "docs"
 PICTURES = {"demo-grid.png": demo.GRID, "demo-style-mixing.png": demo.MIXING, "demo-interpolation.png": demo.BETWEEN}
 
 
@@ -48,13 +45,9 @@ def main(run_dir: Path) -> None:
     enlarge(run_dir / "reals.png", DOCS / "demo-network-reals.png", crop=(512, 160))
     with tempfile.TemporaryDirectory() as folder:
         for name, (command, *args) in PICTURES.items():
-            script = [sys.executable, str(ROOT / "run_generator.py"), command, f"--network={NETWORK}", *args]
-            subprocess.run([*script, f"--result-dir={folder}"], check=True, cwd=folder)
-            grid = max(Path(folder).glob("*/grid.png"), key=lambda path: path.stat().st_mtime)
-            enlarge(grid, DOCS / name)
-            shutil.rmtree(grid.parent)
-    curve = [sys.executable, str(ROOT / "tools" / "training_curve.py"), str(run_dir), "--table"]
-    subprocess.run(curve, check=True, cwd=ROOT)
+            demo.run("run_generator.py", command, f"--network={demo.NETWORK}", *args, f"--result-dir={folder}")
+            enlarge(demo.newest("*/grid.png", Path(folder)), DOCS / name)
+    demo.run("tools/training_curve.py", str(run_dir.resolve()), "--table")
 
 
 if __name__ == "__main__":
