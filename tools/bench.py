@@ -8,15 +8,14 @@ Everything that is compared is measured in the same run, in turns; the figures a
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dnnlib import flags
+from dnnlib.command_line import import_tensorflow_quietly
 from tools.benchmarks.table import PRECISIONS, Options, describe_machine, print_tables
 
 BENCHMARKS = {
@@ -53,25 +52,20 @@ def main() -> None:
     """Runs benchmarks and prints their tables."""
     parser = flags.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add(
-        "--only", type=_one_of(*BENCHMARKS), default=list(BENCHMARKS), help=f"of {', '.join(BENCHMARKS)} (default: all)"
-    )
+    only_help = f"of {', '.join(BENCHMARKS)} (default: all)"
+    add("--only", type=_one_of(*BENCHMARKS), default=list(BENCHMARKS), help=only_help)
     rounds_help = "a third of it for training (default: %(default)s)"
     add("--rounds", type=flags.positive, default=9, help=rounds_help)
     add("--config", default="config-f", choices=("config-e", "config-f"), help="of networks (default: %(default)s)")
     add("--resolution", type=flags.positive, help="(default: generating, loading 1024; the others 64)")
     add("--minibatch", type=flags.num_list, default=[], help="(default: generating 1,4; training 8,4; others 8)")
-    precisions = ",".join(PRECISIONS)
-    add(
-        "--precision",
-        type=_one_of(*PRECISIONS),
-        default=["fp32", "bf16"],
-        help=f"some of {precisions} (default: fp32,bf16)",
-    )
+    precision_help = f"some of {','.join(PRECISIONS)} (default: fp32,bf16)"
+    add("--precision", type=_one_of(*PRECISIONS), default=["fp32", "bf16"], help=precision_help)
     impl_help = "of custom ops, some of auto,ref,cpu,cuda (default: auto,ref)"
     add("--impl", type=_one_of("auto", "ref", "cpu", "cuda"), default=["auto", "ref"], help=impl_help)
     args = parser.parse_args()
     options = Options(args.rounds, args.config, args.resolution, args.minibatch, args.precision, args.impl)
+    import_tensorflow_quietly()
     print(describe_machine(), flush=True)
     print_tables(_results(args.only, options))
 

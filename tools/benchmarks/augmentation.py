@@ -1,5 +1,7 @@
 """Times the full augmentation pipeline, against the training iterations it is part of."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -7,7 +9,7 @@ import tensorflow as tf
 
 from training.augmentation.pipeline import AugmentPipe
 
-from .table import Figure, Options, implementation, implementations, seconds_text
+from .table import Figure, Options, seconds_text
 from .timing import in_turns
 from .training import FREQUENCY, as_in_training, bench_iteration, per_iteration
 
@@ -25,21 +27,23 @@ def pipeline_calls(minibatch: int, resolution: int) -> dict[str, Callable[[], No
     def augment(x: tf.Tensor) -> tf.Tensor:
         return pipe(x, p)
 
+    gradient = _gradient(augment)
+    # The second is what comes back to the scores through the gradient by images.
+    functions = {"forward": augment, "gradient": gradient, "second gradient": _gradient(gradient)}
+    compiled = {name: tf.function(function, autograph=False) for name, function in functions.items()}
+    return {name: functools.partial(function, images) for name, function in compiled.items()}
+
+
+def _gradient(function: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The gradient of the sum of squares of a function."""
+
     def gradient(x: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            total = tf.reduce_sum(tf.square(augment(x)))
+            total = tf.reduce_sum(tf.square(function(x)))
         return tape.gradient(total, x)
 
-    def second(x: tf.Tensor) -> tf.Tensor:  # what comes back to the scores through the gradient by images
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            total = tf.reduce_sum(tf.square(gradient(x)))
-        return tape.gradient(total, x)
-
-    functions = {"forward": augment, "gradient": gradient, "second gradient": second}
-    compiled = {name: tf.function(function, autograph=False) for name, function in functions.items()}
-    return {name: lambda function=function: function(images) for name, function in compiled.items()}
+    return gradient
 
 
 def seconds_per_iteration(times: dict[str, float]) -> float:
@@ -49,16 +53,14 @@ def seconds_per_iteration(times: dict[str, float]) -> float:
 
 def bench(options: Options) -> Iterator[Figure]:
     """The pipeline and iterations without it, in float32; a third of the rounds for iterations."""
-    for resolution in [options.resolution] if options.resolution else _RESOLUTIONS:
-        for minibatch in options.minibatches or [_MINIBATCH]:
-            for impl in implementations(options.impls[:1]):
-                with implementation(impl), as_in_training():
-                    times = in_turns(pipeline_calls(minibatch, resolution), options.rounds)
-                    case = options.config, resolution, minibatch, "fp32", max(options.rounds // 3, 1)
-                    iteration = per_iteration(bench_iteration(*case)[0])
-                own = seconds_per_iteration(times)
-                parts = ", ".join(f"{name} {seconds_text(taken)}" for name, taken in times.items())
-                what = f"augmentation {_SPEC}, {resolution}x{resolution}, minibatch {minibatch}"
-                yield Figure(what, f"{parts}; {minibatch / times['forward']:.0f} images/s")
-                share = f"{seconds_text(own)} on {seconds_text(iteration)}, {own / iteration:.1%}"
-                yield Figure(f"{what}: of an iteration ({options.config}, {impl})", share, "at most 15 %")
+    options = dataclasses.replace(options, precisions=["fp32"], impls=options.impls[:1])
+    for case in options.cases(_RESOLUTIONS, [_MINIBATCH]):
+        with as_in_training():
+            times = in_turns(pipeline_calls(case.minibatch, case.resolution), options.rounds)
+            iteration = per_iteration(bench_iteration(case, max(options.rounds // 3, 1))[0])
+        own = seconds_per_iteration(times)
+        parts = ", ".join(f"{name} {seconds_text(taken)}" for name, taken in times.items())
+        what = f"augmentation {_SPEC}, {case.resolution}x{case.resolution}, minibatch {case.minibatch}"
+        yield Figure(what, f"{parts}; {case.minibatch / times['forward']:.0f} images/s")
+        share = f"{seconds_text(own)} on {seconds_text(iteration)}, {own / iteration:.1%}"
+        yield Figure(f"{what}: of an iteration ({case.config}, {case.impl})", share, "at most 15 %")

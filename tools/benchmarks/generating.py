@@ -1,17 +1,24 @@
 """Times generating: images against their convolutions alone, loading networks, a cold start, the help of scripts."""
 
+import concurrent.futures
+import functools
+import itertools
+import multiprocessing
+import os
 import pickle
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .table import PRECISIONS, Figure, Options, Row, implementation, implementations, seconds_text
-from .timing import in_turns
+from dnnlib.command_line import import_tensorflow_quietly
+
+from .table import PRECISIONS, Case, Figure, Options, Row, seconds_text
+from .timing import in_turns, run_all, seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 _RESOLUTION = 1024
@@ -21,20 +28,20 @@ _MINIBATCHES = [1, 4]
 # Networks of official size.
 
 
-def _network(name: str, config: str, resolution: int, **kwargs: Any) -> Any:
-    """G or D of a configuration, with random weights."""
+def network(name: str, config: str, resolution: int, precision: str = "fp32") -> Any:
+    """G, D or Gs of a configuration, with random weights."""
     from dnnlib.tflib import Network
     from training.options.configs import config_kwargs
 
-    args = config_kwargs(config)[f"{name[0]}_args"]
-    return Network(name, num_channels=3, resolution=resolution, label_size=0, **args, **kwargs)
+    args = {**config_kwargs(config)[f"{name[0]}_args"], **PRECISIONS[precision]}
+    return Network(name, num_channels=3, resolution=resolution, label_size=0, **args)
 
 
 def write_networks(path: str, config: str, resolution: int) -> None:
     """(G, D, Gs) of a configuration, with random weights."""
     from dnnlib.tflib.checkpoints import network_files
 
-    G, D = (_network(name, config, resolution) for name in "GD")
+    G, D = (network(name, config, resolution) for name in "GD")
     network_files.save_pkl((G, D, G.clone("Gs")), path)
 
 
@@ -86,74 +93,74 @@ def load_and_build(path: str) -> None:
         net.prepare()
 
 
-def _code(call: str) -> str:
-    """A program for a new process that calls something here, TensorFlow being imported and started already."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tools.benchmarks import generating, timing; "
-    return code + f"import tensorflow as tf; import dnnlib.tflib; tf.zeros([]) + 1; {call}"
+def loading_seconds(loader: Callable[[str], None], path: str) -> float:
+    """How long a way to load takes, TensorFlow being imported and started already."""
+    import tensorflow as tf
+
+    tf.zeros([]) + 1
+    return seconds(lambda: loader(path))
 
 
-def bench_load(path: Path, rounds: int) -> dict[str, float]:
+def _in_new_process(function: Callable, *args: Any) -> Any:
+    """What a function returns in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context, initializer=import_tensorflow_quietly) as pool:
+        return pool.submit(function, *args).result()
+
+
+def bench_load(path: str, rounds: int) -> dict[str, float]:
     """Median seconds of the three ways to load, each in new processes, in turns."""
     loaders = (load_plainly, load_networks, load_and_build)
-    times: dict[str, list[float]] = {loader.__name__: [] for loader in loaders}
-    for _ in range(rounds):
-        for name, values in times.items():
-            code = _code(f"print(timing.seconds(lambda: generating.{name}({str(path)!r})))")
-            values.append(float(subprocess.check_output([sys.executable, "-c", code], stderr=subprocess.DEVNULL)))
-    return {name: statistics.median(values) for name, values in times.items()}
+    times = [[_in_new_process(loading_seconds, loader, path) for loader in loaders] for _ in range(rounds)]
+    medians = map(statistics.median, zip(*times, strict=True))
+    return {loader.__name__: median for loader, median in zip(loaders, medians, strict=True)}
 
 
-def bench_images(config: str, resolution: int, minibatch: int, precision: str, rounds: int) -> dict[str, float]:
+def bench_images(case: Case, rounds: int) -> dict[str, float]:
     """Images by the generator, against its convolutions alone."""
     from generation.conventions import Rendering
     from generation.image_generator import ImageGenerator
 
     from .convolutions import convolutions
 
-    Gs = _network("Gs", config, resolution, **PRECISIONS[precision])
+    Gs = network("Gs", case.config, case.resolution, case.precision)
     generator = ImageGenerator(Gs, Rendering(truncation_psi=0.5))
-    functions = [conv.calls(minibatch)[0] for conv in convolutions(generator.synthesis, precision)]
-    seeds = iter(range(10**9))
+    functions = [conv.calls(case.minibatch)[0] for conv in convolutions(generator.synthesis, case.precision)]
+    seeds = itertools.count()
     calls = {
-        "images": lambda: generator.from_seeds([next(seeds) for _ in range(minibatch)]),
-        "convolutions": lambda: [function() for function in functions],
+        "images": lambda: generator.from_seeds([next(seeds) for _ in range(case.minibatch)]),
+        "convolutions": lambda: run_all(functions),
     }
     return in_turns(calls, rounds)
 
 
-def bench_cold_start(path: Path) -> tuple[float, float]:
+def bench_cold_start(path: str) -> tuple[float, float]:
     """Seconds and peak memory (GB) of a new process that renders one image."""
-    command = ["generate-images", f"--network={path}", "--seeds=1"]
-    code = f"import sys, runpy; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['run_generator.py', *{command}]; "
-    code += f"runpy.run_path({str(ROOT / 'run_generator.py')!r}, run_name='__main__'); import resource; "
-    code += "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    command = [sys.executable, ROOT / "run_generator.py", "generate-images", f"--network={path}", "--seeds=1"]
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        output = subprocess.check_output([sys.executable, "-c", code], cwd=folder, stderr=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _pid, status, usage = os.wait4(process.pid, 0)
         taken = time.perf_counter() - start
-    return taken, int(output.rsplit("peak", 1)[1]) / 2**20
+    if status:
+        raise subprocess.CalledProcessError(os.waitstatus_to_exitcode(status), command)
+    return taken, usage.ru_maxrss / 2**20
 
 
 def bench(options: Options) -> Iterator[Row]:
     """Images from seeds: random numbers and conversion to uint8 included."""
-    resolution = options.resolution or _RESOLUTION
-    for minibatch in options.minibatches or _MINIBATCHES:
-        for precision in options.precisions:
-            for impl in implementations(options.impls):
-                case = options.config, resolution, minibatch, precision
-                with implementation(impl):
-                    times = bench_images(*case, options.rounds)
-                yield Row("generating", "generation", *case, impl, times["images"], times["convolutions"])
+    for case in options.cases([_RESOLUTION], _MINIBATCHES):
+        times = bench_images(case, options.rounds)
+        yield Row("generating", "generation", *case, times["images"], times["convolutions"])
 
 
 def bench_loading(options: Options) -> Iterator[Figure]:
     """Loading networks, and the first image."""
     resolution = options.resolution or _RESOLUTION
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "networks.pkl"
-        write = _code(f"generating.write_networks({str(path)!r}, {options.config!r}, {resolution})")
-        subprocess.run([sys.executable, "-c", write], check=True)
-        size = path.stat().st_size / 1e6
+        path = os.path.join(folder, "networks.pkl")
+        _in_new_process(write_networks, path, options.config, resolution)
+        size = os.path.getsize(path) / 1e6
         cold, memory = bench_cold_start(path)
         load = bench_load(path, options.rounds)
     what = f"{options.config}, {resolution}x{resolution}, {size:.0f} MB"
@@ -168,10 +175,7 @@ def bench_loading(options: Options) -> Iterator[Figure]:
 def bench_start_up(options: Options) -> Iterator[Figure]:
     """The help of each script."""
     scripts = [path for path in sorted(ROOT.glob("*.py")) if '__name__ == "__main__"' in path.read_text()]
-    commands = {path.name: [sys.executable, path, "--help"] for path in scripts}
-    calls = {
-        name: lambda command=command: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        for name, command in commands.items()
-    }
+    run = functools.partial(subprocess.run, check=True, stdout=subprocess.DEVNULL)
+    calls = {path.name: functools.partial(run, [sys.executable, path, "--help"]) for path in scripts}
     for name, taken in in_turns(calls, options.rounds).items():
         yield Figure(f"{name} --help", seconds_text(taken), "under 1 s")

@@ -1,5 +1,6 @@
 """Times metric networks against their convolutions alone, and Inception against that of Keras."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from metrics.nets.metric_network import MetricNetwork
 from metrics.nets.vgg16 import VGG16
 
 from .table import Figure, Options, Row
-from .timing import in_turns
+from .timing import in_turns, run_all
 
 
 def random_network(trunk_class: type[Trunk], num_inputs: int, output_shape: list[int | None]) -> MetricNetwork:
@@ -76,8 +77,8 @@ def bench(options: Options) -> Iterator[Row | Figure]:
         for title, (network, inputs) in cases.items():
             products = convolutions(network.trunk, inputs)
             calls: dict[str, Callable[[], object]] = {
-                "network": lambda network=network, inputs=inputs: network.run(*inputs, minibatch_size=len(inputs[0])),
-                "convolutions": lambda products=products: [product() for product in products],
+                "network": functools.partial(network.run, *inputs, minibatch_size=minibatch),
+                "convolutions": functools.partial(run_all, products),
             }
             if title == "Inception":
                 calls["keras"] = _keras_inception(inputs[0])

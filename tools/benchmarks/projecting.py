@@ -4,6 +4,7 @@ What it cannot do without: the image, its features, the distance to those of the
 and by the noise images. LPIPS has random weights.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from metrics.nets.lpips import LPIPS
 from projection.distances import Distance, PixelDistance
 from projection.projector import Projector
 
+from .generating import network
 from .metrics import random_network
 from .table import Figure, Options
-from .timing import in_turns
+from .timing import in_turns, run_all
 
 _DEMO = Path(__file__).resolve().parents[2] / "demo" / "symbols-32x32.pkl"
 _RESOLUTION = 64
@@ -40,19 +42,8 @@ def make_projector(Gs: Network, distance: Distance, minibatch: int) -> Projector
     return proj
 
 
-def step_call(proj: Projector, steps: int) -> Callable[[], None]:
-    """A call that makes some steps."""
-
-    def call() -> None:
-        for _ in range(steps):
-            proj.step()
-        proj.get_distances()
-
-    return call
-
-
-def bare_call(proj: Projector, steps: int) -> Callable[[], None]:
-    """A call that computes as many distances and gradients, and nothing else."""
+def bare_step(proj: Projector) -> Callable[[], object]:
+    """Computes the distances and gradients of a step, and nothing else."""
     synthesis = proj._synthesis
     dlatents = tf.constant(proj.get_dlatents())
     noises = [tf.constant(noise) for noise in proj.get_noises()]
@@ -64,36 +55,26 @@ def bare_call(proj: Projector, steps: int) -> Callable[[], None]:
             distance = proj._target_distance.between(prepare_images(images), proj._prepared)
         return tape.gradient(distance, [dlatents, *noises])
 
-    function = tf.function(gradients, autograph=False).get_concrete_function()
-
-    def call() -> None:
-        for _ in range(steps):
-            function()
-
-    return call
+    return tf.function(gradients, autograph=False).get_concrete_function()
 
 
 def bench(options: Options) -> Iterator[Figure]:
     """The demo network, and config f at a resolution."""
     resolution = options.resolution or _RESOLUTION
-    Gs = Network("Gs", func_name="training.networks_stylegan2.G_main", resolution=resolution, num_channels=3)
+    demo, Gs = pretrained_networks.load_networks(str(_DEMO))[2], network("Gs", "config-f", resolution)
     cases = {
-        "demo network, 32x32, pixel distance": (
-            pretrained_networks.load_networks(str(_DEMO))[2],
-            PixelDistance(),
-            _STEPS,
-        ),
+        "demo network, 32x32, pixel distance": (demo, PixelDistance(), _STEPS),
         f"config f, {resolution}x{resolution}, LPIPS": (Gs, random_network(LPIPS, 2, [None]), 1),
     }
     for title, (net, distance, steps) in cases.items():
         alone, together = (make_projector(net, distance, number) for number in (1, _TOGETHER))
-        calls = {"step": step_call(alone, steps), "bare": bare_call(alone, steps), "batch": step_call(together, steps)}
-        times = in_turns(calls, options.rounds)
+        calls = {"step": alone.step, "bare": bare_step(alone), "batch": together.step}
+        repeated = {name: functools.partial(run_all, [call] * steps) for name, call in calls.items()}
+        times = in_turns(repeated, options.rounds)
         per_step = times["step"] / steps
         what = f"projecting, {title}"
         yield Figure(f"{what}: a step", f"{1000 * per_step:.0f} ms, 1000 steps {1000 * per_step / 60:.1f} min")
-        yield Figure(
-            f"{what}: step against image, distance and gradients", f"{times['step'] / times['bare']:.2f}", "1.3 or less"
-        )
+        ratio = times["step"] / times["bare"]
+        yield Figure(f"{what}: step against image, distance and gradients", f"{ratio:.2f}", "1.3 or less")
         ratio = times["batch"] / (_TOGETHER * times["step"])
         yield Figure(f"{what}: {_TOGETHER} images at once against one after the other", f"{ratio:.2f}", "0.8 or less")

@@ -2,26 +2,45 @@
 
 import contextlib
 import importlib.metadata
+import itertools
 import os
 import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from training.options.new_run import PRECISIONS
 
 
+class Case(NamedTuple):
+    """Networks of a configuration, how they are run, and the implementation of custom ops."""
+
+    config: str
+    resolution: int
+    minibatch: int
+    precision: str
+    impl: str
+
+
 @dataclass(frozen=True)
 class Options:
-    """What to measure. Lists that are empty: what each benchmark takes by itself."""
+    """What to measure. None, and lists that are empty: what each benchmark takes by itself."""
 
-    rounds: int = 9
-    config: str = "config-f"
-    resolution: int | None = None
-    minibatches: list[int] = field(default_factory=list)
-    precisions: list[str] = field(default_factory=lambda: ["fp32", "bf16"])
-    impls: list[str] = field(default_factory=lambda: ["auto", "ref"])
+    rounds: int
+    config: str
+    resolution: int | None
+    minibatches: list[int]
+    precisions: list[str]
+    impls: list[str]
+
+    def cases(self, resolutions: list[int], minibatches: list[int]) -> Iterator[Case]:
+        """All cases, of these sizes where none are asked for. Meanwhile custom ops are of the case's implementation."""
+        sizes = [self.resolution] if self.resolution else resolutions
+        impls = implementations(self.impls)
+        for *case, impl in itertools.product(sizes, self.minibatches or minibatches, self.precisions, impls):
+            with implementation(impl):
+                yield Case(self.config, *case, impl)
 
 
 class Row(NamedTuple):

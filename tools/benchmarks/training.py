@@ -5,6 +5,8 @@ the moving average.
 """
 
 import contextlib
+import functools
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.tflib import Network, random_stream
+from dnnlib.tflib import random_stream
 from training.data.dataset import SyntheticDataset, TFRecordDataset
 from training.data.tfrecord_export import TFRecordExporter
 from training.loop.options import LoopOptions
@@ -23,8 +25,9 @@ from training.loop.step import Piece, TrainingStep
 from training.options.configs import config_kwargs
 
 from .convolutions import Conv, convolutions
-from .table import PRECISIONS, Figure, Options, Row, implementation, implementations, seconds_text
-from .timing import in_turns
+from .generating import network
+from .table import Case, Figure, Options, Row, seconds_text
+from .timing import in_turns, run_all
 
 FREQUENCY = {"TrainG": 1.0, "TrainD": 1.0, "RegG": 1 / 4, "RegD": 1 / 16}
 _RESOLUTION = 64
@@ -35,20 +38,19 @@ _NUM_IMAGES = 2000  # to read
 # The step.
 
 
-def make_step(config: str, resolution: int, precision: str) -> TrainingStep:
+def make_step(case: Case) -> TrainingStep:
     """The networks of a configuration with random weights, its losses and optimizers."""
-    kwargs = config_kwargs(config)
-    sizes = {"num_channels": 3, "resolution": resolution, "label_size": 0, **PRECISIONS[precision]}
-    G, D = (Network(name, **sizes, **kwargs[f"{name}_args"]) for name in "GD")
-    args = {key: value for key, value in kwargs.items() if key.endswith(("_loss_args", "_opt_args"))}  # does not grow
-    return TrainingStep(G, D, G.clone("Gs"), SyntheticDataset(resolution), LoopOptions(**args))
+    G, D = (network(name, case.config, case.resolution, case.precision) for name in "GD")
+    kwargs = config_kwargs(case.config).items()
+    args = {key: value for key, value in kwargs if key.endswith(("_loss_args", "_opt_args"))}  # does not grow
+    return TrainingStep(G, D, G.clone("Gs"), SyntheticDataset(case.resolution), LoopOptions(**args))
 
 
 def phase_calls(step: TrainingStep, minibatch: int) -> dict[str, Callable[[], None]]:
     """Calls that run each phase of an iteration to its end, with other random numbers each time."""
     reals = np.random.RandomState(1).randint(0, 256, [minibatch, *step.D.input_shape[1:]]).astype(np.uint8)
     labels = np.zeros([minibatch, 0], np.float32)
-    numbers = iter(range(10**9))
+    numbers = itertools.count()
 
     def run(name: str) -> None:
         number = next(numbers)
@@ -57,9 +59,8 @@ def phase_calls(step: TrainingStep, minibatch: int) -> dict[str, Callable[[], No
         assert result is not None
         assert bool(result.finite)
 
-    calls: dict[str, Callable[[], None]] = {name: lambda name=name: run(name) for name in FREQUENCY}
-    calls["average"] = lambda: step.update_average(0.99)
-    return calls
+    calls = {name: functools.partial(run, name) for name in FREQUENCY}
+    return {**calls, "average": lambda: step.update_average(0.99)}
 
 
 # ----------------------------------------------------------------------------
@@ -101,27 +102,21 @@ def convolution_calls(step: TrainingStep, minibatch: int, precision: str) -> dic
             for function, count in zip(calls[size], numbers, strict=True):
                 functions[phase] += [function] * count
 
-    def run(name: str) -> None:
-        for function in functions[name]:
-            function()
-
-    return {name: lambda name=name: run(name) for name in FREQUENCY}
+    return {name: functools.partial(run_all, called) for name, called in functions.items()}
 
 
 # ----------------------------------------------------------------------------
 # The measurements.
 
 
-def bench_iteration(
-    config: str, resolution: int, minibatch: int, precision: str, rounds: int
-) -> tuple[dict[str, float], dict[str, float], list[str]]:
+def bench_iteration(case: Case, rounds: int) -> tuple[dict[str, float], dict[str, float], list[str]]:
     """Median seconds of each phase, and of its convolutions; what was said of tracing.
 
     What is rarely computed is measured in fewer rounds.
     """
-    step, traced = make_step(config, resolution, precision), []
+    step, traced = make_step(case), []
     step.say = traced.append
-    phases, convs = phase_calls(step, minibatch), convolution_calls(step, minibatch, precision)
+    phases, convs = phase_calls(step, case.minibatch), convolution_calls(step, case.minibatch, case.precision)
     times: dict[str, float] = {}
     for names, count in (("TrainG", "TrainD", "average"), rounds), (("RegG", "RegD"), max(rounds // 3, 1)):
         calls: dict[str, Callable[[], Any]] = {}
@@ -139,7 +134,7 @@ def per_iteration(times: dict[str, float]) -> float:
 
 
 def bench_reading(resolution: int, minibatch: int) -> float:
-    """Images per second that training can read from tfrecords, each read in full and in random order."""
+    """Seconds in which training can read a minibatch from tfrecords, each image in full and in random order."""
     random = np.random.RandomState(1)
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "images")
@@ -155,27 +150,21 @@ def bench_reading(resolution: int, minibatch: int) -> float:
         taken = time.perf_counter() - start
         reader.close()
         training_set.close()
-    return count * minibatch / taken
+    return taken / count
 
 
 def bench(options: Options) -> Iterator[Row | Figure]:
     """Iterations; a third of the rounds."""
-    resolution = options.resolution or _RESOLUTION
     titles = {"TrainG": "loss of G", "TrainD": "loss of D", "RegG": "path length", "RegD": "R1", "average": "average"}
-    for minibatch in options.minibatches or _MINIBATCHES:
-        for precision in options.precisions:
-            for impl in implementations(options.impls):
-                case = options.config, resolution, minibatch, precision
-                with implementation(impl), as_in_training():
-                    phases, convs, traced = bench_iteration(*case, max(options.rounds // 3, 1))
-                seconds = per_iteration(phases), per_iteration(convs)
-                yield Row("training", "training iteration", *case, impl, *seconds)
-                what = (
-                    f"training, {options.config}, {resolution}x{resolution}, minibatch {minibatch}, {precision}, {impl}"
-                )
-                parts = [f"{title} {_against(phases[name], convs.get(name))}" for name, title in titles.items()]
-                yield Figure(f"{what}: phases (of that convolutions)", ", ".join(parts))
-                yield Figure(f"{what}: tracing", " ".join(traced).replace("Traced ", ""))
+    for case in options.cases([_RESOLUTION], _MINIBATCHES):
+        with as_in_training():
+            phases, convs, traced = bench_iteration(case, max(options.rounds // 3, 1))
+        yield Row("training", "training iteration", *case, per_iteration(phases), per_iteration(convs))
+        size = f"{case.resolution}x{case.resolution}"
+        what = f"training, {case.config}, {size}, minibatch {case.minibatch}, {case.precision}, {case.impl}"
+        parts = [f"{title} {_against(phases[name], convs.get(name))}" for name, title in titles.items()]
+        yield Figure(f"{what}: phases (of that convolutions)", ", ".join(parts))
+        yield Figure(f"{what}: tracing", " ".join(traced).replace("Traced ", ""))
 
 
 def _against(seconds: float, convolutions: float | None) -> str:
@@ -197,5 +186,5 @@ def bench_input(options: Options) -> Iterator[Row]:
     """The input pipeline: minibatches of tfrecords."""
     resolution = options.resolution or _RESOLUTION
     for minibatch in options.minibatches or _MINIBATCHES[:1]:
-        seconds = minibatch / bench_reading(resolution, minibatch)
+        seconds = bench_reading(resolution, minibatch)
         yield Row("input", "reading tfrecords", "", resolution, minibatch, "uint8", "", seconds, None)
