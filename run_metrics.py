@@ -166,6 +166,13 @@ def _inspect(files: list[str]) -> None:
     problems.report()
 
 
+def run(*args: Any, **kwargs: Any) -> None:
+    """`metrics.commands.run`, by its official name."""
+    from metrics import commands
+
+    commands.run(*args, **kwargs)
+
+
 def main() -> None:
     """Parses the command line and submits the run."""
     args = flags.official_spelling(sys.argv[1:])
