@@ -1,40 +1,28 @@
 """What metrics that compare features of real and generated images have in common."""
 
-from typing import Any
+from dataclasses import dataclass
 
 from metrics.features.evaluation import Request
 
 from .metric_base import MetricBase
 
 
+@dataclass(eq=False, kw_only=True)
 class FeatureMetric(MetricBase):
-    """A metric of the features of real and of generated images.
+    """A metric of the features of real and of generated images. Subclasses have the first three arguments.
 
     Args:
         num_images: generated images, and as many real ones: the first of the data set, again from its start where it
             has fewer, mirrored at random if the training does that.
         minibatch_per_gpu: images on a device at once.
-        full: take each real image once and not mirrored, instead.
-        max_reals: with `full`, how many of them at most; None: all.
         detector: official name of the network of the features, or a network: something with `name`, `digest`,
             `output_shape` and `get_output_for`.
+        full: take each real image once and not mirrored, instead.
+        max_reals: with `full`, how many of them at most; None: all.
     """
 
-    def __init__(
-        self,
-        num_images: int,
-        minibatch_per_gpu: int,
-        detector: Any,
-        full: bool = False,
-        max_reals: int | None = None,
-        **base_kwargs: Any,
-    ):
-        super().__init__(**base_kwargs)
-        self.num_images = num_images
-        self.minibatch_per_gpu = minibatch_per_gpu
-        self.detector = detector
-        self.full = full
-        self.max_reals = max_reals
+    full: bool = False
+    max_reals: int | None = None
 
     def requests(self) -> list[Request]:
         """The features of real and of generated images."""

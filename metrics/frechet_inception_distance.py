@@ -3,6 +3,7 @@
 Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium" (2017).
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from metrics.maths.frechet import feature_statistics, frechet_distance
@@ -10,6 +11,7 @@ from metrics.maths.frechet import feature_statistics, frechet_distance
 from .feature_metric import FeatureMetric
 
 
+@dataclass(eq=False)
 class FID(FeatureMetric):
     """Distance of the normal distributions that fit the features of real and generated images: 0 is best.
 
@@ -17,10 +19,9 @@ class FID(FeatureMetric):
     are fewer images than features.
     """
 
-    def __init__(
-        self, num_images: int, minibatch_per_gpu: int, detector: Any = "inception_v3_features", **base_kwargs: Any
-    ):
-        super().__init__(num_images, minibatch_per_gpu, detector, **base_kwargs)
+    num_images: int
+    minibatch_per_gpu: int
+    detector: Any = "inception_v3_features"
 
     def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
         features = self._features()

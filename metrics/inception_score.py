@@ -3,6 +3,7 @@
 Salimans et al., "Improved Techniques for Training GANs" (2016).
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from dnnlib.errors import UserError
@@ -12,6 +13,7 @@ from metrics.maths.inception_score import inception_score
 from .metric_base import MetricBase
 
 
+@dataclass(eq=False)
 class IS(MetricBase):
     """How sure a classifier is of each generated image, and how different its answers are: higher is better.
 
@@ -22,21 +24,15 @@ class IS(MetricBase):
         detector: official name of the classifier, or a network.
     """
 
-    def __init__(
-        self,
-        num_images: int,
-        num_splits: int,
-        minibatch_per_gpu: int,
-        detector: Any = "inception_v3_softmax",
-        **base_kwargs: Any,
-    ):
-        super().__init__(**base_kwargs)
-        if num_images < num_splits:
-            raise UserError(f"{num_images} images are too few for {num_splits} splits")
-        self.num_images = num_images
-        self.num_splits = num_splits
-        self.minibatch_per_gpu = minibatch_per_gpu
-        self.detector = detector
+    num_images: int
+    num_splits: int
+    minibatch_per_gpu: int
+    detector: Any = "inception_v3_softmax"
+
+    def __post_init__(self) -> None:
+        if self.num_images < self.num_splits:
+            raise UserError(f"{self.num_images} images are too few for {self.num_splits} splits")
+        super().__post_init__()
 
     def requests(self) -> list[Request]:
         """The probabilities of classes of generated images."""

@@ -4,6 +4,7 @@ Binkowski et al., "Demystifying MMD GANs" (2018); subsets as in Karras et al., "
 with Limited Data" (2020).
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from metrics.maths.kernel import kernel_distance
@@ -11,6 +12,7 @@ from metrics.maths.kernel import kernel_distance
 from .feature_metric import FeatureMetric
 
 
+@dataclass(eq=False)
 class KID(FeatureMetric):
     """Squared maximum mean discrepancy of the features of real and generated images: 0 is best.
 
@@ -18,18 +20,11 @@ class KID(FeatureMetric):
     `np.random`, instead of the seed of the evaluation.
     """
 
-    def __init__(
-        self,
-        num_images: int,
-        minibatch_per_gpu: int,
-        num_subsets: int = 100,
-        max_subset_size: int = 1000,
-        detector: Any = "inception_v3_features",
-        **base_kwargs: Any,
-    ):
-        super().__init__(num_images, minibatch_per_gpu, detector, **base_kwargs)
-        self.num_subsets = num_subsets
-        self.max_subset_size = max_subset_size
+    num_images: int
+    minibatch_per_gpu: int
+    num_subsets: int = 100
+    max_subset_size: int = 1000
+    detector: Any = "inception_v3_features"
 
     def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
         real, generated = self._features()

@@ -4,6 +4,7 @@ Karras et al., "A Style-Based Generator Architecture for Generative Adversarial 
 """
 
 from collections.abc import Sequence
+from dataclasses import InitVar, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from .nets.catalog import CLASSIFIERS
 _RESOLUTION = 256  # of what the classifiers were trained on
 
 
+@dataclass(eq=False)
 class LS(MetricBase):
     """How well planes in Z and in W tell faces with an attribute from those without, over 40 attributes: 1 is best.
 
@@ -27,28 +29,22 @@ class LS(MetricBase):
         attrib_indices: which attributes.
         minibatch_per_gpu: images on a device at once.
         classifiers: official names of the networks that find attributes, or networks that return logits [N, 1] for
-            images float32 [N, C, H, W] from -1 to 1; None: the official 40.
+            images float32 [N, C, H, W] from -1 to 1.
 
     official_numerics: fit planes as scikit-learn did in 2019; see `metrics.maths.separability`.
     """
 
-    def __init__(
-        self,
-        num_samples: int,
-        num_keep: int,
-        attrib_indices: Sequence[int],
-        minibatch_per_gpu: int,
-        classifiers: Sequence[Any] | None = None,
-        **base_kwargs: Any,
-    ):
-        if not 0 < num_keep <= num_samples:
-            raise ValueError(f"num_keep must be from 1 to num_samples={num_samples}, got {num_keep}")
-        super().__init__(**base_kwargs)
-        self.num_samples = num_samples
-        self.num_keep = num_keep
-        self.minibatch_per_gpu = minibatch_per_gpu
-        classifiers = CLASSIFIERS if classifiers is None else classifiers
-        self.classifiers = [classifiers[index] for index in attrib_indices]
+    num_samples: int
+    num_keep: int
+    attrib_indices: InitVar[Sequence[int]]
+    minibatch_per_gpu: int
+    classifiers: Sequence[Any] = CLASSIFIERS
+
+    def __post_init__(self, attrib_indices: Sequence[int]) -> None:
+        if not 0 < self.num_keep <= self.num_samples:
+            raise ValueError(f"num_keep must be from 1 to num_samples={self.num_samples}, got {self.num_keep}")
+        self.classifiers = [self.classifiers[index] for index in attrib_indices]
+        super().__post_init__()
 
     def networks(self) -> list[Any]:
         """The classifiers."""

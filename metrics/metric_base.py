@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,16 +34,23 @@ class Result(NamedTuple):
     fmt: str  # for the result line, e.g. '%-10.4f'
 
 
+@dataclass(eq=False, kw_only=True, init=False)
 class MetricBase:
-    """A metric of a network pickle. Subclasses implement `_evaluate`.
+    """A metric of a network pickle. Subclasses implement `_evaluate`; those with arguments may be dataclasses.
 
     name: what it is called in results. official_numerics: compute as the official code does also where that is
     numerically weak; the metrics for which it makes a difference say what.
     """
 
+    name: str
+    official_numerics: bool = False
+
     def __init__(self, name: str, official_numerics: bool = False):
         self.name = name
         self.official_numerics = official_numerics
+        self._reset()
+
+    def __post_init__(self) -> None:
         self._reset()
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ Karras et al., "A Style-Based Generator Architecture for Generative Adversarial 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from .metric_base import MetricBase
 _NOISE = 1  # purpose of random numbers, beside those of samples
 
 
+@dataclass(eq=False)
 class PPL(MetricBase):
     """How much images change, as people see it, along short steps between latents: less is better.
 
@@ -36,29 +38,20 @@ class PPL(MetricBase):
     Truncation has no effect.
     """
 
-    def __init__(
-        self,
-        num_samples: int,
-        epsilon: float,
-        space: str,
-        sampling: str,
-        crop: bool,
-        minibatch_per_gpu: int,
-        Gs_overrides: Mapping[str, Any] | None = None,
-        distance: Any = "vgg16_zhang_perceptual",
-        **base_kwargs: Any,
-    ):
-        if space not in ("z", "w") or sampling not in ("full", "end"):
-            raise ValueError(f"space must be 'z' or 'w', sampling 'full' or 'end', got {space!r} and {sampling!r}")
-        super().__init__(**base_kwargs)
-        self.num_samples = num_samples
-        self.epsilon = epsilon
-        self.space = space
-        self.sampling = sampling
-        self.crop = crop
-        self.minibatch_per_gpu = minibatch_per_gpu
-        self.Gs_overrides = dict(Gs_overrides or {})
-        self.distance = distance
+    num_samples: int
+    epsilon: float
+    space: str
+    sampling: str
+    crop: bool
+    minibatch_per_gpu: int
+    Gs_overrides: Mapping[str, Any] = field(default_factory=dict)
+    distance: Any = "vgg16_zhang_perceptual"
+
+    def __post_init__(self) -> None:
+        if self.space not in ("z", "w") or self.sampling not in ("full", "end"):
+            given = f"{self.space!r} and {self.sampling!r}"
+            raise ValueError(f"space must be 'z' or 'w', sampling 'full' or 'end', got {given}")
+        super().__post_init__()
 
     def networks(self) -> list[Any]:
         """The network that compares images."""

@@ -3,6 +3,7 @@
 Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models" (2019).
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from dnnlib.errors import UserError
@@ -11,6 +12,7 @@ from metrics.maths.neighbourhoods import precision_recall
 from .feature_metric import FeatureMetric
 
 
+@dataclass(eq=False)
 class PR(FeatureMetric):
     """Precision: how many generated images lie among the real ones. Recall: the reverse. Both 0 to 1, 1 is best.
 
@@ -18,22 +20,17 @@ class PR(FeatureMetric):
     once. official_numerics: distances in float16, as the official code has them.
     """
 
-    def __init__(
-        self,
-        num_images: int,
-        nhood_size: int,
-        minibatch_per_gpu: int,
-        row_batch_size: int = 10000,
-        col_batch_size: int = 10000,
-        detector: Any = "vgg16",
-        **base_kwargs: Any,
-    ):
-        super().__init__(num_images, minibatch_per_gpu, detector, **base_kwargs)
-        if num_images <= nhood_size:
-            raise UserError(f"{num_images} images are too few for neighbourhoods of {nhood_size}")
-        self.nhood_size = nhood_size
-        self.row_batch_size = row_batch_size
-        self.col_batch_size = col_batch_size
+    num_images: int
+    nhood_size: int
+    minibatch_per_gpu: int
+    row_batch_size: int = 10000
+    col_batch_size: int = 10000
+    detector: Any = "vgg16"
+
+    def __post_init__(self) -> None:
+        if self.num_images <= self.nhood_size:
+            raise UserError(f"{self.num_images} images are too few for neighbourhoods of {self.nhood_size}")
+        super().__post_init__()
 
     def _evaluate(self, Gs: Any, Gs_kwargs: dict[str, Any], num_gpus: int) -> None:
         result = precision_recall(
