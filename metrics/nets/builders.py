@@ -1,5 +1,7 @@
 """Builds each metric network from the files that hold its weights."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from dnnlib.errors import UserError
@@ -52,7 +54,7 @@ def _inception(file: WeightFile, name: str, has_head: bool) -> MetricNetwork:
         trunk_digest=digest_of(INCEPTION_TITLE, weights),
         output_shape=[None, NUM_CLASSES if has_head else NUM_FEATURES],
         head=SoftmaxHead(everything["softmax/weight"]) if has_head else None,
-        digest=digest_of(f"{INCEPTION_TITLE}, softmax", everything) if has_head else None,
+        digest=digest_of(f"{INCEPTION_TITLE}, softmax", everything) if has_head else "",
     )
 
 
@@ -71,16 +73,11 @@ LPIPS_LINEAR = [
 ]
 
 
-def _fully_connected(optional: bool) -> list[LayerSpec]:
-    shapes = {"fc1": (7 * 7 * FMAPS[-1], 4096), "fc2": (4096, 4096), "fc3": (4096, 1000)}
-    aliases = {"fc1": "classifier.0", "fc2": "classifier.3", "fc3": "classifier.6"}
-    return [
-        LayerSpec(name, shape, ("bias",), (aliases[name],), optional=optional or name == "fc3")
-        for name, shape in shapes.items()
-    ]
-
-
-VGG_FULLY_CONNECTED = _fully_connected(optional=False)
+VGG_FULLY_CONNECTED = [
+    LayerSpec("fc1", (7 * 7 * FMAPS[-1], 4096), ("bias",), ("classifier.0",)),
+    LayerSpec("fc2", (4096, 4096), ("bias",), ("classifier.3",)),
+    LayerSpec("fc3", (4096, 1000), ("bias",), ("classifier.6",), optional=True),
+]
 
 
 def vgg16_features(file: WeightFile) -> MetricNetwork:
@@ -129,7 +126,9 @@ def lpips(files: list[WeightFile]) -> MetricNetwork:
         linear, convs = sorted(files, key=lambda file: not has_layers(file, LPIPS_LINEAR))
         parts = [
             match(linear, LPIPS_LINEAR, f"the linear layers of {title}", hint),
-            match(convs, [*VGG_CONVS, *_fully_connected(optional=True)], VGG_TITLE, hint),
+            match(
+                convs, [*VGG_CONVS, *(replace(layer, optional=True) for layer in VGG_FULLY_CONNECTED)], VGG_TITLE, hint
+            ),
         ]
     found = {name: value for part in parts for name, value in part.weights.items()}
     weights = {name: found[name] for spec in VGG_CONVS for name in (f"{spec.name}/weight", f"{spec.name}/bias")}

@@ -73,40 +73,34 @@ class InceptionV3(Trunk):
         x = _shrink(self._chain(x, "conv_3", "conv_4"))
         for block in ("mixed", "mixed_1", "mixed_2"):
             x = self._concat(
-                self._chain(x, f"{block}/conv"),
-                self._chain(x, f"{block}/tower/conv", f"{block}/tower/conv_1"),
-                self._chain(x, *(f"{block}/tower_1/{conv}" for conv in ("conv", "conv_1", "conv_2"))),
-                self._chain(_average(x), f"{block}/tower_2/conv"),
+                self._tower(x, block, 1),
+                self._tower(x, f"{block}/tower", 2),
+                self._tower(x, f"{block}/tower_1", 3),
+                self._tower(_average(x), f"{block}/tower_2", 1),
             )
-        x = self._concat(
-            self._chain(x, "mixed_3/conv"),
-            self._chain(x, "mixed_3/tower/conv", "mixed_3/tower/conv_1", "mixed_3/tower/conv_2"),
-            _shrink(x),
-        )
+        x = self._concat(self._tower(x, "mixed_3", 1), self._tower(x, "mixed_3/tower", 3), _shrink(x))
         for block in ("mixed_4", "mixed_5", "mixed_6", "mixed_7"):
             x = self._concat(
-                self._chain(x, f"{block}/conv"),
-                self._chain(x, *(f"{block}/tower/{conv}" for conv in ("conv", "conv_1", "conv_2"))),
-                self._chain(
-                    x, *(f"{block}/tower_1/{conv}" for conv in ("conv", "conv_1", "conv_2", "conv_3", "conv_4"))
-                ),
-                self._chain(_average(x), f"{block}/tower_2/conv"),
+                self._tower(x, block, 1),
+                self._tower(x, f"{block}/tower", 3),
+                self._tower(x, f"{block}/tower_1", 5),
+                self._tower(_average(x), f"{block}/tower_2", 1),
             )
-        x = self._concat(
-            self._chain(x, "mixed_8/tower/conv", "mixed_8/tower/conv_1"),
-            self._chain(x, *(f"mixed_8/tower_1/{conv}" for conv in ("conv", "conv_1", "conv_2", "conv_3"))),
-            _shrink(x),
-        )
+        x = self._concat(self._tower(x, "mixed_8/tower", 2), self._tower(x, "mixed_8/tower_1", 4), _shrink(x))
         for block, pool in (("mixed_9", _average), ("mixed_10", _maximum)):
-            wide = self._chain(x, f"{block}/tower/conv")
-            deep = self._chain(x, f"{block}/tower_1/conv", f"{block}/tower_1/conv_1")
+            wide = self._tower(x, f"{block}/tower", 1)
+            deep = self._tower(x, f"{block}/tower_1", 2)
             x = self._concat(
-                self._chain(x, f"{block}/conv"),
+                self._tower(x, block, 1),
                 *(self._chain(wide, f"{block}/tower/mixed/{conv}") for conv in ("conv", "conv_1")),
                 *(self._chain(deep, f"{block}/tower_1/mixed/{conv}") for conv in ("conv", "conv_1")),
-                self._chain(pool(x), f"{block}/tower_2/conv"),
+                self._tower(pool(x), f"{block}/tower_2", 1),
             )
         return tf.reduce_mean(x, axis=[1, 2])
+
+    def _tower(self, x: tf.Tensor, scope: str, count: int) -> tf.Tensor:
+        """The first convolutions of a scope, one after the other."""
+        return self._chain(x, *(f"{scope}/{conv}" for conv in ("conv", "conv_1", "conv_2", "conv_3", "conv_4")[:count]))
 
     def _chain(self, x: tf.Tensor, *scopes: str) -> tf.Tensor:
         for scope in scopes:

@@ -1,5 +1,6 @@
 """Says what is in a file of weights, or of any network, without executing anything in it: `run_metrics.py inspect`."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 
@@ -28,8 +29,7 @@ def describe(path: str | os.PathLike) -> str:
 
     Raises UserError for a file that cannot be read.
     """
-    file = weight_files.read_weight_file(path)
-    return "\n".join(line.rstrip() for line in _lines(file))
+    return "\n".join(line.rstrip() for line in _lines(weight_files.read_weight_file(path)))
 
 
 def _lines(file: WeightFile) -> Iterator[str]:
@@ -57,9 +57,7 @@ def _lines(file: WeightFile) -> Iterator[str]:
 
 
 def _network(title: str, network: NetworkState) -> Iterator[str]:
-    variables = weight_files.flat_variables(network)
     defaults = network_state.source_defaults(network.source).get(network.func_name)
-    parts = {f"component {key}": _part(part) for key, part in network.components.items()}
     yield from _pairs(
         {
             title: _printable(network.name),
@@ -68,10 +66,10 @@ def _network(title: str, network: NetworkState) -> Iterator[str]:
             "its defaults": "not found in the source" if defaults is None else _value(defaults),
             "static_kwargs": _value(network.static_kwargs),
             "source": f"{len(network.source):,} characters, not executed",
-            **{_printable(key): value for key, value in parts.items()},
+            **{_printable(f"component {key}"): _part(part) for key, part in network.components.items()},
         }
     )
-    yield from _table(variables)
+    yield from _table(weight_files.flat_variables(network))
 
 
 def _part(network: NetworkState) -> str:
@@ -124,8 +122,11 @@ def _serves_as(file: WeightFile) -> str:
     """The metric networks that can be built with the weights."""
     if "dlatent_avg" in file.arrays:
         return "generator of images, no metric network"
-    with tf.device("/CPU:0"):  # a training may have all of the GPU
-        found = [name for name, build in _BUILDERS.items() if _builds(build, file)]
+    found = []
+    for name, build in _BUILDERS.items():
+        with contextlib.suppress(UserError), tf.device("/CPU:0"):  # a training may have all of the GPU
+            build(file)
+            found.append(name)
     if has_layers(file, builders.LPIPS_LINEAR) != has_layers(file, builders.VGG_CONVS):
         found.append(f"a part of {catalog.LPIPS}")
     return ", ".join(found) or "no metric network that is known here"
@@ -138,14 +139,6 @@ _BUILDERS: dict[str, Callable[[WeightFile], MetricNetwork]] = {
     catalog.LPIPS: lambda file: builders.lpips([file]),
     "celebahq-classifier": lambda file: attribute_classifier.build(file, "celebahq-classifier"),
 }
-
-
-def _builds(build: Callable[[WeightFile], MetricNetwork], file: WeightFile) -> bool:
-    try:
-        build(file)
-    except UserError:
-        return False
-    return True
 
 
 def _printable(text: str) -> str:

@@ -66,15 +66,11 @@ def _find(
     official: Official, folder: str | None, cache_dir: str | None, offline: bool | None, folder_option: str
 ) -> list[str]:
     """The files of an official network: in the folder, in the cache, or downloaded."""
-    if folder is not None:
-        found = _find_in_folder(official, folder)
-        if found:
-            return found
+    if folder is not None and (found := _find_in_folder(official, folder)):
+        return found
     cache_dir = cache_dir or default_cache_dir()
-    for url in official.urls:
-        cached = find_cached(url, os.path.expanduser(cache_dir))
-        if cached:
-            return [cached]
+    if cached := _cached(official, os.path.expanduser(cache_dir)):
+        return [cached]
     try:
         return [fetch(official.url, cache_dir, offline=offline)]
     except DownloadError as error:
@@ -90,32 +86,22 @@ def _find_in_folder(official: Official, folder: str) -> list[str]:
     own = os.path.join(folder, f"{official.name}.pkl")
     if os.path.isfile(own):
         return [own]
-    for url in official.urls:
-        cached = find_cached(url, folder)
-        if cached:
-            return [cached]
+    if cached := _cached(official, folder):
+        return [cached]
     for group in official.groups:
         found = [_first_file(folder, names) for names in group]
         if all(found):
-            return [path for path in found if path]
+            return found
     return []
+
+
+def _cached(official: Official, folder: str) -> str | None:
+    return next(filter(None, (find_cached(url, folder) for url in official.urls)), None)
 
 
 def _first_file(folder: str, names: tuple[str, ...]) -> str | None:
     paths = (os.path.join(folder, name) for name in names)
     return next((path for path in paths if os.path.isfile(path)), None)
-
-
-def _beside(path: str, names: tuple[str, ...]) -> str:
-    """A file that must lie beside another."""
-    folder = os.path.dirname(path)
-    found = _first_file(folder, names)
-    if found is None:
-        raise UserError(
-            f"{path}: holds only a part of {LPIPS}; expected the rest beside it as {' or '.join(names)}, or the "
-            f"official pickle {LPIPS}.pkl instead"
-        )
-    return found
 
 
 # ----------------------------------------------------------------------------
@@ -151,7 +137,13 @@ def _with_the_rest(file: WeightFile) -> list[WeightFile]:
     has_linear, has_convs = (has_layers(file, part) for part in (builders.LPIPS_LINEAR, builders.VGG_CONVS))
     if has_linear == has_convs:
         return [file]
-    path = _beside(file.path, catalog.TORCHVISION_VGG16 if has_linear else catalog.LPIPS_LINEAR)
+    names = catalog.TORCHVISION_VGG16 if has_linear else catalog.LPIPS_LINEAR
+    path = _first_file(os.path.dirname(file.path), names)
+    if path is None:
+        raise UserError(
+            f"{file.path}: holds only a part of {LPIPS}; expected the rest beside it as {' or '.join(names)}, or the "
+            f"official pickle {LPIPS}.pkl instead"
+        )
     _check_hash(path)
     return [file, read_weight_file(path)]
 

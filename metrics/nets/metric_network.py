@@ -6,57 +6,43 @@ Inception networks, are computed together by `combine`.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 _MINIBATCH = 16  # what `run` computes at once unless told otherwise
-Shape = Sequence[int | None]
+Shape = list[int | None]
 
 
+@dataclass(eq=False)
 class MetricNetwork:
     """A network with weights.
 
-    Attributes:
+    Args:
         name: official name, e.g. 'inception_v3_features'.
+        trunk: Keras model, images -> features.
         source: where the weights came from, for people.
-        digest: hex sha256 over the names, shapes and values of the weights, whatever file they came in. It identifies
-            features in caches.
-        trunk_digest: the same for the trunk alone.
-        trunk: Keras model.
-        input_shapes: [None, 3, None, None] for images of any size, one for each input.
+        trunk_digest: hex sha256 over the names, shapes and values of the trunk's weights, whatever file they came in.
         output_shape: [None, 2048].
+        input_shapes: [None, 3, None, None] for images of any size, one for each input.
+        head: features -> output; None: they are the output.
+        digest: as `trunk_digest`, of all weights; it identifies features in caches. '': that of the trunk.
     """
 
-    def __init__(
-        self,
-        name: str,
-        trunk: Any,
-        *,
-        source: str,
-        trunk_digest: str,
-        output_shape: Shape,
-        input_shapes: Sequence[Shape] = ((None, 3, None, None),),
-        head: Callable[[tf.Tensor], tf.Tensor] | None = None,
-        digest: str | None = None,
-    ):
-        """Puts a network together.
+    name: str
+    trunk: Any
+    _: KW_ONLY
+    source: str
+    trunk_digest: str
+    output_shape: Shape
+    input_shapes: list[Shape] = field(default_factory=lambda: [[None, 3, None, None]])
+    head: Callable[[tf.Tensor], tf.Tensor] | None = None
+    digest: str = ""
 
-        Args:
-            name, source, trunk_digest, output_shape, input_shapes: see the class.
-            trunk: images -> features.
-            head: features -> output; None: they are the output.
-            digest: None: that of the trunk.
-        """
-        self.name = name
-        self.trunk = trunk
-        self.head = head
-        self.source = source
-        self.trunk_digest = trunk_digest
-        self.digest = digest or trunk_digest
-        self.input_shapes = [list(shape) for shape in input_shapes]
-        self.output_shape = list(output_shape)
+    def __post_init__(self) -> None:
+        self.digest = self.digest or self.trunk_digest
         self._functions: dict[Any, Any] = {}  # by types and sizes of inputs
 
     def get_output_for(self, *inputs: Any) -> Any:

@@ -77,10 +77,8 @@ def read_weight_file(path: str | os.PathLike) -> WeightFile:
         except torch_pickle.TorchScriptError as error:
             raise UserError(f"{error}. {_STATE_DICTS}") from None
         except UnsafePickleError as error:  # it names the file
-            hint = (
-                f" Pickles of the PyTorch code are not read. {_STATE_DICTS}" if "asks for torch" in str(error) else ""
-            )
-            raise UserError(f"{error}{hint}") from None
+            hint = f" Pickles of the PyTorch code are not read. {_STATE_DICTS}"
+            raise UserError(f"{error}{hint if 'asks for torch' in str(error) else ''}") from None
         except DamagedPickleError as error:
             raise UserError(f"{error} {READABLE}") from None
         except (OSError, ValueError) as error:
@@ -160,8 +158,7 @@ def _read_archive(path: str, file: BinaryIO) -> WeightFile:
             piece = archive.extractfile(graphs[0]).read()
     except Exception as error:  # tarfile and gzip raise many kinds for damaged files
         raise ValueError(f"damaged, or no archive with one frozen graph (.pb): {error}") from None
-    graph = frozen_graph.parse(piece)
-    return WeightFile(path, FROZEN_GRAPH, graph.arrays, graph=graph)
+    return _read_graph(path, io.BytesIO(piece))
 
 
 def _unpacked(file: BinaryIO) -> bytes:
