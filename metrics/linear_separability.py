@@ -61,16 +61,15 @@ class LS(MetricBase):
             logits = [classifier.get_output_for(images, None) for classifier in classifiers]
             return [tf.concat([tf.cast(dlatents, tf.float32), *logits], axis=1)]  # [N, dlatent_size + attributes]
 
-        per_device = evaluation.settings.minibatch_size or self.minibatch_per_gpu
         generator = evaluation.generator
-        function = generator.compile(sample, per_device)
         dlatent_size = Gs.components.mapping.output_shape[2]
         rows = evaluation.rows(
             "attributes",
             dlatent_size + len(classifiers),
             self.num_samples,
-            function.batch_size,
-            lambda begin, count: function(begin, *generator.inputs(begin, count))[0],
+            sample,
+            generator.inputs,
+            self.minibatch_per_gpu,
             "generated images",
             {"classifiers": [classifier.digest for classifier in classifiers]},
         )

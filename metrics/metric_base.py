@@ -67,9 +67,8 @@ class MetricBase:
     ) -> None:
         self._network_pkl = network_pkl
         self._evaluation: Any = None
-        self._data_dir, self._dataset_args, self._mirror_augment = DataSource(
-            data_dir, dataset_args, mirror_augment
-        ).or_of_run(run_dir)
+        self._data_source = DataSource(data_dir, dataset_args, mirror_augment).or_of_run(run_dir)
+        self._data_dir, self._dataset_args, self._mirror_augment = self._data_source
         self._dataset_obj: Any = None
         self._results: list[Result] = []
         self._eval_time = 0.0
@@ -113,7 +112,7 @@ class MetricBase:
         start = time.time()
         own = evaluation is None
         self._evaluation = evaluation or Evaluation.open(
-            network_pkl, self._data_source(), settings or Evaluating(num_gpus=num_gpus), Gs_kwargs
+            network_pkl, self._data_source, settings or Evaluating(num_gpus=num_gpus), Gs_kwargs
         )
         if own:
             self._evaluation.expect(self.requests())
@@ -130,9 +129,6 @@ class MetricBase:
                     self._add_to_files(run_dir, line)
                 except OSError as error:  # the value is known, and printed
                     print(f"{run_dir}: {self.name} could not be added to files: {error.strerror}", file=sys.stderr)
-
-    def _data_source(self) -> DataSource:
-        return DataSource(self._data_dir, self._dataset_args, self._mirror_augment)
 
     def _add_to_files(self, run_dir: str, line: str) -> None:
         path = os.path.join(run_dir, f"metric-{self.name}")
@@ -237,7 +233,7 @@ class MetricBase:
         """The data set, opened at first use."""
         if self._dataset_obj is None:
             shared = self._evaluation is not None
-            self._dataset_obj = self._evaluation.dataset if shared else self._data_source().open(False)
+            self._dataset_obj = self._evaluation.dataset if shared else self._data_source.open(False)
         return self._dataset_obj
 
     def _iterate_reals(self, minibatch_size: int) -> Iterator[np.ndarray]:

@@ -26,29 +26,21 @@ def _fid(num_images: int, **kwargs: Any) -> dict[str, Any]:
     return {"func_name": name, "num_images": num_images, "minibatch_per_gpu": 8, **kwargs}
 
 
-def _kid(**kwargs: Any) -> dict[str, Any]:
-    return {
-        "func_name": "metrics.kernel_inception_distance.KID",
-        "num_images": 50000,
-        "num_subsets": 100,
-        "max_subset_size": 1000,
-        "minibatch_per_gpu": 8,
-        **kwargs,
-    }
-
-
-def _pr(**kwargs: Any) -> dict[str, Any]:
-    return {
-        "func_name": "metrics.precision_recall.PR",
-        "num_images": 50000,
-        "nhood_size": 3,
-        "minibatch_per_gpu": 8,
-        "row_batch_size": 10000,
-        "col_batch_size": 10000,
-        **kwargs,
-    }
-
-
+_KID = {
+    "func_name": "metrics.kernel_inception_distance.KID",
+    "num_images": 50000,
+    "num_subsets": 100,
+    "max_subset_size": 1000,
+    "minibatch_per_gpu": 8,
+}
+_PR = {
+    "func_name": "metrics.precision_recall.PR",
+    "num_images": 50000,
+    "nhood_size": 3,
+    "minibatch_per_gpu": 8,
+    "row_batch_size": 10000,
+    "col_batch_size": 10000,
+}
 _TABLE: dict[str, dict[str, Any]] = {
     # Of the paper.
     "fid50k": _fid(50000),
@@ -70,12 +62,12 @@ _TABLE: dict[str, dict[str, Any]] = {
         "attrib_indices": range(40),
         "minibatch_per_gpu": 4,
     },
-    "pr50k3": _pr(),
+    "pr50k3": _PR,
     # Of StyleGAN2-ADA: all real images, each once.
     "fid50k_full": _fid(50000, full=True),
-    "kid50k": _kid(),
-    "kid50k_full": _kid(full=True, max_reals=1000000),
-    "pr50k3_full": _pr(full=True, max_reals=200000),
+    "kid50k": _KID,
+    "kid50k_full": {**_KID, "full": True, "max_reals": 1000000},
+    "pr50k3_full": {**_PR, "full": True, "max_reals": 200000},
     # For snapshots: not to be compared with anything but itself.
     "fid5k": _fid(5000),
 }

@@ -65,17 +65,14 @@ class PPL(MetricBase):
         kwargs = {**Gs_kwargs, **self.Gs_overrides}
 
         def step(latents0: tf.Tensor, latents1: tf.Tensor, t: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
-            return [self.path_distances(Gs, distance, [latents0, latents1], t, labels, kwargs)]
+            distances = self.path_distances(Gs, distance, [latents0, latents1], t, labels, kwargs)
+            return [distances[:, tf.newaxis]]
 
-        per_device = self._evaluation.settings.minibatch_size or self.minibatch_per_gpu
-        function = generator.compile(step, per_device)
-
-        def compute(begin: int, count: int) -> np.ndarray:
+        def inputs(begin: int, count: int) -> list[np.ndarray]:
             set_noise(Gs, generator.seed, begin)
             latents = generator.random.latents(2 * begin, 2 * count, Gs.input_shape[1])
             t = generator.random.positions(begin, count) if self.sampling == "full" else np.zeros(count, np.float32)
-            labels = generator.labels(begin, count)
-            return function(begin, latents[0::2], latents[1::2], t, labels)[0][:, np.newaxis]  # [N, 1]
+            return [latents[0::2], latents[1::2], t, generator.labels(begin, count)]
 
         facts = {
             "steps": [self.epsilon, self.space, self.sampling, self.crop],
@@ -84,7 +81,7 @@ class PPL(MetricBase):
         }
         label = f"path-lengths-{self.space}{self.sampling}"
         distances = self._evaluation.rows(
-            label, 1, self.num_samples, function.batch_size, compute, "pairs of images", facts
+            label, 1, self.num_samples, step, inputs, self.minibatch_per_gpu, "pairs of images", facts
         )
         self._report_result(path_length_score(distances[:, 0]))
 

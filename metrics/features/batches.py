@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from dnnlib.tflib import random_stream
 from .feature_file import RowFile
 
 
+@dataclass
 class BatchFunction:
     """A compiled function of minibatches of one size, divided among devices; smaller ones are filled up.
 
@@ -25,32 +27,34 @@ class BatchFunction:
         seed: of the random numbers.
     """
 
-    def __init__(
-        self, function: Callable[..., Sequence[tf.Tensor]], devices: Sequence[str], per_device: int, seed: int
-    ):
-        self._function = function
-        self._devices = list(devices)
-        self.batch_size = per_device * len(self._devices)
-        self._seed = seed
-        self._compiled: Any = None
+    function: Callable[..., Sequence[tf.Tensor]]
+    devices: Sequence[str]
+    per_device: int
+    seed: int
+    _compiled: Any = None
+
+    @property
+    def batch_size(self) -> int:
+        """Items on all devices at once."""
+        return self.per_device * len(self.devices)
 
     def __call__(self, first: int, *arrays: np.ndarray) -> list[np.ndarray]:
         """The outputs for arrays [n, ...], n up to `batch_size`. `first`: the number of the first sample."""
         count = len(arrays[0])
         fill = self.batch_size - count
         filled = [np.concatenate([a, np.repeat(a[-1:], fill, axis=0)]) if fill else a for a in arrays]
-        inputs = [tf.constant(array) for array in (random_stream.seed_of(self._seed, first), *filled)]
+        inputs = [tf.constant(array) for array in (random_stream.seed_of(self.seed, first), *filled)]
         if self._compiled is None:  # once: shapes do not change
             self._compiled = tf.function(self._on_devices, autograph=False).get_concrete_function(*inputs)
         return [output.numpy()[:count] for output in self._compiled(*inputs)]
 
     def _on_devices(self, seed: tf.Tensor, *inputs: tf.Tensor) -> list[tf.Tensor]:
-        split = [tf.split(x, len(self._devices)) for x in inputs]
+        split = [tf.split(x, len(self.devices)) for x in inputs]
         parts = []
-        for number, (device, shares) in enumerate(zip(self._devices, zip(*split, strict=True), strict=True)):
+        for number, (device, shares) in enumerate(zip(self.devices, zip(*split, strict=True), strict=True)):
             stream = random_stream.StatelessStream(seed + tf.constant([number, 0], tf.int64))
             with tf.device(device), random_stream.using(stream):
-                parts.append(list(self._function(*shares)))
+                parts.append(list(self.function(*shares)))
         return [tf.concat(outputs, axis=0) for outputs in zip(*parts, strict=True)]
 
 

@@ -1,20 +1,21 @@
 """What the metrics of one network share: the generator, the data set, metric networks, images and their features."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from dnnlib.download import default_cache_dir
 from dnnlib.errors import UserError
 from dnnlib.util import EasyDict
 from training.run_folder.options_file import load_training_options
 
-from .batches import fill
+from .batches import BatchFunction, fill
 from .feature_file import RowFile, file_label, in_cache, key_of
 from .image_features import GeneratedImages, ImagePass, RealImages
 from .samples import Samples
@@ -65,9 +66,8 @@ class Evaluating:
         if name not in self._loaded:
             from metrics.nets import loading
 
-            self._loaded[name] = loading.load(
-                name, self.metric_networks, cache_dir=self.cache_dir, offline=self.offline
-            )
+            download = {"cache_dir": self.cache_dir, "offline": self.offline}
+            self._loaded[name] = loading.load(name, self.metric_networks, **download)
         return self._loaded[name]
 
     def describe(self, names: Iterable[Any]) -> dict[str, dict[str, str]]:
@@ -118,6 +118,7 @@ class DataSource(NamedTuple):
         return dataset.load_dataset(data_dir=self.data_dir, **{**labels, **self.dataset_args, **in_order})
 
 
+@dataclass
 class Evaluation:
     """One network beside one data set.
 
@@ -130,22 +131,15 @@ class Evaluation:
         settings: how to compute.
     """
 
-    def __init__(
-        self,
-        name: str,
-        Gs: Any,
-        Gs_kwargs: Mapping[str, Any],
-        open_dataset: Callable[[bool], Any],
-        mirror_augment: bool,
-        settings: Evaluating,
-    ):
-        self.name, self.Gs, self.Gs_kwargs = name, Gs, dict(Gs_kwargs)
-        self.mirror_augment = mirror_augment
-        self.settings = settings
-        self._open_dataset = open_dataset
-        self._passes: dict[str, ImagePass] = {}
-        self._expected: list[Request] = []
-        self._row_files: list[RowFile] = []
+    name: str
+    Gs: Any
+    Gs_kwargs: Mapping[str, Any]
+    open_dataset: Callable[[bool], Any]
+    mirror_augment: bool
+    settings: Evaluating
+    _passes: dict[str, ImagePass] = field(default_factory=dict)
+    _expected: list[Request] = field(default_factory=list)
+    _row_files: list[RowFile] = field(default_factory=list)
 
     @classmethod
     def open(
@@ -180,7 +174,7 @@ class Evaluation:
     @cached_property
     def dataset(self) -> Any:
         """The data set, with labels if the network takes them. Raises UserError."""
-        return self._open_dataset(self.is_conditional)
+        return self.open_dataset(self.is_conditional)
 
     @cached_property
     def generator(self) -> Samples:
@@ -240,10 +234,8 @@ class Evaluation:
                 self._passes[stream] = GeneratedImages(self.settings.folder, self.generator, per_device)
             else:
                 name = os.path.basename(getattr(self.dataset, "tfrecord_dir", "") or type(self.dataset).__name__)
-                mirrored = stream == "mirrored reals"
-                self._passes[stream] = RealImages(
-                    self.settings.folder, self.dataset, name, mirrored, self.settings.devices, per_device
-                )
+                images = self.dataset, name, stream == "mirrored reals"
+                self._passes[stream] = RealImages(self.settings.folder, *images, self.settings.devices, per_device)
         return self._passes[stream]
 
     def rows(
@@ -251,8 +243,9 @@ class Evaluation:
         label: str,
         columns: int,
         total: int,
-        batch_size: int,
-        compute: Callable[[int, int], np.ndarray],
+        function: Callable[..., list[tf.Tensor]],
+        inputs: Callable[[int, int], Sequence[np.ndarray]],
+        minibatch_per_gpu: int,
         unit: str,
         facts: Mapping[str, Any],
     ) -> np.ndarray:
@@ -261,17 +254,25 @@ class Evaluation:
         Args:
             label: what they are, for the name of the file.
             columns, total: shape.
-            batch_size: rows to compute at once.
-            compute: (number of the first, how many) -> array [rows, columns].
+            function: tensors [n, ...] -> list of one tensor [n, columns].
+            inputs: (number of the first, how many) -> arrays [n, ...] for it.
+            minibatch_per_gpu: rows on a device at once.
             unit: what a row stands for, in progress lines.
             facts: what the rows depend on besides the samples, in JSON.
         """
-        key = key_of({**self.generator.facts, **facts, "label": label, "columns": columns})
+        generator = self.generator
+        per_device = self.settings.minibatch_size or minibatch_per_gpu
+        batches = BatchFunction(function, generator.devices, per_device, generator.seed)
+
+        def compute(_names: list[str], begin: int, count: int) -> list[np.ndarray]:
+            return batches(begin, *inputs(begin, count))
+
+        key = key_of({**generator.facts, **facts, "label": label, "columns": columns})
         with in_cache(self.settings.folder, key, label):
             file = RowFile(self.settings.folder / f"{file_label(self.name)}-{label}-{key}.rows", columns)
             self._row_files.append(file)
             try:
-                fill({label: file}, {label: total}, batch_size, lambda _, *place: [compute(*place)], unit)
+                fill({label: file}, {label: total}, batches.batch_size, compute, unit)
                 return file.read(total)
             finally:
                 file.close()

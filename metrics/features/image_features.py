@@ -33,10 +33,24 @@ class ImagePass:
         label: what file names start with.
         unit: what the images are called in progress lines.
         facts: what the images are, in JSON: equal facts, equal images.
+        devices: names of devices that share the work.
+        per_device: images on a device at once.
+        seed: of random numbers that making the images takes.
     """
 
-    def __init__(self, folder: Path, label: str, unit: str, facts: Mapping[str, Any]):
+    def __init__(
+        self,
+        folder: Path,
+        label: str,
+        unit: str,
+        facts: Mapping[str, Any],
+        devices: Sequence[str],
+        per_device: int,
+        seed: int = 0,
+    ):
         self.unit = unit
+        self._batches = {"devices": devices, "per_device": per_device, "seed": seed}
+        self._batch_size = per_device * len(devices)
         self._facts = {**facts, "resize": _RESIZE}
         self._folder = folder
         self._key = key_of(self._facts)
@@ -85,22 +99,20 @@ class ImagePass:
         """Features of `count` images from number `begin`, for each network."""
         key = tuple(names)
         if key not in self._functions:
-            self._functions[key] = self._compile(_all_of([self._networks[name] for name in names]))
+            features_of = _all_of([self._networks[name] for name in names])
+            self._functions[key] = BatchFunction(lambda *x: features_of(self._images(*x)), **self._batches)
         features = self._functions[key](begin, *self._inputs(begin, count))
         for name, values in zip(names, features, strict=True):
             if not np.isfinite(values).all():
                 raise UserError(f"{name} of {self.unit} has values that are not finite; has the network diverged?")
         return features
 
-    @property
-    def _batch_size(self) -> int:
-        raise NotImplementedError
-
-    def _compile(self, features_of: Callable[[tf.Tensor], list[tf.Tensor]]) -> BatchFunction:
-        """A function from what `_inputs` returns to features. `features_of`: the same of images uint8 [N, C, H, W]."""
-        raise NotImplementedError
-
     def _inputs(self, begin: int, count: int) -> Sequence[np.ndarray]:
+        """What `count` images from number `begin` are made of."""
+        raise NotImplementedError
+
+    def _images(self, *inputs: tf.Tensor) -> tf.Tensor:
+        """Images uint8 [N, C, H, W] from what `_inputs` returns."""
         raise NotImplementedError
 
 
@@ -112,25 +124,21 @@ class RealImages(ImagePass):
 
     def __init__(self, folder: Path, dataset: Any, name: str, mirror: bool, devices: Sequence[str], per_device: int):
         facts = {"images": dataset.digest(), "mirrored": mirror}
-        super().__init__(folder, f"{name}-mirrored" if mirror else name, "real images", facts)
+        label = f"{name}-mirrored" if mirror else name
+        super().__init__(folder, label, "real images", facts, devices, per_device)
         self._dataset = dataset
         self._mirror = mirror
-        self._devices, self._per_device = devices, per_device
         self._reader = ThreadPoolExecutor(1, "read-ahead")
         self._ahead: tuple[tuple[int, int], Any] = ((0, 0), None)
-
-    @property
-    def _batch_size(self) -> int:
-        return self._per_device * len(self._devices)
-
-    def _compile(self, features_of: Callable[[tf.Tensor], list[tf.Tensor]]) -> BatchFunction:
-        return BatchFunction(features_of, self._devices, self._per_device, seed=0)
 
     def _inputs(self, begin: int, count: int) -> Sequence[np.ndarray]:
         place, images = self._ahead
         images = images.result() if place == (begin, count) else self._read(begin, count)
         self._ahead = (begin + count, count), self._reader.submit(self._read, begin + count, count)
         return [images]
+
+    def _images(self, images: tf.Tensor) -> tf.Tensor:
+        return images
 
     def _read(self, begin: int, count: int) -> np.ndarray:
         """Images uint8 [count, C, H, W]."""
@@ -145,23 +153,16 @@ class GeneratedImages(ImagePass):
     """Images of a generator for random latents and labels, converted to uint8 as they would be saved."""
 
     def __init__(self, folder: Path, generator: Samples, per_device: int):
-        super().__init__(folder, generator.name, "generated images", generator.facts)
+        batches = generator.devices, per_device, generator.seed
+        super().__init__(folder, generator.name, "generated images", generator.facts, *batches)
         self._generator = generator
-        self._per_device = per_device
-
-    @property
-    def _batch_size(self) -> int:
-        return self._per_device * len(self._generator.devices)
-
-    def _compile(self, features_of: Callable[[tf.Tensor], list[tf.Tensor]]) -> BatchFunction:
-        def features(latents: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
-            images = self._generator.Gs.get_output_for(latents, labels, **self._generator.Gs_kwargs)
-            return features_of(tflib.convert_images_to_uint8(images))
-
-        return self._generator.compile(features, self._per_device)
 
     def _inputs(self, begin: int, count: int) -> Sequence[np.ndarray]:
         return self._generator.inputs(begin, count)
+
+    def _images(self, latents: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        images = self._generator.Gs.get_output_for(latents, labels, **self._generator.Gs_kwargs)
+        return tflib.convert_images_to_uint8(images)
 
 
 def _all_of(networks: Sequence[Any]) -> Callable[[tf.Tensor], list[tf.Tensor]]:

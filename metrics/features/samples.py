@@ -1,16 +1,16 @@
 """A generator with the random inputs that metrics give it."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from .batches import BatchFunction
 from .random_inputs import RandomInputs
 
 
+@dataclass
 class Samples:
     """A network beside seed, labels, arguments and devices: what its samples depend on.
 
@@ -18,7 +18,7 @@ class Samples:
         name: of the network, for file names.
         Gs: the network.
         Gs_kwargs: its arguments.
-        labels: of the data set, [images, label_size], from which labels are drawn.
+        label_table: labels of the data set, [images, label_size], from which labels are drawn.
         seed: of latents, labels and noise.
         devices: names of devices that share the work.
 
@@ -27,23 +27,21 @@ class Samples:
         facts: what the samples are, in JSON.
     """
 
-    def __init__(
-        self,
-        name: str,
-        Gs: Any,
-        Gs_kwargs: Mapping[str, Any],
-        labels: np.ndarray,
-        seed: int,
-        devices: Sequence[str],
-    ):
-        self.name, self.Gs, self.Gs_kwargs = name, Gs, dict(Gs_kwargs)
-        self.label_table, self.seed, self.devices = labels, seed, list(devices)
-        self.random = RandomInputs(seed)
+    name: str
+    Gs: Any
+    Gs_kwargs: Mapping[str, Any]
+    label_table: np.ndarray
+    seed: int
+    devices: Sequence[str]
+
+    def __post_init__(self) -> None:
+        self.random = RandomInputs(self.seed)
+        labels = np.ascontiguousarray(self.label_table)
         self.facts = {
-            "generator": _digest_of(Gs),
+            "generator": _digest_of(self.Gs),
             "arguments": repr(sorted(self.Gs_kwargs.items())),
-            "labels": hashlib.sha256(np.ascontiguousarray(labels).tobytes()).hexdigest() if labels.size else None,
-            "seed": seed,
+            "labels": hashlib.sha256(labels.tobytes()).hexdigest() if labels.size else None,
+            "seed": self.seed,
         }
 
     def inputs(self, begin: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,10 +54,6 @@ class Samples:
         if self.label_table.shape[1] == 0:
             return np.zeros([count, 0], np.float32)
         return self.random.labels(begin, count, self.label_table)
-
-    def compile(self, function: Callable[..., Sequence[tf.Tensor]], per_device: int) -> BatchFunction:
-        """A function of minibatches on the devices of this generator, with its random numbers."""
-        return BatchFunction(function, self.devices, per_device, self.seed)
 
 
 def _digest_of(net: Any) -> str:

@@ -1,7 +1,7 @@
 """The Fréchet distance of two sets of feature vectors. NumPy and SciPy only.
 
 Heusel et al., "GANs Trained by a Two Time-Scale Update Rule" (2017). Precision and recall are in `neighbourhoods`, the
-kernel distance is in `kernel_distance`.
+kernel distance is in `kernel`.
 """
 
 import numpy as np

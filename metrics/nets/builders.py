@@ -46,15 +46,14 @@ def _inception(file: WeightFile, name: str, has_head: bool) -> MetricNetwork:
     )
     matched = match(file, [*INCEPTION, softmax], INCEPTION_TITLE, _hint(name))
     weights = _only(matched, INCEPTION)
-    everything = {**weights, **_only(matched, [softmax])} if has_head else weights
     return MetricNetwork(
         name,
         InceptionV3.with_weights(fold(weights)),
         source=_source(file, matched),
         trunk_digest=digest_of(INCEPTION_TITLE, weights),
         output_shape=[None, NUM_CLASSES if has_head else NUM_FEATURES],
-        head=SoftmaxHead(everything["softmax/weight"]) if has_head else None,
-        digest=digest_of(f"{INCEPTION_TITLE}, softmax", everything) if has_head else "",
+        head=SoftmaxHead(matched.weights["softmax/weight"]) if has_head else None,
+        digest=digest_of(f"{INCEPTION_TITLE}, softmax", matched.weights) if has_head else "",
     )
 
 
@@ -142,6 +141,9 @@ def lpips(files: list[WeightFile]) -> MetricNetwork:
         output_shape=[None],
     )
 
+
+BUILDERS = {catalog.FEATURES: inception_features, catalog.SOFTMAX: inception_softmax, catalog.VGG16: vgg16_features}
+"""Of networks whose weights are in one file, by official name."""
 
 # ----------------------------------------------------------------------------
 # Shared.

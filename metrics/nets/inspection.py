@@ -133,9 +133,7 @@ def _serves_as(file: WeightFile) -> str:
 
 
 _BUILDERS: dict[str, Callable[[WeightFile], MetricNetwork]] = {
-    catalog.FEATURES: builders.inception_features,
-    catalog.SOFTMAX: builders.inception_softmax,
-    catalog.VGG16: builders.vgg16_features,
+    **builders.BUILDERS,
     catalog.LPIPS: lambda file: builders.lpips([file]),
     "celebahq-classifier": lambda file: attribute_classifier.build(file, "celebahq-classifier"),
 }

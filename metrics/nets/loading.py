@@ -121,12 +121,8 @@ def _load_files(paths: list[str], name: str | None) -> MetricNetwork:
 def _build(files: list[WeightFile], name: str | None) -> MetricNetwork:
     file = files[0]
     name = _recognized(file) if name is None else name
-    if name == FEATURES:
-        return builders.inception_features(file)
-    if name == SOFTMAX:
-        return builders.inception_softmax(file)
-    if name == VGG16:
-        return builders.vgg16_features(file)
+    if name in builders.BUILDERS:
+        return builders.BUILDERS[name](file)
     if name == LPIPS:
         return builders.lpips(_with_the_rest(file) if len(files) == 1 else files)
     return attribute_classifier.build(file, name)

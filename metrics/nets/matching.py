@@ -7,7 +7,7 @@ the order of their shapes, which is the order in which the network was created, 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class Matched:
     by_order: bool = False
 
 
-def match(file: WeightFile, layers: Sequence[LayerSpec], title: str, hint: str = "") -> Matched:
+def match(file: WeightFile, layers: Sequence[LayerSpec], title: str, hint: str) -> Matched:
     """Finds the weights of all layers in a file. A `gamma` of batch normalisation is multiplied into the rest.
 
     Args:
@@ -82,22 +82,23 @@ def match(file: WeightFile, layers: Sequence[LayerSpec], title: str, hint: str =
     Raises:
         WeightsMismatchError: with everything that is missing, unexpected, or of a wrong shape.
     """
-    by_name = _match_names(file, layers)
-    if not by_name.problems:
-        return Matched(_finished(file, layers, by_name.found))
-    found = None if file.kind.startswith("torch") else _match_order(file, layers)
-    if found is not None:
-        return Matched(_finished(file, layers, found), by_order=True)
-    problems = listed(by_name.problems, _MAX_LINES)
-    if len(by_name.problems) > _MAX_LINES:
-        problems[-1] += "; 'run_metrics.py inspect FILE' lists what is in a file"
-    message = f"{file.path}: the weights in this {file.kind} do not fit {title}:\n  " + "\n  ".join(problems)
-    raise WeightsMismatchError(message + (f"\n{hint}" if hint else ""))
+    found, problems = _match_names(file, layers)
+    if not problems:
+        return Matched(_finished(file, layers, found))
+    in_order = None if file.kind.startswith("torch") else _match_order(file, layers)
+    if in_order is not None:
+        return Matched(_finished(file, layers, in_order), by_order=True)
+    lines = listed(problems, _MAX_LINES)
+    if len(problems) > _MAX_LINES:
+        lines[-1] += "; 'run_metrics.py inspect FILE' lists what is in a file"
+    message = f"{file.path}: the weights in this {file.kind} do not fit {title}:\n  " + "\n  ".join(lines)
+    raise WeightsMismatchError(f"{message}\n{hint}")
 
 
 def has_layers(file: WeightFile, layers: Sequence[LayerSpec]) -> bool:
     """Whether any of these layers is in a file by name."""
-    return bool(_match_names(file, layers).found)
+    found, _problems = _match_names(file, layers)
+    return bool(found)
 
 
 # ----------------------------------------------------------------------------
@@ -106,15 +107,10 @@ def has_layers(file: WeightFile, layers: Sequence[LayerSpec]) -> bool:
 _Found = dict[tuple[str, str], np.ndarray]  # by layer and role
 
 
-@dataclass
-class _Names:
-    found: _Found = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-
-def _match_names(file: WeightFile, layers: Sequence[LayerSpec]) -> _Names:
+def _match_names(file: WeightFile, layers: Sequence[LayerSpec]) -> tuple[_Found, list[str]]:
+    """The weights of layers by their names in a file, and what does not fit."""
     known = {_key(re.split(r"[/.]", alias)): layer for layer in layers for alias in (layer.name, *layer.aliases)}
-    result = _Names()
+    found: _Found = {}
     origin: dict[tuple[str, str], str] = {}
     unexpected, misshapen = [], []
     for name, array in file.arrays.items():
@@ -132,7 +128,7 @@ def _match_names(file: WeightFile, layers: Sequence[LayerSpec]) -> _Names:
         if value is None:
             misshapen.append(f"{name}: has shape {list(array.shape)}, expected {_expected(layer, role, file.kind)}")
         else:
-            result.found[layer.name, role] = value
+            found[layer.name, role] = value
     missing = [
         f"{layer.name}/{role}: missing, of shape {_expected(layer, role, file.kind)}"
         for layer in layers
@@ -140,8 +136,7 @@ def _match_names(file: WeightFile, layers: Sequence[LayerSpec]) -> _Names:
         if (layer.name, role) not in origin and not layer.optional
     ]
     # Where no name is known, what the file holds tells more than what it lacks.
-    result.problems = misshapen + missing + unexpected if origin else unexpected or missing
-    return result
+    return found, misshapen + missing + unexpected if origin else unexpected or missing
 
 
 def _place(name: str, known: dict[str, LayerSpec]) -> tuple[LayerSpec, str] | None:
