@@ -81,9 +81,8 @@ def _networks(given: list[str]) -> list[str]:
     for text in given:
         for name in [text] if os.path.exists(os.path.expanduser(text)) else text.split(","):
             found = sorted(glob.glob(os.path.expanduser(name))) if glob.has_magic(name) else [name]
-            with problems.gather("--network"):
-                if not found:
-                    raise UserError(f"{name}: there is no such file")
+            if not found:
+                problems.messages.append(f"--network: {name}: there is no such file")
             for path in found:
                 with problems.gather("--network"):
                     pretrained_networks.locate(path)

@@ -69,26 +69,25 @@ def separability(
     """
     spaces = {name: checked_features(f"latents {name}", latents) for name, latents in spaces.items()}
     predictions = [checked_features(f"predictions {index}", scores) for index, scores in enumerate(predictions)]
-    _check_shapes(spaces, predictions, num_keep)
+    shapes = [array.shape for array in (*spaces.values(), *predictions)]
+    if len({shape[0] for shape in shapes}) != 1 or any(scores.shape[1] != 2 for scores in predictions):
+        raise ValueError(f"expected latents [N, F] and predictions [N, 2] of the same samples, got shapes {shapes}")
+    if num_keep < 1:
+        raise ValueError(f"num_keep={num_keep} keeps nothing")
     entropies: dict[str, list[float]] = {name: [] for name in spaces}
     total = len(predictions) * len(spaces)
     for scores in predictions:
         kept = np.argsort(scores.max(axis=1), kind="stable")[::-1][:num_keep]
         targets = scores[kept].argmax(axis=1)
         for name, latents in spaces.items():
-            answers = _separate(latents[kept], targets, official_numerics)
+            answers = targets  # of one class: nothing to fit, nothing unknown
+            if targets.min() < targets.max():
+                answers = fit_plane(latents[kept], targets, official_numerics).predict(latents[kept])
             table = [[np.mean((answers == x) & (targets == y)) for y in (0, 1)] for x in (0, 1)]
             entropies[name].append(conditional_entropy(table))
             if progress:
                 progress(sum(map(len, entropies.values())), total)
     return {name: Separability(float(2 ** np.sum(values)), values) for name, values in entropies.items()}
-
-
-def _separate(samples: np.ndarray, targets: np.ndarray, official_numerics: bool) -> np.ndarray:
-    """What a machine fitted to samples [N, F] takes their targets [N] for."""
-    if targets.min() == targets.max():
-        return targets  # one class: nothing to fit, nothing unknown
-    return fit_plane(samples, targets, official_numerics).predict(samples)
 
 
 def fit_plane(samples: np.ndarray, targets: np.ndarray, official_numerics: bool = False) -> Any:
@@ -101,11 +100,3 @@ def fit_plane(samples: np.ndarray, targets: np.ndarray, official_numerics: bool 
 
     machine = LinearSVC(dual=True) if official_numerics else LinearSVC(dual=False, tol=1e-8)
     return machine.fit(samples, targets)
-
-
-def _check_shapes(spaces: Mapping[str, np.ndarray], predictions: Sequence[np.ndarray], num_keep: int) -> None:
-    shapes = [array.shape for array in (*spaces.values(), *predictions)]
-    if len({shape[0] for shape in shapes}) != 1 or any(scores.shape[1] != 2 for scores in predictions):
-        raise ValueError(f"expected latents [N, F] and predictions [N, 2] of the same samples, got shapes {shapes}")
-    if num_keep < 1:
-        raise ValueError(f"num_keep={num_keep} keeps nothing")

@@ -112,10 +112,20 @@ def _load_files(paths: list[str], name: str | None) -> MetricNetwork:
     key = (name, *((path, os.stat(path).st_mtime_ns, os.stat(path).st_size) for path in paths))
     network = _loaded.get(key)
     if network is None:
-        for path in paths:
-            _check_hash(path)
-        network = _loaded[key] = _build([read_weight_file(path) for path in paths], name)
+        network = _loaded[key] = _build([_read(path) for path in paths], name)
     return network
+
+
+def _read(path: str) -> WeightFile:
+    """The weights in a file. Warns of one that is another than the published one of its name."""
+    expected = catalog.SHA256.get(catalog.base_name(path))
+    if expected is not None and (found := sha256_of(path)) != expected:
+        print(
+            f"Warning: {path} is not the published file of this name: its sha256 is {found}, expected "
+            f"{expected}. Values may not be comparable.",
+            file=sys.stderr,
+        )
+    return read_weight_file(path)
 
 
 def _build(files: list[WeightFile], name: str | None) -> MetricNetwork:
@@ -140,8 +150,7 @@ def _with_the_rest(file: WeightFile) -> list[WeightFile]:
             f"{file.path}: holds only a part of {LPIPS}; expected the rest beside it as {' or '.join(names)}, or the "
             f"official pickle {LPIPS}.pkl instead"
         )
-    _check_hash(path)
-    return [file, read_weight_file(path)]
+    return [file, _read(path)]
 
 
 def _recognized(file: WeightFile) -> str:
@@ -158,17 +167,3 @@ def _recognized(file: WeightFile) -> str:
         f"{file.path}: this {file.kind} is none of the metric networks as far as its names tell; they are "
         f"{', '.join((FEATURES, SOFTMAX, VGG16, LPIPS))} and {catalog.CLASSIFIERS[0]} to {catalog.CLASSIFIERS[-1]}"
     )
-
-
-def _check_hash(path: str) -> None:
-    """Warns of a file that is another than the published one of its name."""
-    expected = catalog.SHA256.get(catalog.base_name(path))
-    if expected is None:
-        return
-    found = sha256_of(path)
-    if found != expected:
-        print(
-            f"Warning: {path} is not the published file of this name: its sha256 is {found}, expected "
-            f"{expected}. Values may not be comparable.",
-            file=sys.stderr,
-        )

@@ -244,9 +244,12 @@ def _finished(file: WeightFile, layers: Sequence[LayerSpec], found: _Found) -> d
             if gamma is not None and role in ("weight", "mean") and not np.all(gamma == 1):
                 value = value * np.asarray(gamma, np.float32)
             weights[f"{layer.name}/{role}"] = value
-    problems = [name for name, value in weights.items() if not np.isfinite(value).all()]
-    problems += [name for name, value in weights.items() if name.endswith("/var") and (value < 0).any()]
-    if problems:
-        listed = ", ".join(problems[:_MAX_LINES])
-        raise WeightsMismatchError(f"{file.path}: the file is damaged: impossible numbers in {listed}")
+    damaged = [
+        name
+        for name, value in weights.items()
+        if not np.isfinite(value).all() or (name.endswith("/var") and (value < 0).any())
+    ]
+    if damaged:
+        names = ", ".join(damaged[:_MAX_LINES])
+        raise WeightsMismatchError(f"{file.path}: the file is damaged: impossible numbers in {names}")
     return weights

@@ -53,12 +53,12 @@ class MetricNetwork:
 
         Raises ValueError for other shapes.
         """
-        tensors = self._checked([tf.convert_to_tensor(x) for x in self._present(inputs)])
+        tensors = self._checked(inputs, tf.convert_to_tensor)
         return self._output(*tensors) if tf.inside_function() else self._compiled(tensors)
 
     def run(self, *arrays: Any, minibatch_size: int | None = None) -> Any:
         """The output for NumPy arrays, computed `minibatch_size` (None: 16) items at a time. See `get_output_for`."""
-        arrays = self._checked([np.asarray(x) for x in self._present(arrays)])
+        arrays = self._checked(arrays, np.asarray)
         size = _MINIBATCH if minibatch_size is None else minibatch_size
         if size < 1:
             raise ValueError(f"{self.name}.run: minibatch_size must be 1 or more, got {size}")
@@ -83,21 +83,18 @@ class MetricNetwork:
             self._functions[key] = tf.function(self._output, input_signature=specs, autograph=False)
         return self._functions[key](*tensors)
 
-    def _present(self, inputs: Sequence[Any]) -> list[Any]:
-        """The inputs without labels, which callers of the official classifiers give as None."""
-        given = [x for x in inputs if x is not None]
+    def _checked(self, inputs: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
+        """The inputs, converted, without labels, which callers of the official classifiers give as None."""
+        given = [convert(x) for x in inputs if x is not None]
         if len(given) != len(self.input_shapes) or any(x is None for x in inputs[: len(given)]):
             raise ValueError(f"{self.name}: expected {len(self.input_shapes)} inputs, got {len(given)}")
-        return given
-
-    def _checked(self, inputs: list[Any]) -> list[Any]:
-        for x, expected in zip(inputs, self.input_shapes, strict=True):
+        for x, expected in zip(given, self.input_shapes, strict=True):
             shape = tf.TensorShape(x.shape)
             allowed = [expected, [expected[0], 1, *expected[2:]]]
             if not any(shape.is_compatible_with(candidate) for candidate in allowed):
                 sizes = ", ".join("any" if n is None else str(n) for n in expected[1:])
                 raise ValueError(f"{self.name}: expected images of shape [N, {sizes}], got {list(x.shape)}")
-        return inputs
+        return given
 
 
 def combine(networks: Sequence[MetricNetwork]) -> MetricNetwork:
