@@ -27,7 +27,6 @@ import argparse
 import re
 from typing import Any, NoReturn
 
-import dnnlib
 from dnnlib import command_line, flags
 from dnnlib.errors import Problems
 from generation import points
@@ -46,6 +45,7 @@ COMMANDS = {
 }
 FILES = {"seeds": "--dlatents", "row_seeds": "--row-dlatents", "col_seeds": "--col-dlatents"}
 """The flags that give files to lists of points."""
+COUNT: dict[str, Any] = {"type": flags.positive, "metavar": "N"}
 OFFICIAL = {
     "--trunc": "--truncation-psi",
     "--class": "--class-idx",
@@ -99,108 +99,62 @@ def _parser() -> argparse.ArgumentParser:
     generate = subparsers.add_parser("generate-images", help="generate one image per seed or vector")
     _add_points(generate, "", "list of random seeds: 1,2,7-9", "files of vectors, as the projector writes them")
     _add_dlatents_psi(generate)
-    generate.add_argument(
-        "--grid",
-        type=flags.grid_size,
-        nargs="?",
-        const="auto",
-        help="save all images in one picture, too; as COLUMNSxROWS or about square",
-        metavar="WxH",
-    )
+    grid_help = "save all images in one picture, too; as COLUMNSxROWS or about square"
+    generate.add_argument("--grid", type=flags.grid_size, nargs="?", const="auto", help=grid_help, metavar="WxH")
     _add_common(generate, minibatch_size=1, noise_modes=(SEED_NOISE, *NOISE_MODES))
 
     mixing = subparsers.add_parser("style-mixing-example", help="mix the styles of images")
     _add_points(mixing, "row-", "seeds of the rows", "files of vectors for rows")
     _add_points(mixing, "col-", "seeds of the columns", "files of vectors for columns")
     _add_dlatents_psi(mixing)
-    mixing.add_argument(
-        "--col-styles",
-        type=flags.num_list,
-        help="layers that are taken from the columns (default: 0-6, as far as the network has them)",
-        metavar="LAYERS",
-    )
+    styles_help = "layers that are taken from the columns (default: 0-6, as far as the network has them)"
+    mixing.add_argument("--col-styles", type=flags.num_list, help=styles_help, metavar="LAYERS")
     labels_help = "save the table with the names of rows and columns, too, as figure.png"
     mixing.add_argument("--labels", default=False, help=labels_help, **flags.BOOLEAN)
-    _add_common(mixing, minibatch_size=4)
+    _add_common(mixing)
 
     between = subparsers.add_parser("interpolation-grid", help="show what lies between four images")
     _add_points(between, "", "four seeds, for the corners", "files of vectors for corners", repeats=True)
     _add_dlatents_psi(between)
-    between.add_argument(
-        "--grid", type=_fixed_grid, default=(8, 8), help="columns and rows (default: 8x8)", metavar="WxH"
-    )
+    grid_help = "columns and rows (default: 8x8)"
+    between.add_argument("--grid", type=_fixed_grid, default=(8, 8), help=grid_help, metavar="WxH")
     space_help = "where to mix: W, or Z, for seeds alone (default: %(default)s)"
     between.add_argument("--space", choices=("w", "z"), default="w", help=space_help)
-    _add_common(between, minibatch_size=4)
+    _add_common(between)
 
     walk = subparsers.add_parser("interpolate", help="go from image to image, as frames or video")
     _add_points(walk, "", "seeds on the way", "files of vectors on the way", repeats=True)
     _add_dlatents_psi(walk)
-    walk.add_argument(
-        "--space",
-        choices=("w", "z"),
-        default="w",
-        help="straight lines in W, or great circles in Z, for seeds alone (default: %(default)s)",
-    )
-    walk.add_argument(
-        "--frames",
-        type=flags.positive,
-        default=60,
-        help="frames from one to the next (default: %(default)s)",
-        metavar="N",
-    )
-    walk.add_argument("--loop", default=False, help="return from the last to the first", **flags.BOOLEAN)
-    walk.add_argument("--smooth", default=False, help="slow down at each seed and vector", **flags.BOOLEAN)
-    walk.add_argument(
-        "--video",
-        choices=("mp4", "gif"),
-        help="save a video in place of numbered images; mp4 needs: pip install imageio-ffmpeg",
-    )
-    walk.add_argument(
-        "--fps",
-        type=flags.positive,
-        default=30,
-        help="frames per second of the video (default: %(default)s)",
-        metavar="N",
-    )
-    _add_common(walk, minibatch_size=4)
+    add = walk.add_argument
+    space_help = "straight lines in W, or great circles in Z, for seeds alone (default: %(default)s)"
+    add("--space", choices=("w", "z"), default="w", help=space_help)
+    add("--frames", **COUNT, default=60, help="frames from one to the next (default: %(default)s)")
+    add("--loop", default=False, help="return from the last to the first", **flags.BOOLEAN)
+    add("--smooth", default=False, help="slow down at each seed and vector", **flags.BOOLEAN)
+    video_help = "save a video in place of numbered images; mp4 needs: pip install imageio-ffmpeg"
+    add("--video", choices=("mp4", "gif"), help=video_help)
+    add("--fps", **COUNT, default=30, help="frames per second of the video (default: %(default)s)")
+    _add_common(walk)
 
     noise = subparsers.add_parser("noise-figure", help="show what noise does to images")
     _add_points(noise, "", "seeds of the rows", "files of vectors for rows")
     _add_dlatents_psi(noise)
-    noise.add_argument(
-        "--noise-seeds",
-        type=flags.num_list,
-        default=[0, 1, 2, 3],
-        help="seeds of the noise of the columns (default: 0-3)",
-        metavar="SEEDS",
+    add = noise.add_argument
+    seeds_help = "seeds of the noise of the columns (default: 0-3)"
+    add("--noise-seeds", type=flags.num_list, default=[0, 1, 2, 3], help=seeds_help, metavar="SEEDS")
+    samples_help = (
+        "images that the standard deviation of each pixel is taken of; 0: leave it out (default: %(default)s)"
     )
-    noise.add_argument(
-        "--num-samples",
-        type=_samples,
-        default=100,
-        help="images that the standard deviation of each pixel is taken of; 0: leave it out (default: %(default)s)",
-        metavar="N",
-    )
-    noise.add_argument(
-        "--std-gain",
-        type=flags.non_negative,
-        default=4.0,
-        help="how many times as large as it is the standard deviation is shown (default: 4)",
-        metavar="FACTOR",
-    )
-    _add_common(noise, minibatch_size=4, noise_modes=())
+    add("--num-samples", type=_samples, default=100, help=samples_help, metavar="N")
+    gain_help = "how many times as large as it is the standard deviation is shown (default: 4)"
+    add("--std-gain", type=flags.non_negative, default=4.0, help=gain_help, metavar="FACTOR")
+    _add_common(noise, noise_modes=())
 
     truncated = subparsers.add_parser("truncation-figure", help="show images truncated more and more")
     _add_points(truncated, "", "seeds of the rows", "files of vectors for rows")
-    truncated.add_argument(
-        "--psis",
-        type=_psis,
-        default=PSIS,
-        help="truncation of the columns (default: 1,0.7,0.5,0,-0.5,-1)",
-        metavar="PSI,...",
-    )
-    _add_common(truncated, minibatch_size=4, has_psi=False)
+    psis_help = "truncation of the columns (default: 1,0.7,0.5,0,-0.5,-1)"
+    truncated.add_argument("--psis", type=_psis, default=PSIS, help=psis_help, metavar="PSI,...")
+    _add_common(truncated, has_psi=False)
 
     for command in subparsers.choices.values():
         command.accept(OFFICIAL)
@@ -212,20 +166,47 @@ def _add_points(
 ) -> None:
     """--seeds and --dlatents, or with a prefix --row-seeds and --row-dlatents."""
     common = {"action": _Points, "repeats": repeats, "dest": f"{prefix}seeds".replace("-", "_")}
+    add = parser.add_argument
     seeds_help += f" (may be left out with --{prefix}dlatents)"
+    seeds = add(f"--{prefix}seeds", required=True, type=flags.num_list, help=seeds_help, metavar="SEEDS", **common)
     files_help += ": FILE.npz,FOLDER,'*.npz'"
-    kind = flags.num_list
-    seeds = parser.add_argument(
-        f"--{prefix}seeds", required=True, type=kind, help=seeds_help, metavar="SEEDS", **common
-    )
-    parser.add_argument(
-        f"--{prefix}dlatents", seeds=seeds, type=flags.split, help=files_help, metavar="FILES", **common
-    )
+    add(f"--{prefix}dlatents", seeds=seeds, type=flags.split, help=files_help, metavar="FILES", **common)
 
 
 def _add_dlatents_psi(parser: argparse.ArgumentParser) -> None:
     psi_help = "truncation of vectors from files (default: 1, none)"
     parser.add_argument("--dlatents-psi", type=flags.psi, default=1.0, help=psi_help, metavar="PSI")
+
+
+def _add_common(
+    parser: argparse.ArgumentParser,
+    minibatch_size: int = 4,
+    noise_modes: tuple[str, ...] = NOISE_MODES,
+    has_psi: bool = True,
+) -> None:
+    """noise_modes: the choices of --noise-mode, which is left out without any."""
+    add = parser.add_argument
+    network_help = "name, URL or path of the network pickle"
+    add("--network", required=True, dest="network_pkl", help=network_help, metavar="PKL")
+    if has_psi:
+        psi_help = "truncation of seeds: 1 is none, 0 the average image (default: 0.5; of PyTorch networks 1)"
+        add("--truncation-psi", type=flags.psi, help=psi_help, metavar="PSI")
+    cutoff_help = "truncate only so many layers (default: as the network was trained)"
+    add("--truncation-cutoff", type=flags.natural, help=cutoff_help, metavar="LAYERS")
+    if noise_modes:
+        own, default = "", "const"
+        if SEED_NOISE in noise_modes:
+            own, default = "noise of each seed, ", "seed; of PyTorch networks const"
+        noise_help = f"{own}the network's own, random noise, or none (default: {default})"
+        add("--noise-mode", choices=noise_modes, help=noise_help)
+    class_help = "class of a conditional network; PyTorch networks need it (default: no label)"
+    add("--class-idx", type=flags.class_idx, help=class_help, metavar="CLASS")
+    batch_help = "images rendered at once (default: %(default)s)"
+    add("--minibatch-size", **COUNT, default=minibatch_size, help=batch_help)
+    format_help = "file format of the images: png, jpg or webp (default: %(default)s)"
+    add("--format", type=flags.image_format, default="png", dest="image_format", help=format_help, metavar="FORMAT")
+    command_line.add_result_dir(parser)
+    command_line.add_download_options(parser)
 
 
 def _fixed_grid(text: str) -> "tuple[int, int] | str":
@@ -248,88 +229,27 @@ def _psis(text: str) -> list[float]:
     return psis
 
 
-def _add_common(
-    parser: argparse.ArgumentParser,
-    minibatch_size: int,
-    noise_modes: tuple[str, ...] = NOISE_MODES,
-    has_psi: bool = True,
-) -> None:
-    """noise_modes: the choices of --noise-mode, which is left out without any."""
-    parser.add_argument(
-        "--network", required=True, dest="network_pkl", help="name, URL or path of the network pickle", metavar="PKL"
-    )
-    if has_psi:
-        parser.add_argument(
-            "--truncation-psi",
-            type=flags.psi,
-            help="truncation of seeds: 1 is none, 0 the average image (default: 0.5; of PyTorch networks 1)",
-            metavar="PSI",
-        )
-    parser.add_argument(
-        "--truncation-cutoff",
-        type=flags.natural,
-        help="truncate only so many layers (default: as the network was trained)",
-        metavar="LAYERS",
-    )
-    if noise_modes:
-        default = "seed; of PyTorch networks const" if SEED_NOISE in noise_modes else "const"
-        own = "noise of each seed, " if SEED_NOISE in noise_modes else ""
-        parser.add_argument(
-            "--noise-mode",
-            choices=noise_modes,
-            help=f"{own}the network's own, random noise, or none (default: {default})",
-        )
-    parser.add_argument(
-        "--class-idx",
-        type=flags.class_idx,
-        help="class of a conditional network; PyTorch networks need it (default: no label)",
-        metavar="CLASS",
-    )
-    parser.add_argument(
-        "--minibatch-size",
-        type=flags.positive,
-        default=minibatch_size,
-        help="images rendered at once (default: %(default)s)",
-        metavar="N",
-    )
-    parser.add_argument(
-        "--format",
-        type=flags.image_format,
-        default="png",
-        dest="image_format",
-        help="file format of the images: png, jpg or webp (default: %(default)s)",
-        metavar="FORMAT",
-    )
-    command_line.add_result_dir(parser)
-    command_line.add_download_options(parser)
-
-
-def main() -> None:
-    """Parses the command line and submits the run."""
-    command_line.submit_command(_parser(), "run_generator", COMMANDS, _checked)
-
-
-def _checked(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> dict[str, Any]:
-    """The arguments of a command, with folders and patterns of files resolved. Raises UserError with all problems."""
-    problems = Problems()
-    with problems.gather():
-        submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)
+def _check(command: str, kwargs: dict[str, Any], problems: Problems) -> None:
+    """Finds files, in place of names of folders and patterns, and gathers everything that is wrong."""
     with problems.gather():
         catalog.locate_generator(kwargs["network_pkl"])
-    if submit_config.run_desc == "interpolate":
+    if command == "interpolate":
         with problems.gather():
             check_interpolation(kwargs["seeds"], kwargs["space"], kwargs["video"], kwargs["fps"])
-    if submit_config.run_desc == "interpolation-grid":
+    if command == "interpolation-grid":
         with problems.gather():
             check_space(kwargs["seeds"], kwargs["space"])
         with problems.gather():
             check_corners(kwargs["seeds"], may_be_files=True)
     for name, flag in FILES.items():
-        with problems.gather(flag):
-            if name in kwargs:
+        if name in kwargs:
+            with problems.gather(flag):
                 kwargs[name] = points.locate(kwargs[name])
-    problems.report()
-    return kwargs
+
+
+def main() -> None:
+    """Parses the command line and submits the run."""
+    command_line.submit_command(_parser(), "run_generator", COMMANDS, _check)
 
 
 if __name__ == "__main__":

@@ -25,55 +25,14 @@ from dnnlib.errors import Problems, UserError
 from generation import points, video
 from metrics import metric_defaults
 from metrics.nets import catalog
-from projection import sources as image_targets
 from projection import starts
+from projection.commands import project_generated_images, project_real_images
+from projection.sources import check_readable, find_images, open_dataset
 from training.data import find_dataset
-
-# ----------------------------------------------------------------------------
-# The runs. TensorFlow is imported when they start, not for --help.
-
-
-def project_generated_images(
-    network_pkl: str, seeds: list[int], truncation_psi: float | None = 1.0, **settings: Any
-) -> None:
-    """Projects images that the network makes of seeds. settings: of `projection.commands.Projecting`."""
-    from projection import commands, targets
-
-    def open_targets(Gs: Any, class_idx: int | None) -> targets.Targets:
-        return targets.GeneratedImages(Gs, seeds, truncation_psi, class_idx)
-
-    commands.project(network_pkl, open_targets, commands.Projecting(**settings))
-
-
-def project_real_images(
-    network_pkl: str,
-    dataset_name: str | None = None,
-    data_dir: str | None = None,
-    num_images: int | None = None,
-    images: list[str] | None = None,
-    convert: bool = False,
-    **settings: Any,
-) -> None:
-    """Projects the first images of a data set, or image files. settings: of `projection.commands.Projecting`.
-
-    num_images: how many; None: 3 of a data set, all of files. convert: see `image_targets.check_images`.
-    """
-    from projection import commands, targets
-
-    def open_targets(Gs: Any, _class_idx: int | None) -> targets.Targets:
-        if images is not None:
-            return targets.ImageFiles(Gs, images, convert, num_images)
-        return targets.DatasetImages(Gs, dataset_name, data_dir, num_images)
-
-    commands.project(network_pkl, open_targets, commands.Projecting(**settings))
-
 
 FILES: dict[str, Any] = {"type": flags.split, "action": "extend", "nargs": "+", "metavar": "FILES"}
 """Arguments of `add_argument` for names of files, which become lists of lists."""
 COMMANDS = {"project-generated-images": project_generated_images, "project-real-images": project_real_images}
-
-# ----------------------------------------------------------------------------
-# The command line.
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,46 +106,51 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     command_line.add_download_options(group)
 
 
-def _checked(kwargs: dict[str, Any], submit_config: dnnlib.SubmitConfig) -> dict[str, Any]:
-    """The arguments of a command, with names of files resolved. Raises UserError with all problems."""
-    problems = Problems()
-    with problems.gather():
-        submit_config.run_dir_root = command_line.check_result_dir(submit_config.run_dir_root)
+def _check(command: str, kwargs: dict[str, Any], problems: Problems) -> None:
+    """Finds files and folders, in place of their names, and gathers everything that is wrong."""
     with problems.gather("--network"):
         catalog.locate_generator(kwargs["network_pkl"])
-    with problems.gather():
-        _check_distance(kwargs)
+    problems.messages += metric_defaults.no_metric_networks(kwargs["metric_networks"])
+    if kwargs["metric_networks"] is not None:
+        kwargs["metric_networks"] = os.path.expanduser(kwargs["metric_networks"])
+    with problems.gather(f"--distance={kwargs['distance']}"):
+        _check_distance(kwargs["distance"])
     if kwargs["video"]:
         with problems.gather("--video"):
             video.check_ffmpeg()
-    sources = None  # of the images, as far as they are known
-    with problems.gather():
-        sources = _find_sources(kwargs)
+    if command == "project-generated-images":
+        origins = [f"seed {seed}" for seed in kwargs["seeds"]]
+    else:
+        origins = _find_images(kwargs, problems)
     with problems.gather("--initial"):
-        kwargs["initial"] = _find_starts(kwargs, sources)
-    if problems.messages and kwargs.get("images") and sources:
+        kwargs["initial"] = _find_starts(kwargs, origins)
+    if problems.messages and kwargs.get("images") and origins:
         # Without other problems, all that is wrong with images is told when the network is there to compare them with.
         with problems.gather("--images"):
-            image_targets.check_readable(sources)
-    problems.report()
-    return kwargs
+            check_readable(origins)
 
 
-def _find_sources(kwargs: dict[str, Any]) -> list[str] | None:
-    """Finds the data set or the images. Returns where each image is from; None for the first three of a data set."""
-    if "seeds" in kwargs:
-        return [f"seed {seed}" for seed in kwargs["seeds"]]
+def _check_distance(name: str) -> None:
+    path = os.path.expanduser(name)
+    if name not in ("lpips", "pixel") and not dnnlib.util.is_url(name) and not os.path.isfile(path):
+        there, hint = "no such file", ""
+        if os.path.isdir(path):
+            there, hint = "is a folder", f"; --metric-networks={name} looks there for the files of lpips"
+        raise UserError(f"{there}, expected lpips, pixel, or a file with weights of LPIPS{hint}")
+
+
+def _find_images(kwargs: dict[str, Any], problems: Problems) -> list[str] | None:
+    """Finds the data set or the image files. Returns where each image is from, as far as it is known which they are."""
+    num_images = kwargs["num_images"]
     if (kwargs["dataset_name"] is None) == (kwargs["images"] is None):
         given = "neither" if kwargs["images"] is None else "both"
-        raise UserError(f"expected --dataset (with --data-dir) or --images, got {given}")
-    problems = Problems()
-    num_images, sources = kwargs["num_images"], None
-    if kwargs["images"] is not None:
+        problems.messages.append(f"expected --dataset (with --data-dir) or --images, got {given}")
+    elif kwargs["images"] is not None:
         with problems.gather("--images"):
-            kwargs["images"] = image_targets.find_images(list(itertools.chain(*kwargs["images"])))
-            sources = kwargs["images"][:num_images]
-        if sources is not None and len(sources) < (num_images or 0):
-            problems.messages.append(f"--num-images={num_images}: --images has {len(sources)}")
+            kwargs["images"] = find_images(list(itertools.chain(*kwargs["images"])))
+            if len(kwargs["images"]) >= (num_images or 0):
+                return kwargs["images"][:num_images]
+            problems.messages.append(f"--num-images={num_images}: --images has {len(kwargs['images'])}")
     else:
         if kwargs["convert"]:
             problems.messages.append("--convert is for --images; data sets are used as they are")
@@ -195,13 +159,12 @@ def _find_sources(kwargs: dict[str, Any]) -> list[str] | None:
             kwargs["dataset_name"] = find_dataset.find_dataset(kwargs["dataset_name"], kwargs["data_dir"])[0]
             find_dataset.check_dataset(kwargs["data_dir"], kwargs["dataset_name"])
             if num_images is not None:
-                image_targets.open_dataset(kwargs["dataset_name"], kwargs["data_dir"], num_images).close()
-                sources = [f"{kwargs['dataset_name']} {index}" for index in range(num_images)]
-    problems.report()
-    return sources
+                open_dataset(kwargs["dataset_name"], kwargs["data_dir"], num_images).close()
+                return [f"{kwargs['dataset_name']} {index}" for index in range(num_images)]
+    return None
 
 
-def _find_starts(kwargs: dict[str, Any], sources: list[str] | None) -> list[str]:
+def _find_starts(kwargs: dict[str, Any], origins: list[str] | None) -> list[str]:
     """Finds the files of --initial, and compares them with the images as far as that needs no network."""
     problems = Problems()
     paths: list[str] = []
@@ -210,32 +173,16 @@ def _find_starts(kwargs: dict[str, Any], sources: list[str] | None) -> list[str]
             paths += points.find_files(name)
     with problems.gather():
         found = starts.load(paths, kwargs["w_plus"])
-        if found and sources is not None and not problems.messages:
-            starts.check_count(found, len(sources))
-            paths = starts.by_images(found, sources) or paths
+        if found and origins is not None and not problems.messages:
+            starts.check_count(found, len(origins))
+            paths = starts.by_images(found, origins) or paths
     problems.report()
     return paths
 
 
-def _check_distance(kwargs: dict[str, Any]) -> None:
-    problems = metric_defaults.no_metric_networks(kwargs["metric_networks"])
-    name = kwargs["distance"]
-    path = os.path.expanduser(name)
-    if name not in ("lpips", "pixel") and not dnnlib.util.is_url(name) and not os.path.isfile(path):
-        there, hint = "no such file", ""
-        if os.path.isdir(path):
-            there, hint = "is a folder", f"; --metric-networks={name} looks there for the files of lpips"
-        expected = "expected lpips, pixel, or a file with weights of LPIPS"
-        problems.append(f"--distance={name}: {there}, {expected}{hint}")
-    if kwargs["metric_networks"] is not None:
-        kwargs["metric_networks"] = os.path.expanduser(kwargs["metric_networks"])
-    if problems:
-        raise UserError("\n".join(problems))
-
-
 def main() -> None:
     """Parses the command line and submits the run."""
-    command_line.submit_command(_parser(), "run_projector", COMMANDS, _checked)
+    command_line.submit_command(_parser(), "run_projector", COMMANDS, _check)
 
 
 if __name__ == "__main__":

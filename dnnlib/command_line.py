@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .errors import UserError, exits_on_user_error
+from .errors import Problems, UserError, exits_on_user_error
 from .flags import official_spelling
 
 
@@ -47,12 +47,12 @@ def submit_command(
     parser: argparse.ArgumentParser,
     module: str,
     commands: Mapping[str, Callable[..., None]],
-    check: Callable[[dict[str, Any], Any], dict[str, Any]],
+    check: Callable[[str, dict[str, Any], Problems], None],
 ) -> None:
     """The main function of a script with sub-commands: parses the command line and submits the run.
 
-    parser: puts the sub-command into `command`. module: of the functions. check: takes the arguments of a function and
-    the SubmitConfig; returns the arguments, resolved, or raises UserError; called before TensorFlow is imported.
+    parser: puts the sub-command into `command`. module: of the functions. check: takes a sub-command and the arguments
+    of its function, in which it resolves names, and gathers problems; called before TensorFlow is imported.
     """
     import dnnlib
 
@@ -62,10 +62,13 @@ def submit_command(
         print("Error: missing subcommand.  Re-run with --help for usage.")
         sys.exit(1)
     submit_config = dnnlib.SubmitConfig()
-    submit_config.run_dir_root = kwargs.pop("result_dir")
     submit_config.run_desc = command
+    problems = Problems()
     with exits_on_user_error():
-        kwargs = check(kwargs, submit_config)
+        with problems.gather():
+            submit_config.run_dir_root = check_result_dir(kwargs.pop("result_dir"))
+        check(command, kwargs, problems)
+        problems.report()
         import_tensorflow_quietly()
         dnnlib.submit_run(submit_config, f"{module}.{commands[command].__name__}", **kwargs)
 

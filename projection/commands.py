@@ -1,4 +1,7 @@
-"""The runs of `run_projector.py`: projects one image after the other, or several at once, and saves what is found."""
+"""The commands of `run_projector.py`: project one image after the other, or several at once, and save what is found.
+
+TensorFlow is imported when one starts.
+"""
 
 import contextlib
 import sys
@@ -11,16 +14,13 @@ import numpy as np
 import dnnlib
 import pretrained_networks
 from dnnlib.errors import Problems, UserError
+from dnnlib.pictures import MODES
 from dnnlib.progress import Progress
-from dnnlib.tflib import convert_images_to_uint8
 from generation import conventions, vector_files
 from generation.video import VideoWriter
-from training import misc
 
-from . import distances, starts
-from .projector import Projector
+from . import starts
 from .schedule import snapshot_steps
-from .targets import Target, Targets
 
 _FPS = 30
 _MAX_FRAMES = 300  # of a video
@@ -56,30 +56,67 @@ class Projecting:
     offline: bool | None = None
 
 
-def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: Projecting) -> None:
+def project_generated_images(
+    network_pkl: str, seeds: list[int], truncation_psi: float | None = 1.0, **settings: Any
+) -> None:
+    """Projects images that the network makes of seeds. settings: of `Projecting`."""
+    from .targets import GeneratedImages
+
+    how = Projecting(**settings)
+    _project(network_pkl, lambda Gs, class_idx: GeneratedImages(Gs, seeds, truncation_psi, class_idx), how)
+
+
+def project_real_images(
+    network_pkl: str,
+    dataset_name: str | None = None,
+    data_dir: str | None = None,
+    num_images: int | None = None,
+    images: list[str] | None = None,
+    convert: bool = False,
+    **settings: Any,
+) -> None:
+    """Projects the first images of a data set, or image files. settings: of `Projecting`.
+
+    num_images: how many; None: 3 of a data set, all of files. convert: see `sources.check_images`.
+    """
+    from . import targets
+
+    def open_targets(Gs: Any, _class_idx: int | None) -> targets.Targets:
+        if images is not None:
+            return targets.ImageFiles(Gs, images, convert, num_images)
+        return targets.DatasetImages(Gs, dataset_name, data_dir, num_images)
+
+    _project(network_pkl, open_targets, Projecting(**settings))
+
+
+def _project(network_pkl: str, open_targets: Callable[[Any, int | None], Any], settings: Projecting) -> None:
     """Projects images with a network, and saves the results in the run folder.
 
     Args:
         network_pkl: name, URL or path.
-        open_targets: gives the images for a generator, and for the class of images that it makes.
+        open_targets: gives the images (`targets.Targets`) for a generator, and for the class of images that it makes.
         settings: how.
 
     Raises:
         UserError: for everything that cannot be had or does not fit the network, before the first image.
     """
+    from . import distances
+    from .projector import Projector
+
     print(f'Loading networks from "{network_pkl}"...')
     download = {"cache_dir": settings.cache_dir, "offline": settings.offline}
     problems = Problems()
-    distance: Any = None
-    targets: Any = None
-    class_idx: int | None = None
+    distance = targets = class_idx = None
     initial: list[starts.Start] = []
     with problems.gather():
         distance = distances.load(settings.distance, settings.metric_networks, as_flags=True, **download)
     with problems.gather():
-        Gs = _generator(network_pkl, download)
+        Gs = pretrained_networks.load_generator(network_pkl, **download)
+        channels, resolution = Gs.output_shape[1:3]
+        if channels not in MODES:
+            raise UserError(f"the network makes images of {channels} channels; only 1, 3 or 4 can be saved")
         with problems.gather():
-            distances.check_channels(distance, Gs.output_shape[1])
+            distances.check_channels(distance, channels)
         with problems.gather():
             class_idx = conventions.choose_class(Gs, settings.class_idx, from_latents=True)
             targets = open_targets(Gs, class_idx)
@@ -92,48 +129,51 @@ def project(network_pkl: str, open_targets: Callable[[Any], Targets], settings: 
     proj = Projector()
     proj.clone_net = False
     proj.distance = distance
-    proj.num_steps = settings.num_steps
-    proj.initial_learning_rate = settings.learning_rate
-    proj.regularize_noise_weight = settings.regularize_noise_weight
-    proj.w_plus = settings.w_plus
-    proj.class_idx = class_idx
-    proj.seed = settings.seed
+    how = {
+        "num_steps": settings.num_steps,
+        "initial_learning_rate": settings.learning_rate,
+        "regularize_noise_weight": settings.regularize_noise_weight,
+        "w_plus": settings.w_plus,
+        "class_idx": class_idx,
+        "seed": settings.seed,
+    }
+    for name, value in how.items():
+        setattr(proj, name, value)
+    facts = {"network": network_pkl, "resolution": resolution, **how, "distance_network": settings.distance}
     if initial:
         proj.initial_noise_factor = 0.0  # it would lead away from what was found
+    if len(initial) == 1:
+        initial *= len(targets)
     num_batches = -(-len(targets) // settings.minibatch_size)
     progress = Progress(num_batches * settings.num_steps, "steps", _INTERVAL)
     prepared_for = 0
     for begin in range(0, len(targets), settings.minibatch_size):
-        indices = range(begin, min(begin + settings.minibatch_size, len(targets)))
-        batch = [targets[idx] for idx in indices]
-        begins = [initial[0 if len(initial) == 1 else idx].path for idx in indices] if initial else [None] * len(batch)
-        for target, path in zip(batch, begins, strict=True):
+        batch = [targets[idx] for idx in range(begin, min(begin + settings.minibatch_size, len(targets)))]
+        begins = initial[begin : begin + len(batch)]
+        paths = [start.path for start in begins] or [None] * len(batch)
+        for target, path in zip(batch, paths, strict=True):
             print(f"Projecting {target.title} ..." + (f" from {path}" if path else ""))
         if len(batch) != prepared_for:
             proj.set_network(Gs, len(batch))
             prepared_for = len(batch)
-        start = starts.arguments(initial, indices) if initial else {}
-        proj.start(np.concatenate([target.image for target in batch]), **start)
-        common = {"network": network_pkl, "resolution": Gs.output_shape[2], **_settings(proj, settings)}
-        _project_batch(proj, batch, settings, [{**common, "initial": path} for path in begins], progress)
+        proj.start(np.concatenate([target.image for target in batch]), **starts.arguments(begins))
+        _project_batch(proj, batch, settings, [{**facts, "initial": path} for path in paths], progress)
     progress.finish()
 
 
-def _generator(network_pkl: str, download: dict[str, Any]) -> Any:
-    Gs = pretrained_networks.load_generator(network_pkl, **download)
-    if Gs.output_shape[1] not in (1, 3, 4):
-        raise UserError(f"the network makes images of {Gs.output_shape[1]} channels; only 1, 3 or 4 can be saved")
-    return Gs
-
-
 def _project_batch(
-    proj: Projector, batch: list[Target], settings: Projecting, facts: list[dict[str, Any]], progress: Progress
+    proj: Any, batch: list[Any], settings: Projecting, facts: list[dict[str, Any]], progress: Progress
 ) -> None:
-    """Makes all steps for some images, and saves what there is to save. facts: to keep with the vectors of each."""
+    """Makes all steps for some images, and saves what there is to save.
+
+    proj: the `Projector`. batch: a `targets.Target` for each. facts: to keep with the vectors of each.
+    """
+    from training.misc import save_image_grid
+
     snapshots = set(snapshot_steps(proj.num_steps, settings.num_snapshots))
     stride = -(-proj.num_steps // _MAX_FRAMES)
     for target in batch:
-        misc.save_image_grid(target.image, dnnlib.make_run_dir_path(f"{target.name}-target.png"), drange=(-1, 1))
+        save_image_grid(target.image, dnnlib.make_run_dir_path(f"{target.name}-target.png"), drange=(-1, 1))
     with _videos(batch if settings.video else []) as add_frames:
         if settings.video:
             add_frames(proj.get_images())
@@ -146,7 +186,7 @@ def _project_batch(
             if step in snapshots:
                 for target, image in zip(batch, images, strict=True):
                     path = dnnlib.make_run_dir_path(f"{target.name}-step{step:04d}.png")
-                    misc.save_image_grid(image[np.newaxis], path, drange=(-1, 1))
+                    save_image_grid(image[np.newaxis], path, drange=(-1, 1))
             if has_frame:
                 add_frames(images)
             due = step % _LOGGED_STEPS == 0
@@ -174,22 +214,11 @@ def _numbers(distances: np.ndarray, losses: np.ndarray) -> str:
     return f"distance {np.mean(distances):.5g}, loss {np.mean(losses):.5g}{of}"
 
 
-def _settings(proj: Projector, settings: Projecting) -> dict[str, Any]:
-    """What to keep with vectors of how they were found."""
-    return {
-        "num_steps": proj.num_steps,
-        "initial_learning_rate": proj.initial_learning_rate,
-        "regularize_noise_weight": proj.regularize_noise_weight,
-        "w_plus": proj.w_plus,
-        "class_idx": proj.class_idx,
-        "seed": proj.seed,
-        "distance_network": settings.distance,
-    }
-
-
 @contextlib.contextmanager
-def _videos(batch: Sequence[Target]) -> Iterator[Callable[[np.ndarray], None]]:
+def _videos(batch: Sequence[Any]) -> Iterator[Callable[[np.ndarray], None]]:
     """Videos of images beside their targets. Gives the function that adds images [N, C, H, W] to them."""
+    from dnnlib.tflib import convert_images_to_uint8
+
     with contextlib.ExitStack() as stack:
         writers = []
         for target in batch:

@@ -28,7 +28,7 @@ def load(paths: Sequence[str], w_plus: bool, net: Any = None) -> list[Start]:
     """The vectors of some files, in order.
 
     Args:
-        paths: the files, as `dlatent_files` reads them.
+        paths: the files, as `vector_files` reads them.
         w_plus: whether layers may differ.
         net: the generator (a `Network` such as Gs) that they must fit; None: any.
 
@@ -70,11 +70,12 @@ def by_images(starts: Sequence[Start], sources: Sequence[str]) -> list[str] | No
     return None
 
 
-def arguments(starts: Sequence[Start], indices: Sequence[int]) -> dict[str, Any]:
-    """Arguments of `Projector.start` for some of the images."""
-    chosen = [starts[0 if len(starts) == 1 else index] for index in indices]
-    layers = zip(*(start.noises for start in chosen), strict=True)
+def arguments(starts: Sequence[Start]) -> dict[str, Any]:
+    """Arguments of `Projector.start` for images with these starts; none without any."""
+    if not starts:
+        return {}
+    layers = zip(*(start.noises for start in starts), strict=True)
     return {
-        "dlatents": np.concatenate([start.dlatents for start in chosen]),
+        "dlatents": np.concatenate([start.dlatents for start in starts]),
         "noises": [np.concatenate(layer) for layer in layers],
     }

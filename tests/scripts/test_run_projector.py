@@ -199,7 +199,7 @@ def test_lpips_and_video(base, run, monkeypatch):
 
     import projection.commands
 
-    monkeypatch.setattr(projection.runs, "VideoWriter", Writer)
+    monkeypatch.setattr(projection.commands, "VideoWriter", Writer)
     monkeypatch.setattr(video, "check_ffmpeg", lambda: None)
     weights = metric_net_files.lpips_of_pickle(metric_net_files.lpips_weights())
     weight_writers.write_official_pickle(
