@@ -1,4 +1,4 @@
-"""The runs of `run_generator.py`: what each of its commands does. TensorFlow is imported when one starts."""
+"""The commands of `run_generator.py` that make images. TensorFlow is imported when one starts."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -10,9 +10,8 @@ from dnnlib.errors import Problems, UserError
 from dnnlib.progress import Progress
 
 from . import conventions
-from . import points as latent_points
 from .conventions import Rendering
-from .points import Point
+from .points import Point, Vectors, file_name, load_vectors, title, unique
 from .video import WRITERS
 
 
@@ -29,22 +28,22 @@ def generate_images(
     seeds: also paths of files of vectors, whose images are named after the file. grid: 'auto', or (columns, rows).
     The other arguments are those of `Rendering`.
     """
-    from . import image_generator as generation
     from . import sheets
+    from .image_generator import ahead
 
     options = Rendering(truncation_psi, minibatch_size=minibatch_size, **rendering)
     images, points = load_points(network_pkl, {"--dlatents": seeds}, options, of_seeds=True)
-    size = sheets.grid_size(len(points), None if grid == "auto" else grid) if grid else None
+    size = sheets.grid_size(len(points), grid) if grid else None
     if size:
         sheets.check_sheet(size[0] * images.resolution, size[1] * images.resolution, options.image_format)
     progress = Progress(len(points), "images")
     kept = {}
-    rendered = generation.ahead(images.render(batch) for batch in batches(points, options))
+    rendered = ahead(images.render(batch) for batch in batches(points, options))
     for batch in batches(list(enumerate(points)), options, progress):
         for idx, point in batch:
-            print(f"Generating image for {latent_points.title(point)} ({idx}/{len(points)}) ...")
+            print(f"Generating image for {title(point)} ({idx}/{len(points)}) ...")
         for (idx, point), image in zip(batch, next(rendered), strict=True):
-            save(image, latent_points.file_name(point), options)
+            save(image, file_name(point), options)
             if size:
                 kept[divmod(idx, size[0])] = image
     if size:
@@ -68,7 +67,6 @@ def style_mixing_example(
     too, as `figure.png`. The other arguments are those of `Rendering`.
     """
     from . import sheets
-    from .sheets import LabelledSheet
 
     options = Rendering(truncation_psi, minibatch_size=minibatch_size, **rendering)
     lists = {"--row-dlatents": row_seeds, "--col-dlatents": col_seeds}
@@ -77,7 +75,7 @@ def style_mixing_example(
     size = len(cols) + 1, len(rows) + 1
     sheets.check_sheet(size[0] * images.resolution, size[1] * images.resolution, options.image_format)
     names = ["", *map(str, rows)], ["", *map(str, cols)]
-    sheet = LabelledSheet(images.resolution, *names, image_format=options.image_format) if labels else None
+    sheet = sheets.LabelledSheet(images.resolution, *names, image_format=options.image_format) if labels else None
     print("Generating W vectors...")
     all_points = list(dict.fromkeys([*rows, *cols]))
     w_dict = images.dlatents(all_points)
@@ -95,7 +93,7 @@ def style_mixing_example(
     print("Saving images...")
     taken = {"grid", "figure"}
     for (row, col), image in image_dict.items():
-        save(image, latent_points.unique(f"{row}-{col}", taken), options)
+        save(image, unique(f"{row}-{col}", taken), options)
 
     print("Saving image grid...")
     cells = {}
@@ -138,10 +136,10 @@ def interpolate(
     walk = walks.Walk(images.ends(points, space), frames, loop, spherical=space == "z", smooth=smooth)
     suffix = video or options.image_format
     progress = Progress(len(walk), "frames")
-    with walks.frame_writer(dnnlib.make_run_dir_path(), suffix, len(walk), fps, images.resolution) as writer:
+    with walks.frame_writer(dnnlib.make_run_dir_path(), suffix, len(walk), fps, images.resolution) as add:
         for batch in batches(range(len(walk)), options, progress):
             for image in images.between(walk.between(batch.start, batch.stop), space):
-                writer.add(image)
+                add(image)
     progress.finish()
 
 
@@ -204,14 +202,11 @@ def load_points(
         rendering = replace(rendering, noise_mode=rendering.noise_mode or "const")
     has_seeds = any(isinstance(point, int) for points in lists.values() for point in points)
     problems = Problems()
-    vectors = latent_points.Vectors()
+    vectors = Vectors()
     with problems.gather():
-        class_idx = conventions.choose_class(Gs, rendering.class_idx, has_seeds)
-        rendering = replace(rendering, class_idx=class_idx)
+        named, vectors = load_vectors(lists, Gs)
     with problems.gather():
-        named, vectors = latent_points.load(lists, Gs)
-    with problems.gather():
-        images = ImageGenerator(Gs, rendering, vectors, col_styles)
+        images = ImageGenerator(Gs, rendering, vectors, col_styles, has_seeds)
     problems.report()
     of = conventions.of_network(Gs).tools
     psi, noise_mode = images.rendering.truncation_psi, images.rendering.noise_mode

@@ -102,19 +102,11 @@ def choose_class(net: Any, class_idx: int | None, from_latents: bool) -> int | N
                 f"expected one of 0 to {num_classes - 1}"
             )
         print(f"The network knows {num_classes} classes; generating without a label (choose: --class-idx).")
-    problem = class_problem(class_idx, num_classes)
-    if problem:
-        raise UserError(problem)
+    if class_idx is not None and not 0 <= class_idx < num_classes:
+        expected = f"expected 0 to {num_classes - 1}, the classes of the network"
+        without = "the network was trained without classes; leave the option out"
+        raise UserError(f"--class-idx={class_idx}: {expected if num_classes else without}")
     return class_idx
-
-
-def class_problem(class_idx: int | None, num_classes: int) -> str:
-    """What is wrong with a class, for a network of so many; empty if nothing is."""
-    if class_idx is None or 0 <= class_idx < num_classes:
-        return ""
-    if not num_classes:
-        return f"--class-idx={class_idx}: the network was trained without classes; leave the option out"
-    return f"--class-idx={class_idx}: expected 0 to {num_classes - 1}, the classes of the network"
 
 
 def one_hot(class_idx: int | None, num_classes: int, num: int) -> np.ndarray | None:

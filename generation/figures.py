@@ -32,7 +32,6 @@ def interpolation_grid(
     latents are mixed; 'z' for seeds alone. The other arguments are those of `Rendering`.
     """
     from . import sheets, walks
-    from .sheets import LabelledSheet
 
     check_space(seeds, space)
     options = Rendering(truncation_psi, **rendering)
@@ -40,7 +39,7 @@ def interpolation_grid(
     check_corners(points)
     columns, rows = grid
     above, below = _between(columns, *points[:2]), _between(columns, *points[2:]) if rows > 1 else []
-    sheet = LabelledSheet(images.resolution, _between(rows), above, below, options.image_format)
+    sheet = sheets.LabelledSheet(images.resolution, _between(rows), above, below, options.image_format)
     sheets.check_sheet(columns * images.resolution, rows * images.resolution, options.image_format)
     between = walks.bilinear(images.ends(points, space), columns, rows)
     progress = Progress(len(between), "images")
@@ -117,14 +116,14 @@ def noise_figure(
     std_gain: how many times as large as it is it is shown. The other arguments are those of `Rendering`, without its
     noise mode.
     """
-    from . import noise as noise_samples
+    from . import noise
     from .sheets import LabelledSheet
 
     options = Rendering(noise_mode="const", **rendering)
     images, points = load_points(network_pkl, {"--dlatents": seeds}, options)
     if not images.noise_shapes:
         raise UserError("the network has no noise to show")
-    columns = noise_samples.columns(images.noise_shapes, noise_seeds)
+    columns = noise.columns(images.noise_shapes, noise_seeds)
     labels = [*columns, *([f"std × {std_gain:g}"] if num_samples else [])]
     sheet = LabelledSheet(images.resolution, list(map(title, points)), labels, image_format=options.image_format)
     dlatents = images.stacked(points)
@@ -132,12 +131,12 @@ def noise_figure(
     taken, cells = {"figure"}, {}
     for row, point in enumerate(points):
         for batch in batches(list(enumerate(columns.items())), options, progress):
-            rendered = images.from_dlatents(dlatents[[row] * len(batch)], [noise for _, (_, noise) in batch])
+            rendered = images.from_dlatents(dlatents[[row] * len(batch)], [noises for _, (_, noises) in batch])
             for (column, (label, _)), image in zip(batch, rendered, strict=True):
                 save(image, unique(f"{file_name(point)}-{label.replace(' ', '')}", taken), options)
                 cells[row, column] = image
     if num_samples:
-        deviations = noise_samples.deviations(images, dlatents, num_samples, std_gain, progress.update)
+        deviations = noise.deviations(images, dlatents, num_samples, std_gain, progress.update)
         for row, image in enumerate(deviations):
             save(image, unique(f"{file_name(points[row])}-std", taken), options)
             cells[row, len(columns)] = image

@@ -1,14 +1,15 @@
-"""Images of points of latent space, with the random numbers of the official generator scripts, and saving them."""
+"""Images of points of latent space, with the random numbers of the official generator scripts."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.errors import UserError
+from dnnlib.errors import Problems
 from dnnlib.pictures import MODES
 from dnnlib.tflib import Network, convert_images_to_uint8
 from training.nets.generator import noise_variables
@@ -27,6 +28,7 @@ class ImageGenerator:
         rendering: how; None: as the tools of the network's family.
         vectors: the vectors by name.
         col_styles: layers that will be mixed.
+        has_seeds: whether there will be images of seeds, for which some networks need a class.
 
     Attributes:
         rendering: how, with conventions of the network's family in place of None.
@@ -40,7 +42,8 @@ class ImageGenerator:
         net: Network,
         rendering: Rendering | None = None,
         vectors: Vectors | None = None,
-        col_styles: Sequence[int] = (),
+        col_styles: Collection[int] = (),
+        has_seeds: bool = False,
     ):
         self.net = net
         self.rendering = (rendering or Rendering()).completed(net)
@@ -50,16 +53,20 @@ class ImageGenerator:
         self.num_layers = self.synthesis.input_shape[1]
         self.label_size = net.input_shapes[1][1]
         self.noise_shapes = [tuple(variable.shape) for variable in noise_variables(self.synthesis)]
-        problems = list(self._problems(net.output_shape[1], col_styles))
-        if problems:
-            raise UserError("\n".join(problems))
+        problems = Problems()
+        with problems.gather():
+            class_idx = conventions.choose_class(net, self.rendering.class_idx, has_seeds)
+            self.rendering = replace(self.rendering, class_idx=class_idx)
+        problems.messages += self._problems(net.output_shape[1], col_styles)
+        problems.report()
         as_float32 = rendering_kwargs(self.synthesis.model)
         self._call_kwargs = {"randomize_noise": self.rendering.noise_mode == "random", **as_float32}
         self.precision = "float32, because there is no GPU" if as_float32 else self._built_precision()
         self.net.prepare(**self._call_kwargs)
         self.synthesis.prepare(**self._call_kwargs)
         # partial: functions of the same code are one to TensorFlow, which warns that it is traced too often.
-        self._render = tf.function(functools.partial(self._render_seeds), autograph=False)
+        self._render = tf.function(functools.partial(self._pixels), autograph=False)
+        self._render_floats = tf.function(functools.partial(self._images), autograph=False)
         self._synthesize = tf.function(functools.partial(self._synthesize_dlatents), autograph=False)
         vectors = vectors or Vectors()
         self._noises = vectors.noises
@@ -74,7 +81,7 @@ class ImageGenerator:
         precision = getattr(model, "precision", None)
         return precision.describe(model.resolution_log2) if precision is not None and precision.num_fp16_res else ""
 
-    def _problems(self, num_channels: int, col_styles: Sequence[int]) -> Iterator[str]:
+    def _problems(self, num_channels: int, col_styles: Collection[int]) -> Iterator[str]:
         cutoff = self.rendering.truncation_cutoff
         if num_channels not in MODES:
             yield f"the network makes images of {num_channels} channels; only 1, 3 or 4 can be saved"
@@ -82,9 +89,6 @@ class ImageGenerator:
             yield "--format=jpg cannot hold the transparency of this network's RGBA images; use png or webp"
         if cutoff is not None and not 0 <= cutoff <= self.num_layers:
             yield f"--truncation-cutoff={cutoff}: expected 0 to {self.num_layers}, the number of layers"
-        class_problem = conventions.class_problem(self.rendering.class_idx, self.label_size)
-        if class_problem:
-            yield class_problem
         wrong = sorted({style for style in col_styles if not 0 <= style < self.num_layers})
         if wrong:
             listed = ",".join(map(str, wrong))
@@ -109,19 +113,28 @@ class ImageGenerator:
 
     def from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
         """The images of some seeds, `[N, H, W, C]`. Each is what the official `generate-images` renders alone."""
+        return self._render(*self._inputs(seeds)).numpy()
+
+    def floats_from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
+        """The same as float32 `[N, C, H, W]`, from about -1 to 1."""
+        return self._render_floats(*self._inputs(seeds)).numpy().astype(np.float32)
+
+    def _inputs(self, seeds: Sequence[int]) -> tuple[np.ndarray, list[np.ndarray] | None, np.ndarray | None]:
+        """Z, noise images and labels."""
         shapes = self.noise_shapes if self.rendering.noise_mode == SEED_NOISE else ()
         numbers = [conventions.numbers_of_seed(seed, self.latent_size, shapes) for seed in seeds]
         latents, noises = zip(*numbers, strict=True)
-        noise = self._noise_inputs(noises)
-        return self._render(np.concatenate(latents).astype(np.float32), noise, self.labels(len(seeds))).numpy()
+        return np.concatenate(latents).astype(np.float32), self._noise_inputs(noises), self.labels(len(seeds))
 
-    def _render_seeds(self, latents: tf.Tensor, noise: list[tf.Tensor] | None, labels: tf.Tensor | None) -> tf.Tensor:
+    def _images(self, latents: tf.Tensor, noise: list[tf.Tensor] | None, labels: tf.Tensor | None) -> tf.Tensor:
         kwargs: dict[str, Any] = {"is_training": False, "is_validation": False, "return_dlatents": False}
         kwargs["truncation_psi"] = self.rendering.truncation_psi
         if self.rendering.truncation_cutoff is not None:
             kwargs["truncation_cutoff"] = self.rendering.truncation_cutoff
-        images = self.net.get_output_for(latents, labels, noise=noise, **kwargs, **self._call_kwargs)
-        return convert_images_to_uint8(images, nchw_to_nhwc=True)
+        return self.net.get_output_for(latents, labels, noise=noise, **kwargs, **self._call_kwargs)
+
+    def _pixels(self, *inputs: Any) -> tf.Tensor:
+        return convert_images_to_uint8(self._images(*inputs), nchw_to_nhwc=True)
 
     # ------------------------------------------------------------------------
     # W of points, truncated as the official `style-mixing-example` does it.

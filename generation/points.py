@@ -47,7 +47,7 @@ def locate(points: Sequence[Point]) -> list[Point]:
 
 
 def find_files(name: str) -> list[str]:
-    """The files of vectors that the name of a file, folder or pattern stands for. Errors as of `file_names.find`."""
+    """The files of vectors that the name of a file, folder or pattern stands for. Errors as of `files.find`."""
     return files.find(name, lambda file: file.lower().endswith(SUFFIXES), "files of vectors (.npz)")
 
 
@@ -63,7 +63,7 @@ class Vectors:
     noises: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
 
-def load(points: Mapping[str, Sequence[Point]], net: Any) -> tuple[dict[str, list[Point]], Vectors]:
+def load_vectors(points: Mapping[str, Sequence[Point]], net: Any) -> tuple[dict[str, list[Point]], Vectors]:
     """Reads the files of some lists.
 
     Args:

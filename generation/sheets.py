@@ -109,12 +109,12 @@ def check_sheet(width: int, height: int, image_format: str) -> None:
         raise UserError(f"a grid of {width}x{height} pixels is too large: {image_format} holds {most}")
 
 
-def grid_size(num: int, size: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Columns and rows for a number of images: as given, or about square.
+def grid_size(num: int, size: tuple[int, int] | str) -> tuple[int, int]:
+    """Columns and rows for a number of images: as given, or for 'auto' about square.
 
     Raises UserError if they do not fit into the given size.
     """
-    if size is None:
+    if isinstance(size, str):
         columns = math.ceil(math.sqrt(num))
         return columns, math.ceil(num / columns)
     if size[0] * size[1] < num:

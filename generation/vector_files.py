@@ -70,37 +70,34 @@ def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:
         raise UserError(f"{path}: {'is a folder' if os.path.isdir(path) else 'no such file'}, expected a .npz file")
     try:
         result = _read_zip(path) if zipfile.is_zipfile(path) else _read_plain(path)
-    except (_Refusal, ArrayFileError) as error:
+    except ArrayFileError as error:
         raise UserError(f"{path}: {error}") from None
     except Exception as error:  # zip files and headers break in many ways
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise UserError(f"{path}: is damaged, or no file of W vectors ({reason})") from None
     problems = list(_problems(result))
+    if net is not None and not problems:
+        of = f" (made with {result.settings['network']})" if isinstance(result.settings.get("network"), str) else ""
+        problems = [f"{problem}{of}" for problem in _misfits(result, net)]
     if problems:
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
-    if net is not None:
-        check_fits(result, net)
     return result
 
 
-def check_fits(file: DlatentFile, net: Any) -> None:
-    """Raises UserError with everything by which vectors and noise images do not fit a generator network."""
+def _misfits(file: DlatentFile, net: Any) -> Iterator[str]:
+    """Everything by which vectors and noise images do not fit a generator network."""
     synthesis = net.components.synthesis
     wanted = list(synthesis.input_shape[1:])
-    problems = []
     if list(file.dlatents.shape[1:]) != wanted:
         layers, size = file.dlatents.shape[1:]
-        problems.append(f"{layers} layers of {size} numbers, but the network has {wanted[0]} of {wanted[1]}")
+        yield f"{layers} layers of {size} numbers, but the network has {wanted[0]} of {wanted[1]}"
     if file.noises:
         from training.nets.generator import noise_variables
 
         sizes = [tuple(variable.shape[2:]) for variable in noise_variables(synthesis)]
         given = [noise.shape[2:] for noise in file.noises]
         if given != sizes:
-            problems.append(f"noise images of {_listed(given)}, but the network has {_listed(sizes)}")
-    if problems:
-        of = f" (made with {file.settings['network']})" if isinstance(file.settings.get("network"), str) else ""
-        raise UserError("\n".join(f"{file.path}: {problem}{of}" for problem in problems))
+            yield f"noise images of {_listed(given)}, but the network has {_listed(sizes)}"
 
 
 def _listed(sizes: Sequence[tuple[int, ...]]) -> str:
@@ -111,16 +108,12 @@ def _listed(sizes: Sequence[tuple[int, ...]]) -> str:
 # Reading.
 
 
-class _Refusal(Exception):
-    """What is wrong with a file, without its name."""
-
-
 def _read_zip(path: str) -> DlatentFile:
     with open(path, "rb") as file, load_npz(file, _MOST_PACKED) as npz:
         found = [name for name in _NAMES if name in npz.files]
         if not found:
             have = ", ".join(sorted(npz.files)[:5]) or "nothing"
-            raise _Refusal(f"has no array 'dlatents' (or {' or '.join(_NAMES[1:])}), only {have}")
+            raise ArrayFileError(f"has no array 'dlatents' (or {' or '.join(_NAMES[1:])}), only {have}")
         dlatents, *noises = [_float32(npz[name], name) for name in [found[0], *_noise_names(npz.files)]]
         settings = _settings(of_kind(npz["settings"], "settings", "U")) if "settings" in npz.files else {}
     return DlatentFile(path, dlatents, noises, settings)
@@ -129,7 +122,7 @@ def _read_zip(path: str) -> DlatentFile:
 def _read_plain(path: str) -> DlatentFile:
     with open(path, "rb") as file:
         if file.read(6) != b"\x93NUMPY":
-            raise _Refusal("is neither a .npz nor a .npy file")
+            raise ArrayFileError("is neither a .npz nor a .npy file")
     array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a huge size in the header does no harm
     return DlatentFile(path, _float32(array, "dlatents"))
 
@@ -137,10 +130,9 @@ def _read_plain(path: str) -> DlatentFile:
 def _noise_names(members: Sequence[str]) -> list[str]:
     """noise0, noise1, ... without a gap."""
     there = {name for name in members if name.startswith("noise") and name[5:].isdigit()}
-    names = [f"noise{idx}" for idx in range(min(len(there), _MAX_NOISES))]
-    missing = [name for name in names if name not in there]
-    if missing or len(there) > _MAX_NOISES:
-        raise _Refusal(f"has {len(there)} noise images, expected them as {', '.join(names[:2])}, ...")
+    names = [f"noise{idx}" for idx in range(len(there))]
+    if set(names) != there or len(names) > _MAX_NOISES:
+        raise ArrayFileError(f"has {len(there)} noise images, expected them as {', '.join(names[:2])}, ...")
     return names
 
 
@@ -150,7 +142,7 @@ def _settings(array: np.ndarray) -> dict[str, Any]:
     except (ValueError, RecursionError):
         settings = None
     if not isinstance(settings, dict):
-        raise _Refusal("its settings are not JSON of an object")
+        raise ArrayFileError("its settings are not JSON of an object")
     return settings
 
 

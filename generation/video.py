@@ -13,6 +13,7 @@ import PIL.Image
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_write
 
+_CRF = 16  # constant rate factor of H.264: 0 is lossless; less quality and smaller files as it grows
 _MAX_GIF_FPS = 50  # browsers slow down anything faster
 _MAX_GIF_PIXELS = 1 << 30  # of all frames, which Pillow keeps in memory
 
@@ -29,24 +30,43 @@ def check_ffmpeg() -> None:
         raise UserError(f"writing mp4 needs ffmpeg: {error}") from None
 
 
-class VideoWriter:
-    """Writes an mp4 (H.264) that every player shows.
+class _Writer:
+    """What takes the frames of a video. path: the file. fps: frames per second."""
 
-    Args:
-        path: the file.
-        fps: frames per second.
-        crf: constant rate factor of H.264: 0 is lossless; less quality and smaller files as it grows.
-
-    Raises:
-        UserError: ffmpeg is missing, or fails, as on a full disk. It says itself on stderr why.
-    """
-
-    def __init__(self, path: str | os.PathLike, fps: float, crf: int = 16):
+    def __init__(self, path: str | os.PathLike, fps: float):
         self.check(fps)
         self.path = os.fspath(path)
         self.fps = fps
-        self.crf = crf
         self._shape: tuple[int, ...] | None = None
+
+    @staticmethod
+    def check(fps: float) -> None:
+        """Raises UserError if such videos cannot be written at all."""
+        raise NotImplementedError
+
+    def add(self, frame: np.ndarray) -> None:
+        """Adds a uint8 frame `[H, W, C]` of 1, 3 or 4 channels, all of one size; transparency is shown on black."""
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] not in (1, 3, 4):
+            raise ValueError(f"expected a uint8 frame [H, W, 1, 3 or 4], got {frame.dtype} {list(frame.shape)}")
+        if frame.shape != (self._shape or frame.shape):
+            raise ValueError(f"expected a frame {list(self._shape)} as before, got {list(frame.shape)}")
+        self._shape = frame.shape
+        if frame.shape[2] == 4:
+            frame = (frame[:, :, :3] * (frame[:, :, 3:] / 255.0)).round().astype(np.uint8)
+        self._add(np.broadcast_to(frame, [*frame.shape[:2], 3]))
+
+    def _add(self, rgb: np.ndarray) -> None:
+        raise NotImplementedError
+
+
+class VideoWriter(_Writer):
+    """Writes an mp4 (H.264) that every player shows.
+
+    Raises UserError where ffmpeg is missing, or fails, as on a full disk. It says itself on stderr why.
+    """
+
+    def __init__(self, path: str | os.PathLike, fps: float):
+        super().__init__(path, fps)
         self._count = 0
         self._frames: Any = None  # takes frames, when there is the first one
         self._stack = contextlib.ExitStack()
@@ -61,13 +81,9 @@ class VideoWriter:
         self._stack.push(self._finish)
         return self
 
-    def add(self, frame: np.ndarray) -> None:
-        """Adds a uint8 frame `[H, W, C]` of 1, 3 or 4 channels, all of one size; transparency is shown on black."""
-        _check_frame(frame, self._shape)
-        rgb = _to_rgb(frame)
+    def _add(self, rgb: np.ndarray) -> None:
         rgb = np.pad(rgb, [(0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)], "edge")  # H.264: even sides
         if self._frames is None:
-            self._shape = frame.shape
             self._frames = self._start(*rgb.shape[:2])
         try:
             self._frames.send(rgb)
@@ -81,7 +97,7 @@ class VideoWriter:
     def _start(self, height: int, width: int) -> Any:
         import imageio_ffmpeg
 
-        options = ["-crf", str(self.crf), "-movflags", "+faststart", "-f", "mp4"]
+        options = ["-crf", str(_CRF), "-movflags", "+faststart", "-f", "mp4"]
         codec = {"codec": "libx264", "quality": None, "macro_block_size": 2, "output_params": options}
         size = width, height
         frames = imageio_ffmpeg.write_frames(self._file.name, size, fps=self.fps, ffmpeg_log_level="error", **codec)
@@ -108,22 +124,14 @@ class VideoWriter:
         return UserError(f"{self.path}: ffmpeg failed; what it says of that is above")
 
 
-class GifWriter:
+class GifWriter(_Writer):
     """Writes an animated gif that repeats forever: 256 colours a frame, times in hundredths of a second.
 
-    Args:
-        path: the file.
-        fps: frames per second, up to 50.
-
-    Raises:
-        UserError: too fast, or too many pixels in all.
+    Raises UserError where there are more than 50 frames per second, or too many pixels in all.
     """
 
     def __init__(self, path: str | os.PathLike, fps: float):
-        self.check(fps)
-        self.path = os.fspath(path)
-        self.fps = fps
-        self._shape: tuple[int, ...] | None = None
+        super().__init__(path, fps)
         self._frames: list[PIL.Image.Image] = []
 
     @staticmethod
@@ -142,12 +150,9 @@ class GifWriter:
     def __enter__(self) -> "GifWriter":
         return self
 
-    def add(self, frame: np.ndarray) -> None:
-        """Adds a uint8 frame `[H, W, C]` of 1, 3 or 4 channels, all of one size; transparency is shown on black."""
-        _check_frame(frame, self._shape)
-        self._shape = frame.shape
-        self.check_size(len(self._frames) + 1, *frame.shape[:2])
-        self._frames.append(PIL.Image.fromarray(_to_rgb(frame)).quantize(256))
+    def _add(self, rgb: np.ndarray) -> None:
+        self.check_size(len(self._frames) + 1, *rgb.shape[:2])
+        self._frames.append(PIL.Image.fromarray(rgb).quantize(256))
 
     def __exit__(self, kind: type | None, *_error: Any) -> None:
         if kind is not None:
@@ -162,17 +167,3 @@ class GifWriter:
 
 
 WRITERS: dict[str, Any] = {"mp4": VideoWriter, "gif": GifWriter}
-
-
-def _check_frame(frame: np.ndarray, shape: tuple[int, ...] | None) -> None:
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] not in (1, 3, 4):
-        raise ValueError(f"expected a uint8 frame [H, W, 1, 3 or 4], got {frame.dtype} {list(frame.shape)}")
-    if shape is not None and frame.shape != shape:
-        raise ValueError(f"expected a frame {list(shape)} as before, got {list(frame.shape)}")
-
-
-def _to_rgb(frame: np.ndarray) -> np.ndarray:
-    """`[H, W, 1, 3 or 4]` -> `[H, W, 3]`."""
-    if frame.shape[2] == 4:
-        return (frame[:, :, :3] * (frame[:, :, 3:] / 255.0)).round().astype(np.uint8)
-    return np.broadcast_to(frame, [*frame.shape[:2], 3])

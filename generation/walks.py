@@ -1,8 +1,9 @@
-"""Walks from vector to vector: linear in W, spherical in Z."""
+"""Walks from vector to vector, linear in W, spherical in Z; what lies between four of them; where the frames go."""
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -54,50 +55,6 @@ def slerp(first: np.ndarray, second: np.ndarray, t: np.ndarray) -> np.ndarray:
     return np.where(straight, first + (second - first) * t, curved)
 
 
-# ----------------------------------------------------------------------------
-# Where the images go.
-
-
-class FrameFiles:
-    """Saves frames as numbered images, with the interface of the writers of videos.
-
-    folder: where `frame0000.png`, ... are saved. suffix: their format. num: how many there will be.
-    """
-
-    def __init__(self, folder: str, suffix: str, num: int):
-        self.folder = folder
-        self.suffix = suffix
-        self.digits = max(4, len(str(num - 1)))
-        self.count = 0
-
-    def __enter__(self) -> "FrameFiles":
-        return self
-
-    def add(self, frame: np.ndarray) -> None:
-        """Saves a uint8 image `[H, W, C]`."""
-        name = f"frame{self.count:0{self.digits}d}.{self.suffix}"
-        save_image(frame, os.path.join(self.folder, name))
-        self.count += 1
-
-    def __exit__(self, *error: Any) -> None:
-        pass
-
-
-def frame_writer(folder: str, suffix: str, num: int, fps: float, resolution: int) -> Any:
-    """A context manager whose method `add` takes the frames of a walk: of `interpolation.mp4` or `.gif`, or of images.
-
-    Raises UserError where it cannot work.
-    """
-    if suffix not in WRITERS:
-        return FrameFiles(folder, suffix, num)
-    problems = Problems()
-    with problems.gather("--video=gif"):
-        if suffix == "gif":
-            GifWriter.check_size(num, resolution, resolution)
-    problems.report()
-    return WRITERS[suffix](os.path.join(folder, f"interpolation.{suffix}"), fps)
-
-
 def bilinear(corners: np.ndarray, columns: int, rows: int) -> np.ndarray:
     """Vectors between four corners (top left, top right, bottom left, bottom right), row by row.
 
@@ -107,3 +64,28 @@ def bilinear(corners: np.ndarray, columns: int, rows: int) -> np.ndarray:
     down = np.linspace(0, 1, rows).reshape([rows, 1] + [1] * (corners.ndim - 1))
     top, bottom = (corners[i] + (corners[i + 1] - corners[i]) * across for i in (0, 2))  # [1, columns, ...]
     return (top + (bottom - top) * down).reshape([rows * columns, *corners.shape[1:]])
+
+
+@contextlib.contextmanager
+def frame_writer(
+    folder: str, suffix: str, num: int, fps: float, resolution: int
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Gives the function that saves the frames of a walk, uint8 `[H, W, C]`, one after the other.
+
+    folder: where `interpolation.mp4` or `.gif`, or images `frame0000.png` and so on, are saved. suffix: of the video or
+    the images. num: how many frames there will be. fps: of a video. resolution: of the frames.
+
+    Raises UserError where it cannot work.
+    """
+    if suffix not in WRITERS:
+        digits = max(4, len(str(num - 1)))
+        paths = (os.path.join(folder, f"frame{idx:0{digits}d}.{suffix}") for idx in range(num))
+        yield lambda frame: save_image(frame, next(paths))
+        return
+    problems = Problems()
+    with problems.gather("--video=gif"):
+        if suffix == "gif":
+            GifWriter.check_size(num, resolution, resolution)
+    problems.report()
+    with WRITERS[suffix](os.path.join(folder, f"interpolation.{suffix}"), fps) as writer:
+        yield writer.add
