@@ -79,12 +79,12 @@ def project_real_images(
 
     num_images: how many; None: 3 of a data set, all of files. convert: see `sources.check_images`.
     """
-    from . import targets
+    from .targets import DatasetImages, ImageFiles
 
-    def open_targets(Gs: Any, _class_idx: int | None) -> targets.Targets:
+    def open_targets(Gs: Any, _class_idx: int | None) -> DatasetImages | ImageFiles:
         if images is not None:
-            return targets.ImageFiles(Gs, images, convert, num_images)
-        return targets.DatasetImages(Gs, dataset_name, data_dir, num_images)
+            return ImageFiles(Gs, images, convert, num_images)
+        return DatasetImages(Gs, dataset_name, data_dir, num_images)
 
     _project(network_pkl, open_targets, Projecting(**settings))
 
@@ -94,7 +94,7 @@ def _project(network_pkl: str, open_targets: Callable[[Any, int | None], Any], s
 
     Args:
         network_pkl: name, URL or path.
-        open_targets: gives the images (`targets.Targets`) for a generator, and for the class of images that it makes.
+        open_targets: gives the images for a generator, and for the class of images that it makes; see `targets`.
         settings: how.
 
     Raises:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from dnnlib.errors import UserError
+from dnnlib.util import is_url
 from metrics.nets import loading
 from metrics.nets.catalog import LPIPS
 from metrics.nets.metric_network import MetricNetwork
@@ -55,13 +56,17 @@ def load(name: str = "lpips", folder: str | None = None, as_flags: bool = False,
         raise UserError(f"{error}\nWithout them, {pixel} compares pixels.") from None
 
 
-def check(distance: Any) -> None:
-    """Raises ValueError for what is no `Distance`."""
+def resolved(distance: Any) -> Distance:
+    """A distance, or that of a name. Raises ValueError for what is neither, and what `load` raises."""
+    path = os.path.expanduser(distance) if isinstance(distance, str) else ""
+    if path in ("lpips", "pixel") or is_url(path) or os.path.isfile(path):
+        return load(distance)
     if isinstance(distance, type) or not callable(getattr(distance, "get_output_for", None)):
         raise ValueError(
             "distance: expected 'lpips', 'pixel', the path of a file with weights of LPIPS, or an object with "
             f"get_output_for(images, targets), got {distance!r:.80}"
         )
+    return distance
 
 
 def check_channels(distance: Distance | None, num_channels: int) -> None:

@@ -1,6 +1,5 @@
 """`Projector`: finds W and noise images from which a generator makes given images (appendix D of arXiv:1912.04958)."""
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ import tensorflow as tf
 from dnnlib import EasyDict
 from dnnlib.tflib import Network, random_stream
 from dnnlib.tflib.optimizer import Optimizer
-from dnnlib.util import is_url
 from generation import conventions
 from metrics.nets.images import average_down, prepare_images
 from pretrained_networks import is_generator
@@ -18,7 +16,7 @@ from training.nets.generator import noise_variables
 from training.nets.mixed_precision import rendering_kwargs
 
 from . import distances, schedule
-from . import noise as noise_images
+from .noise import normalized, regularization
 
 _SIZE = 256  # pixels; larger images are compared at this size
 _LARGEST = 16  # what networks make goes beyond 1
@@ -84,7 +82,7 @@ class Projector:
             raise ValueError(f"network {Gs.name!r} is not a generator")
         if minibatch_size < 1:
             raise ValueError(f"minibatch_size must be 1 or more, got {minibatch_size}")
-        distance = self._distance()
+        distance = distances.resolved(self.distance)
         self._cur_step = -1
         self._last = None
         self._minibatch_size = minibatch_size
@@ -109,13 +107,6 @@ class Projector:
         # Compiled once, when their arguments are known: TensorFlow takes the functions of several projectors, which are
         # the same lines of code, for one that is compiled again and again, and warns of it.
         self._compiled: dict[str, Any] = {}
-
-    def _distance(self) -> distances.Distance:
-        name = os.path.expanduser(self.distance) if isinstance(self.distance, str) else ""
-        if name in ("lpips", "pixel") or is_url(name) or os.path.isfile(name):
-            return distances.load(self.distance)
-        distances.check(self.distance)
-        return self.distance
 
     def _find_dlatent_stats(self) -> None:
         """The mean of W, [1, 1, dlatent_size], and the distance that samples have from it."""
@@ -237,7 +228,7 @@ class Projector:
         gradients, distance, loss = self._gradients(seed, noise_strength, prepared)
         self._optimizer.apply(gradients, learning_rate)
         for variable in self._noises:
-            variable.assign(noise_images.normalized(variable))
+            variable.assign(normalized(variable))
         return distance, loss
 
     def _gradients(
@@ -253,7 +244,7 @@ class Projector:
             loss = distance
             if self._noises:
                 noises = [tf.convert_to_tensor(variable) for variable in self._noises]
-                loss = loss + noise_images.regularization(noises) * self.regularize_noise_weight
+                loss = loss + regularization(noises) * self.regularize_noise_weight
             # Each image has variables of its own, so the gradients of the sum are those of each loss.
             total = tf.reduce_sum(loss)
         gradients = tape.gradient(total, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)

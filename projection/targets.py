@@ -1,18 +1,20 @@
-"""What can be projected: images of seeds, of a data set, of files. UserError is raised for what does not fit."""
+"""What can be projected: images of seeds, of a data set, of files, which are made or read when they are asked for.
+
+Each class is a sequence of `Target`, and raises UserError for what does not fit.
+"""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from dnnlib.errors import Problems, UserError
-from generation import conventions, points
+from generation import points
+from generation.conventions import Rendering
+from generation.image_generator import ImageGenerator
 from training.misc import adjust_dynamic_range
-from training.nets.generator import noise_variables
-from training.nets.mixed_precision import rendering_kwargs
 
 from . import sources
 
@@ -35,44 +37,26 @@ class Target:
     image: np.ndarray
 
 
-class Targets(Protocol):
-    """Images to project, which are made or read when they are asked for."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Target: ...
-
-
 class GeneratedImages:
     """Images that the network itself makes of seeds: z and noise images from RandomState(seed), as officially.
 
-    Networks of PyTorch have noise images of their own there. class_idx: of a conditional network; None: no label.
+    Networks of PyTorch have noise images of their own there. truncation_psi: None is none, like 1. class_idx: of a
+    conditional network; None: no label.
     """
 
     def __init__(self, Gs: Any, seeds: Sequence[int], truncation_psi: float | None = 1.0, class_idx: int | None = None):
-        self.seeds = list(seeds)
-        self._Gs = Gs
-        synthesis = Gs.components.synthesis
-        of_seeds = conventions.of_network(Gs).noise_of_seeds == conventions.SEED_NOISE
-        self._noise_shapes = [tuple(variable.shape) for variable in noise_variables(synthesis) if of_seeds]
-        label = conventions.one_hot(class_idx, Gs.input_shapes[1][1], 1)
-        kwargs = {"truncation_psi": truncation_psi, "randomize_noise": False}
-        kwargs |= rendering_kwargs(synthesis.model)
-
-        def make(z: tf.Tensor, noise: list[tf.Tensor]) -> tf.Tensor:
-            return tf.cast(Gs.get_output_for(z, label, noise=noise or None, **kwargs), tf.float32)
-
-        self._make = tf.function(make, autograph=False)
+        self._seeds = list(seeds)
+        psi = 1.0 if truncation_psi is None else truncation_psi
+        self._generator = ImageGenerator(Gs, Rendering(psi, class_idx=class_idx))
 
     def __len__(self) -> int:
-        return len(self.seeds)
+        return len(self._seeds)
 
     def __getitem__(self, index: int) -> Target:
-        seed = self.seeds[index]
-        z, noise = conventions.numbers_of_seed(seed, self._Gs.input_shape[1], self._noise_shapes)
-        image = self._make(tf.constant(z, tf.float32), [tf.constant(layer) for layer in noise]).numpy()
-        name = f"seed{seed:04d}"
-        return Target(name, f"seed {seed} ({index}/{len(self)})", f"seed {seed}", name, image)
+        seed = self._seeds[index]
+        name, title = points.file_name(seed), points.title(seed)
+        image = self._generator.floats_from_seeds([seed])
+        return Target(name, f"{title} ({index}/{len(self)})", title, name, image)
 
 
 class DatasetImages:
@@ -99,7 +83,7 @@ class DatasetImages:
 
 
 class ImageFiles:
-    """Image files, by the rule of `image_targets`. Their vectors are named after them."""
+    """Image files, by the rule of `sources`. Their vectors are named after them."""
 
     def __init__(self, Gs: Any, paths: Sequence[str], convert: bool = False, num_images: int | None = None):
         self._paths = list(paths) if num_images is None else list(paths)[:num_images]
