@@ -7,6 +7,7 @@ from typing import Any
 import dnnlib
 import pretrained_networks
 from dnnlib.errors import Problems, UserError
+from dnnlib.pictures import save_image
 from dnnlib.progress import Progress
 
 from . import conventions
@@ -96,11 +97,9 @@ def style_mixing_example(
         save(image, unique(f"{row}-{col}", taken), options)
 
     print("Saving image grid...")
-    cells = {}
-    for row_idx, row in enumerate([None, *rows]):
-        for col_idx, col in enumerate([None, *cols]):
-            if row_idx or col_idx:
-                cells[row_idx, col_idx] = image_dict[col if row is None else row, row if col is None else col]
+    cells = {(0, j): image_dict[col, col] for j, col in enumerate(cols, 1)}
+    cells |= {(i, 0): image_dict[row, row] for i, row in enumerate(rows, 1)}
+    cells |= {(i, j): image_dict[row, col] for i, row in enumerate(rows, 1) for j, col in enumerate(cols, 1)}
     save(sheets.paste_grid(cells, *size), "grid", options)
     if sheet:
         save(sheet.draw(cells), "figure", options)
@@ -227,6 +226,4 @@ def batches(items: Any, rendering: Rendering, progress: Progress | None = None) 
 
 def save(image: Any, name: str, rendering: Rendering) -> None:
     """Saves a uint8 image `[H, W, C]`, or a picture of Pillow, in the run folder."""
-    from dnnlib.pictures import save_image
-
     save_image(image, dnnlib.make_run_dir_path(f"{name}.{rendering.image_format}"))
