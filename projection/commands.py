@@ -178,7 +178,6 @@ def _project_batch(
         if settings.video:
             add_frames(proj.get_images())
         while proj.get_cur_step() < proj.num_steps:
-            _show(f"{proj.get_cur_step()} / {proj.num_steps} ... ")
             proj.step()
             step = proj.get_cur_step()
             has_frame = settings.video and (step % stride == 0 or step == proj.num_steps)
@@ -191,7 +190,6 @@ def _project_batch(
                 add_frames(images)
             due = step % _LOGGED_STEPS == 0
             progress.update(1, lambda: _numbers(proj.get_distances(), proj.get_losses()), due)
-    _show(f"{'':30}")
     for idx, target in enumerate(batch):
         distance, loss = float(proj.get_distances()[idx]), float(proj.get_losses()[idx])
         print(f"{target.name}: distance {distance:.5g}, loss {loss:.5g}", file=sys.stderr)
@@ -200,13 +198,6 @@ def _project_batch(
             how = {**facts[idx], "target": target.source, "distance": distance, "loss": loss}
             path = dnnlib.make_run_dir_path(f"{target.vector_name}.npz")
             vector_files.save(path, proj.get_dlatents()[one], [noise[one] for noise in proj.get_noises()], how)
-
-
-def _show(text: str) -> None:
-    """Shows a line that the next one replaces, on terminals alone: the log has some of the steps only."""
-    if sys.stdout.isatty():
-        sys.stdout.write(f"\r{text}\r")
-        sys.stdout.flush()
 
 
 def _numbers(distances: np.ndarray, losses: np.ndarray) -> str:
