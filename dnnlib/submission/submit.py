@@ -44,7 +44,10 @@ class PathType(Enum):
 
 
 class PlatformExtras(EasyDict):
-    """Settings of platforms. There are none that matter here."""
+    """Settings of platforms, official ones. There are none that matter here."""
+
+    def __init__(self) -> None:
+        super().__init__(data_reader_buffer_size=1 << 30, data_reader_process_count=0)
 
 
 class SubmitConfig(EasyDict):
