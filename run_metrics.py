@@ -189,8 +189,10 @@ def main() -> None:
         command_line.import_tensorflow_quietly()
         import tensorflow as tf
 
+        from dnnlib.tflib.devices import check_devices
+
         gpus = len(tf.config.list_physical_devices("GPU"))
-        command_line.check_devices(submit_config.num_gpus, gpus, kwargs["logical_cpus"])
+        check_devices(submit_config.num_gpus, gpus, kwargs["logical_cpus"])
         dnnlib.submit_run(submit_config, "metrics.commands.run", **kwargs)
 
 

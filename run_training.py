@@ -212,8 +212,10 @@ def main() -> None:
         command_line.import_tensorflow_quietly()
         import tensorflow as tf
 
+        from dnnlib.tflib.devices import check_devices
+
         gpus = len(tf.config.list_physical_devices("GPU"))
-        command_line.check_devices(run.submit_config.num_gpus, gpus, run.kwargs.get("logical_cpus"))
+        check_devices(run.submit_config.num_gpus, gpus, run.kwargs.get("logical_cpus"))
         run.start()
 
 

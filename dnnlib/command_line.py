@@ -102,21 +102,3 @@ def _import_without_notes() -> None:
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
-
-
-def check_devices(num_gpus: int, gpus_found: int, logical_cpus: int | None = None) -> None:
-    """Raises UserError unless there are devices for a training.
-
-    Args:
-        num_gpus: what --num-gpus asks for.
-        gpus_found: how many GPUs TensorFlow sees. Without any, one device is the CPU.
-        logical_cpus: parts of the CPU that play GPUs, for rehearsals (--logical-cpus).
-    """
-    if logical_cpus is not None or num_gpus <= max(gpus_found, 1):
-        return
-    found = f"{gpus_found} GPU{'s' if gpus_found > 1 else ''}" if gpus_found else "no GPU"
-    instead = f"--num-gpus={gpus_found}" if gpus_found else "--num-gpus=1, which uses the CPU,"
-    raise UserError(
-        f"--num-gpus={num_gpus}: TensorFlow finds {found} on this machine. Use {instead} "
-        f"or --logical-cpus={num_gpus} to rehearse on parts of the CPU"
-    )

@@ -69,18 +69,28 @@ def device_names(num_gpus: int = 1, logical_cpus: int | None = None) -> list[str
     Must come before anything else uses TensorFlow if `logical_cpus` is given. Raises UserError.
     """
     _split_cpu(logical_cpus)
-    gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-    if gpus and not logical_cpus:
-        if num_gpus > len(gpus):
-            raise UserError(f"--num-gpus={num_gpus}: TensorFlow sees {len(gpus)} GPUs on this machine")
-        return gpus[:num_gpus]
-    cpus = [device.name for device in tf.config.list_logical_devices("CPU")]
-    if num_gpus > len(cpus):
-        raise UserError(
-            f"--num-gpus={num_gpus}: TensorFlow sees no GPU on this machine; "
-            f"leave the option out to use the CPU, or rehearse with --logical-cpus={num_gpus}"
-        )
-    return cpus[:num_gpus]
+    gpus = [] if logical_cpus else tf.config.list_logical_devices("GPU")
+    names = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+    check_devices(num_gpus, len(gpus), len(names))
+    return names[:num_gpus]
+
+
+def check_devices(num_gpus: int, gpus_found: int, logical_cpus: int | None = None) -> None:
+    """Raises UserError unless there are devices for a training.
+
+    Args:
+        num_gpus: what --num-gpus asks for.
+        gpus_found: how many GPUs TensorFlow sees. Without any, one device is the CPU.
+        logical_cpus: parts of the CPU that play GPUs, for rehearsals (--logical-cpus).
+    """
+    if num_gpus <= (logical_cpus or max(gpus_found, 1)):
+        return
+    found = f"{gpus_found} GPU{'s' if gpus_found > 1 else ''}" if gpus_found else "no GPU"
+    instead = f"--num-gpus={gpus_found}" if gpus_found else "--num-gpus=1, which uses the CPU,"
+    raise UserError(
+        f"--num-gpus={num_gpus}: TensorFlow finds {found} on this machine. Use {instead} "
+        f"or --logical-cpus={num_gpus} to rehearse on parts of the CPU"
+    )
 
 
 def _split_cpu(number: int | None) -> None:

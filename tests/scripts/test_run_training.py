@@ -14,8 +14,8 @@ from training_commands import REQUIRED, changes, kwargs_of, make_run, plain, pro
 
 import dnnlib
 import run_training
-from dnnlib import command_line
 from dnnlib.errors import UserError
+from dnnlib.tflib import devices
 from metrics.metric_defaults import metric_defaults
 from training.data import find_dataset
 from training.loop.options import LoopOptions
@@ -189,11 +189,11 @@ def test_data_sets(folder, monkeypatch):
 
 def test_devices():
     for num_gpus, gpus, logical_cpus in ((1, 0, None), (1, 1, None), (3, 4, None), (2, 0, 2), (2, 0, 3), (4, 2, 4)):
-        command_line.check_devices(num_gpus, gpus, logical_cpus)
+        devices.check_devices(num_gpus, gpus, logical_cpus)
     with pytest.raises(UserError, match="finds no GPU on this machine. Use --num-gpus=1.*or --logical-cpus=2"):
-        command_line.check_devices(2, 0)
+        devices.check_devices(2, 0)
     with pytest.raises(UserError, match="--num-gpus=3: TensorFlow finds 2 GPUs .* Use --num-gpus=2 or"):
-        command_line.check_devices(3, 2)
+        devices.check_devices(3, 2)
 
 
 # ----------------------------------------------------------------------------
