@@ -1,9 +1,9 @@
 """What training leaves in the run folder now and then: image grids and network pickles."""
 
 import functools
-import glob
 import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,15 +69,13 @@ def _render(Gs: Network, latents: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor)
 
 def remove_old(run_dir: str, keep: int) -> None:
     """Removes all network snapshots but the newest `keep`."""
-    paths = sorted(glob.glob(os.path.join(glob.escape(run_dir), "network-snapshot-*.pkl")))
-    for path in paths[: max(len(paths) - keep, 0)]:
-        os.unlink(path)
+    for path in sorted(Path(run_dir).glob("network-snapshot-*.pkl"), reverse=True)[keep:]:
+        path.unlink()
 
 
 def newest(run_dir: str) -> str | None:
     """The pickle that a run wrote last."""
-    paths = glob.glob(os.path.join(glob.escape(run_dir), "network-*.pkl"))
-    return max(paths, key=os.path.getmtime, default=None)
+    return max(map(str, Path(run_dir).glob("network-*.pkl")), key=os.path.getmtime, default=None)
 
 
 def check_room(run_dir: str, needed: int) -> None:

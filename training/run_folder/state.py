@@ -5,11 +5,11 @@ Arrays by name, without pickled objects: the variables of networks and optimizer
 that a training killed at any moment continues from the last one that was complete.
 """
 
-import glob
 import json
 import os
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def save(run_dir: str, variables: Mapping[str, Any], counters: Mapping[str, Any]
     """
     arrays = {f"variables/{name}": np.asarray(variable.numpy()) for name, variable in variables.items()}
     arrays |= {f"autosummary/{name}": value for name, value in autosummary.state().items()}
-    logs = {os.path.basename(path): os.path.getsize(path) for path in _log_files(run_dir)}
+    logs = {path.name: path.stat().st_size for path in _log_files(run_dir)}
     meta = json.dumps({"version": VERSION, "counters": dict(counters), "logs": logs})
     with atomic_write(path_in(run_dir)) as file:
         np.savez(file, meta=np.array(meta), **arrays)
@@ -78,21 +78,21 @@ def load(run_dir: str) -> "SavedState":
 def remove_logs(run_dir: str) -> None:
     """Removes what a run that starts again has logged, but for log.txt."""
     for path in _log_files(run_dir):
-        if os.path.basename(path) != "log.txt":
-            os.unlink(path)
+        if path.name != "log.txt":
+            path.unlink()
 
 
+@dataclass(frozen=True)
 class SavedState:
     """What `load` read. `counters` are those given to `save`."""
 
-    def __init__(self, path: str, counters: dict[str, Any], logs: dict[str, int], arrays: dict[str, np.ndarray]):
-        self.path = path
-        self.counters = counters
-        self._logs = logs
-        self._arrays = arrays
+    path: str
+    counters: dict[str, Any]
+    logs: dict[str, int]  # how long each file was
+    arrays: dict[str, np.ndarray]
 
     def _group(self, prefix: str) -> dict[str, np.ndarray]:
-        return {name.removeprefix(prefix): value for name, value in self._arrays.items() if name.startswith(prefix)}
+        return {name.removeprefix(prefix): value for name, value in self.arrays.items() if name.startswith(prefix)}
 
     def restore(self, variables: Mapping[str, Any]) -> None:
         """Gives all variables, and the averages being counted, their values.
@@ -113,16 +113,15 @@ class SavedState:
 
         What a killed process had begun to write is removed.
         """
-        for path in glob.glob(os.path.join(glob.escape(run_dir), ".*.tmp")):
-            os.unlink(path)
+        for path in Path(run_dir).glob(".*.tmp"):
+            path.unlink()
         for path in _log_files(run_dir):
-            length = self._logs.get(os.path.basename(path))
+            length = self.logs.get(path.name)
             if length is None:
-                os.unlink(path)
-            elif os.path.getsize(path) > length:
+                path.unlink()
+            elif path.stat().st_size > length:
                 os.truncate(path, length)
 
 
-def _log_files(run_dir: str) -> list[str]:
-    folder = glob.escape(run_dir)
-    return sorted(path for pattern in _LOGS for path in glob.glob(str(Path(folder) / pattern)))
+def _log_files(run_dir: str) -> list[Path]:
+    return sorted(path for pattern in _LOGS for path in Path(run_dir).glob(pattern))
