@@ -154,10 +154,9 @@ def _read_options(parser: _Parser, path: str) -> tuple[dict[str, Any], dict[str,
     if problems:
         raise UserError("\n".join(problems))
     parser.reading = f" (in {path})"
-    try:
-        return vars(parser.parse_args(flags)), settings
-    finally:
-        parser.reading = ""
+    of_file = vars(parser.parse_args(flags))
+    parser.reading = ""
+    return of_file, settings
 
 
 def _as_argument(value: Any) -> str:

@@ -5,16 +5,15 @@ from typing import Any
 from training.augmentation.specs import AUGPIPE_SPECS
 
 AUGMENTATIONS = ("noaug", "ada", "fixed")
-DEFAULT_TARGET = 0.6
+_DEFAULT_TARGET = 0.6
 _DEFAULT_PIPE = "bgc"
-_KIMG_AFTER_TRANSFER = 100  # of the controller: a network that has been trained overfits sooner
 
 
 def default_augment_args(aug: str) -> dict[str, Any]:
     """`augment_args` of `training_loop` for --aug alone."""
     if aug == "noaug":
         return {}
-    target = {"tune_target": DEFAULT_TARGET} if aug == "ada" else {}
+    target = {"tune_target": _DEFAULT_TARGET} if aug == "ada" else {}
     return {**aug_setting(aug)["augment_args"], **target, "apply_args": dict(AUGPIPE_SPECS[_DEFAULT_PIPE])}
 
 
@@ -36,12 +35,6 @@ def problems_of_flags(flags: dict[str, Any], aug: str) -> list[str]:
     if aug == "noaug" and "augpipe" in flags:
         problems.append("--augpipe cannot be specified with --aug=noaug")
     return problems
-
-
-def after_transfer(augment_args: dict[str, Any]) -> None:
-    """Changes the arguments as officially for a training that starts from trained networks."""
-    if augment_args.get("tune_heuristic"):
-        augment_args["tune_kimg"] = _KIMG_AFTER_TRANSFER
 
 
 def description(flags: dict[str, Any]) -> str:

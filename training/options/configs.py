@@ -21,23 +21,23 @@ class _Config(NamedTuple):
     D_architecture: str | None = None
 
 
-_SG1, _SG2 = "networks_stylegan", "networks_stylegan2"
+_G_STYLE, _D_BASIC = "networks_stylegan.G_style", "networks_stylegan.D_basic"
+_MAIN = "networks_stylegan2.G_main"
+_D_STYLEGAN, _D_STYLEGAN2 = "networks_stylegan2.D_stylegan", "networks_stylegan2.D_stylegan2"
 _REVISED = "G_synthesis_stylegan_revised"
 _TABLE = {
     # Baseline StyleGAN.
-    "config-a": _Config(f"{_SG1}.G_style", f"{_SG1}.D_basic", "G_logistic_ns", 10, None, True, lazy=False),
+    "config-a": _Config(_G_STYLE, _D_BASIC, "G_logistic_ns", 10, None, True, False),
     # + weight demodulation.
-    "config-b": _Config(f"{_SG2}.G_main", f"{_SG2}.D_stylegan", "G_logistic_ns", 10, 8192, True, False, _REVISED),
+    "config-b": _Config(_MAIN, _D_STYLEGAN, "G_logistic_ns", 10, 8192, True, False, _REVISED),
     # + lazy regularization.
-    "config-c": _Config(f"{_SG2}.G_main", f"{_SG2}.D_stylegan", "G_logistic_ns", 10, 8192, True, True, _REVISED),
+    "config-c": _Config(_MAIN, _D_STYLEGAN, "G_logistic_ns", 10, 8192, True, True, _REVISED),
     # + path length regularization.
-    "config-d": _Config(
-        *(f"{_SG2}.G_main", f"{_SG2}.D_stylegan", "G_logistic_ns_pathreg", 10, 8192, True, True, _REVISED)
-    ),
+    "config-d": _Config(_MAIN, _D_STYLEGAN, "G_logistic_ns_pathreg", 10, 8192, True, True, _REVISED),
     # + no growing, new architectures of G and D.
-    "config-e": _Config(f"{_SG2}.G_main", f"{_SG2}.D_stylegan2", "G_logistic_ns_pathreg", 100, 8192, False),
+    "config-e": _Config(_MAIN, _D_STYLEGAN2, "G_logistic_ns_pathreg", 100, 8192, False),
     # + large networks: StyleGAN2.
-    "config-f": _Config(f"{_SG2}.G_main", f"{_SG2}.D_stylegan2", "G_logistic_ns_pathreg", 10, None, False),
+    "config-f": _Config(_MAIN, _D_STYLEGAN2, "G_logistic_ns_pathreg", 10, None, False),
 }
 _ARCHITECTURES = ("orig", "resnet", "skip")
 _ANY = f"{{{','.join(_ARCHITECTURES)}}}"

@@ -16,7 +16,8 @@ def check_consistency(kwargs: EasyDict, num_gpus: int) -> list[str]:
     """Problems of arguments that do not fit together."""
     problems = []
     resolution = kwargs.dataset_args.get("resolution")
-    if resolution is not None and resolution != (nearest := _power_of_two(resolution)):
+    nearest = 2 ** max(2, round(math.log2(resolution))) if is_count(resolution) else 64
+    if resolution is not None and resolution != nearest:
         problems.append(f"--resolution={resolution}: expected a power of two from 4 on, such as {nearest}")
     logical_cpus = kwargs.get("logical_cpus")
     if logical_cpus is not None and num_gpus > logical_cpus:
@@ -28,7 +29,7 @@ def check_consistency(kwargs: EasyDict, num_gpus: int) -> list[str]:
     return problems
 
 
-def _check_transfer(given: dict[str, Any], config: str) -> list[str]:
+def check_transfer(given: dict[str, Any], config: str) -> list[str]:
     """What --freezed and --resume-partial need."""
     problems = []
     if "freezed" in given and config in CONFIGS:
@@ -47,11 +48,6 @@ def _check_precision(kwargs: EasyDict) -> list[str]:
     return ["--precision: configs a to d are computed in fp32 only; 16 bit needs config-e, -f or one of StyleGAN2-ADA"]
 
 
-def _power_of_two(value: Any) -> int:
-    """The nearest one from 4 on."""
-    return 2 ** max(2, round(math.log2(value))) if is_count(value) else 64
-
-
 def _check_minibatches(kwargs: EasyDict, num_gpus: int) -> list[str]:
     """Minibatches are made of rounds of `minibatch_gpu` images on each GPU, at every resolution."""
     pairs = minibatches(kwargs.sched_args)
@@ -59,17 +55,19 @@ def _check_minibatches(kwargs: EasyDict, num_gpus: int) -> list[str]:
     if bad:
         return [f"a minibatch of {bad[0]!r}: expected an integer of 1 or more"]
 
+    group = kwargs.D_args.get("mbstd_group_size", 4)
+    if not is_count(group):  # None: the whole minibatch
+        group = 1
     problems = []
     wrong = {res: pair for res, pair in pairs.items() if num_rounds(*pair, num_gpus) is None}
     if wrong:
         res, (size, part) = next(iter(wrong.items()))
         where = f" at {res}x{res}" if res else ""
-        works = _minibatches_that_work(pairs, num_gpus, _group_size(kwargs))
+        works = _minibatches_that_work(pairs, num_gpus, group)
         problems.append(
             f"the minibatch of {size}{where} (--minibatch) is not a multiple of {part * num_gpus}: "
             f"{part} images on each GPU (--minibatch-gpu) times --num-gpus={num_gpus}. What works: {works}"
         )
-    group = _group_size(kwargs)
     for part in sorted({part for _, part in pairs.values()}):
         if part > group and part % group:
             near = [n for n in (part - part % group, part + group - part % group) if n]
@@ -78,11 +76,6 @@ def _check_minibatches(kwargs: EasyDict, num_gpus: int) -> list[str]:
                 f"multiple of {group}, such as {' or '.join(map(str, near))}, or at most {group}"
             )
     return problems
-
-
-def _group_size(kwargs: EasyDict) -> int:
-    group = kwargs.D_args.get("mbstd_group_size", 4)
-    return group if is_count(group) else 1  # None: the whole minibatch
 
 
 def _minibatches_that_work(pairs: Mapping[int | None, tuple[int, int]], num_gpus: int, group: int) -> str:

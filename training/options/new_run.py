@@ -16,14 +16,13 @@ from dnnlib.errors import Problems, UserError, did_you_mean
 from dnnlib.util import EasyDict
 from metrics.metric_defaults import metric_defaults, no_metric_networks, unknown_metrics
 from training.augmentation.specs import AUGPIPE_SPECS
-from training.data import find_dataset as open_source
-from training.data.find_dataset import check_dataset, find_dataset
+from training.data.find_dataset import check_dataset, find_dataset, full_resolution
 from training.run_folder.options_file import RUN_FUNCTION, to_json
 
 from . import augmentation, resume_target
 from .ada_configs import ADA_CONFIGS, ada_config_kwargs
 from .configs import CONFIGS, config_kwargs
-from .consistency import _check_transfer, check_consistency
+from .consistency import check_consistency, check_transfer
 from .loop_arguments import is_count, merge, problems_of
 
 DEFAULTS = {"result_dir": "results", "data_dir": "datasets", "num_gpus": 1}
@@ -34,7 +33,8 @@ PRECISIONS = {
     "bf16": {"num_fp16_res": 4, "conv_clamp": 256, "fp16_dtype": "bfloat16"},
 }
 """Arguments of both networks; the numbers are those of StyleGAN2-ADA."""
-ALL_CONFIGS = (*CONFIGS, *ADA_CONFIGS)
+_ALL_CONFIGS = (*CONFIGS, *ADA_CONFIGS)
+_KIMG_AFTER_TRANSFER = 100  # of the augmentation's controller: a network that has been trained overfits sooner
 SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "total_kimg": lambda value: {"total_kimg": value},
     "gamma": lambda value: {"D_loss_args": {"gamma": value}},
@@ -120,11 +120,11 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
             f"Give the folder of your data sets by --data-dir (now {data_dir}), or the path of one by --dataset"
         )
     config, is_ada = given["config"], given["config"] in ADA_CONFIGS
-    if config not in ALL_CONFIGS:
-        close = did_you_mean(config, ALL_CONFIGS)
-        found.append(f"--config value must be one of:  {', '.join(ALL_CONFIGS)}; got {config!r}{close}")
+    if config not in _ALL_CONFIGS:
+        close = did_you_mean(config, _ALL_CONFIGS)
+        found.append(f"--config value must be one of:  {', '.join(_ALL_CONFIGS)}; got {config!r}{close}")
     aug = given.get("aug", "ada" if is_ada else "noaug")
-    found += augmentation.problems_of_flags(given, aug) + _check_transfer(given, config)
+    found += augmentation.problems_of_flags(given, aug) + check_transfer(given, config)
     found += unknown_metrics(given.get("metrics", ())) + no_metric_networks(given.get("metric_networks"))
     if wrong := problems_of(settings):
         found += wrong
@@ -140,7 +140,7 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
         if config == "auto":
             resolution = _resolution(settings, given, data_dir, dataset)
     kwargs = EasyDict(config=config)
-    if config in ALL_CONFIGS and (resolution or config != "auto"):
+    if config in _ALL_CONFIGS and (resolution or config != "auto"):
         kwargs.update(_common_kwargs(data_dir, dataset))
         kwargs.update(ada_config_kwargs(config, resolution, given["num_gpus"]) if is_ada else config_kwargs(config))
         _add_ada_defaults(kwargs, given, aug, is_ada)
@@ -162,7 +162,7 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
 def _resolution(settings: dict[str, Any], given: dict[str, Any], data_dir: str, dataset: str) -> int:
     """At which images are trained. Raises UserError if there are none, or they have less."""
     check_dataset(data_dir, dataset)
-    full = open_source.full_resolution(os.path.join(data_dir, dataset))
+    full = full_resolution(os.path.join(data_dir, dataset))
     resolution = given.get("resolution") or settings.get("dataset_args", {}).get("resolution") or full
     if not is_count(resolution) or resolution > full:
         raise UserError(f"--resolution={resolution}: expected {full}, the resolution of the data set, or a lower one")
@@ -180,7 +180,8 @@ def _add_ada_defaults(kwargs: EasyDict, given: dict[str, Any], aug: str, is_ada:
     if is_ada or "aug" in given:
         kwargs.augment_args = EasyDict(augmentation.default_augment_args(aug))
     if "resume" in given:
-        augmentation.after_transfer(kwargs.get("augment_args", {}))
+        if kwargs.get("augment_args", {}).get("tune_heuristic"):
+            kwargs.augment_args.tune_kimg = _KIMG_AFTER_TRANSFER
         kwargs.pop("G_smoothing_rampup", None)
 
 

@@ -4,13 +4,17 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import dnnlib
 import pretrained_networks
 from dnnlib.errors import UserError, did_you_mean
-from training.run_folder.options_file import TRAINING_OPTIONS, TRAINING_STATE
+from training.data.find_dataset import find_dataset
+from training.run_folder.options_file import TRAINING_OPTIONS, TRAINING_STATE, load_training_options
+
+from .ada_configs import ADA_CONFIGS
+from .configs import CONFIGS
 
 _TRAINING = re.compile(r"(\d+)-stylegan2-.+")  # names of run folders of trainings, unless people rename them
 _MAX_LISTED = 10
@@ -26,15 +30,14 @@ def find_folder(resume: str, result_dir: str) -> str | None:
     return None
 
 
-def latest_run(result_dir: str, asked: Mapping[str, str], facts: Callable[[str], Mapping[str, Any]]) -> str:
+def latest_run(result_dir: str, asked: Mapping[str, str]) -> str:
     """The folder of the newest training: the one with the highest number, if possible one with a saved state.
 
     Says which newer ones are passed over.
 
     Args:
         result_dir: root folder of run folders.
-        asked: what the training must have, such as {"config": "config-f"}.
-        facts: tells that of a run folder. Raises UserError if its options cannot be read.
+        asked: the `dataset` and `config` that the training must have; what is not named may be any.
 
     Raises:
         UserError: there is none that can go on; the message lists those that there are.
@@ -46,8 +49,8 @@ def latest_run(result_dir: str, asked: Mapping[str, str], facts: Callable[[str],
         if not asked or missing[name] == TRAINING_OPTIONS:  # not known of the latter, so they are passed over aloud
             return True
         with contextlib.suppress(UserError):
-            return asked.items() <= facts(os.path.join(result_dir, name)).items()
-        return False
+            return asked.items() <= _facts(os.path.join(result_dir, name)).items()
+        return False  # its options cannot be read
 
     wanted = [name for name in names if fits(name)]
     for acceptable in (None, TRAINING_STATE):
@@ -73,6 +76,23 @@ def check_folder(run_dir: str) -> None:
         raise UserError(_why_not(run_dir))
 
 
+def _facts(run_dir: str) -> dict[str, Any]:
+    kwargs = load_training_options(run_dir)[1]
+    dataset = find_dataset(kwargs.dataset_args.tfrecord_dir, kwargs.data_dir)[1]
+    return {"dataset": dataset, "config": config_of(run_dir, kwargs)}
+
+
+def config_of(run_dir: str, kwargs: Mapping[str, Any]) -> str | None:
+    """The name of a run's configuration.
+
+    The version before did not store it, nor do programs that call the loop. In the names of such run folders, unless
+    renamed, it comes after the number of GPUs and before other flags: `00000-stylegan2-ffhq-8gpu-config-f-freezed10`.
+    """
+    end = os.path.basename(os.path.abspath(run_dir)).rpartition("gpu-")[2]
+    found = [name for name in (*CONFIGS, *ADA_CONFIGS) if f"{end}-".startswith(f"{name}-")]
+    return kwargs.get("config") or max(found, key=len, default=None)
+
+
 def _is_training(path: str) -> bool:
     """Whether a folder is one of a training, by its name or by what is in it."""
     named = _TRAINING.fullmatch(os.path.basename(path))
@@ -91,10 +111,8 @@ def _trainings(folder: str) -> list[str]:
 
 def _missing(run_dir: str) -> str | None:
     """Which file a run lacks to go on from where it was: without options not at all, without state from its start."""
-    for name in (TRAINING_OPTIONS, TRAINING_STATE):
-        if not os.path.isfile(os.path.join(run_dir, name)):
-            return name
-    return None
+    there = _list(run_dir)
+    return next((name for name in (TRAINING_OPTIONS, TRAINING_STATE) if name not in there), None)
 
 
 def _why_not(run_dir: str) -> str:

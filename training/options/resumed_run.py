@@ -7,7 +7,7 @@ import dnnlib
 from dnnlib.errors import UserError
 from dnnlib.util import EasyDict
 from metrics import metric_defaults
-from training.data import find_dataset
+from training.data.find_dataset import find_dataset
 from training.run_folder.options_file import load_training_options
 
 from . import consistency, new_run, resume_target
@@ -51,13 +51,13 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
         asked = {name: flags[name] for name in ("dataset", "config") if name in flags}
         if "dataset" in flags:
             data_dir = os.path.expanduser(flags.get("data_dir", DEFAULTS["data_dir"]))
-            asked["dataset"] = find_dataset.find_dataset(flags["dataset"], data_dir)[1]
-        run_dir = resume_target.latest_run(_result_dir(flags), asked, _facts)
+            asked["dataset"] = find_dataset(flags["dataset"], data_dir)[1]
+        run_dir = resume_target.latest_run(_result_dir(flags), asked)
     else:
         run_dir = resume_target.find_folder(flags["resume"], _result_dir(flags))
         resume_target.check_folder(run_dir)
     num_gpus, kwargs = load_training_options(run_dir)
-    kwargs.config = _config_of(run_dir, kwargs)
+    kwargs.config = resume_target.config_of(run_dir, kwargs)
 
     problems = [*metric_defaults.unknown_metrics(flags.get("metrics", ())), *problems_of(settings)]
     problems += metric_defaults.no_metric_networks(flags.get("metric_networks"))
@@ -91,33 +91,13 @@ def _cannot_change(name: str, old: Any, new: Any) -> str:
     return f"{name}: cannot change from {old} to {new} in a run that goes on; start a new one from its network pickle"
 
 
-def _facts(run_dir: str) -> dict[str, Any]:
-    """By what --resume=latest chooses among runs."""
-    kwargs = load_training_options(run_dir)[1]
-    dataset = find_dataset.find_dataset(kwargs.dataset_args.tfrecord_dir, kwargs.data_dir)[1]
-    return {"dataset": dataset, "config": _config_of(run_dir, kwargs)}
-
-
-def _config_of(run_dir: str, kwargs: EasyDict) -> str | None:
-    """The name of a run's configuration.
-
-    The version before did not store it, nor do programs that call the loop. In the names of such run folders, unless
-    renamed, it comes after the number of GPUs and before other flags: `00000-stylegan2-ffhq-8gpu-config-f-freezed10`.
-    """
-    if kwargs.get("config"):
-        return kwargs.config
-    end = os.path.basename(os.path.abspath(run_dir)).rpartition("gpu-")[2]
-    found = [name for name in new_run.ALL_CONFIGS if f"{end}-".startswith(f"{name}-")]
-    return max(found, key=len, default=None)
-
-
 def _changed_dataset(kwargs: EasyDict, flags: dict[str, Any]) -> list[str]:
     """--data-dir may change if the data set has moved, which is when it is no longer where it was."""
     if "dataset" not in flags and "data_dir" not in flags:
         return []
     old = os.path.join(kwargs.data_dir, kwargs.dataset_args.tfrecord_dir)
     data_dir = os.path.expanduser(flags.get("data_dir", kwargs.data_dir))
-    dataset = find_dataset.find_dataset(flags.get("dataset", kwargs.dataset_args.tfrecord_dir), data_dir)[0]
+    dataset = find_dataset(flags.get("dataset", kwargs.dataset_args.tfrecord_dir), data_dir)[0]
     new = os.path.join(data_dir, dataset)
     if os.path.realpath(old) == os.path.realpath(new):
         return []
