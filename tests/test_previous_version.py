@@ -256,6 +256,7 @@ def test_options_files(runs):
         run, _ = run_training.parse(args)
         kept = json.loads((runs / name / "training_options.json").read_text())
         ours = json.loads(options_file.to_json(run.kwargs))
+        assert args[1].endswith(f"={ours.pop('config')}")  # which that version did not store
         assert {key: kept[key] for key in ours} == ours
 
 
