@@ -187,12 +187,9 @@ def main() -> None:
     with exits_on_user_error():
         _check(kwargs, submit_config)  # before waiting for TensorFlow
         command_line.import_tensorflow_quietly()
-        import tensorflow as tf
-
         from dnnlib.tflib.devices import check_devices
 
-        gpus = len(tf.config.list_physical_devices("GPU"))
-        check_devices(submit_config.num_gpus, gpus, kwargs["logical_cpus"])
+        check_devices(submit_config.num_gpus, kwargs["logical_cpus"])
         dnnlib.submit_run(submit_config, "metrics.commands.run", **kwargs)
 
 

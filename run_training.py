@@ -209,12 +209,9 @@ def main() -> None:
             print(run.to_json())
             return
         command_line.import_tensorflow_quietly()
-        import tensorflow as tf
-
         from dnnlib.tflib.devices import check_devices
 
-        gpus = len(tf.config.list_physical_devices("GPU"))
-        check_devices(run.submit_config.num_gpus, gpus, run.kwargs.get("logical_cpus"))
+        check_devices(run.submit_config.num_gpus, run.kwargs.get("logical_cpus"))
         run.start()
 
 

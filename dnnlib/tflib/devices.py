@@ -34,11 +34,6 @@ class Devices:
         """Whether all replicas are of this process."""
         return self.num_replicas == self.local_replicas
 
-    @property
-    def is_chief(self) -> bool:
-        """Whether this process writes files."""
-        return self.worker == 0
-
 
 def find_devices(num_gpus: int = 1, logical_cpus: int | None = None) -> Devices:
     """Chooses devices and the strategy for them.
@@ -71,18 +66,20 @@ def device_names(num_gpus: int = 1, logical_cpus: int | None = None) -> list[str
     _split_cpu(logical_cpus)
     gpus = [] if logical_cpus else tf.config.list_logical_devices("GPU")
     names = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
-    check_devices(num_gpus, len(gpus), len(names))
+    check_devices(num_gpus, len(names), len(gpus))
     return names[:num_gpus]
 
 
-def check_devices(num_gpus: int, gpus_found: int, logical_cpus: int | None = None) -> None:
+def check_devices(num_gpus: int, logical_cpus: int | None = None, gpus_found: int | None = None) -> None:
     """Raises UserError unless there are devices for a training.
 
     Args:
         num_gpus: what --num-gpus asks for.
-        gpus_found: how many GPUs TensorFlow sees. Without any, one device is the CPU.
         logical_cpus: parts of the CPU that play GPUs, for rehearsals (--logical-cpus).
+        gpus_found: how many GPUs TensorFlow sees; None: they are counted. Without any, one device is the CPU.
     """
+    if gpus_found is None:
+        gpus_found = len(tf.config.list_physical_devices("GPU"))
     if num_gpus <= (logical_cpus or max(gpus_found, 1)):
         return
     found = f"{gpus_found} GPU{'s' if gpus_found > 1 else ''}" if gpus_found else "no GPU"

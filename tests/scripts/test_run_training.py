@@ -189,11 +189,11 @@ def test_data_sets(folder, monkeypatch):
 
 def test_devices():
     for num_gpus, gpus, logical_cpus in ((1, 0, None), (1, 1, None), (3, 4, None), (2, 0, 2), (2, 0, 3), (4, 2, 4)):
-        devices.check_devices(num_gpus, gpus, logical_cpus)
+        devices.check_devices(num_gpus, logical_cpus, gpus)
     with pytest.raises(UserError, match="finds no GPU on this machine. Use --num-gpus=1.*or --logical-cpus=2"):
-        devices.check_devices(2, 0)
+        devices.check_devices(2, None, 0)
     with pytest.raises(UserError, match="--num-gpus=3: TensorFlow finds 2 GPUs .* Use --num-gpus=2 or"):
-        devices.check_devices(3, 2)
+        devices.check_devices(3, None, 2)
 
 
 # ----------------------------------------------------------------------------
