@@ -31,19 +31,13 @@ def _generate(G: Any, minibatch_size: int, labels: tf.Tensor) -> tf.Tensor:
     return G.get_output_for(latents, labels, is_training=True)
 
 
-def _scores(D: Any, images: tf.Tensor, labels: tf.Tensor, augment: Any) -> tf.Tensor:
+def _scores(D: Any, images: tf.Tensor, labels: tf.Tensor, augment: Any, real: bool = False) -> tf.Tensor:
+    """real: whether they are scores of real images, whose signs `augment` counts."""
     images = images if augment is None else augment(images)
-    return D.get_output_for(images, labels, is_training=True)
-
-
-def _real_scores(D: Any, reals: tf.Tensor, labels: tf.Tensor, augment: Any) -> tf.Tensor:
-    return _observed(_scores(D, reals, labels, augment), augment)
-
-
-def _observed(real_scores: tf.Tensor, augment: Any) -> tf.Tensor:
-    if augment is not None:
-        augment.observe(real_scores)
-    return real_scores
+    scores = D.get_output_for(images, labels, is_training=True)
+    if real and augment is not None:
+        augment.observe(scores)
+    return scores
 
 
 def _fake_scores(G: Any, D: Any, minibatch_size: int, labels: tf.Tensor, augment: Any) -> tf.Tensor:
@@ -54,11 +48,13 @@ def _scores_for_G(G: Any, D: Any, training_set: Any, minibatch_size: int, augmen
     return _fake_scores(G, D, minibatch_size, training_set.get_random_labels_tf(minibatch_size), augment)
 
 
-def _gradient(D: Any, images: tf.Tensor, labels: tf.Tensor, augment: Any) -> tuple[tf.Tensor, tf.Tensor]:
+def _gradient(
+    D: Any, images: tf.Tensor, labels: tf.Tensor, augment: Any, real: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Scores of images and the gradient of their sum with respect to the images before augmentation, `[N, C, H, W]`."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
-        scores = _scores(D, images, labels, augment)
+        scores = _scores(D, images, labels, augment, real)
         total = tf.reduce_sum(scores)
     return scores, tape.gradient(total, images)
 
@@ -112,7 +108,7 @@ def D_logistic(
     if not _wants(parts)[0]:
         return None, None
     fake_scores = _fake_scores(G, D, minibatch_size, labels, augment)
-    return _logistic(_real_scores(D, reals, labels, augment), fake_scores), None
+    return _logistic(_scores(D, reals, labels, augment, real=True), fake_scores), None
 
 
 # ----------------------------------------------------------------------------
@@ -142,11 +138,10 @@ def D_logistic_r1(
         fake_labels = training_set.get_random_labels_tf(minibatch_size) if random_fake_labels else labels
         fake_scores = _fake_scores(G, D, minibatch_size, fake_labels, augment)
     if want_reg:
-        real_scores, gradient = _gradient(D, reals, labels, augment)
-        _observed(real_scores, augment)
+        real_scores, gradient = _gradient(D, reals, labels, augment, real=True)
         reg = _gradient_penalty(gradient, gamma)
     else:
-        real_scores = _real_scores(D, reals, labels, augment)
+        real_scores = _scores(D, reals, labels, augment, real=True)
     if want_loss:
         loss = _logistic(real_scores, fake_scores)
     return loss, reg
@@ -174,7 +169,7 @@ def D_logistic_r2(
     else:
         fake_scores = _scores(D, images, labels, augment)
     if want_loss:
-        loss = _logistic(_real_scores(D, reals, labels, augment), fake_scores)
+        loss = _logistic(_scores(D, reals, labels, augment, real=True), fake_scores)
     return loss, reg
 
 
@@ -219,7 +214,7 @@ def D_wgan(
     if not _wants(parts)[0]:
         return None, None
     fake_scores = _fake_scores(G, D, minibatch_size, labels, augment)
-    return _wgan(_real_scores(D, reals, labels, augment), fake_scores, wgan_epsilon), None
+    return _wgan(_scores(D, reals, labels, augment, real=True), fake_scores, wgan_epsilon), None
 
 
 def D_wgan_gp(
@@ -242,7 +237,7 @@ def D_wgan_gp(
     images = _generate(G, minibatch_size, labels)
     if want_loss:
         fake_scores = _scores(D, images, labels, augment)
-        loss = _wgan(_real_scores(D, reals, labels, augment), fake_scores, wgan_epsilon)
+        loss = _wgan(_scores(D, reals, labels, augment, real=True), fake_scores, wgan_epsilon)
     if want_reg:
         factors = random_stream.uniform([minibatch_size, 1, 1, 1], dtype=images.dtype)
         mixed_scores, gradient = _gradient(D, lerp(tf.cast(reals, images.dtype), images, factors), labels, augment)
