@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+import pretrained_networks
 from dnnlib.pictures import save_image, to_pil
 from dnnlib.tflib.checkpoints import network_files
 
@@ -25,8 +26,6 @@ __all__ = [
 
 def load_pkl(file_or_url: str) -> Any:
     """The networks of a pickle: of a path, a URL or a `gdrive:` name. Nothing in it is executed. Raises UserError."""
-    import pretrained_networks
-
     return pretrained_networks.read(file_or_url)
 
 

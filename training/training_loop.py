@@ -51,7 +51,7 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     devices = find_devices(num_gpus, options.logical_cpus)
     # It fails on graphs of gradients, with a message for each, and leaves them as fast without.
     tf.config.optimizer.set_experimental_options({"remapping": False})
-    run_dir = dnnlib.make_run_dir_path() if has_run_dir and devices.is_chief else None
+    run_dir = dnnlib.make_run_dir_path() if has_run_dir and devices.worker == 0 else None
     saved = _saved_state(options.resume_run_dir)
     if saved is not None and run_dir is not None:
         saved.cut_logs(run_dir)

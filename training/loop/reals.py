@@ -1,6 +1,7 @@
 """Real images for the iterations of training, read ahead in a thread."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,17 @@ from training.misc import adjust_dynamic_range
 from .schedule import num_rounds
 
 
+@dataclass
 class RealsReader:
-    """Reads minibatches of a data set by their position in its shuffled stream.
+    """Reads minibatches of a data set by their position in its shuffled stream."""
 
-    Args:
-        training_set: a `training.dataset.Dataset`.
-        seed: of the order.
-        worker, local_replicas, num_replicas: this worker reads the pieces of its own replicas only.
-    """
+    training_set: Any  # a `training.dataset.Dataset`
+    seed: int  # of the order
+    worker: int = 0  # which reads the pieces of its own replicas only
+    local_replicas: int = 1
+    num_replicas: int = 1
 
-    def __init__(self, training_set: Any, seed: int, worker: int = 0, local_replicas: int = 1, num_replicas: int = 1):
-        self.training_set = training_set
-        self.seed = seed
-        self.first = worker * local_replicas
-        self.local_replicas = local_replicas
-        self.num_replicas = num_replicas
+    def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="reals")
         self._ahead: tuple[tuple, Future] | None = None
 
@@ -45,13 +42,10 @@ class RealsReader:
         self._ahead = following, self._pool.submit(self._read, *following)
         return result
 
-    def numbers(self, minibatch_size: int, minibatch_gpu: int) -> list[int]:
-        """The numbers of this worker's pieces of a minibatch, round by round."""
-        rounds = range(num_rounds(minibatch_size, minibatch_gpu, self.num_replicas))
-        return [r * self.num_replicas + self.first + i for r in rounds for i in range(self.local_replicas)]
-
     def _read(self, position: int, minibatch_size: int, minibatch_gpu: int, lod: int) -> list[tuple[int, Any, Any]]:
-        numbers = self.numbers(minibatch_size, minibatch_gpu)
+        rounds = range(num_rounds(minibatch_size, minibatch_gpu, self.num_replicas))
+        first = self.worker * self.local_replicas
+        numbers = [r * self.num_replicas + first + i for r in rounds for i in range(self.local_replicas)]
         order = self.training_set.order(self.seed, position, minibatch_size).reshape(-1, minibatch_gpu)
         images, labels = self.training_set.read(order[numbers].reshape(-1), lod)
         images = np.split(images, len(numbers))

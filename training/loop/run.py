@@ -42,7 +42,7 @@ class Counters:
     cur_tick: int = -1
     tick_start_nimg: int = 0
     maintenance_sec: float = 0.0
-    sec_per_kimg: float = 0.0
+    sec_per_kimg: float = 0.0  # of the last tick, without compiling; 0: not known yet
     bad_updates: dict[str, int] = field(default_factory=dict)  # in a row, by phase
     skipped: int = 0  # updates skipped so far
     skipped_before_tick: int = 0
@@ -72,13 +72,8 @@ class TrainingRun:
         start_nimg = int(self.options.resume_kimg * 1000)
         self.counters = Counters(start_nimg, tick_start_nimg=start_nimg, total_sec=self.options.resume_time)
         self.total_nimg = self.options.total_kimg * 1000
-        self.reader = RealsReader(
-            self.training_set,
-            self.seed,
-            self.devices.worker,
-            self.devices.local_replicas,
-            self.devices.num_replicas,
-        )
+        of = self.devices
+        self.reader = RealsReader(self.training_set, self.seed, of.worker, of.local_replicas, of.num_replicas)
         self.sched = self._schedule(self.counters.cur_nimg)
         self.report: TickReport | None = None
 
@@ -116,10 +111,7 @@ class TrainingRun:
             return
         if check_room:
             self._check_room(with_networks=False)
-        self.counters.total_sec = self.report.total_sec
-        self.counters.tick_sec = self.report.tick_sec
-        self.counters.maintenance_sec = self.report.maintenance_sec
-        self.counters.sec_per_kimg = self.report.sec_per_kimg or 0.0
+        self.report.count()
         state.save(self.run_dir, self.step.variables(), asdict(self.counters))
 
     def _check_room(self, with_networks: bool = True) -> None:
@@ -135,9 +127,7 @@ class TrainingRun:
     def train(self) -> None:
         """Trains to the end, or until a signal asks to stop."""
         c = self.counters
-        self.report = TickReport(self.run_dir, self.total_nimg, c.total_sec, c.tick_sec)
-        self.report.maintenance_sec = c.maintenance_sec
-        self.report.sec_per_kimg = c.sec_per_kimg or None
+        self.report = TickReport(self.run_dir, self.total_nimg, c)
         self.step.say = self.report.say
         self._first_snapshot()
         with _signals() as received:

@@ -156,8 +156,10 @@ class TrainingStep:
         local = self.local_replicas
         rounds = [self._distribute(pieces[i : i + local]) for i in range(0, len(pieces), local)]
         number, stats = len(rounds), {}
-        if number > 1:
-            self._make_sums(name[-1])
+        if number > 1 and name[-1] not in self._sums:
+            variables = self.optimizers[name[-1]].trainables.values()
+            with self.strategy.scope():
+                self._sums[name[-1]] = [tf.Variable(tf.zeros(var.shape), trainable=False) for var in variables]
         compute = self._function((name, number), lambda: functools.partial(self._round, name, number))
         for piece in rounds:
             of_round, finite = compute(lrate, *piece)
@@ -287,12 +289,6 @@ class TrainingStep:
 
     def _local(self, value: Any) -> tf.Tensor:
         return self.strategy.experimental_local_results(value)[0]
-
-    def _make_sums(self, which: str) -> None:
-        if which not in self._sums:
-            variables = self.optimizers[which].trainables.values()
-            with self.strategy.scope():
-                self._sums[which] = [tf.Variable(tf.zeros(var.shape), trainable=False) for var in variables]
 
 
 @dataclass

@@ -53,10 +53,8 @@ def problems_of(settings: dict[str, Any]) -> list[str]:
     for key, value in settings.items():
         if key not in ARGUMENTS:
             problems.append(no_such("option", key, ARGUMENTS))
-        elif key not in NESTED:
-            problems += _problem_of_value(key, _KINDS[_TYPES[key]], value)
-        elif not isinstance(value, dict):
-            problems += _problem_of_value(key, _NAMES, value)
+        elif key not in NESTED or not isinstance(value, dict):
+            problems += _problem_of_value(key, _KINDS.get(_TYPES[key], _NAMES), value)
         elif str(value.get("func_name", "training.")).startswith("training."):  # others have arguments of their own
             problems += [no_such(f"{key} option", name, NESTED[key]) for name in value if name not in NESTED[key]]
             for name in sorted(value.keys() & NESTED[key] - _NOT_NUMBERS) if key in _NUMBERS else ():
@@ -142,7 +140,6 @@ _KINDS: dict[Any, _Kind] = {
     int | None: (lambda value: value is None or is_count(value), "an integer of 1 or more, or null"),
     bool: (lambda value: isinstance(value, bool), "true or false"),
     tuple[float, float]: (_is_range, "two numbers such as [-1, 1]"),
-    Mapping[str, Any]: _NAMES,
     Sequence[Mapping[str, Any]]: (_are_metrics, "a list of {name: ..., func_name: ...}"),
 }
-"""By the types of arguments of `LoopOptions`."""
+"""By the types of arguments of `LoopOptions`; all others are `_NAMES`."""

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import dnnlib
 import pretrained_networks
 from dnnlib.errors import UserError, did_you_mean
 from training.data.find_dataset import find_dataset
@@ -132,7 +131,7 @@ def find_pickle(resume: str, result_dir: str) -> str:
         UserError: it does not exist, or is another file; with the nearest that would do.
     """
     is_name = resume in pretrained_networks.short_names and not os.path.exists(resume)
-    if is_name or dnnlib.util.is_url(resume) or "://" in resume or resume.startswith("gdrive:") or not resume:
+    if is_name or "://" in resume or resume.startswith("gdrive:") or not resume:
         return pretrained_networks.locate(resume)
     path = os.path.expanduser(resume)
     if os.path.isfile(path) and _may_hold_networks(path):

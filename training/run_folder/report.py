@@ -19,17 +19,15 @@ class TickReport:
     Args:
         run_dir: where; None: nowhere (workers other than the first).
         total_nimg: real images after which training ends.
-        total_sec: seconds of training before this process. tick_sec: those of the tick in progress.
+        counters: of the run. Read for the seconds that it took before this process, kept up to date by `count`.
     """
 
-    def __init__(self, run_dir: str | None, total_nimg: float, total_sec: float = 0.0, tick_sec: float = 0.0):
+    def __init__(self, run_dir: str | None, total_nimg: float, counters: Any):
         self.run_dir = run_dir
         self.total_nimg = total_nimg
-        self.earlier_sec = total_sec
-        self.start = time.time()
-        self.last_tick_end = self.start - tick_sec
-        self.maintenance_sec = 0.0
-        self.sec_per_kimg: float | None = None  # of the last tick, without compiling; for the ETA
+        self.counters = counters
+        self.start = time.time() - counters.total_sec
+        self.last_tick_end = time.time() - counters.tick_sec
         self._ticks = 0
         self._live_at = 0.0
         self._live_width = 0
@@ -40,21 +38,15 @@ class TickReport:
             self._events = EventFileWriter(run_dir)
             self._events.flush()
 
-    @property
-    def total_sec(self) -> float:
-        """Seconds of training so far, those of earlier processes included."""
-        return self.earlier_sec + time.time() - self.start
-
-    @property
-    def tick_sec(self) -> float:
-        """Seconds of the tick in progress."""
-        return time.time() - self.last_tick_end
+    def count(self) -> None:
+        """Counts the seconds of training so far, those of earlier processes included, and of the tick in progress."""
+        now = time.time()
+        self.counters.total_sec, self.counters.tick_sec = now - self.start, now - self.last_tick_end
 
     def eta(self, cur_nimg: int) -> str:
         """How long it will take, by the speed of the last tick."""
-        if self.sec_per_kimg is None:
-            return "?"
-        return format_time(max(self.total_nimg - cur_nimg, 0) / 1000 * self.sec_per_kimg)
+        left = max(self.total_nimg - cur_nimg, 0) / 1000
+        return format_time(left * self.counters.sec_per_kimg) if self.counters.sec_per_kimg else "?"
 
     def live(self, cur_nimg: int, tick_start_nimg: int, tick_kimg: float) -> None:
         """Shows on a terminal, in place, how far the tick is."""
@@ -95,12 +87,11 @@ class TickReport:
     ) -> None:
         """Prints the line of a tick in which `tick_nimg` images were shown. augment_p: None where nothing augments."""
         self.clear_live()
-        tick_sec = self.tick_sec
-        tick_kimg = tick_nimg / 1000
-        total_sec = self.total_sec
-        sec_per_kimg = tick_sec / max(tick_kimg, 1e-9)
+        self.count()
+        c = self.counters
+        sec_per_kimg = c.tick_sec / max(tick_nimg / 1000, 1e-9)
         if self._ticks:  # the first tick of a process compiles
-            self.sec_per_kimg = sec_per_kimg
+            c.sec_per_kimg = sec_per_kimg
         self._ticks += 1
         augment = "" if augment_p is None else f"augment {autosummary('Progress/augment', augment_p):<6.3f} "
         print(
@@ -108,34 +99,28 @@ class TickReport:
             f"kimg {autosummary('Progress/kimg', cur_nimg / 1000.0):<8.1f} "
             f"lod {autosummary('Progress/lod', sched.lod):<5.2f} "
             f"minibatch {autosummary('Progress/minibatch', sched.minibatch_size):<4d} "
-            f"time {format_time(autosummary('Timing/total_sec', total_sec)):<12s} "
-            f"sec/tick {autosummary('Timing/sec_per_tick', tick_sec):<7.1f} "
+            f"time {format_time(autosummary('Timing/total_sec', c.total_sec)):<12s} "
+            f"sec/tick {autosummary('Timing/sec_per_tick', c.tick_sec):<7.1f} "
             f"sec/kimg {autosummary('Timing/sec_per_kimg', sec_per_kimg):<7.2f} "
-            f"maintenance {autosummary('Timing/maintenance_sec', self.maintenance_sec):<6.1f} "
+            f"maintenance {autosummary('Timing/maintenance_sec', c.maintenance_sec):<6.1f} "
             f"gpumem {autosummary('Resources/peak_gpu_mem_gb', peak_gpu_mem_gb):<4.1f} "
             f"{augment}"
-            f"eta {self.eta(cur_nimg)}" + "".join(f" {name} {value:.4f}" for name, value in self._metrics().items()),
+            f"eta {self.eta(cur_nimg)}"
+            + "".join(f" {tag.removeprefix('Metrics/')} {value:.4f}" for tag, value in _metrics().items()),
             flush=True,
         )
-        autosummary("Timing/total_hours", total_sec / 3600)
-        autosummary("Timing/total_days", total_sec / 86400)
-        self._tick_sec = tick_sec
-
-    def _metrics(self) -> dict[str, float]:
-        """The newest values of metrics, which are computed at snapshots only."""
-        start = "Metrics/"
-        return {tag[len(start) :]: value for tag, value in last_averages().items() if tag.startswith(start)}
+        autosummary("Timing/total_hours", c.total_sec / 3600)
+        autosummary("Timing/total_days", c.total_sec / 86400)
 
     def finish_tick(self, cur_nimg: int) -> None:
         """Writes all averages to TensorBoard and stats.jsonl, after whatever else the tick had to do."""
-        metrics = {f"Metrics/{name}": value for name, value in self._metrics().items()}
-        values = {**metrics, **save_summaries(self._events, cur_nimg)}
+        values = _metrics() | save_summaries(self._events, cur_nimg)
         if self.run_dir is not None:
             record = {"cur_nimg": cur_nimg, "timestamp": time.time(), **values}
             with open(os.path.join(self.run_dir, "stats.jsonl"), "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         now = time.time()
-        self.maintenance_sec = now - self.last_tick_end - self._tick_sec
+        self.counters.maintenance_sec = now - self.last_tick_end - self.counters.tick_sec
         self.last_tick_end = now
 
     def close(self) -> None:
@@ -143,3 +128,8 @@ class TickReport:
         self.clear_live()
         if self._events is not None:
             self._events.close()
+
+
+def _metrics() -> dict[str, float]:
+    """The newest values of metrics, which are computed at snapshots only, by tag."""
+    return {tag: value for tag, value in last_averages().items() if tag.startswith("Metrics/")}
