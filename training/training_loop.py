@@ -153,7 +153,7 @@ def _check_losses(options: LoopOptions) -> None:
 def _saved_state(resume_run_dir: str | None) -> state.SavedState | None:
     if resume_run_dir is None:
         return None
-    if os.path.exists(state.path_in(resume_run_dir)):
+    if os.path.exists(os.path.join(resume_run_dir, state.FILE_NAME)):
         return state.load(resume_run_dir)
     newest = snapshots.newest(resume_run_dir)
     if newest is not None:

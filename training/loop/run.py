@@ -180,7 +180,7 @@ class TrainingRun:
             c.cur_nimg += sched.minibatch_size
             c.iteration += 1
             c.repeat += 1
-            self.report.live(c.cur_nimg, c.tick_start_nimg, sched.tick_kimg)
+            self.report.live(sched.tick_kimg)
         c.repeat %= self.options.minibatch_repeats
         self._check_finite(results)
 
@@ -247,7 +247,7 @@ class TrainingRun:
         tick_nimg, c.tick_start_nimg = c.cur_nimg - c.tick_start_nimg, c.cur_nimg
         augment = self.step.augment
         p = float(augment.p.numpy()) if augment is not None and augment.pipe is not None else None
-        self.report.tick(c.cur_tick, c.cur_nimg, tick_nimg, self.sched, peak_gpu_memory(), p)
+        self.report.tick(tick_nimg, self.sched, peak_gpu_memory(), p)
         if c.skipped > c.skipped_before_tick:
             c.skipped_before_tick = c.skipped
             print(f"Updates skipped because of gradients that were not finite: {c.skipped} so far.")
@@ -261,7 +261,7 @@ class TrainingRun:
             self._save_networks(f"network-snapshot-{name}.pkl")
         if self.metrics is not None:
             self.metrics.update_autosummaries()
-        self.report.finish_tick(c.cur_nimg)
+        self.report.finish_tick()
         if snapshot:
             self.save_state()
 

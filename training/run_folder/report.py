@@ -19,7 +19,7 @@ class TickReport:
     Args:
         run_dir: where; None: nowhere (workers other than the first).
         total_nimg: real images after which training ends.
-        counters: of the run. Read for the seconds that it took before this process, kept up to date by `count`.
+        counters: of the run, which say where it is; its seconds are kept there, too, up to date after `count`.
     """
 
     def __init__(self, run_dir: str | None, total_nimg: float, counters: Any):
@@ -43,22 +43,24 @@ class TickReport:
         now = time.time()
         self.counters.total_sec, self.counters.tick_sec = now - self.start, now - self.last_tick_end
 
-    def eta(self, cur_nimg: int) -> str:
+    def eta(self) -> str:
         """How long it will take, by the speed of the last tick."""
-        left = max(self.total_nimg - cur_nimg, 0) / 1000
+        left = max(self.total_nimg - self.counters.cur_nimg, 0) / 1000
         return format_time(left * self.counters.sec_per_kimg) if self.counters.sec_per_kimg else "?"
 
-    def live(self, cur_nimg: int, tick_start_nimg: int, tick_kimg: float) -> None:
-        """Shows on a terminal, in place, how far the tick is."""
+    def live(self, tick_kimg: float) -> None:
+        """Shows on a terminal, in place, how far the tick is. tick_kimg: its length."""
         now = time.time()
         terminal = sys.__stderr__
         if self.run_dir is None or terminal is None or not terminal.isatty() or now - self._live_at < _LIVE_SECONDS:
             return
         self._live_at = now
-        rate = (cur_nimg - tick_start_nimg) / max(now - self.last_tick_end, 1e-6)
-        done = (cur_nimg - tick_start_nimg) / (tick_kimg * 1000)
+        cur_nimg = self.counters.cur_nimg
+        tick_nimg = cur_nimg - self.counters.tick_start_nimg
+        rate = tick_nimg / max(now - self.last_tick_end, 1e-6)
+        done = tick_nimg / (tick_kimg * 1000)
         text = f"kimg {cur_nimg / 1000:.2f}/{self.total_nimg / 1000:g}  tick {done:4.0%}  {rate:.1f} img/s"
-        text += f"  eta {self.eta(cur_nimg)}"
+        text += f"  eta {self.eta()}"
         self._live_width = max(self._live_width, len(text))
         with contextlib.suppress(OSError):  # a terminal that is gone
             terminal.write("\r" + text.ljust(self._live_width))
@@ -76,15 +78,7 @@ class TickReport:
         self.clear_live()
         print(line, flush=True)
 
-    def tick(
-        self,
-        cur_tick: int,
-        cur_nimg: int,
-        tick_nimg: int,
-        sched: Any,
-        peak_gpu_mem_gb: float,
-        augment_p: float | None = None,
-    ) -> None:
+    def tick(self, tick_nimg: int, sched: Any, peak_gpu_mem_gb: float, augment_p: float | None = None) -> None:
         """Prints the line of a tick in which `tick_nimg` images were shown. augment_p: None where nothing augments."""
         self.clear_live()
         self.count()
@@ -95,8 +89,8 @@ class TickReport:
         self._ticks += 1
         augment = "" if augment_p is None else f"augment {autosummary('Progress/augment', augment_p):<6.3f} "
         print(
-            f"tick {autosummary('Progress/tick', cur_tick):<5d} "
-            f"kimg {autosummary('Progress/kimg', cur_nimg / 1000.0):<8.1f} "
+            f"tick {autosummary('Progress/tick', c.cur_tick):<5d} "
+            f"kimg {autosummary('Progress/kimg', c.cur_nimg / 1000.0):<8.1f} "
             f"lod {autosummary('Progress/lod', sched.lod):<5.2f} "
             f"minibatch {autosummary('Progress/minibatch', sched.minibatch_size):<4d} "
             f"time {format_time(autosummary('Timing/total_sec', c.total_sec)):<12s} "
@@ -105,18 +99,18 @@ class TickReport:
             f"maintenance {autosummary('Timing/maintenance_sec', c.maintenance_sec):<6.1f} "
             f"gpumem {autosummary('Resources/peak_gpu_mem_gb', peak_gpu_mem_gb):<4.1f} "
             f"{augment}"
-            f"eta {self.eta(cur_nimg)}"
+            f"eta {self.eta()}"
             + "".join(f" {tag.removeprefix('Metrics/')} {value:.4f}" for tag, value in _metrics().items()),
             flush=True,
         )
         autosummary("Timing/total_hours", c.total_sec / 3600)
         autosummary("Timing/total_days", c.total_sec / 86400)
 
-    def finish_tick(self, cur_nimg: int) -> None:
+    def finish_tick(self) -> None:
         """Writes all averages to TensorBoard and stats.jsonl, after whatever else the tick had to do."""
-        values = _metrics() | save_summaries(self._events, cur_nimg)
+        values = _metrics() | save_summaries(self._events, self.counters.cur_nimg)
         if self.run_dir is not None:
-            record = {"cur_nimg": cur_nimg, "timestamp": time.time(), **values}
+            record = {"cur_nimg": self.counters.cur_nimg, "timestamp": time.time(), **values}
             with open(os.path.join(self.run_dir, "stats.jsonl"), "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         now = time.time()

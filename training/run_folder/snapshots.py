@@ -24,19 +24,13 @@ class ImageGrid:
         latent_size: of the generator.
         drange_net: range of generated images.
         seed: of the noise.
-        size, layout: see `misc.setup_snapshot_image_grid`.
+        grid_args: size and layout, see `misc.setup_snapshot_image_grid`.
     """
 
     def __init__(
-        self,
-        training_set: Any,
-        latent_size: int,
-        drange_net: tuple[float, float],
-        seed: int = 0,
-        size: str = "1080p",
-        layout: str = "random",
+        self, training_set: Any, latent_size: int, drange_net: tuple[float, float], seed: int = 0, **grid_args: str
     ):
-        self.grid_size, self.reals, self.labels = misc.setup_snapshot_image_grid(training_set, size, layout)
+        self.grid_size, self.reals, self.labels = misc.setup_snapshot_image_grid(training_set, **grid_args)
         self.latents = np.random.randn(np.prod(self.grid_size), latent_size)  # where the official code draws them
         self.drange_data, self.drange_net = training_set.dynamic_range, drange_net
         self.seed = random_stream.seed_of(seed)

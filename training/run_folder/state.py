@@ -30,11 +30,6 @@ VERSION = 2
 _LOGS = ("log.txt", "stats.jsonl", "metric-*.txt", "metric-*.jsonl", "events.out.tfevents.*")
 
 
-def path_in(run_dir: str) -> str:
-    """The path of the state of a run."""
-    return os.path.join(run_dir, FILE_NAME)
-
-
 def save(run_dir: str, variables: Mapping[str, Any], counters: Mapping[str, Any]) -> None:
     """Writes the state. Log files must have been flushed.
 
@@ -47,7 +42,7 @@ def save(run_dir: str, variables: Mapping[str, Any], counters: Mapping[str, Any]
     arrays |= {f"autosummary/{name}": value for name, value in autosummary.state().items()}
     logs = {path.name: path.stat().st_size for path in _log_files(run_dir)}
     meta = json.dumps({"version": VERSION, "counters": dict(counters), "logs": logs})
-    with atomic_write(path_in(run_dir)) as file:
+    with atomic_write(os.path.join(run_dir, FILE_NAME)) as file:
         np.savez(file, meta=np.array(meta), **arrays)
 
 
@@ -58,7 +53,7 @@ def size_of(variables: Mapping[str, Any]) -> int:
 
 def load(run_dir: str) -> "SavedState":
     """Reads the state of a run. Raises UserError if there is none, or it is damaged."""
-    path = path_in(run_dir)
+    path = os.path.join(run_dir, FILE_NAME)
     if not os.path.exists(path):
         raise UserError(f"{path} does not exist: the run cannot be continued")
     try:
