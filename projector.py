@@ -1,5 +1,3 @@
 """Official name: `Projector`, which is made in `projection.projector`."""
 
 from projection.projector import Projector
-
-__all__ = ["Projector"]

@@ -18,22 +18,6 @@ from .submission.submit import (
 )
 from .util import EasyDict
 
-__all__ = [
-    "EasyDict",
-    "PathType",
-    "RunContext",
-    "SubmitConfig",
-    "SubmitTarget",
-    "convert_path",
-    "get_path_from_template",
-    "make_run_dir_path",
-    "submission",
-    "submit_config",
-    "submit_run",
-    "tflib",
-    "util",
-]
-
 
 def __getattr__(name: str) -> Any:
     if name == "tflib":

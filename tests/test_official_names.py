@@ -113,10 +113,10 @@ def test_no_other_network_is_registered():
 def test_classes_and_names_of_classes():
     """Where a class is named in place of a string, official scripts and ours mean the same."""
     from dnnlib.tflib import Network
-    from training.nets import stylegan2_generator
+    from training import networks_stylegan2
 
     sizes = {"resolution": 8, "fmap_max": 4}
-    net = Network("D", func_name=stylegan2_generator.D_stylegan2, **sizes)
+    net = Network("D", func_name=networks_stylegan2.D_stylegan2, **sizes)
     state = net.__getstate__()
     assert state["build_func_name"] == "D_stylegan2"
     assert "from training.networks_stylegan2 import *" in state["build_module_src"]

@@ -3,5 +3,3 @@
 from training.augmentation.adaptive import AdaptiveAugment
 from training.augmentation.pipeline import AugmentPipe
 from training.augmentation.specs import AUGPIPE_SPECS
-
-__all__ = ["AUGPIPE_SPECS", "AdaptiveAugment", "AugmentPipe"]

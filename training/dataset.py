@@ -1,5 +1,3 @@
 """Official names: data sets. They are read in `training.data`."""
 
 from training.data.dataset import SyntheticDataset, TFRecordDataset, load_dataset
-
-__all__ = ["SyntheticDataset", "TFRecordDataset", "load_dataset"]

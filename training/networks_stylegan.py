@@ -13,19 +13,3 @@ from training.nets.stylegan_layers import (
     upscale2d,
     upscale2d_conv2d,
 )
-
-__all__ = [
-    "D_basic",
-    "G_mapping",
-    "G_style",
-    "G_synthesis",
-    "blur2d",
-    "conv2d_downscale2d",
-    "downscale2d",
-    "instance_norm",
-    "leaky_relu",
-    "minibatch_stddev_layer",
-    "pixel_norm",
-    "upscale2d",
-    "upscale2d_conv2d",
-]

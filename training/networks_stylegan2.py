@@ -5,17 +5,3 @@ from training.nets.layers import minibatch_stddev_layer
 from training.nets.stylegan2_discriminator import D_stylegan, D_stylegan2
 from training.nets.stylegan2_generator import G_main, G_mapping, naive_downsample_2d, naive_upsample_2d
 from training.nets.stylegan2_synthesis import G_synthesis_stylegan2, G_synthesis_stylegan_revised
-
-__all__ = [
-    "D_stylegan",
-    "D_stylegan2",
-    "G_main",
-    "G_mapping",
-    "G_synthesis_stylegan2",
-    "G_synthesis_stylegan_revised",
-    "downsample_2d",
-    "minibatch_stddev_layer",
-    "naive_downsample_2d",
-    "naive_upsample_2d",
-    "upsample_2d",
-]

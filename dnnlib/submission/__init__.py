@@ -1,5 +1,3 @@
 """Run folders: where a script's results, log and settings go."""
 
 from . import run_context, submit
-
-__all__ = ["run_context", "submit"]

@@ -19,27 +19,3 @@ from .tfutil import (
     set_vars,
     shape_to_list,
 )
-
-__all__ = [
-    "Network",
-    "Optimizer",
-    "assert_tf_initialized",
-    "autosummary",
-    "convert_images_from_uint8",
-    "convert_images_to_uint8",
-    "exp2",
-    "flatten",
-    "init_tf",
-    "init_uninitialized_vars",
-    "is_tf_expression",
-    "lerp",
-    "lerp_clip",
-    "log2",
-    "network",
-    "ops",
-    "optimizer",
-    "run",
-    "set_vars",
-    "shape_to_list",
-    "tfutil",
-]

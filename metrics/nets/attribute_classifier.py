@@ -14,7 +14,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import NetworkState, source_defaults
 from dnnlib.tflib.scope import VariableMismatchError
-from training.nets.stylegan_generator import D_basic
+from training.nets.stylegan_discriminator import D_basic
 
 from .metric_network import MetricNetwork, digest_of
 from .weight_files import WeightFile, flat_variables

@@ -7,12 +7,13 @@ import tensorflow as tf
 from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
 from dnnlib.tflib.ops.synthesis_epilogue import synthesis_epilogue
 from dnnlib.tflib.scope import KERAS_3
-from training.nets import layers, stylegan2_generator, stylegan_generator, stylegan_layers
+from training import networks_stylegan, networks_stylegan2
+from training.nets import layers, stylegan_layers
 
 LAYERS = golden.index("ops", "layers.json")["cases"]
 FREE_FUNCTIONS = {
-    **{f"networks_stylegan2.{name}": getattr(stylegan2_generator, name) for name in stylegan2_generator.__all__},
-    **{f"networks_stylegan.{name}": getattr(stylegan_generator, name) for name in stylegan_generator.__all__},
+    **{f"networks_stylegan2.{name}": value for name, value in vars(networks_stylegan2).items()},
+    **{f"networks_stylegan.{name}": value for name, value in vars(networks_stylegan).items()},
 }
 
 

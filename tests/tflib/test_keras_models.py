@@ -6,21 +6,22 @@ import pytest
 import tensorflow as tf
 
 from dnnlib.tflib.scope import KERAS_3
-from training.nets import stylegan2_ada, stylegan2_generator, stylegan_generator
+from training import networks_stylegan, networks_stylegan2
+from training.nets import stylegan2_ada
 
 SIZES = {"resolution": 16, "num_channels": 3, "label_size": 3, "fmap_base": 64, "fmap_max": 8}
 G_SIZES = {**SIZES, "latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 MODELS = {
-    "G_main": lambda: stylegan2_generator.G_main(randomize_noise=False, **G_SIZES),
-    "G_main revised": lambda: stylegan2_generator.G_main(
+    "G_main": lambda: networks_stylegan2.G_main(randomize_noise=False, **G_SIZES),
+    "G_main revised": lambda: networks_stylegan2.G_main(
         synthesis_func="G_synthesis_stylegan_revised", randomize_noise=False, **G_SIZES
     ),
-    "G_style": lambda: stylegan_generator.G_style(randomize_noise=False, **G_SIZES),
+    "G_style": lambda: networks_stylegan.G_style(randomize_noise=False, **G_SIZES),
     "G_main of ADA": lambda: stylegan2_ada.G_main(randomize_noise=False, **G_SIZES),
     "D_main": lambda: stylegan2_ada.D_main(mapping_layers=1, **SIZES),
-    "D_stylegan2": lambda: stylegan2_generator.D_stylegan2(**SIZES),
-    "D_stylegan": lambda: stylegan2_generator.D_stylegan(**SIZES),
-    "D_basic": lambda: stylegan_generator.D_basic(**SIZES),
+    "D_stylegan2": lambda: networks_stylegan2.D_stylegan2(**SIZES),
+    "D_stylegan": lambda: networks_stylegan2.D_stylegan(**SIZES),
+    "D_basic": lambda: networks_stylegan.D_basic(**SIZES),
 }
 
 
@@ -122,13 +123,13 @@ def test_variables_know_their_official_names(model):
 )
 def test_wrong_arguments(kwargs, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        stylegan2_generator.D_stylegan2(**{**SIZES, **kwargs})
+        networks_stylegan2.D_stylegan2(**{**SIZES, **kwargs})
 
 
 def test_wrong_shapes():
-    D = stylegan2_generator.D_stylegan2(**SIZES)
+    D = networks_stylegan2.D_stylegan2(**SIZES)
     with pytest.raises(ValueError, match="images must have shape"):
         D(np.zeros([1, 3, 8, 8], np.float32))
-    S = stylegan2_generator.G_synthesis_stylegan2(resolution=8, dlatent_size=4, fmap_max=4)
+    S = networks_stylegan2.G_synthesis_stylegan2(resolution=8, dlatent_size=4, fmap_max=4)
     with pytest.raises(ValueError, match=r"dlatents must have shape \[N, 4, 4\]"):
         S(np.zeros([1, 5, 4], np.float32))

@@ -8,12 +8,10 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from . import stylegan2_generator
+from . import stylegan2_discriminator, stylegan2_generator, stylegan2_synthesis
 from .checks import check_numbers, check_sizes, prepare_labels
 from .layers import Dense, normalize_2nd_moment
 from .network_model import NetworkModel
-
-__all__ = ["D_main", "G_main", "G_mapping", "G_synthesis"]
 
 
 class G_mapping(stylegan2_generator.G_mapping, family="stylegan2-ada-generator", module="training.networks"):
@@ -50,7 +48,7 @@ class G_mapping(stylegan2_generator.G_mapping, family="stylegan2-ada-generator",
 
 
 class G_synthesis(
-    stylegan2_generator.G_synthesis_stylegan2, family="stylegan2-ada-generator", module="training.networks"
+    stylegan2_synthesis.G_synthesis_stylegan2, family="stylegan2-ada-generator", module="training.networks"
 ):
     """The synthesis network of StyleGAN2, with another default."""
 
@@ -80,7 +78,7 @@ _UNSUPPORTED = {
 }
 
 
-class D_main(stylegan2_generator.D_stylegan2, family="stylegan2-ada-discriminator", module="training.networks"):
+class D_main(stylegan2_discriminator.D_stylegan2, family="stylegan2-ada-discriminator", module="training.networks"):
     """The discriminator. Labels are embedded and mapped; a score is a projection on the result (arXiv:1802.05637)."""
 
     def __init__(

@@ -11,22 +11,8 @@ import tensorflow as tf
 from dnnlib.tflib.ops.upfirdn_2d import downsample_2d, upsample_2d
 
 from .generator import Generator, Mapping
-from .layers import minibatch_stddev_layer
 from .network_model import NetworkModel
-from .stylegan2_discriminator import D_stylegan, D_stylegan2
 from .stylegan2_synthesis import G_synthesis_stylegan2, G_synthesis_stylegan_revised
-
-__all__ = [
-    "D_stylegan",
-    "D_stylegan2",
-    "G_main",
-    "G_mapping",
-    "G_synthesis_stylegan2",
-    "G_synthesis_stylegan_revised",
-    "minibatch_stddev_layer",
-    "naive_downsample_2d",
-    "naive_upsample_2d",
-]
 
 
 def naive_upsample_2d(x: tf.Tensor, factor: int = 2, data_format: str = "NCHW") -> tf.Tensor:

@@ -12,9 +12,8 @@ import tensorflow as tf
 from .checks import check_choice, check_common, feature_maps, resolution_log2_of
 from .generator import Generator, Mapping, Synthesis
 from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
-from .layers import Conv2D, minibatch_stddev_layer
+from .layers import Conv2D
 from .network_model import AS_BUILT, reject_unknown_kwargs
-from .stylegan_discriminator import D_basic
 from .stylegan_layers import (
     GAIN,
     Block,
@@ -22,27 +21,8 @@ from .stylegan_layers import (
     ConvLayer,
     ConvUpLayer,
     DenseLayer,
-    blur2d,
-    downscale2d,
-    instance_norm,
-    leaky_relu,
-    pixel_norm,
     upscale2d,
 )
-
-__all__ = [
-    "D_basic",
-    "G_mapping",
-    "G_style",
-    "G_synthesis",
-    "blur2d",
-    "downscale2d",
-    "instance_norm",
-    "leaky_relu",
-    "minibatch_stddev_layer",
-    "pixel_norm",
-    "upscale2d",
-]
 
 # ----------------------------------------------------------------------------
 # Generator.

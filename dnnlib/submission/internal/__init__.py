@@ -1,5 +1,3 @@
 """What official scripts and the settings of runs name."""
 
 from . import local
-
-__all__ = ["local"]
