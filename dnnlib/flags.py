@@ -25,7 +25,9 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def flags(self) -> dict[str, list[str]]:
         """All flags, each with its choices, of which most have none; other spellings are left out."""
+        usage, self.usage = self.usage, None  # which may leave some out
         shown = re.findall(r"(--[\w-]+)(?:\s+\{([^}]*)\})?", self.format_usage())
+        self.usage = usage
         return {flag: choices.split(",") if choices else [] for flag, choices in shown}
 
     def accept(self, spellings: Mapping[str, str]) -> None:
