@@ -1,4 +1,4 @@
-"""Configurations and flags of StyleGAN2-ADA against what the official scripts make of theirs (goldens-ada/options)."""
+"""Configurations and flags of StyleGAN2-ADA against what the official scripts make of theirs (goldens/ada/options)."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Losses of StyleGAN2-ADA, with augmentation, and their gradients against those of PyTorch (goldens-ada/losses)."""
+"""Losses of StyleGAN2-ADA, with augmentation, and their gradients against those of PyTorch (goldens/ada/losses)."""
 
 import functools
 import itertools

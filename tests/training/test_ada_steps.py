@@ -1,4 +1,4 @@
-"""Iterations of training against those of PyTorch (goldens-ada/loop): updates, averages, r_t and p."""
+"""Iterations of training against those of PyTorch (goldens/ada/loop): updates, averages, r_t and p."""
 
 import golden
 import numpy as np

@@ -18,7 +18,7 @@ from .schedule import num_rounds
 class RealsReader:
     """Reads minibatches of a data set by their position in its shuffled stream."""
 
-    training_set: Any  # a `training.dataset.Dataset`
+    training_set: Any  # a `training.data.dataset.Dataset`
     seed: int  # of the order
     worker: int = 0  # which reads the pieces of its own replicas only
     local_replicas: int = 1

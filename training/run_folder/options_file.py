@@ -11,7 +11,7 @@ from dnnlib.files import atomic_write
 from dnnlib.util import EasyDict
 
 TRAINING_OPTIONS = "training_options.json"
-TRAINING_STATE = "training-state.npz"  # named here, where TensorFlow is not imported; `training_state` writes it
+TRAINING_STATE = "training-state.npz"  # named here, where TensorFlow is not imported; `state` writes it
 RUN_FUNCTION = "training.training_loop.training_loop"
 
 
