@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, their digests, and work that one process at a time does."""
+"""Files that appear whole or not at all, digests and sizes, work that one process at a time does, and finding files."""
 
 import contextlib
 import errno
@@ -22,6 +22,15 @@ def sha256_of(path: str | os.PathLike) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def format_size(num_bytes: float) -> str:
+    """'12.3 GB'."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} TB"
 
 
 @contextlib.contextmanager
@@ -133,7 +142,7 @@ def only_one(lock: str | os.PathLike, waiting: str | None = None, busy: str | No
 
 
 # ----------------------------------------------------------------------------
-# Names of files as command lines give them: with commas between, of files, folders and patterns (`*.npz`).
+# Finding files.
 
 
 def find(name: str, wanted: Callable[[str], bool], what: str, recursive: bool = False) -> list[str]:
@@ -164,15 +173,6 @@ def find(name: str, wanted: Callable[[str], bool], what: str, recursive: bool = 
     there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     known = [other for other in there if wanted(other) or os.path.isdir(os.path.join(folder, other))]
     raise UserError(f"{name}: no such file{did_you_mean(os.path.basename(path), known)}")
-
-
-def format_size(num_bytes: float) -> str:
-    """'12.3 GB'."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} TB"
 
 
 def list_files(path: str) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Kinds of pixels that image files have, their names in messages, and pixels as arrays."""
+"""Pictures of Pillow: kinds of pixels and their names in messages, arrays from and to pictures, saving, the font."""
 
 import io
 import os
@@ -33,12 +33,6 @@ def mode_of(img: PIL.Image.Image) -> str:
     return DEEP if img.mode.startswith("I;16") or ";16" in raw else img.mode
 
 
-def to_chw(img: PIL.Image.Image) -> np.ndarray:
-    """An RGB or grayscale picture as uint8 [C, H, W]."""
-    array = np.asarray(img)
-    return array[np.newaxis] if array.ndim == 2 else array.transpose(2, 0, 1)
-
-
 def mode_name(mode: str) -> str:
     """'grayscale' for 'L', and so on."""
     return _NAMES.get(mode, mode)
@@ -51,11 +45,10 @@ def count_of_mode(count: int, mode: str) -> str:
     return f"{count} {images} of {name}" if " " in name else f"{count} {name} {images}"
 
 
-def default_font() -> str:
-    """The DejaVu Sans that matplotlib ships."""
-    import matplotlib
-
-    return os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+def to_chw(img: PIL.Image.Image) -> np.ndarray:
+    """An RGB or grayscale picture as uint8 [C, H, W]."""
+    array = np.asarray(img)
+    return array[np.newaxis] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
 def to_pil(image: np.ndarray) -> PIL.Image.Image:
@@ -73,3 +66,10 @@ def save_image(image: np.ndarray | PIL.Image.Image, path: str | os.PathLike) -> 
     picture.save(buffer, {"jpg": "JPEG"}.get(suffix, suffix.upper()), **options)
     with atomic_write(path) as file:
         file.write(buffer.getvalue())
+
+
+def default_font() -> str:
+    """The DejaVu Sans that matplotlib ships."""
+    import matplotlib
+
+    return os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
