@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from metrics.maths.separability import separability
+from metrics.nets.catalog import CLASSIFIERS
 from metrics.nets.images import average_down
 
 from .metric_base import MetricBase
-from .nets.catalog import CLASSIFIERS
 
 _RESOLUTION = 256  # of what the classifiers were trained on
 
