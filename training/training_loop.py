@@ -26,7 +26,7 @@ from training.loop.schedule import training_schedule
 from training.loop.step import TrainingStep
 from training.options.loop_arguments import no_such
 from training.run_folder import snapshots, state
-from training.run_folder.options_file import save_training_options
+from training.run_folder.options_file import TRAINING_STATE, save_training_options
 
 __all__ = ["process_reals", "training_loop", "training_schedule"]
 
@@ -153,12 +153,12 @@ def _check_losses(options: LoopOptions) -> None:
 def _saved_state(resume_run_dir: str | None) -> state.SavedState | None:
     if resume_run_dir is None:
         return None
-    if os.path.exists(os.path.join(resume_run_dir, state.FILE_NAME)):
+    if os.path.exists(os.path.join(resume_run_dir, TRAINING_STATE)):
         return state.load(resume_run_dir)
     newest = snapshots.newest(resume_run_dir)
     if newest is not None:
         raise UserError(
-            f"{resume_run_dir} has no {state.FILE_NAME}: the run cannot be continued. "
+            f"{resume_run_dir} has no {TRAINING_STATE}: the run cannot be continued. "
             f"Start a new one from its networks: --resume={newest}"
         )
     print("The run was stopped before its first state was saved; it starts from the beginning.")

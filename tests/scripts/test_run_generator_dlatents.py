@@ -14,9 +14,9 @@ import run_generator
 from dnnlib import flags
 from dnnlib.errors import UserError
 from dnnlib.tflib import convert_images_to_uint8
-from generation import points as latent_points
 from generation import vector_files
 from generation.commands import generate_images, style_mixing_example
+from generation.points import locate
 
 ROOT = Path(__file__).parent.parent.parent
 NETWORK = str(ROOT / "demo" / "symbols-32x32.pkl")
@@ -165,12 +165,12 @@ def test_folders_and_patterns(people):
     (people / "people" / "notes.txt").write_text("x")
     (people / "odd[1],name.npz").write_bytes(b"")
     files = ["people/anna.npz", "people/bert.npz"]
-    assert latent_points.locate([1, "people", 2]) == [1, *files, 2]
-    assert latent_points.locate(["people/*.npz", "odd[1],name.npz"]) == [*files, "odd[1],name.npz"]
+    assert locate([1, "people", 2]) == [1, *files, 2]
+    assert locate(["people/*.npz", "odd[1],name.npz"]) == [*files, "odd[1],name.npz"]
     assert flags.split("odd[1],name.npz") == ["odd[1],name.npz"]
     (people / "empty").mkdir()
     with pytest.raises(UserError) as error:
-        latent_points.locate(["people/ana.npz", "peopel", "empty", "x*.npz"])
+        locate(["people/ana.npz", "peopel", "empty", "x*.npz"])
     assert str(error.value).splitlines() == [
         "people/ana.npz: no such file (did you mean anna.npz?)",
         "peopel: no such file (did you mean people?)",

@@ -28,7 +28,7 @@ from training import loss, misc
 from training.augmentation.adaptive import AdaptiveAugment
 from training.loop.step import TrainingStep
 from training.options.augmentation import default_augment_args
-from training.run_folder import state as training_state
+from training.run_folder import state
 
 AUTO = {
     "D_args": {**SMALL, "mbstd_group_size": 4},
@@ -65,7 +65,7 @@ def stats_of(run_dir):
 
 
 def state_of(run_dir):
-    return dict(np.load(run_dir / training_state.FILE_NAME))
+    return dict(np.load(run_dir / "training-state.npz"))
 
 
 def go_on(run_dir, *args):
@@ -75,14 +75,14 @@ def go_on(run_dir, *args):
 @pytest.mark.one_stack
 def test_auto(tmp_path, symbols, seen, monkeypatch):  # noqa: F811
     """In rounds; what is reported; r_t, p and the moving average; and a run that was stopped goes on exactly."""
-    save, early = training_state.save, []
+    save, early = state.save, []
 
     def keep(run_dir, variables, counters):
         save(run_dir, variables, counters)
         if counters["cur_nimg"] == 88:
             early.append(shutil.copytree(run_dir, tmp_path / "early"))
 
-    monkeypatch.setattr(training_state, "save", keep)
+    monkeypatch.setattr(state, "save", keep)
     args = (f"--dataset={symbols}", "--cfg=auto", "--precision=fp32", "--minibatch-gpu=4", "--mirror=1")
     run_dir = train(tmp_path, *args, **AUTO)
     kwargs = json.loads((run_dir / "training_options.json").read_text())
@@ -105,8 +105,8 @@ def test_auto(tmp_path, symbols, seen, monkeypatch):  # noqa: F811
         p = max(p + np.sign(seen[i]["r_t"] - 0.6) * 8 * 4 / 100, 0)
         assert seen[i]["p"] == pytest.approx(p, abs=1e-6)
 
-    state = state_of(early[0])  # between two changes of p
-    assert state["variables/augment/count"] == 24
+    saved = state_of(early[0])  # between two changes of p
+    assert saved["variables/augment/count"] == 24
     go_on(early[0])
     a, b = state_of(run_dir), state_of(early[0])
     assert {"variables/augment/p", "variables/augment/signs", "variables/augment/count"} < a.keys() == b.keys()

@@ -275,7 +275,7 @@ def test_disk_without_room(tmp_path, symbols, monkeypatch):
 @pytest.mark.one_stack
 def test_damaged_state(tmp_path, symbols):
     run_dir = train(tmp_path, f"--dataset={symbols}", "--config=config-f", **{"total-kimg": 0.008})
-    path = run_dir / state.FILE_NAME
+    path = run_dir / "training-state.npz"
     data = path.read_bytes()
     for damaged in (b"", data[:1000], data[: len(data) // 2], data[:5000] + b"x" * 100 + data[5100:]):
         path.write_bytes(damaged)

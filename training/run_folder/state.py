@@ -25,7 +25,6 @@ from dnnlib.tflib.scope import VariableMismatchError, check_variables
 from . import snapshots
 from .options_file import TRAINING_STATE
 
-FILE_NAME = TRAINING_STATE
 VERSION = 2
 _LOGS = ("log.txt", "stats.jsonl", "metric-*.txt", "metric-*.jsonl", "events.out.tfevents.*")
 
@@ -42,7 +41,7 @@ def save(run_dir: str, variables: Mapping[str, Any], counters: Mapping[str, Any]
     arrays |= {f"autosummary/{name}": value for name, value in autosummary.state().items()}
     logs = {path.name: path.stat().st_size for path in _log_files(run_dir)}
     meta = json.dumps({"version": VERSION, "counters": dict(counters), "logs": logs})
-    with atomic_write(os.path.join(run_dir, FILE_NAME)) as file:
+    with atomic_write(os.path.join(run_dir, TRAINING_STATE)) as file:
         np.savez(file, meta=np.array(meta), **arrays)
 
 
@@ -53,7 +52,7 @@ def size_of(variables: Mapping[str, Any]) -> int:
 
 def load(run_dir: str) -> "SavedState":
     """Reads the state of a run. Raises UserError if there is none, or it is damaged."""
-    path = os.path.join(run_dir, FILE_NAME)
+    path = os.path.join(run_dir, TRAINING_STATE)
     if not os.path.exists(path):
         raise UserError(f"{path} does not exist: the run cannot be continued")
     try:
