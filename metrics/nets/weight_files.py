@@ -163,7 +163,7 @@ def _read_archive(path: str, file: BinaryIO) -> WeightFile:
 
 def _unpacked(file: BinaryIO) -> bytes:
     """The whole content of a file, decompressed if it is a gzip file. All of it is read: the checksum is at the end."""
-    compressed = file.read(2) == b"\x1f\x8b"
+    compressed = kind_of(file.read(HEAD)) == "gzip"
     file.seek(0)
     with gzip.open(file) if compressed else contextlib.nullcontext(file) as stream:
         data = stream.read(_MAX_UNPACKED + 1)

@@ -6,6 +6,7 @@ import zipfile
 
 from dnnlib.errors import UserError, did_you_mean, listed
 from dnnlib.files import list_files
+from dnnlib.kinds import HEAD, kind_of
 
 from .containers import is_hidden
 from .image_files import FileSource, LmdbSource, is_image_name
@@ -92,10 +93,10 @@ def _why_not(path: str) -> str:
     if is_image_name(os.path.basename(path)):
         return f"it is one image; give its folder, {folder}"
     with open(path, "rb") as file:
-        start = file.read(4)
-    if not start:
+        head = file.read(HEAD)
+    if not head:
         return "the file is empty"
-    return "the zip file is damaged or cut off" if start == b"PK\x03\x04" else "it is no zip file"
+    return "the zip file is damaged or cut off" if kind_of(head) in ("zip", "npz") else "it is no zip file"
 
 
 def find_dataset(dataset: str, data_dir: str) -> tuple[str, str]:
