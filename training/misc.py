@@ -1,4 +1,4 @@
-"""Helpers of training under their official names: network pickles, image grids, mirroring."""
+"""Helpers of training under their official names: network pickles, ranges of values, image grids, mirroring."""
 
 from typing import Any
 
@@ -8,17 +8,6 @@ import PIL.Image
 import pretrained_networks
 from dnnlib.pictures import save_image, to_pil
 from dnnlib.tflib.checkpoints import network_files
-
-__all__ = [
-    "adjust_dynamic_range",
-    "apply_mirror_augment",
-    "convert_to_pil_image",
-    "create_image_grid",
-    "load_pkl",
-    "save_image_grid",
-    "save_pkl",
-    "setup_snapshot_image_grid",
-]
 
 # ----------------------------------------------------------------------------
 # Network pickles.

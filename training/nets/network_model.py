@@ -20,8 +20,6 @@ COMMON_ARGUMENTS = {
     "components",
     "mapping_dtype",
 }
-
-
 # The default of call-time arguments: the value that the network was built with. A string, because Keras stores it.
 AS_BUILT = "as built"
 # Keras' names of classes in the version before, which its `.keras` files hold, by those of today. To go with the next.

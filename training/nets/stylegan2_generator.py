@@ -1,7 +1,7 @@
-"""Networks of the StyleGAN2 paper (arXiv:1912.04958): configs b to f, with every G and D architecture.
+"""The generator of StyleGAN2 (arXiv:1912.04958), configs b to f: the mapping network, and what joins it to synthesis.
 
 Arguments, defaults and variable names are the official ones. Inputs and outputs are channels-first as in the official
-code. The synthesis and discriminator networks have modules of their own.
+code. The synthesis networks are in `stylegan2_synthesis`.
 """
 
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""Networks of the original StyleGAN (arXiv:1812.04948), config a of the StyleGAN2 paper.
+"""The generator of the original StyleGAN (arXiv:1812.04948), config a of the StyleGAN2 paper.
 
 Arguments, defaults and variable names are the official ones. Inputs and outputs are channels-first as in the official
 code; inside, feature maps and images are `[N, H, W, C]`.
@@ -23,9 +23,6 @@ from .stylegan_layers import (
     DenseLayer,
     upscale2d,
 )
-
-# ----------------------------------------------------------------------------
-# Generator.
 
 
 class G_mapping(Mapping, family="stylegan-generator", module="training.networks_stylegan"):
