@@ -1,4 +1,4 @@
-"""How images are rendered, and what the official tools of a network's family do where they are not told otherwise.
+"""How images are rendered, and what the official tools of a network's kind do where they are not told otherwise.
 
 Truncation, noise and labels differ; Z of a seed is the same everywhere.
 """
@@ -20,12 +20,12 @@ SEED_NOISE = "seed"
 class Rendering:
     """The options that the commands of `run_generator.py` have in common.
 
-    truncation_psi: strength of truncation of seeds; 1 is none. None: as the tools of the network's family.
+    truncation_psi: strength of truncation of seeds; 1 is none. None: as the tools of the network's kind.
     truncation_cutoff: number of layers that are truncated; None: the network's default.
     class_idx: the class of a conditional network; None: no label, all zeros.
     noise_mode: 'const': the network's own noise images, or those that are given. 'random': others in each image.
         'none': no noise. 'seed': as 'const', but images of seeds have noise of the seed. None: as the tools of the
-        network's family make images of seeds.
+        network's kind make images of seeds.
     dlatents_psi: strength of truncation of vectors from files; 1 is none.
     minibatch_size: images rendered at once.
     image_format: that images are saved in: 'png', 'jpg' or 'webp'.
@@ -43,7 +43,7 @@ class Rendering:
     offline: bool | None = None
 
     def completed(self, net: Any) -> "Rendering":
-        """The same with what the tools of a network's family do in place of None. net: the `Network`."""
+        """The same with what the tools of a network's kind do in place of None. net: the `Network`."""
         conventions = of_network(net)
         psi = conventions.truncation_psi if self.truncation_psi is None else self.truncation_psi
         return replace(self, truncation_psi=psi, noise_mode=self.noise_mode or conventions.noise_of_seeds)
@@ -51,7 +51,7 @@ class Rendering:
 
 @dataclass(frozen=True)
 class Conventions:
-    """Of the tools of one family.
+    """Of the tools of one kind of networks.
 
     tools: whose tools they are. truncation_psi: strength of truncation. noise_of_seeds: noise mode in which images of
     seeds are generated; where images are mixed it is 'const'. needs_class: whether a conditional network must be told

@@ -25,13 +25,13 @@ class ImageGenerator:
 
     Args:
         net: the generator, usually Gs.
-        rendering: how; None: as the tools of the network's family.
+        rendering: how; None: as the tools of the network's kind.
         vectors: the vectors by name.
         col_styles: layers that will be mixed.
         has_seeds: whether there will be images of seeds, for which some networks need a class.
 
     Attributes:
-        rendering: how, with conventions of the network's family in place of None.
+        rendering: how, with conventions of the network's kind in place of None.
 
     Raises:
         UserError: whatever of this the network cannot do, all in one message.

@@ -175,14 +175,14 @@ def plan(state: NetworkState) -> BuildPlan:
     """
     try:
         defaults = source_defaults(state.source)
-        family = official_modules.identify(state.func_name, defaults, _imported_modules(state.source))
-        class_name, build_kwargs = family.arguments(state.func_name, state.static_kwargs, defaults)
+        module = official_modules.identify(state.func_name, defaults, _imported_modules(state.source))
+        class_name, build_kwargs = module.arguments(state.func_name, state.static_kwargs, defaults)
         values = dict(state.variables)
         for key, component in state.components.items():
-            component_class, component_kwargs = family.arguments(
+            component_class, component_kwargs = module.arguments(
                 component.func_name, component.static_kwargs, source_defaults(component.source)
             )
-            build_kwargs = family.merge_component(build_kwargs, key, component_class, component_kwargs)
+            build_kwargs = module.merge_component(build_kwargs, key, component_class, component_kwargs)
             values.update((f"{component.name}/{name}", value) for name, value in component.variables.items())
     except official_modules.UnsupportedNetworkError as error:
         raise NetworkStateError(f"network {state.name!r} ({state.func_name}): {error}") from None
@@ -252,8 +252,8 @@ def to_dict(net: Any) -> dict[str, Any]:
     Version 4 is that of StyleGAN2; StyleGAN2-ADA's, version 5, has names and shapes of inputs and outputs, too.
     """
     model_class = type(net.model)
-    family = official_modules.family_of(model_class)
-    version = STATE_VERSION if family is None else family.state_version
+    module = official_modules.module_of(model_class)
+    version = STATE_VERSION if module is None else module.state_version
     if net.pickled_state is not None:
         func_name, source = net.pickled_state.func_name, net.pickled_state.source
     else:

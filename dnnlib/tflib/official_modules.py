@@ -1,4 +1,4 @@
-"""Which network a pickled build function is: StyleGAN, StyleGAN2 or StyleGAN2-ADA, and with which arguments."""
+"""Which official module a pickled build function is of: StyleGAN's, StyleGAN2's, StyleGAN2-ADA's; and its arguments."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,15 +13,16 @@ class UnsupportedNetworkError(ValueError):
 
 
 @dataclass(frozen=True)
-class Family:
-    """Networks that come from one module of official code.
+class OfficialModule:
+    """A module of the official code, and the networks in it.
 
-    module: the module, whose classes have the names of the official build functions. state_version: of the pickles that
-    we write. chooses_synthesis: whether a generator is told the name of its synthesis network.
+    title: of what it belongs to. name: of the module, whose classes have the names of the official build functions.
+    state_version: of the pickles that we write. chooses_synthesis: whether a generator is told the name of its
+    synthesis network.
     """
 
     title: str
-    module: str
+    name: str
     functions: tuple[str, ...]
     state_version: int = 4
     chooses_synthesis: bool = True
@@ -32,7 +33,7 @@ class Family:
         """Class name, and all arguments, including defaults that the source declares differently."""
         if func_name not in self.functions:
             raise UnsupportedNetworkError(f"the {self.title} code has no network of this name")
-        class_name = f"{self.module}.{func_name}"
+        class_name = f"{self.name}.{func_name}"
         known = util.get_obj_by_name(class_name).declared_arguments()
         declared = defaults.get(func_name, {})
         changed = {key: value for key, value in declared.items() if key in known and not _same(value, known[key])}
@@ -56,13 +57,13 @@ class Family:
         return merged
 
 
-STYLEGAN = Family(
+STYLEGAN = OfficialModule(
     "StyleGAN",
     "training.networks_stylegan",
     ("G_style", "G_mapping", "G_synthesis", "D_basic"),
     chooses_synthesis=False,
 )
-STYLEGAN2 = Family(
+STYLEGAN2 = OfficialModule(
     "StyleGAN2",
     "training.networks_stylegan2",
     (
@@ -70,47 +71,47 @@ STYLEGAN2 = Family(
         *("D_stylegan2", "D_stylegan"),
     ),
 )
-STYLEGAN2_ADA = Family(
+STYLEGAN2_ADA = OfficialModule(
     "StyleGAN2-ADA",
     "training.networks",
     ("G_main", "G_mapping", "G_synthesis", "D_main"),
     state_version=5,
 )
-_FAMILIES = (STYLEGAN, STYLEGAN2, STYLEGAN2_ADA)
+_MODULES = (STYLEGAN, STYLEGAN2, STYLEGAN2_ADA)
 
 
-def identify(func_name: str, defaults: SourceDefaults, imported_modules: set[str]) -> Family:
-    """The family of a build function, by its name and what its source declares or imports.
+def identify(func_name: str, defaults: SourceDefaults, imported_modules: set[str]) -> OfficialModule:
+    """The module of a build function, by its name and what its source declares or imports.
 
     Raises UnsupportedNetworkError for functions of other projects.
     """
-    for family in _FAMILIES:
-        if family.module in imported_modules and func_name in family.functions:
-            return family
+    for module in _MODULES:
+        if module.name in imported_modules and func_name in module.functions:
+            return module
     if func_name == "D_main" or (func_name in STYLEGAN2_ADA.functions and "D_main" in defaults):
         return STYLEGAN2_ADA
     if func_name == "G_synthesis":
         return STYLEGAN
     if func_name == "G_mapping":
         return STYLEGAN if "G_style" in defaults or "use_wscale" in defaults.get("G_mapping", {}) else STYLEGAN2
-    for family in (STYLEGAN2, STYLEGAN):
-        if func_name in family.functions:
-            return family
-    known = sorted({name for family in _FAMILIES for name in family.functions})
+    for module in (STYLEGAN2, STYLEGAN):
+        if func_name in module.functions:
+            return module
+    known = sorted({name for module in _MODULES for name in module.functions})
     reason = " (a ProGAN network)" if func_name in ("G_paper", "D_paper") else ""
     raise UnsupportedNetworkError(f"this version cannot build {func_name!r:.80}{reason}; it knows {', '.join(known)}")
 
 
 def modules() -> list[str]:
-    """The modules of all families."""
-    return [family.module for family in _FAMILIES]
+    """The names of all modules."""
+    return [module.name for module in _MODULES]
 
 
-def family_of(model_class: type) -> Family | None:
-    """The family of a network class, which bears the name of its official module; None: one of somebody's own."""
-    for family in _FAMILIES:
-        if model_class.__module__ == family.module and model_class.__name__ in family.functions:
-            return family
+def module_of(model_class: type) -> OfficialModule | None:
+    """The official module of a network class, which bears its name; None: one of somebody's own."""
+    for module in _MODULES:
+        if model_class.__module__ == module.name and model_class.__name__ in module.functions:
+            return module
     return None
 
 

@@ -36,12 +36,12 @@ def to_note(nets: Mapping[str, Network]) -> str:
 
 def _described(net: Network) -> dict[str, Any]:
     model_class = type(net.model)
-    family = official_modules.family_of(model_class)
-    if family is None:
+    module = official_modules.module_of(model_class)
+    if module is None:
         raise NetworkStateError(f"network {net.name!r} is a {model_class.__name__}, which the official code has not")
     return {
         "name": net.name,
-        "func_name": f"{family.module}.{model_class.__name__}",
+        "func_name": f"{module.name}.{model_class.__name__}",
         "static_kwargs": network_state.plain(net.build_kwargs),
         "source_format": net.source_format,
         "augment_p": net.augment_p,
