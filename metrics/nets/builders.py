@@ -70,8 +70,6 @@ LPIPS_LINEAR = [
     LayerSpec(f"perceptual_weight_{idx}", (1, 1, fmaps, 1), aliases=(f"lin{idx}.model.1",))
     for idx, fmaps in enumerate(TAP_FMAPS)
 ]
-
-
 VGG_FULLY_CONNECTED = [
     LayerSpec("fc1", (7 * 7 * FMAPS[-1], 4096), ("bias",), ("classifier.0",)),
     LayerSpec("fc2", (4096, 4096), ("bias",), ("classifier.3",)),

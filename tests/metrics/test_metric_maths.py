@@ -57,6 +57,8 @@ def test_statistics_in_blocks():
     mean, covariance = feature_statistics(data)
     np.testing.assert_allclose(mean, expected[0], rtol=1e-12)
     np.testing.assert_allclose(covariance, expected[1], rtol=1e-9, atol=1e-9 * np.abs(expected[1]).max())
+    with pytest.raises(ValueError, match="two samples"):
+        feature_statistics(data[:1])
 
 
 @pytest.mark.parametrize("official_numerics", [False, True])

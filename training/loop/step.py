@@ -25,6 +25,7 @@ from .options import LoopOptions
 from .reals import process_reals
 
 PHASES = ("TrainG", "RegG", "TrainD", "RegD")
+_FIRST = tf.VariableAggregation.ONLY_FIRST_REPLICA
 
 
 class Piece(NamedTuple):
@@ -299,6 +300,3 @@ class PhaseResult:
     learning_rate: float
     stats: dict[str, tf.Tensor]
     finite: Any
-
-
-_FIRST = tf.VariableAggregation.ONLY_FIRST_REPLICA

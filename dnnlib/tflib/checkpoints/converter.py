@@ -20,6 +20,8 @@ TOLERANCE = 1e-4
 """Of differences between what networks compute before and after, in units of the largest number, and of 1 at least."""
 _NUM_SAMPLES = 2
 _PSI = 0.7  # of truncation, which makes the average of W matter
+SavedImages = Callable[[Network], np.ndarray]
+"""What computes the images of a SavedModel, for the inputs that a network is compared with."""
 
 
 class VerificationError(UserError):
@@ -101,7 +103,7 @@ class Converter:
             raise UserError(f"{output.path}: cannot be written: {_reason(error)}") from None
         return lines + changed_conventions(nets, output)
 
-    def _compare(self, output: Output, role: str, written: "Network | SavedImages") -> str:
+    def _compare(self, output: Output, role: str, written: Network | SavedImages) -> str:
         net = self.nets[role]
         what = "scores" if "images_in" in net.input_names else "images"
         if role not in self._computed:
@@ -147,10 +149,6 @@ def _reason(error: Exception) -> str:
     return found[1] if found else getattr(error, "strerror", None) or str(error)
 
 
-SavedImages = Callable[[Network], np.ndarray]
-"""What computes the images of a SavedModel, for the inputs that a network is compared with."""
-
-
 # ----------------------------------------------------------------------------
 # Formats.
 
@@ -169,7 +167,7 @@ _WRITERS: dict[str, Callable[[Networks, str], None]] = {
 }
 
 
-def _read(output: Output, nets: Networks, path: str) -> dict[str, "Network | SavedImages"]:
+def _read(output: Output, nets: Networks, path: str) -> dict[str, Network | SavedImages]:
     """What was written, by role."""
     if output.format is SAVED_MODEL:
         generator = tf.saved_model.load(path)
