@@ -26,15 +26,15 @@ def check_result_dir(path: str) -> str:
     return path
 
 
-def add_result_dir(parser: argparse._ActionsContainer) -> None:
-    """The official --result-dir."""
+def add_result_dir(parser: Any) -> None:
+    """The official --result-dir, of a parser or a group of its arguments."""
     parser.add_argument(
         "--result-dir", default="results", help="root folder of run folders (default: %(default)s)", metavar="DIR"
     )
 
 
-def add_download_options(parser: argparse._ActionsContainer) -> None:
-    """--cache-dir and --offline."""
+def add_download_options(parser: Any) -> None:
+    """--cache-dir and --offline, of a parser or a group of its arguments."""
     parser.add_argument(
         "--cache-dir", help="folder for downloads (default: $STYLEGAN2_CACHE_DIR or .stylegan2-cache)", metavar="DIR"
     )

@@ -22,7 +22,7 @@ def legacy_resize(images: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def prepare_images(images: tf.Tensor, crop: bool = False) -> tf.Tensor:
-    """Images [N, C, H, W] from -1 to 1 as the distance gets them: from 0 to 255, averaged to 256x256 if larger.
+    """Images [N, C, H, W] from -1 to 1 as LPIPS takes them: from 0 to 255, averaged to 256x256 if larger.
 
     crop: the part where an aligned portrait has the face: rows 3/8 to 7/8, columns 2/8 to 6/8.
     """
