@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 
 from dnnlib.download import CACHE_VARIABLE
@@ -26,7 +27,7 @@ _PART_ROWS = 512  # or more; what is lost when a process is killed takes VGG-16 
 
 
 class RowFile:
-    """Rows float32 [N, columns] in a folder of .npy files, named by their first row.
+    """Rows float32 [N, columns] in a folder of .npy files, named by their first row and the CRC-32C of their values.
 
     One process at a time may use it: see `in_cache`.
 
@@ -60,14 +61,16 @@ class RowFile:
         """The part that comes next; None if the file is none, or another."""
         try:
             part = np.lib.format.open_memmap(path, mode="r")
-        except (ValueError, OverflowError):  # cut off, or no .npy file
+        except OSError:
+            raise
+        except Exception:  # cut off, or no .npy file: headers break in many ways
             return None
         fits = part.dtype == np.float32 and part.ndim == 2 and part.shape[1] == self.columns and part.size > 0
-        return part if fits and path.name == self._name(self.rows) else None
+        return part if fits and path.name == self._name(self.rows, part) else None
 
     @staticmethod
-    def _name(first: int) -> str:
-        return f"{first:09d}.npy"
+    def _name(first: int, rows: np.ndarray) -> str:
+        return f"{first:09d}-{google_crc32c.value(rows.tobytes()):08x}.npy"
 
     def append(self, values: np.ndarray) -> None:
         """Adds rows, [N, columns]."""
@@ -83,7 +86,7 @@ class RowFile:
         self.close()
         result = np.empty([count, self.columns], np.float32)
         for path in self._parts():
-            first = int(path.stem)
+            first = int(path.stem.partition("-")[0])
             if first < count:
                 part = np.load(path)
                 result[first : first + len(part)] = part[: count - first]
@@ -96,7 +99,7 @@ class RowFile:
         rows = np.concatenate(self._waiting)
         content = io.BytesIO()  # a full disk is reported by its name so, not by NumPy as bytes that are missing
         np.save(content, rows)
-        with atomic_write(self.path / self._name(self.rows - len(rows))) as file:
+        with atomic_write(self.path / self._name(self.rows - len(rows), rows)) as file:
             file.write(content.getbuffer())
         self._waiting = []
 
