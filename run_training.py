@@ -142,7 +142,7 @@ def _parser() -> _Parser:
 
 def _read_options(parser: _Parser, path: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The flags and the arguments of `training_loop` in an options file."""
-    known = {flag[2:] for flag in (*parser.flags(), *parser.spellings)} - {"options", "dry-run"}
+    known = {flag[2:] for flag in (*parser.flags(), *parser.spellings)} - {"help", "options", "dry-run"}
     flags, settings, problems = [], {}, []
     for key, value in yaml_file.read_yaml(path).items():
         if (name := key.replace("_", "-")) in known:

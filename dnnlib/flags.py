@@ -28,7 +28,7 @@ class ArgumentParser(argparse.ArgumentParser):
         usage, self.usage = self.usage, None  # which may leave some out
         shown = re.findall(r"(--[\w-]+)(?:\s+\{([^}]*)\})?", self.format_usage())
         self.usage = usage
-        return {flag: choices.split(",") if choices else [] for flag, choices in shown}
+        return {"--help": [], **{flag: choices.split(",") if choices else [] for flag, choices in shown}}
 
     def accept(self, spellings: Mapping[str, str]) -> None:
         """From now on takes flags by other names, too, without showing them: the flag by each, if there is one."""

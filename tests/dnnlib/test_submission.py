@@ -282,3 +282,13 @@ def current_umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_submit_config_is_of_whoever_sets_it():
+    dnnlib.submit_config = dnnlib.SubmitConfig()
+    try:
+        dnnlib.submit_config.run_dir = "/somewhere"
+        assert dnnlib.make_run_dir_path("a") == os.path.join("/somewhere", "a")
+    finally:
+        dnnlib.submit_config = None
+    assert dnnlib.make_run_dir_path("a") == os.path.join(os.getcwd(), "a")

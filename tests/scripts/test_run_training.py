@@ -243,6 +243,7 @@ def test_wrong_values(folder, capsys):
         "--seed=4294967296": "argument --seed: expected an integer from 0 to 4294967295, got '4294967296'",
         "--cond=perhaps": "argument --cond: Boolean value expected. Give true or false, not 'perhaps'",
         "--num-gpus=0": "argument --num-gpus: expected an integer of 1 or more, got '0'",
+        "--hlep": "unrecognized arguments: --hlep (did you mean --help?)",
         "--minibach=3": "unrecognized arguments: --minibach=3 (did you mean --minibatch?)",
     }
     for name in ("minibatch", "minibatch-gpu", "fmap-base", "fmap-max", "resolution", "snap", "image-snap"):

@@ -139,6 +139,22 @@ def forget_config(run_dir):
     path.write_text(json.dumps(options))
 
 
+def test_files_that_are_called_like_runs(folder, capsys):
+    (folder / "results").mkdir()
+    (folder / "results" / "00009-stylegan2-cats-1gpu-config-f.tar.gz").write_bytes(b"")
+    assert problems("--resume=latest") == ["--resume=latest: no training in results"]
+    run_dir = make_run(folder, 3)
+    assert run_training.parse(["--resume=latest"])[0].run_dir == run_dir
+    assert capsys.readouterr().err == ""
+
+
+def test_wrong_options_of_a_run_that_goes_on(folder):
+    run_dir = make_run(folder, 3)
+    options = write(folder, "metric_arg_list: {a: 3}\nG_args: 4")
+    found = problems(f"--resume={run_dir}", options, "--gamma=5")
+    assert [line.partition(":")[0] for line in found] == ["metric_arg_list", "G_args", "--gamma"]
+
+
 def test_renamed_folders(folder):
     first = rename(make_run(folder, 3, "--config=config-e"), "my best one")
     run, _ = run_training.parse([f"--resume={first}", "--config=config-e", "--dataset=cats"])
@@ -166,7 +182,9 @@ def test_folders_of_the_version_before(folder, config):
     assert "--config: cannot change from config-e" in problems(f"--resume={run_dir}", "--config=config-a")[0] or (
         config == "config-f"
     )
-    renamed = rename(run_dir, "mine")
+    rename(run_dir, "cifar")  # which is a configuration, but not of this run
+    assert run_training.parse(["--resume=results/cifar"])[0].kwargs.config is None
+    renamed = rename("results/cifar", "mine")
     assert run_training.parse([f"--resume={renamed}"])[0].kwargs.config is None
     assert problems(f"--resume={renamed}", f"--config={config}") == [
         f"--config: cannot change from an unknown one (the folder was renamed) to {config} in a run that goes on; "

@@ -87,15 +87,16 @@ def config_of(run_dir: str, kwargs: Mapping[str, Any]) -> str | None:
     The version before did not store it, nor do programs that call the loop. In the names of such run folders, unless
     renamed, it comes after the number of GPUs and before other flags: `00000-stylegan2-ffhq-8gpu-config-f-freezed10`.
     """
-    end = os.path.basename(os.path.abspath(run_dir)).rpartition("gpu-")[2]
+    match = re.fullmatch(rf"{_TRAINING.pattern}-\d+gpu-(.+)", os.path.basename(os.path.abspath(run_dir)))
+    end = match[2] if match else ""
     found = [name for name in (*CONFIGS, *ADA_CONFIGS) if f"{end}-".startswith(f"{name}-")]
     return kwargs.get("config") or max(found, key=len, default=None)
 
 
 def _is_training(path: str) -> bool:
     """Whether a folder is one of a training, by its name or by what is in it."""
-    named = _TRAINING.fullmatch(os.path.basename(path))
-    return named is not None or os.path.isfile(os.path.join(path, TRAINING_OPTIONS))
+    named = _TRAINING.fullmatch(os.path.basename(path)) is not None and os.path.isdir(path)
+    return named or os.path.isfile(os.path.join(path, TRAINING_OPTIONS))
 
 
 def _number_and_name(name: str) -> tuple[int, str]:

@@ -59,7 +59,9 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     num_gpus, kwargs = load_training_options(run_dir)
     kwargs.config = resume_target.config_of(run_dir, kwargs)
 
-    problems = [*metric_defaults.unknown_metrics(flags.get("metrics", ())), *problems_of(settings)]
+    wrong = problems_of(settings)
+    settings = {} if wrong else settings
+    problems = [*metric_defaults.unknown_metrics(flags.get("metrics", ())), *wrong]
     problems += metric_defaults.no_metric_networks(flags.get("metric_networks"))
     problems += _changed_dataset(kwargs, flags)
     if flags.get("config", kwargs.config) != kwargs.config:
