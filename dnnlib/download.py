@@ -168,7 +168,8 @@ def _download(session: requests.Session, url: str, part: Path, verbose: bool, si
     """Brings `part` to its full length and returns the name of the file."""
     import requests
     import urllib3
-    from tqdm import tqdm
+
+    from .progress import Progress
 
     broken = requests.ConnectionError, requests.exceptions.ChunkedEncodingError, urllib3.exceptions.HTTPError
     note = _read_note(part)
@@ -193,8 +194,8 @@ def _download(session: requests.Session, url: str, part: Path, verbose: bool, si
             raise DownloadError(f"{_name_of(url)}: {url} has {total} bytes, expected {size}: this is another file")
         name = _response_name(response, url)
         _write_note(part, response, total)
-        options = {"unit": "B", "unit_scale": True, "disable": not verbose}
-        bar = tqdm(desc=f"Downloading {name}", total=total or size, initial=have, **options)
+        options = {"initial": have, "unit_scale": True, "disable": not verbose}
+        bar = Progress(total or size, "B", desc=f"Downloading {name}", **options)
         with open(part, "ab" if have else "wb") as file, bar:
             try:
                 for chunk in _chunks(response):

@@ -7,8 +7,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .util import format_time
-
 
 class Progress(tqdm):
     """tqdm's bar on terminals; where stderr is none, as in logs, a line now and then.
@@ -43,7 +41,7 @@ class Progress(tqdm):
         speed = ""
         if rate := self._rate(facts):
             count = tqdm.format_sizeof(rate) if self.unit_scale else f"{rate:.2f}"
-            left = f", {format_time((self.total - self.n) / rate)} left" if self.total else ""
+            left = f", {tqdm.format_interval((self.total - self.n) / rate)} left" if self.total else ""
             speed = f", {count}{self.unit}/s{left}"
         return {**facts, "note": note, "speed": speed, "postfix": note.removeprefix(", ") or None}
 
@@ -53,6 +51,8 @@ class Progress(tqdm):
 
     def update(self, n: float = 1, note: Callable[[], str] | None = None, due: bool = False) -> None:
         """Counts some more as done. note: what else to say, asked only when something is said. due: say it now."""
+        if self.disable:
+            return
         self._note = note
         if self._first is None:
             self._first = time.perf_counter() - self._begin
