@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from dnnlib import command_line
 from dnnlib.errors import UserError, exits_on_user_error
-from dnnlib.flags import BOOLEAN, ArgumentParser, names, natural, official_spelling, positive, seed
+from dnnlib.flags import BOOLEAN, ArgumentParser, names, natural, number, official_spelling, positive, seed
 from training.augmentation.specs import AUGPIPE_SPECS
 from training.data import find_dataset
 from training.options import augmentation, new_run, resumed_run, yaml_file
@@ -48,22 +48,17 @@ ADA_SPELLINGS = {
 # Kinds of arguments.
 
 
-def _number(expected: str, fits: Callable[[float], bool]) -> Callable[[str], int | float]:
+def _number(expected: str, least: float, most: float = sys.float_info.max) -> Callable[[str], int | float]:
     def parse(text: str) -> int | float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not fits(value):
-            raise argparse.ArgumentTypeError(f"expected a number {expected}, got {text!r}")
+        value = number(text, expected, least, most)
         return int(value) if value == int(value) else value
 
     return parse
 
 
-_above_zero = _number("above 0", lambda value: 0 < value < math.inf)
-_not_negative = _number("of 0 or more", lambda value: 0 <= value < math.inf)
-_fraction = _number("from 0 to 1", lambda value: 0 <= value <= 1)
+_above_zero = _number("above 0", math.ulp(0.0))
+_not_negative = _number("of 0 or more", 0)
+_fraction = _number("from 0 to 1", 0, 1)
 
 # ----------------------------------------------------------------------------
 # The command line.

@@ -99,7 +99,7 @@ def num_list(text: str) -> list[int]:
 
 def psi(text: str) -> float:
     """A truncation psi: a number that leaves W in a range where networks work."""
-    return _number(text, "from -100 to 100", -100, 100)
+    return number(text, "from -100 to 100", -100, 100)
 
 
 def image_format(text: str) -> str:
@@ -135,10 +135,11 @@ def _integer(text: str, least: int) -> int:
 
 def non_negative(text: str) -> float:
     """A number of 0 or more."""
-    return _number(text, "of 0 or more", 0, sys.float_info.max)
+    return number(text, "of 0 or more", 0, sys.float_info.max)
 
 
-def _number(text: str, expected: str, least: float, most: float) -> float:
+def number(text: str, expected: str, least: float, most: float) -> float:
+    """A number from `least` to `most`, which `expected` says in words."""
     with contextlib.suppress(ValueError):
         if least <= float(text) <= most:
             return float(text)
