@@ -17,21 +17,32 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from dataset_tools import arrays, images, inspection, lsun, symbols
+from dataset_tools.arrays import (
+    create_cifar10,
+    create_cifar100,
+    create_from_hdf5,
+    create_mnist,
+    create_mnistrgb,
+    create_svhn,
+)
+from dataset_tools.images import create_celeba, create_from_image_folders, create_from_images
+from dataset_tools.inspection import compare, display, extract, info
+from dataset_tools.lsun import create_lsun, create_lsun_wide
+from dataset_tools.symbols import create_symbols
 from dnnlib import flags
 from dnnlib.errors import exits_on_user_error
-from training.data.tfrecord_export import check_target
+from training.data.tfrecord_export import TFRecordExporter, check_target
 
 # Sub-commands that only take a folder: function, what it does, name and meaning of the folder.
 _FROM_FOLDER = (
-    (arrays.create_mnist, "MNIST", "MNIST_DIR", "folder of train-images-idx3-ubyte.gz"),
-    (arrays.create_mnistrgb, "MNIST-RGB", "MNIST_DIR", "folder of train-images-idx3-ubyte.gz"),
-    (arrays.create_cifar10, "CIFAR-10", "CIFAR10_DIR", "folder of data_batch_1 to data_batch_5"),
-    (arrays.create_cifar100, "CIFAR-100", "CIFAR100_DIR", "folder of train"),
-    (arrays.create_svhn, "SVHN", "SVHN_DIR", "folder of train_32x32.mat (or train_1.pkl to train_3.pkl)"),
-    (lsun.create_lsun, "a category of LSUN", "LMDB_DIR", "folder of data.mdb"),
-    (lsun.create_lsun_wide, "LSUN in 4:3 with bars", "LMDB_DIR", "folder of data.mdb"),
-    (images.create_celeba, "CelebA", "CELEBA_DIR", "folder of img_align_celeba_png"),
+    (create_mnist, "MNIST", "MNIST_DIR", "folder of train-images-idx3-ubyte.gz"),
+    (create_mnistrgb, "MNIST-RGB", "MNIST_DIR", "folder of train-images-idx3-ubyte.gz"),
+    (create_cifar10, "CIFAR-10", "CIFAR10_DIR", "folder of data_batch_1 to data_batch_5"),
+    (create_cifar100, "CIFAR-100", "CIFAR100_DIR", "folder of train"),
+    (create_svhn, "SVHN", "SVHN_DIR", "folder of train_32x32.mat (or train_1.pkl to train_3.pkl)"),
+    (create_lsun, "a category of LSUN", "LMDB_DIR", "folder of data.mdb"),
+    (create_lsun_wide, "LSUN in 4:3 with bars", "LMDB_DIR", "folder of data.mdb"),
+    (create_celeba, "CelebA", "CELEBA_DIR", "folder of img_align_celeba_png"),
 )
 
 
@@ -48,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_options_of_folders(subparsers.choices)
     _add_images(subparsers)
     file = {"HDF5_FILENAME": "HDF5 file of arrays data... [N, C, H, W]"}
-    command = _add_creation(subparsers, arrays.create_from_hdf5, "create a data set from HDF5", file)
+    command = _add_creation(subparsers, create_from_hdf5, "create a data set from HDF5", file)
     _add_shuffle(command)
     _add_symbols(subparsers)
     return parser
@@ -56,29 +67,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_looking(subparsers: Any) -> None:
     data_set = {"TFRECORD_DIR": "data set"}
-    command = _add_command(subparsers, inspection.display, "show the images of a data set", data_set)
+    command = _add_command(subparsers, display, "show the images of a data set", data_set)
     command.add_argument("--sheet", help="write the first images as one picture instead (PNG)", metavar="FILE")
 
     folders = {**data_set, "OUTPUT_DIR": "folder for img00000000.png and so on"}
-    _add_command(subparsers, inspection.extract, "write the images of a data set as PNG files", folders)
+    _add_command(subparsers, extract, "write the images of a data set as PNG files", folders)
 
     folders = {"TFRECORD_DIR_A": "data set", "TFRECORD_DIR_B": "data set to compare it with"}
-    command = _add_command(subparsers, inspection.compare, "say which images of two data sets differ", folders)
-    command.add_argument(
-        "--ignore-labels",
-        type=int,
-        choices=(0, 1),
-        nargs="?",
-        const=1,
-        default=0,
-        help="1 to compare images only (default: %(default)s)",
-    )
+    command = _add_command(subparsers, compare, "say which images of two data sets differ", folders)
+    _add_ignore_labels(command, "1 to compare images only")
 
-    command = _add_command(subparsers, inspection.info, "say what is in a data set: sizes, labels, files", data_set)
+    command = _add_command(subparsers, info, "say what is in a data set: sizes, labels, files", data_set)
     command.add_argument("--verify", action="store_true", help="check the checksums of all images, not of a sample")
 
 
 def _add_options_of_folders(commands: dict[str, argparse.ArgumentParser]) -> None:
+    _add_ignore_labels(commands["create-cifar10"], "1 to write no labels")
     _add_count(commands["create-mnistrgb"], "--num-images", 1000000, "number of images")
     _add_seed(commands["create-mnistrgb"], "chooses the digits")
     _add_count(commands["create-lsun"], "--resolution", 256, "width and height, a power of two")
@@ -93,7 +97,7 @@ def _add_options_of_folders(commands: dict[str, argparse.ArgumentParser]) -> Non
 def _add_images(subparsers: Any) -> None:
     command = _add_creation(
         subparsers,
-        images.create_from_images,
+        create_from_images,
         "create a data set from a folder or zip file of images",
         {"IMAGE_DIR": "folder or zip file of images"},
         "Sub-folders are classes and become labels. Images are RGB or grayscale and square, all of one size, a power "
@@ -118,12 +122,13 @@ def _add_images(subparsers: Any) -> None:
         default="none",
         help="convert palettes, transparency, CMYK, 16 bits and mixed colours (default: %(default)s)",
     )
+    _add_ignore_labels(command, "1 to write no labels, also of sub-folders")
 
 
 def _add_symbols(subparsers: Any) -> None:
     command = _add_creation(
         subparsers,
-        symbols.create_symbols,
+        create_symbols,
         "draw a data set of coloured symbols",
         {},
         "Symbols of a font in random colours, labelled by family. The same arguments give the same images.",
@@ -173,6 +178,11 @@ def _add_seed(parser: argparse.ArgumentParser, meaning: str) -> None:
     parser.add_argument("--random-seed", type=flags.natural, default=123, help=shown, metavar="SEED")
 
 
+def _add_ignore_labels(parser: argparse.ArgumentParser, meaning: str) -> None:
+    shown = f"{meaning} (default: %(default)s)"
+    parser.add_argument("--ignore-labels", type=int, choices=(0, 1), nargs="?", const=1, default=0, help=shown)
+
+
 def _add_shuffle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shuffle", type=int, choices=(0, 1), default=1, help="1 to shuffle the images (default: %(default)s)"
@@ -180,9 +190,14 @@ def _add_shuffle(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> None:
-    """Parses the command line and calls the function of the command, in `dataset_tools`."""
+    """Runs the command line of this process."""
+    execute_cmdline(sys.argv)
+
+
+def execute_cmdline(argv: list[str]) -> None:
+    """Parses a command line, of which the first part is the script, and calls the function of its command."""
     parser = _parser()
-    kwargs = vars(parser.parse_args(flags.official_spelling(sys.argv[1:])))
+    kwargs = vars(parser.parse_args(flags.official_spelling(argv[1:])))
     if kwargs.pop("command") is None:
         print("Error: missing subcommand.  Re-run with --help for usage.")
         sys.exit(1)

@@ -46,14 +46,15 @@ def create_mnistrgb(
             exporter.add_image(images[random.randint(len(images), size=3)])
 
 
-def create_cifar10(tfrecord_dir: str, cifar10_dir: str, force: bool = False) -> None:
-    """Writes the training images of CIFAR-10 with their classes.
+def create_cifar10(tfrecord_dir: str, cifar10_dir: str, ignore_labels: int = 0, force: bool = False) -> None:
+    """Writes the training images of CIFAR-10 with their classes, or without if `ignore_labels` is 1.
 
     `cifar10_dir` holds the Python version, `data_batch_1` to `data_batch_5`. Raises UserError.
     """
     print(f'Loading CIFAR-10 from "{cifar10_dir}"')
     batches = (_read_cifar(cifar10_dir, f"data_batch_{batch}", "labels") for batch in range(1, 6))
-    _export(tfrecord_dir, *_joined(batches), force)
+    images, classes = _joined(batches)
+    _export(tfrecord_dir, images, None if ignore_labels else classes, force)
 
 
 def create_cifar100(tfrecord_dir: str, cifar100_dir: str, force: bool = False) -> None:
@@ -108,13 +109,14 @@ def create_from_hdf5(tfrecord_dir: str, hdf5_filename: str, shuffle: int = 1, fo
                 exporter.add_labels(np.load(label_path)[order])
 
 
-def _export(tfrecord_dir: str, images: np.ndarray, classes: np.ndarray, force: bool) -> None:
-    """Writes images, uint8 [N, C, H, W], and their classes, [N], in the official order of shuffled images."""
+def _export(tfrecord_dir: str, images: np.ndarray, classes: np.ndarray | None, force: bool) -> None:
+    """Writes images, uint8 [N, C, H, W], and their classes, [N], if any, in the official order of shuffled images."""
     with TFRecordExporter(tfrecord_dir, len(images), force=force) as exporter:
         order = exporter.choose_shuffled_order()
         for idx in order:
             exporter.add_image(images[idx])
-        exporter.add_labels(one_hot(tfrecord_dir, classes)[order])
+        if classes is not None:
+            exporter.add_labels(one_hot(tfrecord_dir, classes)[order])
 
 
 # ----------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Data sets from image files: `create_from_images` and `create_celeba`."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
@@ -36,6 +37,7 @@ def create_from_images(
     resize: str | None = None,
     crop: str = "none",
     convert: str = "none",
+    ignore_labels: int = 0,
     force: bool = False,
 ) -> None:
     """Writes the images of a folder or zip file; sub-folders are classes, which become one-hot labels.
@@ -48,6 +50,7 @@ def create_from_images(
         resize: filter for that, 'box', 'lanczos' or 'bicubic'; None is 'lanczos'.
         crop: 'center' cuts out the square in the middle, 'none' does not.
         convert: 'rgb' or 'gray' converts images of other kinds, 'none' does not.
+        ignore_labels: 1 to write no labels.
         force: replace a data set that is there.
 
     Raises:
@@ -61,6 +64,8 @@ def create_from_images(
 
     print(f'Loading images from "{image_dir}"')
     images = list_images(image_dir)
+    if ignore_labels:
+        images = dataclasses.replace(images, labels=None, classes=[])
     for idx, name in enumerate(images.classes):
         print(f"  label {idx}: {name} ({np.count_nonzero(images.labels[:, idx])} images)")
 
@@ -71,6 +76,13 @@ def create_from_images(
     announce(facts, rules)
     decoded = _write(tfrecord_dir, images, check, rules.apply, bool(shuffle), force)
     announce_rotated([fact for fact, known in zip(decoded, facts, strict=True) if not known.rotated])
+
+
+def create_from_image_folders(
+    tfrecord_dir: str, image_dir: str, shuffle: int = 1, ignore_labels: int = 0, force: bool = False
+) -> None:
+    """`create_from_images` by the name it has in StyleGAN2-ADA where sub-folders are classes. Raises UserError."""
+    create_from_images(tfrecord_dir, image_dir, shuffle, ignore_labels=ignore_labels, force=force)
 
 
 def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 121, force: bool = False) -> None:

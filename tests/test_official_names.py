@@ -55,7 +55,9 @@ NAMES = {
     "G_synthesis_stylegan_revised minibatch_stddev_layer naive_downsample_2d naive_upsample_2d",
     "training.training_loop": "process_reals training_loop training_schedule",
     # Scripts that others import.
-    "dataset_tool": "main",
+    "dataset_tool": "TFRecordExporter compare create_celeba create_cifar10 create_cifar100 create_from_hdf5 "
+    "create_from_image_folders create_from_images create_lsun create_lsun_wide create_mnist create_mnistrgb "
+    "create_svhn display execute_cmdline extract info main",
     "run_convert": "main",
     "run_generator": "generate_images main style_mixing_example",
     "run_metrics": "main run",

@@ -37,15 +37,23 @@ class TFRecordExporter:
 
     Args:
         tfrecord_dir: the folder to create. Its last part names the files.
-        expected_images: number of images that will be added.
+        expected_images: number of images that will be added; for progress, room on the disk, and the shuffled order.
         print_progress: print how far it is.
+        progress_interval: has no effect; progress is printed five times a second.
         force: replace a data set that is there.
 
     Raises:
         UserError: for a place that cannot be written or is taken.
     """
 
-    def __init__(self, tfrecord_dir: str, expected_images: int, print_progress: bool = True, force: bool = False):
+    def __init__(
+        self,
+        tfrecord_dir: str,
+        expected_images: int,
+        print_progress: bool = True,
+        progress_interval: int = 10,
+        force: bool = False,
+    ):
         self.tfrecord_dir = check_target(tfrecord_dir, force)
         self.expected_images = expected_images
         self.print_progress = print_progress
@@ -57,8 +65,6 @@ class TFRecordExporter:
         self._waiting: list[np.ndarray] = []  # images to be written at once
         self._cleanup = contextlib.ExitStack()
         self._started = self._reported = 0.0
-        if expected_images < 1:
-            raise UserError("there are no images to write")
         if print_progress:
             print(f'Creating dataset "{tfrecord_dir}"')
 
@@ -69,12 +75,19 @@ class TFRecordExporter:
         return order
 
     def add_image(self, img: np.ndarray) -> None:
-        """Appends an image, uint8 `[C, H, W]`, C being 1 or 3, H = W a power of two. Raises UserError if it is not."""
+        """Appends an image, numbers from 0 to 255 `[C, H, W]`, C being 1 or 3, H = W a power of two.
+
+        Numbers that are not uint8 are averaged in the lower resolutions before they are rounded.
+
+        Raises UserError for other images, or if it has not the shape of the first one.
+        """
+        img = np.array(img)  # a copy: callers may paint the next image in the same array
         if self.shape is None:
             self._begin(img)
-        if img.shape != self.shape or img.dtype != np.uint8:
+        finite = img.dtype.kind in "ui" or (img.dtype.kind == "f" and np.isfinite(img).all())
+        if img.shape != self.shape or not finite:
             raise UserError(
-                f"image {self.cur_images}: expected uint8 {_by(self.shape)} like the first, "
+                f"image {self.cur_images}: expected numbers from 0 to 255, {_by(self.shape)}; "
                 f"got {img.dtype} {_by(img.shape)}"
             )
         self._waiting.append(img)
@@ -86,15 +99,18 @@ class TFRecordExporter:
     def add_labels(self, labels: np.ndarray) -> None:
         """Gives all images their labels, `[N, label_size]` or `[N]`, in the order in which the images were added."""
         self._say("Saving labels...")
+        labels = np.asarray(labels)
         if labels.shape[:1] != (self.cur_images,):
             raise UserError(f"expected labels of {self.cur_images} images, got an array of shape {_by(labels.shape)}")
         self._labels = labels.astype(np.float32)
 
     def close(self) -> None:
-        """Finishes the files and gives the folder its name. Raises UserError if images are missing."""
+        """Finishes the files and gives the folder its name. Raises UserError without images, or with too few labels."""
         try:
-            if self.cur_images != self.expected_images:
-                raise UserError(f"{self.tfrecord_dir}: expected {self.expected_images} images, got {self.cur_images}")
+            if not self.cur_images:
+                raise UserError("there are no images to write")
+            if self._labels is not None and len(self._labels) != self.cur_images:
+                raise UserError(f"{self.cur_images} images, but labels of {len(self._labels)}")
             self._say("Flushing data...")
             self._finish_files()
             self._publish()
@@ -102,7 +118,8 @@ class TFRecordExporter:
             self.abort()
         self._say("")
         if self.print_progress:
-            print(f"Added {self.cur_images} images.")
+            differ = self.cur_images != self.expected_images
+            print(f"Added {self.cur_images} images{f', not {self.expected_images}' if differ else ''}.")
 
     def abort(self) -> None:
         """Removes what was written, unless it has its name by now."""
@@ -162,7 +179,7 @@ class TFRecordExporter:
         now = time.time()
         if now - self._reported >= _PROGRESS_SECONDS:
             self._reported = now
-            left = (now - self._started) / self.cur_images * (self.expected_images - self.cur_images)
+            left = (now - self._started) / self.cur_images * max(self.expected_images - self.cur_images, 0)
             self._say(f"{self.cur_images} / {self.expected_images}, {format_time(left)} left")
 
     def _say(self, text: str) -> None:
