@@ -1,6 +1,7 @@
 """Data sets in image folders, zip files and LMDB folders."""
 
 import io
+import json
 import zipfile
 
 import numpy as np
@@ -232,6 +233,32 @@ def test_paths_in_a_zip_of_two_kinds(tmp_path):
         for name in ("/x/a.png", "x/b.png"):
             file.writestr(zipfile.ZipInfo(name), (folder / name[-5:]).read_bytes())
     assert dataset.TFRecordDataset(str(tmp_path / "set.zip"), max_label_size="full").shape == [3, 16, 16]
+
+
+def test_names_with_backslashes(tmp_path):
+    """As programs of Windows write them into zip files, and into a dataset.json."""
+    data = images(4)
+    folder = save_folder(tmp_path / "set", [f"{i}.png" for i in range(4)], data)
+
+    def write(names, text=None):
+        with zipfile.ZipFile(tmp_path / "set.zip", "w") as file:
+            file.writestr("cats\\", b"")
+            for number, name in enumerate(names):
+                info = zipfile.ZipInfo("x")
+                info.filename = name
+                file.writestr(info, (folder / f"{number}.png").read_bytes())
+            if text:
+                file.writestr("dataset.json", text)
+        return dataset.TFRecordDataset(str(tmp_path / "set.zip"), max_label_size="full")
+
+    opened = write(["dogs\\b.png", "cats\\a.png", ".\\cats\\c.png", "cats/d.png"])
+    np.testing.assert_array_equal(opened._np_labels.argmax(axis=1), [0, 0, 0, 1])
+    np.testing.assert_array_equal(opened.read(range(4))[0], data[[1, 2, 3, 0]])
+    text = json.dumps({"labels": [[".\\x\\a.png", 1], ["x\\b.png", 0], ["x/c.png", 2], ["/x/d.png", 0]]})
+    for names in (["x/a.png", "x/b.png", "x/c.png", "x/d.png"], [f"x\\{letter}.png" for letter in "abcd"]):
+        np.testing.assert_array_equal(write(names, text)._np_labels.argmax(axis=1), [1, 0, 2, 0])
+    (folder / "cats\\0.png").write_bytes((folder / "0.png").read_bytes())  # unpacked as it is
+    assert dataset.TFRecordDataset(str(folder)).num_images == 5
 
 
 def test_names_in_a_zip_that_are_there_twice(tmp_path):

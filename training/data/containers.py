@@ -3,7 +3,7 @@
 import contextlib
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 from dnnlib.errors import UserError
@@ -18,17 +18,19 @@ class Container:
     Attributes:
         path: of the folder or zip file.
         kind: 'folder' or 'zip'.
-        names: of all files, hidden ones included, relative to the folder, with `/`; sorted.
+        names: of all files, hidden ones included, relative to the folder, as `member_name` spells them; sorted.
+        notes: what is to be said of them.
 
     Raises UserError for a file that cannot be read as a zip file.
     """
 
     def __init__(self, path: str):
         self.path = path
+        self.notes: list[str] = []
         self._zip: zipfile.ZipFile | None = None
         self.kind = "zip" if os.path.isfile(path) else "folder"
         if self.kind == "folder":
-            self.names = sorted(list_files(path))
+            self._set_names(list_files(path))
             return
         try:
             self._zip = zipfile.ZipFile(path)
@@ -36,13 +38,30 @@ class Container:
             raise UserError(
                 f"{path}: expected a folder or a zip file, but it cannot be read as a zip file ({error})"
             ) from None
-        self.names = sorted({info.filename for info in self._zip.infolist() if not info.is_dir()})
+        self._set_names(info.filename for info in self._zip.infolist() if not info.filename.endswith(("/", "\\")))
+
+    def _set_names(self, stored: Iterable[str]) -> None:
+        self._stored: dict[str, str] = {}  # how they are spelt there, of those that are spelt otherwise
+        names: set[str] = set()
+        twice = 0
+        for there in stored:
+            name = member_name(there)
+            twice += name in names
+            if name == there:
+                self._stored.pop(name, None)
+                name = there  # the same text is kept once
+            else:
+                self._stored[name] = there
+            names.add(name)
+        self.names = sorted(names)
+        if twice:
+            self.notes.append(f"{self.path}: {twice} names are there twice; of each the last file is taken.")
 
     def open(self, name: str) -> BinaryIO:
         """A file, opened for reading. Any exception means that it cannot be read."""
         if self._zip is None:
-            return open(os.path.join(self.path, name), "rb")
-        info = self._zip.getinfo(name)
+            return open(self.path_of(name), "rb")
+        info = self._zip.getinfo(self._stored.get(name, name))
         if info.file_size > _MAX_UNPACKED:
             raise ValueError(f"unpacks to {info.file_size} bytes")
         return self._zip.open(info)
@@ -59,12 +78,20 @@ class Container:
 
     def path_of(self, name: str) -> str:
         """The path on the disk of what holds a file: its own, or that of the zip file."""
-        return os.path.join(self.path, name) if self._zip is None else self.path
+        return os.path.join(self.path, self._stored.get(name, name)) if self._zip is None else self.path
 
     def close(self) -> None:
         """Closes the zip file."""
         if self._zip is not None:
             self._zip.close()
+
+
+def member_name(name: str) -> str:
+    """The name of a file of a folder or zip file, of `dataset.json` too, as all of them are compared: with `/` alone.
+
+    Programs of Windows write `\\` into zip files, and others `./` or `/` in front.
+    """
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 def is_hidden(name: str) -> bool:

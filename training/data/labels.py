@@ -9,6 +9,8 @@ import numpy as np
 
 from dnnlib.errors import UserError
 
+from .containers import member_name
+
 _MAX_CLASSES = 1 << 20
 _MAX_BYTES = 16 << 30  # of a label array in memory
 
@@ -118,7 +120,7 @@ def _labels_of_json(path: str, names: list[str], text: bytes) -> np.ndarray | No
         entries = json.loads(text).get("labels")
         if entries is None:
             return None
-        labels = {str(name): label for name, label in entries}
+        labels = {member_name(str(name)): label for name, label in entries}
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise UserError(f'{path}: expected {{"labels": [["NAME", 3], ...]}}') from None
     missing = [name for name in names if name not in labels]
