@@ -1,5 +1,6 @@
-"""The official table of a network's layers: names, parameters, output shapes, weight shapes."""
+"""What there is to say about a network: the official table of its layers, and which variables are not finite."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -92,3 +93,32 @@ def _format_shape(shape: Any) -> str:
     """A shape as TensorFlow 1 printed it: (?, 512), (512,), ()."""
     sizes = ["?" if size is None else str(size) for size in shape]
     return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
+
+
+# ----------------------------------------------------------------------------
+# NaN and infinity.
+
+_MOST_NAMES = 3
+
+
+def not_finite(net: Any) -> list[str]:
+    """The local names of a network's variables in which there is NaN or infinity. It is not built for that."""
+    pending = net.__dict__.get("_pending")
+    values = net.vars if pending is None else pending[1].values
+    return [name for name, value in values.items() if not np.isfinite(np.asarray(value)).all()]
+
+
+def describe_not_finite(nets: Mapping[str, Any]) -> str:
+    """'NaN or infinity in 2 variables of Gs (lod, dlatent_avg), 1 variable of D (Output/bias)'; '' where there is none.
+
+    nets: by what they are to be called.
+    """
+    parts = []
+    for key, net in nets.items():
+        found = not_finite(net)
+        if not found:
+            continue
+        count = "1 variable" if len(found) == 1 else f"{len(found)} variables"
+        more = f" and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""
+        parts.append(f"{count} of {key} ({', '.join(found[:_MOST_NAMES])}{more})")
+    return f"NaN or infinity in {', '.join(parts)}" if parts else ""

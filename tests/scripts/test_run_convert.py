@@ -350,6 +350,21 @@ def test_networks_that_are_not_there(here, nets):
     assert os.listdir() == []
 
 
+def test_networks_that_are_not_finite_are_refused(here):
+    nets = tiny(label_size=0)
+    nets["Gs"].set_var("dlatent_avg", np.full(8, np.nan))
+    with pytest.raises(UserError, match=r"a: is not written: NaN or infinity in 1 variable of Gs \(dlatent_avg\)$"):
+        convert(nets, "a")
+    with pytest.raises(UserError, match=r"a.npz: .*; --network=G or --network=D is possible"):
+        convert(nets, "a.npz")
+    for name in ("8x8/FromRGB/weight", "Output/weight"):
+        nets["D"].set_var(name, np.full(nets["D"].vars[name].shape, 1e38))
+    with pytest.raises(UserError, match="NaN or infinity in what D computes$"):
+        convert(nets, "a.npz", "D")
+    assert os.listdir() == []
+    convert(nets, "a.npz", "G")
+
+
 # ----------------------------------------------------------------------------
 # The script.
 

@@ -13,7 +13,7 @@ import pytest
 
 import pretrained_networks
 from dnnlib.formats import network_pickle
-from dnnlib.tflib import Network, convert_images_to_uint8, network_state
+from dnnlib.tflib import Network, convert_images_to_uint8, network_report, network_state
 from dnnlib.tflib.checkpoints import network_files
 from training import misc
 
@@ -420,3 +420,24 @@ def test_saved_files_appear_whole(tmp_path):
     assert (tmp_path / "net.pkl").read_bytes() == b"old"
     with pytest.raises(OSError, match=re.escape(str(tmp_path / "no" / "net.pkl"))):
         network_files.save_pkl(tiny_networks()[1], tmp_path / "no" / "net.pkl")
+
+
+# ----------------------------------------------------------------------------
+# NaN and infinity.
+
+
+def test_whoever_reads_networks_that_are_not_finite_is_warned(tmp_path, capsys):
+    G, D, Gs = tiny_networks()
+    misc.save_pkl((G, D, Gs), tmp_path / "good.pkl")
+    Gs.set_var("G_synthesis/8x8/ToRGB/bias", [0, np.nan, 0])
+    for name in ("4x4/Conv/bias", "4x4/Conv/weight", "Output/weight", "Output/bias"):
+        D.set_var(name, np.full(D.vars[name].shape, np.inf))
+    misc.save_pkl((G, D, Gs), tmp_path / "bad.pkl")
+    misc.load_pkl(tmp_path / "good.pkl")
+    assert capsys.readouterr() == ("", "")
+    read = misc.load_pkl(tmp_path / "bad.pkl")
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "bad.pkl: NaN or infinity in 4 variables of D (4x4/Conv/weight, " in said
+    assert " and 1 more), 1 variable of Gs (G_synthesis/8x8/ToRGB/bias)." in said
+    assert all("_pending" in vars(net) for net in read)  # nothing is built for it
+    assert network_report.not_finite(Gs) == network_report.not_finite(read[2]) == ["G_synthesis/8x8/ToRGB/bias"]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_path
 from dnnlib.formats.checkpoint_formats import KERAS, NPZ, PKL, SAFETENSORS, SAVED_MODEL, Output
+from dnnlib.tflib import network_report
 from dnnlib.tflib.network import Network
 
 from . import array_checkpoints, descriptions, keras_weights, network_files
@@ -74,7 +75,11 @@ class Converter:
         self._computed: dict[str, np.ndarray] = {}
 
     def select(self, output: Output) -> Networks:
-        """The networks that go in an output. Raises UserError where none of them is there, or it cannot be saved so."""
+        """The networks that go in an output.
+
+        Raises UserError where none of them is there, where one cannot be saved so, and where there is NaN or infinity
+        in one or in what it computes: nothing could be proved by it.
+        """
         chosen = {role: self.nets[role] for role in output.networks if role in self.nets}
         if not chosen:
             there = " and ".join(self.nets)
@@ -83,14 +88,32 @@ class Converter:
         for role, net in chosen.items():
             if output.format is SAVED_MODEL and "latents_in" not in net.input_names:
                 raise UserError(f"{output.path}: {role} is no generator: its inputs are {', '.join(net.input_names)}")
+        self._check_finite(output, chosen)
         return chosen
+
+    def _check_finite(self, output: Output, nets: Networks) -> None:
+        problems = {}
+        for role, net in nets.items():
+            if found := network_report.describe_not_finite({role: net}):
+                problems[role] = found
+            elif not np.isfinite(self._computes(role)).all():
+                problems[role] = f"NaN or infinity in what {role} computes"
+        if problems:
+            rest = " or ".join(f"--network={role}" for role in nets if role not in problems)
+            rest = f"; {rest} is possible" if rest else ""
+            raise UserError(f"{output.path}: is not written: {', '.join(problems.values())}{rest}")
+
+    def _computes(self, role: str) -> np.ndarray:
+        if role not in self._computed:
+            self._computed[role] = compute(self.nets[role])
+        return self._computed[role]
 
     def convert(self, output: Output) -> list[str]:
         """Writes an output. Returns lines on what was compared, one for each network, and on what is different now.
 
         Raises:
             VerificationError: a network computes something else, by more than `TOLERANCE`.
-            UserError: it cannot be written.
+            UserError: it cannot be written, or `select` says no.
         """
         nets = self.select(output)
         try:
@@ -106,9 +129,7 @@ class Converter:
     def _compare(self, output: Output, role: str, written: Network | SavedImages) -> str:
         net = self.nets[role]
         what = "scores" if "images_in" in net.input_names else "images"
-        if role not in self._computed:
-            self._computed[role] = compute(net)
-        before, after = self._computed[role], compute(written) if isinstance(written, Network) else written(net)
+        before, after = self._computes(role), compute(written) if isinstance(written, Network) else written(net)
         difference = largest_difference(before, after)
         limit = TOLERANCE * max(1.0, float(np.max(np.abs(before), initial=0, where=np.isfinite(before))))
         line = f"{role}: {what} differ by {difference:.2g} at most (tolerance {limit:.2g})"

@@ -1,6 +1,7 @@
 """Reading and writing network files. What a file is decides its content, not its name."""
 
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, BinaryIO
@@ -9,7 +10,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import atomic_write
 from dnnlib.formats import network_pickle, torch_pickle
 from dnnlib.kinds import HEAD, kind_of
-from dnnlib.tflib import network_state
+from dnnlib.tflib import network_report, network_state
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Maker
 from dnnlib.tflib.scope import VariableMismatchError
@@ -32,7 +33,7 @@ def read(file: BinaryIO, name: str) -> Any:
 
     Args:
         file: an open binary file.
-        name: the file's name, for messages.
+        name: the file's name, for messages. Whoever reads networks with NaN or infinity in them is warned.
 
     Raises:
         NetworkFileError: unsafe, damaged, or a network that cannot be built.
@@ -41,7 +42,17 @@ def read(file: BinaryIO, name: str) -> Any:
     nets = _each(partial(_build, problems), _makers(file, name))
     if problems:
         raise NetworkFileError(f"{name}: " + "\n".join(problems))
+    _warn_of_not_finite(nets, name)
     return nets
+
+
+def _warn_of_not_finite(nets: Any, name: str) -> None:
+    """One line on stderr, where there is NaN or infinity in networks."""
+    found = network_report.describe_not_finite(
+        {net.name: net for net in (nets if isinstance(nets, (tuple, list)) else [nets]) if net is not None}
+    )
+    if found:
+        print(f"Warning: {name}: {found}. What it computes is worth nothing.", file=sys.stderr)
 
 
 def _each(function: Callable[[Any], Any], content: Any) -> Any:
