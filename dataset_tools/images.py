@@ -14,6 +14,7 @@ from dnnlib.progress import Progress
 from training.data.containers import Container
 from training.data.image_files import ImageFacts, decode, look_at
 from training.data.image_sources import level_of
+from training.data.labels import are_classes
 from training.data.tfrecord_export import TFRecordExporter
 
 from .image_checks import MAX_LISTED, announce, announce_rotated, misfits
@@ -66,8 +67,7 @@ def create_from_images(
     images = list_images(image_dir)
     if ignore_labels:
         images = dataclasses.replace(images, labels=None, classes=[])
-    for idx, name in enumerate(images.classes):
-        print(f"  label {idx}: {name} ({np.count_nonzero(images.labels[:, idx])} images)")
+    _announce_labels(images)
 
     def check(facts: Sequence[ImageFacts]) -> str | None:
         return misfits([*images.names, *images.others], [*facts, *images.others.values()], rules)
@@ -124,6 +124,17 @@ def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 12
     images = ImageList(container, names)
     _look_at_all(images, check)
     _write(tfrecord_dir, images, check, lambda img: to_chw(img)[:, rows, columns], True, force)
+
+
+def _announce_labels(images: ImageList) -> None:
+    labels = images.labels
+    if labels is None:
+        return
+    if not are_classes(labels):
+        print(f"  label vectors of {labels.shape[1]} numbers from {labels.min():g} to {labels.max():g}, not classes")
+        return
+    for idx, name in enumerate(images.classes):
+        print(f"  label {idx}: {name} ({np.count_nonzero(labels[:, idx])} images)")
 
 
 # ----------------------------------------------------------------------------

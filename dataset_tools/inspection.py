@@ -11,6 +11,7 @@ from dnnlib.files import atomic_write, format_size, list_files
 from dnnlib.pictures import save_image, to_pil
 from dnnlib.progress import Progress
 from training.data.dataset import TFRecordDataset
+from training.data.labels import are_classes
 
 _CHUNK = 16 << 20  # bytes of images read at once
 _MAX_DIFFERENCES = 100  # named by `compare`
@@ -94,11 +95,13 @@ def _print_labels(dataset: TFRecordDataset) -> None:
     if not dataset.label_size:
         print("  labels      none")
         return
-    counts = (labels > 0).sum(axis=0)
-    if not np.isin(labels, (0, 1)).all() or (labels.sum(axis=1) != 1).any():
-        print(f"  labels      {dataset.label_size} columns from {labels.min():g} to {labels.max():g}, not one-hot")
+    if not are_classes(labels):
+        numbers = f"{dataset.label_size} numbers from {labels.min():g} to {labels.max():g}"
+        print(f"  labels      vectors of {numbers}, not classes")
         return
-    print(f"  labels      {dataset.label_size} classes; images of each:")
+    counts = (labels > 0).sum(axis=0)
+    empty = np.count_nonzero(counts == 0)
+    print(f"  labels      {dataset.label_size} classes{f', {empty} without images' if empty else ''}; images of each:")
     for idx, count in enumerate(counts[:_MAX_CLASSES]):
         print(f"    {idx:3d} {count:8d} {'#' * round(40 * count / counts.max())}")
     if len(counts) > _MAX_CLASSES:

@@ -87,17 +87,12 @@ def test_dataset_json(tmp_path, kind):
     assert read('{"labels": null}').shape == (3, 0)
     for text, message in (
         ('{"labels": [["0/a.png", 1]]}', "2 of 3 images have no label, such as 0/b.png, 1/c.png"),
-        (classes.replace("]]}", '], ["x", 0]]}'), "1 images that are not there"),
-        (classes.replace("0]]", "[0]]]"), "class numbers, or lists"),
-        (classes.replace("0]]", '"0"]]'), "class numbers, or lists"),
-        (classes.replace("0]]", "1e999]]"), "class numbers, or lists"),
-        (classes.replace("0]]", "-1]]"), "expected class numbers"),
-        ("[]", "expected"),
-        ('{"labels": 3}', "expected"),
-        ("{", "expected"),
-        ("[" * 100000, "expected"),
+        (classes.replace("]]}", '], ["x", 0]]}'), "1 images that are not there, such as x"),
+        (classes.replace("0]]", "[0]]]"), "of 1 numbers, most are of a class"),
+        (classes.replace("0]]", "-1]]"), "0/b.png.* is -1, expected class numbers"),
+        ("[]", "is a list.*expected"),
     ):
-        with pytest.raises(UserError, match=f"dataset.json: .*{message}"):
+        with pytest.raises(UserError, match=f"(?s)dataset.json: .*{message}"):
             read(text)
 
 

@@ -1,7 +1,6 @@
 """Labels of data sets: of the `.labels` file (a NumPy array), of `dataset.json`, or of the folders images are in."""
 
 import glob
-import json
 import os
 from collections.abc import Callable
 
@@ -9,9 +8,9 @@ import numpy as np
 
 from dnnlib.errors import UserError
 
-from .containers import member_name
+from . import dataset_json
+from .dataset_json import MAX_CLASSES
 
-_MAX_CLASSES = 1 << 20
 _MAX_BYTES = 16 << 30  # of a label array in memory
 
 
@@ -52,7 +51,7 @@ def read_label_file(path: str, count: int) -> np.ndarray:
 def one_hot(path: str, classes: np.ndarray) -> np.ndarray:
     """One-hot labels, float32 [N, classes], of class numbers [N]. Raises UserError if they are none."""
     integers = classes.astype(np.int64) if np.isfinite(classes).all() else np.full(len(classes), -1)
-    if (integers != classes).any() or integers.min(initial=0) < 0 or integers.max(initial=0) >= _MAX_CLASSES:
+    if (integers != classes).any() or integers.min(initial=0) < 0 or integers.max(initial=0) >= MAX_CLASSES:
         raise UserError(f"{path}: expected class numbers from 0, got {classes.min()} to {classes.max()}")
     size = int(integers.max(initial=0)) + 1
     if size * len(integers) * 4 > _MAX_BYTES:
@@ -60,6 +59,11 @@ def one_hot(path: str, classes: np.ndarray) -> np.ndarray:
     result = np.zeros([len(integers), size], np.float32)
     result[np.arange(len(integers)), integers] = 1
     return result
+
+
+def are_classes(labels: np.ndarray) -> bool:
+    """Whether labels [N, label_size] are one-hot."""
+    return bool(((labels != 0).sum(axis=1) == 1).all() and (labels.max(axis=1, initial=0) == 1).all())
 
 
 def cut_labels(labels: np.ndarray | None, count: int, max_label_size: int | str) -> np.ndarray:
@@ -97,7 +101,9 @@ def labels_of_images(
     for prefix in dict.fromkeys(["", common]):  # zip files often wrap all in one folder
         text = read_file(f"{prefix}dataset.json")
         if text is not None:
-            labels = _labels_of_json(f"{path}/{prefix}dataset.json", [name[len(prefix) :] for name in names], text)
+            json_path = f"{path}/{prefix}dataset.json"
+            labels = dataset_json.read_labels(json_path, text, [name[len(prefix) :] for name in names])
+            labels = one_hot(json_path, labels) if labels is not None and labels.ndim == 1 else labels
             return labels, [str(column) for column in range(0 if labels is None else labels.shape[1])]
     if not all("/" in name for name in inside):
         return None, []
@@ -113,28 +119,3 @@ def below_common(names: list[str]) -> list[str]:
     while all("/" in name for name in names) and len({name.partition("/")[0] for name in names}) == 1:
         names = [name.partition("/")[2] for name in names]
     return names
-
-
-def _labels_of_json(path: str, names: list[str], text: bytes) -> np.ndarray | None:
-    try:
-        entries = json.loads(text).get("labels")
-        if entries is None:
-            return None
-        labels = {member_name(str(name)): label for name, label in entries}
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        raise UserError(f'{path}: expected {{"labels": [["NAME", 3], ...]}}') from None
-    missing = [name for name in names if name not in labels]
-    if missing:
-        raise UserError(
-            f"{path}: {len(missing)} of {len(names)} images have no label, such as {', '.join(missing[:5])}"
-        )
-    unknown = len(labels) - len(names)
-    if unknown:
-        raise UserError(f"{path}: has labels of {unknown} images that are not there")
-    try:
-        array = np.array([labels[name] for name in names], np.float32 if isinstance(labels[names[0]], list) else None)
-        if array.dtype.kind not in "if" or not np.isfinite(array).all() or array.ndim > 2:
-            raise ValueError
-    except (ValueError, TypeError, OverflowError):
-        raise UserError(f"{path}: labels are to be class numbers, or lists of numbers of one length") from None
-    return one_hot(path, array) if array.ndim == 1 else array
