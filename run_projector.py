@@ -173,7 +173,7 @@ def _find_starts(kwargs: dict[str, Any], origins: list[str] | None) -> list[str]
             paths += points.find_files(name)
     with problems.gather():
         found = starts.load(paths, kwargs["w_plus"])
-        if found and origins is not None and not problems.messages:
+        if len({start.path for start in found}) == len(set(paths)) and origins is not None and not problems.messages:
             starts.check_count(found, len(origins))
             paths = starts.by_images(found, origins) or paths
     problems.report()

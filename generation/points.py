@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from dnnlib import files
-from dnnlib.errors import Problems
+from dnnlib.errors import Problems, listed
 
 from . import vector_files
 
 Point = int | str
-SUFFIXES = (".npz", ".npy")
+SUFFIXES = (".npz", ".npy", ".pt")
 _MAX_NAME = 100  # characters
+_SAMPLES = 1000  # of W, to compare vectors with
 
 
 def title(point: Point) -> str:
@@ -94,7 +95,31 @@ def load_vectors(points: Mapping[str, Sequence[Point]], net: Any) -> tuple[dict[
                     names[key] = _add(vectors, vector_files.load(item, net), taken)
             result[flag].extend(names.get(key, ()))
     problems.report()
+    _say_unusual(vectors, net)
     return result, vectors
+
+
+def _say_unusual(vectors: Vectors, net: Any) -> None:
+    """Says which vectors are farther from the average W than those that the network makes itself."""
+    if not vectors.dlatents:
+        return
+    rnd = np.random.RandomState(0)
+    latents, labels = (rnd.randn(_SAMPLES, *shape[1:]).astype(np.float32) for shape in net.input_shapes[:2])
+    labels = (labels == labels.max(axis=1, keepdims=True, initial=0)).astype(np.float32)  # a class for each
+    samples = net.components.mapping.run(latents, labels, minibatch_size=_SAMPLES)  # [N, layers, dlatent_size]
+    average = samples.mean(axis=(0, 1))
+
+    def distance(dlatents: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.mean(np.sum((dlatents - average) ** 2, axis=-1), axis=-1))
+
+    largest = distance(samples).max()
+    far = {name: distance(dlatents) for name, dlatents in vectors.dlatents.items()}
+    shown = listed([f"{name} ({value:.3g})" for name, value in far.items() if value > largest], 5)
+    if shown:
+        print(
+            f"Farther from the average W than {_SAMPLES} of the network's own are ({largest:.3g} at most): "
+            f"{', '.join(shown)}. Edited, projected freely, Z, or directions in place of images?"
+        )
 
 
 def _add(vectors: Vectors, file: vector_files.DlatentFile, taken: set[str]) -> list[str]:

@@ -1,13 +1,12 @@
 """Files of W vectors, as the projector writes them: `.npz` with vectors, noise images and how they came about.
 
 Arrays: `dlatents` float32 [N, layers, dlatent_size]; `noise0`, `noise1`, ... float32 [N or 1, 1, H, W], all or none of
-them; `settings`, JSON as text. Read besides: `w` or `projected_w` in place of `dlatents`, as StyleGAN2-ADA's projectors
-write them, and a plain `.npy` of vectors. Nothing is unpickled.
+them; `settings`, JSON as text. What else is read, of other projects, is in `vector_layouts`.
 """
 
 import json
 import os
-import zipfile
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,11 +15,9 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_write
-from dnnlib.formats.arrays import ArrayFileError, load_npz, of_kind
+from dnnlib.formats.arrays import ArrayFileError
 
-_NAMES = ("dlatents", "w", "projected_w")
-_MAX_NOISES = 64
-_MOST_PACKED = 256 << 20  # bytes of all arrays of a small file, which can be compressed
+from . import vector_layouts
 
 
 @dataclass
@@ -30,12 +27,15 @@ class DlatentFile:
     dlatents: float32 [N, layers, dlatent_size].
     noises: float32 [N or 1, 1, H, W] for each noise variable of the network; empty: the network's own.
     settings: how the vectors came about; may be empty.
+    ambiguous: whether the file has [n, dlatent_size], which is one vector of n layers, or n vectors of which each is
+        for all layers; the network tells. Here they are taken for layers.
     """
 
     path: str
     dlatents: np.ndarray
     noises: list[np.ndarray] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    ambiguous: bool = False
 
     def noises_of(self, index: int) -> list[np.ndarray]:
         """The noise images of one vector, [1, 1, H, W] each; empty if the file has none."""
@@ -59,9 +59,13 @@ def save(
 
 
 def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:
-    """Reads a `.npz` or `.npy` file of vectors.
+    """Reads a file of vectors. What is not as this project writes it is told.
 
-    net: the generator (a `Network` such as Gs) that they must fit; None: any.
+    A W that is for all layers, `[dlatent_size]`, `[1, dlatent_size]` or `[N, 1, dlatent_size]`, is repeated for each.
+
+    Args:
+        path: of a `.npz`, `.npy` or `.pt`.
+        net: the generator (a `Network` such as Gs) that they must fit; None: any.
 
     Raises UserError for what is no such file, has values that are not finite, or does not fit, with all problems.
     """
@@ -69,19 +73,49 @@ def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:
     if not os.path.isfile(path):
         raise UserError(f"{path}: {'is a folder' if os.path.isdir(path) else 'no such file'}, expected a .npz file")
     try:
-        result = _read_zip(path) if zipfile.is_zipfile(path) else _read_plain(path)
+        found = vector_layouts.read(path)
     except ArrayFileError as error:
         raise UserError(f"{path}: {error}") from None
+    except pickle.UnpicklingError as error:  # which names the file
+        raise UserError(str(error)) from None
     except Exception as error:  # zip files and headers break in many ways
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise UserError(f"{path}: is damaged, or no file of W vectors ({reason})") from None
+    notes = [] if found.name is None else [f"its array {found.name!r:.40} is taken for W"]
+    vectors = found.vectors
+    while vectors.ndim > 3 and len(vectors) == 1:
+        vectors = vectors[0]
+    result = DlatentFile(path, vectors, found.noises, found.settings, ambiguous=vectors.ndim == 2 and len(vectors) > 1)
+    if vectors.ndim == 1 and vectors.size:
+        result.dlatents = vectors[np.newaxis, np.newaxis]
+    elif vectors.ndim == 2:
+        result.dlatents = vectors[np.newaxis]
+    if net is not None and result.dlatents.ndim == 3:
+        _fit(result, net.components.synthesis.input_shape[1], notes)
     problems = list(_problems(result))
     if net is not None and not problems:
         of = f" (made with {result.settings['network']})" if isinstance(result.settings.get("network"), str) else ""
         problems = [f"{problem}{of}" for problem in _misfits(result, net)]
     if problems:
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+    if net is not None:
+        for note in notes:
+            print(f"{path}: {note}.")
     return result
+
+
+def _fit(file: DlatentFile, num_layers: int, notes: list[str]) -> None:
+    """Decides what is ambiguous, and repeats vectors that are for all layers."""
+    num, size = file.dlatents.shape[1:]
+    if file.ambiguous and num != num_layers:
+        file.dlatents = file.dlatents[0][:, np.newaxis]
+        notes.append(f"its {num} vectors are each for all layers")
+    elif file.ambiguous and (file.dlatents != file.dlatents[:, :1]).any():
+        single = f"{num} vectors for all layers would have the shape [{num}, 1, {size}]"
+        notes.append(f"its {num} x {size} numbers are taken for one vector of {num} layers; {single}")
+    file.ambiguous = False
+    if file.dlatents.shape[1] == 1:
+        file.dlatents = file.dlatents.repeat(num_layers, axis=1)
 
 
 def _misfits(file: DlatentFile, net: Any) -> Iterator[str]:
@@ -104,63 +138,14 @@ def _listed(sizes: Sequence[tuple[int, ...]]) -> str:
     return ", ".join("x".join(map(str, size)) for size in sizes) or "none"
 
 
-# ----------------------------------------------------------------------------
-# Reading.
-
-
-def _read_zip(path: str) -> DlatentFile:
-    with open(path, "rb") as file, load_npz(file, _MOST_PACKED) as npz:
-        found = [name for name in _NAMES if name in npz.files]
-        if not found:
-            have = ", ".join(sorted(npz.files)[:5]) or "nothing"
-            raise ArrayFileError(f"has no array 'dlatents' (or {' or '.join(_NAMES[1:])}), only {have}")
-        dlatents, *noises = [_float32(npz[name], name) for name in [found[0], *_noise_names(npz.files)]]
-        settings = _settings(of_kind(npz["settings"], "settings", "U")) if "settings" in npz.files else {}
-    return DlatentFile(path, dlatents, noises, settings)
-
-
-def _read_plain(path: str) -> DlatentFile:
-    with open(path, "rb") as file:
-        if file.read(6) != b"\x93NUMPY":
-            raise ArrayFileError("is neither a .npz nor a .npy file")
-    array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a huge size in the header does no harm
-    return DlatentFile(path, _float32(array, "dlatents"))
-
-
-def _noise_names(members: Sequence[str]) -> list[str]:
-    """noise0, noise1, ... without a gap."""
-    there = {name for name in members if name.startswith("noise") and name[5:].isdigit()}
-    names = [f"noise{idx}" for idx in range(len(there))]
-    if set(names) != there or len(names) > _MAX_NOISES:
-        raise ArrayFileError(f"has {len(there)} noise images, expected them as {', '.join(names[:2])}, ...")
-    return names
-
-
-def _settings(array: np.ndarray) -> dict[str, Any]:
-    try:
-        settings = json.loads(str(array[()]))
-    except (ValueError, RecursionError):
-        settings = None
-    if not isinstance(settings, dict):
-        raise ArrayFileError("its settings are not JSON of an object")
-    return settings
-
-
-def _float32(array: Any, name: str) -> np.ndarray:
-    with np.errstate(over="ignore"):  # becomes infinite, which is refused
-        return np.array(of_kind(array, name, "f"), np.float32, order="C")
-
-
 def _problems(file: DlatentFile) -> Iterator[str]:
     """What is wrong with arrays whatever the network."""
-    if file.dlatents.ndim == 2:  # a single vector
-        file.dlatents = file.dlatents[np.newaxis]
     if file.dlatents.ndim != 3 or 0 in file.dlatents.shape:
         yield f"dlatents have the shape {list(file.dlatents.shape)}, expected [N, layers, dlatent_size]"
         return
     if not np.isfinite(file.dlatents).all():
         yield "dlatents have values that are not finite"
-    num = len(file.dlatents)
+    num = file.dlatents.shape[1] if file.ambiguous else len(file.dlatents)
     for idx, noise in enumerate(file.noises):
         if noise.ndim != 4 or len(noise) not in (1, num) or noise.shape[1] != 1 or noise.size == 0:
             expected = "[1, 1, H, W]" if num == 1 else f"[{num} or 1, 1, H, W]"

@@ -30,7 +30,8 @@ def load(paths: Sequence[str], w_plus: bool, net: Any = None) -> list[Start]:
     Args:
         paths: the files, as `vector_files` reads them.
         w_plus: whether layers may differ.
-        net: the generator (a `Network` such as Gs) that they must fit; None: any.
+        net: the generator (a `Network` such as Gs) that they must fit; None: any, and files of which only the network
+            tells how many vectors they have are left out.
 
     Raises UserError with everything that is wrong with any of the files.
     """
@@ -39,6 +40,8 @@ def load(paths: Sequence[str], w_plus: bool, net: Any = None) -> list[Start]:
     for path in paths:
         with problems.gather():
             file = vector_files.load(path, net)
+            if file.ambiguous and net is None:
+                continue
             if not w_plus and (file.dlatents != file.dlatents[:, :1]).any():
                 problems.messages.append(f"{file.path}: has a W of its own for each layer; add --w-plus")
             source = file.settings.get("target")

@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import weight_writers
 
 from dnnlib.errors import UserError
 from generation import vector_files
@@ -52,6 +53,74 @@ def test_files_of_others(tmp_path):
         assert file.dlatents.dtype == np.float32 and file.noises == [] and file.settings == {}
 
 
+@pytest.mark.parametrize(
+    ("shape", "num", "note"),
+    [
+        ((8,), 1, ""),
+        ((1, 8), 1, ""),
+        ((1, 1, 8), 1, ""),
+        ((3, 1, 8), 3, ""),
+        ((1, 1, 6, 8), 1, ""),
+        ((5, 8), 5, "its 5 vectors are each for all layers."),
+        ((6, 8), 1, "are taken for one vector of 6 layers; 6 vectors for all layers would have the shape [6, 1, 8]."),
+    ],
+)
+@pytest.mark.parametrize("ending", ["npy", "npz", "zip.pt", "legacy.pt"])
+def test_shapes_of_others(shape, num, note, ending, tmp_path, capsys):
+    path = tmp_path / f"a.{ending}"
+    array = rnd(*shape)
+    if ending == "npy":
+        np.save(path, array)
+    elif ending == "npz":
+        np.savez(path, w=array)
+    else:
+        path.write_bytes((weight_writers.pth_zip if ending == "zip.pt" else weight_writers.pth_legacy)(array))
+    dlatents = vector_files.load(path, fake_net()).dlatents
+    assert dlatents.shape == (num, 6, 8)
+    layers = array.reshape(num, -1, 8)
+    np.testing.assert_array_equal(dlatents, layers.repeat(6, 1) if layers.shape[1] == 1 else layers)
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{path}: ") and printed.endswith(f"{note}\n") if note else printed == ""
+
+
+def test_files_of_encoders(tmp_path, capsys):
+    def load(content):
+        (tmp_path / "a.pt").write_bytes(weight_writers.pth_zip(content))
+        return vector_files.load(tmp_path / "a.pt", fake_net())
+
+    noises = [rnd(1, 1, side, side) for side in (4, 8, 8)]
+    image = {"img": rnd(3, 8, 8), "latent": rnd(8), "noise": noises}
+    w_plus = {**image, "latent": rnd(6, 8) + 1, "noise": [noise + 1 for noise in noises]}
+    file = load({"a.jpg": image, "b.jpg": {**image, "latent": rnd(8) * 2}})
+    np.testing.assert_array_equal(file.dlatents, np.stack([rnd(8), rnd(8) * 2])[:, np.newaxis].repeat(6, 1))
+    np.testing.assert_array_equal(file.noises_of(1)[2], noises[2])
+    np.testing.assert_array_equal(load({"a.jpg": w_plus}).dlatents, w_plus["latent"][np.newaxis])
+    np.testing.assert_array_equal(load({"a.jpg": rnd(6, 8), "b.jpg": rnd(6, 8)}).dlatents, [rnd(6, 8)] * 2)
+    np.testing.assert_array_equal(load([rnd(1, 6, 8), rnd(1, 6, 8)]).dlatents, [rnd(6, 8)] * 2)
+    np.testing.assert_array_equal(load({"latents": rnd(2, 6, 8)}).dlatents, rnd(2, 6, 8))
+    assert capsys.readouterr().out == ""
+    for content, message in (
+        ({}, "has no vectors: expected a tensor, or tensors of images by name; it has a dict"),
+        ({"g_ema": {"input.input": rnd(1, 8, 4, 4)}}, "it has a dict of 'g_ema'"),
+        ({"a.jpg": image, "b.jpg": rnd(6, 8)}, "has not as many noise images for each of its vectors"),
+        ({"a.jpg": rnd(6, 8), "b.jpg": rnd(8)}, "has images of different shapes: [1, 8], [6, 8]"),
+        (rnd(1, 8, 8), "8 layers of 8 numbers, but the network has 6 of 8"),
+        ("text", "it has a str"),
+    ):
+        with pytest.raises(UserError) as error:
+            load(content)
+        assert message in str(error.value) and str(tmp_path / "a.pt") in str(error.value)
+
+
+def test_an_only_array_of_any_name(tmp_path, capsys):
+    np.savez(tmp_path / "a.npz", rnd(1, 6, 8))
+    assert vector_files.load(tmp_path / "a.npz", fake_net()).dlatents.shape == (1, 6, 8)
+    assert capsys.readouterr().out == f"{tmp_path / 'a.npz'}: its array 'arr_0' is taken for W.\n"
+    np.savez(tmp_path / "z.npz", z=rnd(1, 8))
+    with pytest.raises(UserError, match="only z; Z vectors are inputs of the mapping network, which gives W"):
+        vector_files.load(tmp_path / "z.npz", fake_net())
+
+
 def write_member(path, name, header, content=b""):
     text = repr(header).encode().ljust(118) + b"\n"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -74,13 +143,13 @@ def test_what_is_refused(tmp_path):
     (tmp_path / "text.npz").write_text("no vectors")
     (tmp_path / "empty.npz").write_bytes(b"")
     (tmp_path / "cut.npz").write_bytes(savez("whole.npz").read_bytes()[:-40])
-    np.savez(tmp_path / "other.npz", images=rnd(2))
+    np.savez(tmp_path / "other.npz", a=rnd(2), b=rnd(2))
     for path, message in (
         (tmp_path / "none.npz", "no such file, expected a .npz file"),
         (tmp_path, "is a folder"),
-        (tmp_path / "text.npz", "is neither a .npz nor a .npy file"),
-        (tmp_path / "empty.npz", "is neither a .npz nor a .npy file"),
-        (tmp_path / "cut.npz", "is neither a .npz nor a .npy file"),
+        (tmp_path / "text.npz", "is none of the files with vectors: .npz, .npy, or .pt"),
+        (tmp_path / "empty.npz", "is none of the files with vectors: .npz, .npy, or .pt"),
+        (tmp_path / "cut.npz", "is none of the files with vectors: .npz, .npy, or .pt"),
         (tmp_path / "huge.npz", "is damaged, or no file of W vectors (Unable to allocate"),
         (
             tmp_path / "short.npz",
@@ -89,7 +158,10 @@ def test_what_is_refused(tmp_path):
         (tmp_path / "object.npz", "Object arrays cannot be loaded"),
         (tmp_path / "shape.npz", "is damaged, or no file of W vectors"),
         (tmp_path / "type.npz", "is damaged, or no file of W vectors"),
-        (tmp_path / "other.npz", "has no array 'dlatents' (or w or projected_w), only images"),
+        (
+            tmp_path / "other.npz",
+            "has no array 'dlatents' (or w or projected_w or w_plus or wp or latents or latent), only a, b",
+        ),
         (savez("int.npz", dlatents=np.zeros([2, 6, 8], int)), "has type int64, expected floating point numbers"),
         (savez("pickled.npz", dlatents=np.asarray([None])), "Object arrays cannot be loaded"),
         (savez("4d.npz", dlatents=rnd(2, 6, 8, 1)), "the shape [2, 6, 8, 1], expected [N, layers, dlatent_size]"),

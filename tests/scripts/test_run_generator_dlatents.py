@@ -16,7 +16,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib import convert_images_to_uint8
 from generation import vector_files
 from generation.commands import generate_images, style_mixing_example
-from generation.points import locate
+from generation.points import load_vectors, locate
 
 ROOT = Path(__file__).parent.parent.parent
 NETWORK = str(ROOT / "demo" / "symbols-32x32.pkl")
@@ -46,6 +46,17 @@ def people(tmp_path, monkeypatch, Gs):
     vector_files.save("two.npz", w[2:], [np.concatenate(pair) for pair in both])
     np.save("plain.npy", w[3])
     return tmp_path
+
+
+def test_far_from_the_average(people, Gs, capsys):
+    np.savez("far.npz", w=mapped(Gs, 5, 4.0))
+    np.savez("w.npz", w=mapped(Gs, 5)[:, 0])
+    load_vectors({"--dlatents": ["w.npz", "people/bert.npz"]}, Gs)
+    assert "Farther" not in capsys.readouterr().out
+    load_vectors({"--dlatents": ["w.npz", "far.npz"]}, Gs)
+    printed = capsys.readouterr().out
+    assert "Farther from the average W than 1000 of the network's own" in printed
+    assert ": far (" in printed and "w (" not in printed
 
 
 def mapped(Gs, seed, psi=1.0):
