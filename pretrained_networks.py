@@ -4,7 +4,6 @@ import glob
 import os
 import re
 from typing import Any
-from urllib.parse import unquote
 
 import dnnlib
 from dnnlib.download import default_cache_dir
@@ -82,10 +81,10 @@ def locate(path_or_gdrive_path: str) -> str:
     path_or_url = get_path_or_url(os.fspath(path_or_gdrive_path))
     if dnnlib.util.is_url(path_or_url):
         return path_or_url
-    if "://" in path_or_url and not path_or_url.startswith("file://"):
+    if dnnlib.util.is_url(path_or_url, allow_file_urls=True):
+        path_or_url = dnnlib.util.path_of_file_url(path_or_url)
+    elif "://" in path_or_url:
         raise UserError(f"{path_or_url}: expected a path, an http or https URL, or a gdrive: name")
-    if path_or_url.startswith("file://"):
-        path_or_url = unquote(path_or_url.removeprefix("file://").removeprefix("localhost"))
     path = os.path.expanduser(path_or_url)
     if not path:
         raise UserError("the name of the network is empty; expected a path, a URL, or a gdrive: name")

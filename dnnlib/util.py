@@ -9,17 +9,18 @@ import io
 import math
 import operator
 import os
+import pickle
 import re
 import shutil
 import sys
 import tempfile
 from types import ModuleType, TracebackType
 from typing import Any, BinaryIO
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 import numpy as np
 
-from .download import fetch
+from .download import CACHE_VARIABLE, fetch
 from .flags import boolean
 
 # ----------------------------------------------------------------------------
@@ -209,6 +210,22 @@ def call_func_by_name(*args: Any, func_name: str | None = None, **kwargs: Any) -
     return get_obj_by_name(func_name)(*args, **kwargs)
 
 
+def construct_class_by_name(*args: Any, class_name: str | None = None, **kwargs: Any) -> Any:
+    """A new object of the class of a dotted name."""
+    if class_name is None:
+        raise ValueError("construct_class_by_name: class_name is missing")
+    return get_obj_by_name(class_name)(*args, **kwargs)
+
+
+def is_pickleable(obj: Any) -> bool:
+    """Whether an object can be pickled."""
+    try:
+        pickle.dumps(obj)
+    except Exception:  # objects fail in ways of their own
+        return False
+    return True
+
+
 def get_module_dir_by_obj_name(obj_name: str) -> str:
     """The folder of the module of a dotted name."""
     module, _ = get_module_from_obj_name(obj_name)
@@ -277,28 +294,68 @@ def is_url(obj: Any, allow_file_urls: bool = False) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
+def path_of_file_url(url: str) -> str:
+    """The path that a file URL names."""
+    return unquote(re.sub("^file:(//(localhost(?=/))?)?", "", url))
+
+
 def open_url(
-    url: str,
+    url: str | os.PathLike,
     cache_dir: str | None = None,
     num_attempts: int = 10,
     verbose: bool = True,
+    return_filename: bool = False,
+    cache: bool = True,
     **fetch_kwargs: Any,
-) -> BinaryIO:
-    """Downloads a URL, unless it is in the cache, and opens the file for reading.
+) -> BinaryIO | str:
+    """Opens a file for reading: a local one, or that of a URL, which is downloaded unless it is in the cache.
 
     Args:
-        url: http, https or file URL.
-        cache_dir: folder to keep the file in; None does not keep it.
+        url: http, https or file URL, or a path.
+        cache_dir: folder to keep a download in; None is $STYLEGAN2_CACHE_DIR, or `make_cache_dir_path("downloads")`.
         num_attempts: tries before giving up.
         verbose: show progress.
+        return_filename: return the path of the file instead.
+        cache: keep a download, and take what was kept. Without it there is no file to return the path of.
         fetch_kwargs: see `download.fetch`, which also lists what is raised.
+
+    Raises:
+        OSError: a local file that cannot be opened.
+        ValueError: another kind of URL, or a path is asked for of what is not kept.
     """
-    if urlparse(url).scheme == "file":
-        return open(urlparse(url).path, "rb")
-    if not is_url(url):
+    if return_filename and not cache:
+        raise ValueError("open_url: return_filename=True needs cache=True, only then is there a file")
+    url = os.fspath(url)
+    if not is_url(url, allow_file_urls=True) and "://" in url:
         raise ValueError(f"not a URL: {url!r}")
-    fetch_kwargs.update(num_attempts=num_attempts, verbose=verbose)
-    if cache_dir is not None:
-        return open(fetch(url, cache_dir=cache_dir, **fetch_kwargs), "rb")
-    with tempfile.TemporaryDirectory() as folder, open(fetch(url, cache_dir=folder, **fetch_kwargs), "rb") as file:
-        return io.BytesIO(file.read())
+    if is_url(url):
+        fetch_kwargs.update(num_attempts=num_attempts, verbose=verbose)
+        if not cache:
+            with tempfile.TemporaryDirectory() as folder, open(fetch(url, folder, **fetch_kwargs), "rb") as file:
+                return io.BytesIO(file.read())
+        url = fetch(url, cache_dir or _downloads_dir(), **fetch_kwargs)
+    elif is_url(url, allow_file_urls=True):
+        url = path_of_file_url(url)
+    return url if return_filename else open(url, "rb")
+
+
+_cache_dir: str | None = None
+
+
+def set_cache_dir(path: str | os.PathLike) -> None:
+    """Sets the folder that `make_cache_dir_path` names."""
+    global _cache_dir
+    _cache_dir = os.fspath(path)
+
+
+def make_cache_dir_path(*paths: str) -> str:
+    """A path in the folder of `set_cache_dir`; before that $DNNLIB_CACHE_DIR, or `.cache/dnnlib` in the home folder."""
+    home = os.path.expanduser("~")
+    root = tempfile.gettempdir() if home == "~" else home  # users of containers may have none
+    folder = _cache_dir or os.environ.get("DNNLIB_CACHE_DIR") or os.path.join(root, ".cache", "dnnlib")
+    return os.path.join(folder, *paths)
+
+
+def _downloads_dir() -> str:
+    from_environment = os.environ.get(CACHE_VARIABLE) if _cache_dir is None else None
+    return from_environment or make_cache_dir_path("downloads")

@@ -26,6 +26,8 @@ _NOISE = 7  # purpose of random numbers
 class Projector:
     """The official projector. Set attributes, then a network, then project.
 
+    All attributes may be given as arguments as well; `vgg16_pkl`, as other programs have it, is `distance`.
+
     Several images are optimized together where `set_network` is told so. Each has its own W and noise images, and gets
     the same random numbers as if it were projected alone.
 
@@ -48,22 +50,41 @@ class Projector:
         make_stream: random numbers for a seed.
     """
 
-    def __init__(self) -> None:
-        self.num_steps = 1000
-        self.dlatent_avg_samples = 10000
-        self.initial_learning_rate = 0.1
-        self.initial_noise_factor = 0.05
-        self.lr_rampdown_length = 0.25
-        self.lr_rampup_length = 0.05
-        self.noise_ramp_length = 0.75
-        self.regularize_noise_weight = 1e5
-        self.verbose = False
-        self.clone_net = True
-        self.distance: distances.Distance | str = "lpips"
-        self.w_plus = False
-        self.class_idx: int | None = None
-        self.seed = 0
-        self.make_stream: Callable[[Any], random_stream.Stream] = random_stream.StatelessStream
+    def __init__(
+        self,
+        num_steps: int = 1000,
+        dlatent_avg_samples: int = 10000,
+        initial_learning_rate: float = 0.1,
+        initial_noise_factor: float = 0.05,
+        lr_rampdown_length: float = 0.25,
+        lr_rampup_length: float = 0.05,
+        noise_ramp_length: float = 0.75,
+        regularize_noise_weight: float = 1e5,
+        verbose: bool = False,
+        clone_net: bool = True,
+        *,
+        distance: distances.Distance | str = "lpips",
+        vgg16_pkl: str | None = None,
+        w_plus: bool = False,
+        class_idx: int | None = None,
+        seed: int = 0,
+        make_stream: Callable[[Any], random_stream.Stream] = random_stream.StatelessStream,
+    ) -> None:
+        self.num_steps = num_steps
+        self.dlatent_avg_samples = dlatent_avg_samples
+        self.initial_learning_rate = initial_learning_rate
+        self.initial_noise_factor = initial_noise_factor
+        self.lr_rampdown_length = lr_rampdown_length
+        self.lr_rampup_length = lr_rampup_length
+        self.noise_ramp_length = noise_ramp_length
+        self.regularize_noise_weight = regularize_noise_weight
+        self.verbose = verbose
+        self.clone_net = clone_net
+        self.distance = distance if vgg16_pkl is None else vgg16_pkl
+        self.w_plus = w_plus
+        self.class_idx = class_idx
+        self.seed = seed
+        self.make_stream = make_stream
 
         self._minibatch_size = 0
         self._cur_step = -1

@@ -28,11 +28,12 @@ NAMES = {
     "dnnlib.tflib.ops.fused_bias_act": "activation_funcs fused_bias_act",
     "dnnlib.tflib.ops.upfirdn_2d": "conv_downsample_2d downsample_2d filter_2d upfirdn_2d upsample_2d upsample_conv_2d",
     "dnnlib.tflib.optimizer": "Optimizer",
-    "dnnlib.tflib.tfutil": "assert_tf_initialized convert_images_from_uint8 convert_images_to_uint8 exp2 flatten "
-    "init_tf init_uninitialized_vars is_tf_expression lerp lerp_clip log2 run set_vars shape_to_list",
+    "dnnlib.tflib.tfutil": "assert_tf_initialized convert_images_from_uint8 convert_images_to_uint8 erfinv exp2 "
+    "flatten init_tf init_uninitialized_vars is_tf_expression lerp lerp_clip log2 run set_vars shape_to_list",
     "dnnlib.util": "EasyDict Logger ask_yes_no call_func_by_name copy_files_and_create_dirs format_time "
     "get_dtype_and_ctype get_module_dir_by_obj_name get_module_from_obj_name get_obj_by_name get_obj_from_module "
-    "get_top_level_function_name is_top_level_function is_url list_dir_recursively_with_ignore open_url tuple_product",
+    "construct_class_by_name get_top_level_function_name is_pickleable is_top_level_function is_url "
+    "list_dir_recursively_with_ignore make_cache_dir_path open_url set_cache_dir tuple_product",
     "metrics.frechet_inception_distance": "FID",
     "metrics.inception_score": "IS",
     "metrics.kernel_inception_distance": "KID",
@@ -47,7 +48,7 @@ NAMES = {
     "training.dataset": "SyntheticDataset TFRecordDataset load_dataset",
     "training.loss": "D_logistic D_logistic_r1 D_logistic_r2 D_wgan D_wgan_gp G_logistic_ns_pathreg G_wgan",
     "training.misc": "adjust_dynamic_range apply_mirror_augment convert_to_pil_image create_image_grid load_pkl "
-    "save_image_grid save_pkl setup_snapshot_image_grid",
+    "open_file_or_url save_image_grid save_pkl setup_snapshot_image_grid",
     "training.networks": "D_main G_main G_mapping G_synthesis",
     "training.networks_stylegan": "D_basic G_mapping G_style G_synthesis blur2d downscale2d instance_norm "
     "leaky_relu minibatch_stddev_layer pixel_norm upscale2d",

@@ -1,11 +1,13 @@
 """Helpers of training under their official names: network pickles, ranges of values, image grids, mirroring."""
 
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
 
 import pretrained_networks
+from dnnlib import util
+from dnnlib.download import default_cache_dir
 from dnnlib.pictures import save_image, to_pil
 from dnnlib.tflib.checkpoints import network_files
 
@@ -16,6 +18,11 @@ from dnnlib.tflib.checkpoints import network_files
 def load_pkl(file_or_url: str) -> Any:
     """The networks of a pickle: of a path, a URL or a `gdrive:` name. Nothing in it is executed. Raises UserError."""
     return pretrained_networks.read(file_or_url)
+
+
+def open_file_or_url(file_or_url: str) -> BinaryIO:
+    """Opens a path, a URL or a `gdrive:` name for reading; downloads are kept. Raises UserError, OSError."""
+    return util.open_url(pretrained_networks.locate(file_or_url), cache_dir=default_cache_dir())
 
 
 def save_pkl(obj: Any, filename: str) -> None:

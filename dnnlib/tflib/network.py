@@ -168,6 +168,19 @@ class Network:
             raise KeyError(f"{self.name} has no variable {var_or_local_name!r}{close}")
         return self.vars[var_or_local_name]
 
+    def get_var_local_name(self, var_or_global_name: Any) -> str:
+        """The local name of a variable, which is given itself or by its global name, such as 'Gs/dlatent_avg:0'."""
+        if not isinstance(var_or_global_name, str):
+            for name, variable in self.vars.items():
+                if variable is var_or_global_name:
+                    return name
+            raise KeyError(f"{self.name} has no such variable: {var_or_global_name!r:.200}")
+        name = var_or_global_name.removesuffix(":0")
+        if name not in self.var_global_to_local:
+            close = did_you_mean(name, self.var_global_to_local)
+            raise KeyError(f"{self.name} has no variable with the global name {var_or_global_name!r}{close}")
+        return self.var_global_to_local[name]
+
     def get_var(self, var_or_local_name: Any) -> np.ndarray:
         """The value of a variable."""
         return self.find_var(var_or_local_name).numpy()

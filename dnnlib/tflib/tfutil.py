@@ -77,6 +77,11 @@ def exp2(x: tf.Tensor) -> tf.Tensor:
     return tf.exp(x * np.float32(np.log(2.0)))
 
 
+def erfinv(y: tf.Tensor) -> tf.Tensor:
+    """The inverse of the error function."""
+    return tf.math.erfinv(y)
+
+
 def lerp(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
     """Linear interpolation: a at t = 0, b at t = 1."""
     return a + (b - a) * t

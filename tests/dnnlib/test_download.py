@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import http.server
+import os
 import socket
 import threading
 import time
@@ -217,6 +218,41 @@ def test_name_and_cache(get, server, tmp_path):
     with dnnlib.util.open_url(url, cache_dir=tmp_path / "cache") as file:
         assert file.read() == CONTENT
     assert len(server.requests) == requests
+
+
+def test_open_url(server, tmp_path, monkeypatch):
+    """As the scripts of StyleGAN2-ADA call it."""
+    monkeypatch.delenv("STYLEGAN2_CACHE_DIR", raising=False)
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    open_url, url = dnnlib.util.open_url, f"http://127.0.0.1:{server.server_port}/good.pkl"
+    with open_url(url, verbose=False) as file:
+        assert file.read() == CONTENT
+    path = open_url(url, return_filename=True)
+    assert len(server.requests) == 1 and path.startswith(dnnlib.util.make_cache_dir_path("downloads"))
+    with open_url(url, cache=False, verbose=False) as file:
+        assert file.read() == CONTENT
+    assert len(server.requests) == 2
+    monkeypatch.setattr(dnnlib.util, "_cache_dir", None)
+    dnnlib.util.set_cache_dir(tmp_path / "other")
+    assert open_url(url, return_filename=True, verbose=False) == str(
+        tmp_path / "other/downloads" / os.path.basename(path)
+    )
+    assert len(server.requests) == 3
+    with pytest.raises(DownloadError, match="1 attempts"):
+        open_url(url.replace("good", "down"), num_attempts=1, verbose=False)
+
+    local = tmp_path / "a b.pkl"
+    local.write_bytes(b"local")
+    for name in (str(local), local, f"file://{tmp_path}/a%20b.pkl", f"file://localhost{tmp_path}/a%20b.pkl"):
+        with open_url(name) as file:
+            assert file.read() == b"local"
+        assert open_url(name, return_filename=True) == str(local)
+    with pytest.raises(FileNotFoundError):
+        open_url(str(tmp_path / "none.pkl"))
+    with pytest.raises(ValueError, match="not a URL"):
+        open_url("ftp://x/a.pkl")
+    with pytest.raises(ValueError, match="return_filename=True needs cache=True"):
+        open_url(url, return_filename=True, cache=False)
 
 
 def test_broken_download_goes_on(get, server):

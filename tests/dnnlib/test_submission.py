@@ -229,6 +229,8 @@ def test_names_of_objects():
     assert util.get_top_level_function_name(util.format_time) == "dnnlib.util.format_time"
     assert util.is_top_level_function(util.format_time) and not util.is_top_level_function(lambda: 0)
     assert util.get_module_dir_by_obj_name("dnnlib.util.EasyDict") == os.path.dirname(util.__file__)
+    assert util.construct_class_by_name({"a": 1}, class_name="dnnlib.util.EasyDict").a == 1
+    assert util.is_pickleable([1, "a"]) and not util.is_pickleable(lambda: 0)
     for name in ("dnnlib.util.nix", "nix.nix", "nix"):
         with pytest.raises(ImportError):
             util.get_obj_by_name(name)

@@ -279,6 +279,14 @@ def test_wrong_arguments(demo):
     np.testing.assert_allclose(proj._prepared[0], prepare_images(tf.constant(targets)), atol=1e-3)
 
 
+def test_arguments():
+    proj = projector.Projector(num_steps=3, initial_learning_rate=0.2, initial_noise_factor=0.1, vgg16_pkl="vgg.pkl")
+    assert (proj.num_steps, proj.initial_learning_rate, proj.initial_noise_factor) == (3, 0.2, 0.1)
+    assert proj.distance == "vgg.pkl" and projector.Projector().distance == "lpips"
+    with pytest.raises(TypeError, match="num_stepz"):
+        projector.Projector(num_stepz=3)
+
+
 def test_without_weights(demo, tmp_path, monkeypatch):
     monkeypatch.setenv("STYLEGAN2_OFFLINE", "1")
     monkeypatch.setenv("STYLEGAN2_CACHE_DIR", str(tmp_path))

@@ -33,6 +33,10 @@ def test_fields(G):
     assert list(G.own_vars) == ["lod", "dlatent_avg"]
     assert G.static_kwargs == G_KWARGS and isinstance(G.static_kwargs, EasyDict)
     assert all(isinstance(var, tf.Variable) for var in G.vars.values())
+    for var in ("G/G_synthesis/noise0", "G/G_synthesis/noise0:0", G.vars["G_synthesis/noise0"]):
+        assert G.get_var_local_name(var) == "G_synthesis/noise0"
+    with pytest.raises(KeyError, match="did you mean G/G_synthesis/noise"):
+        G.get_var_local_name("G/G_synthesis/noise")
     assert G.find_var("G_synthesis/noise0") is G.components.synthesis.vars["noise0"]
     with pytest.raises(KeyError, match="no variable 'G_synthesis/4x4/const' .did you mean G_synthesis/4x4/Const/const"):
         G.find_var("G_synthesis/4x4/const")
