@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class MetricBase:
 
     name: str
     official_numerics: bool = False
+    _configured: ClassVar[DataSource] = DataSource()
+    _configured_run_dir: ClassVar[str | None] = None
 
     def __init__(self, name: str, official_numerics: bool = False):
         self.name = name
@@ -52,6 +54,20 @@ class MetricBase:
 
     def __post_init__(self) -> None:
         self._reset()
+
+    def configure(self, dataset_args: Mapping[str, Any] | None = None, run_dir: str | None = None) -> None:
+        """Says what `run` takes where it is not told: scripts of StyleGAN2-ADA do so first.
+
+        Args:
+            dataset_args: as of `run`, or as there: `path` of a folder of tfrecords, `mirror_augment`.
+            run_dir: as of `run`.
+        """
+        args = dict(dataset_args or {})
+        mirror_augment = args.pop("mirror_augment", None)
+        if "path" in args:
+            args["tfrecord_dir"] = os.path.abspath(args.pop("path"))
+        self._configured = DataSource(None, args or None, mirror_augment)
+        self._configured_run_dir = run_dir
 
     def close(self) -> None:
         """Forgets the network, the data set and the results."""
@@ -108,6 +124,9 @@ class MetricBase:
         Raises:
             UserError: a network or the data set cannot be read. Metrics raise other things, too.
         """
+        run_dir = self._configured_run_dir if run_dir is None else run_dir
+        dataset_args = self._configured.dataset_args if dataset_args is None else dataset_args
+        mirror_augment = self._configured.mirror_augment if mirror_augment is None else mirror_augment
         self._reset(network_pkl, run_dir, data_dir, dataset_args, mirror_augment)
         start = time.time()
         own = evaluation is None

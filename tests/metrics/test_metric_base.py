@@ -101,6 +101,18 @@ def test_the_data_set_is_that_of_the_run(tmp_path):
 
 
 @pytest.mark.one_stack
+def test_configured_as_in_ada(tmp_path, capsys):
+    write_options(tmp_path)
+    metric = Two("two")
+    metric.configure(dataset_args={"path": "data/cats", "resolution": 8, "mirror_augment": True}, run_dir=str(tmp_path))
+    metric.run(network_pkl=None, num_gpus=1)
+    assert metric._dataset_args == {"tfrecord_dir": str(Path.cwd() / "data/cats"), "resolution": 8}
+    assert metric._mirror_augment is True and metric._data_dir is None
+    assert (tmp_path / "metric-two.txt").read_text() == capsys.readouterr().out
+    metric.run(None, dataset_args={"tfrecord_dir": "dogs"}, mirror_augment=False)
+    assert metric._dataset_args == {"tfrecord_dir": "dogs"} and metric._mirror_augment is False
+
+
 def test_reals(monkeypatch):
     class Data:
         def get_minibatch_np(self, minibatch_size):
