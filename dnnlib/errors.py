@@ -3,8 +3,10 @@
 import contextlib
 import difflib
 import os
+import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 
 class UserError(Exception):
@@ -35,6 +37,32 @@ def listed(problems: Sequence[str], most: int) -> list[str]:
     """The first problems, at most so many, and in one more line how many there are besides."""
     more = [f"... and {len(problems) - most} more"] if len(problems) > most else []
     return [*problems[:most], *more]
+
+
+def short(value: Any, most: int = 80) -> str:
+    """`repr` of a value that comes from a file, cut to so many characters: printable, and soon done whatever it is.
+
+    A few nested tuples that share their parts have a `repr` of gigabytes.
+    """
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    text = _SHORT.repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 3
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 6
+_SHORT.maxstring = _SHORT.maxother = 200
+
+
+def printable(text: str, most: int = 200) -> str:
+    """A text that comes from a file or a server, as it can be printed: in one line, and cut to so many characters.
+
+    What is not printable is escaped as in Python, such as \\x1b with which commands to terminals begin.
+    """
+    cut = text if len(text) <= most else f"{text[: most - 3]}..."
+    return cut if cut.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
 
 
 def did_you_mean(name: object, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> str:
@@ -77,6 +105,12 @@ def exits_on_user_error() -> Iterator[None]:
         sys.exit(130)
 
 
+_MOST_LINES = 40
+_MOST_CHARACTERS = 2000  # in a line
+
+
 def _exit(message: str) -> None:
-    print(f"Error: {message}", file=sys.stderr)
+    """Prints a message, in which there may be anything that files hold, and ends the script."""
+    lines = [printable(line, _MOST_CHARACTERS) for line in f"Error: {message}".split("\n")]
+    print("\n".join(listed(lines, _MOST_LINES - 1)), file=sys.stderr)
     sys.exit(1)

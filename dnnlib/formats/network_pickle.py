@@ -1,12 +1,11 @@
 """Reads official network pickles without executing anything in them: networks become dicts."""
 
-from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from dnnlib.kinds import HEAD, kind_of, mistaken
 
 from . import safe_pickle
-from .safe_pickle import ARRAYS, Call, DamagedPickleError, Name, OrderedItems, StandIn, UnsafePickleError
+from .safe_pickle import ARRAYS, Call, DamagedPickleError, Finisher, Name, OrderedItems, StandIn, UnsafePickleError
 
 __all__ = ["ALLOWED", "DamagedPickleError", "PickledNetwork", "UnsafePickleError", "load"]
 
@@ -56,8 +55,8 @@ class PickledNetwork(StandIn):
             raise ValueError("the state of a network is not a dict")
         self.state = state
 
-    def finished(self, finish: Callable[[Any], Any]) -> "PickledNetwork":
-        self.state = finish(self.state)
+    def finished(self, finisher: Finisher) -> "PickledNetwork":
+        self.state = finisher.finish(self.state)
         return self
 
 
@@ -67,14 +66,13 @@ def _reconstructor(cls: Any, base: Any, _state: Any) -> Any:
     raise ValueError("unexpected object")
 
 
-class _EasyDict(dict):
+class _EasyDict(OrderedItems):
     """Stands for dnnlib.util.EasyDict. It has nothing but items."""
 
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, dict):
-            raise ValueError("unexpected state of a dict")
+        super().__setstate__(state)
         self.update(state)
 
 

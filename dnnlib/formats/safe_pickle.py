@@ -13,6 +13,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
+from dnnlib.errors import printable, short
+
 
 class UnsafePickleError(pickle.UnpicklingError):
     """A pickle asks for something outside of the allow-list."""
@@ -41,7 +43,8 @@ def load(file: BinaryIO, name: str, kind: str, allowed: Allowed) -> Any:
     """
     with readable_errors(name, kind):
         content = Content(file)
-        return Finisher(len(content.buffer)).finish(Unpickler(content, kind, allowed).load())
+        budget = Budget(len(content.buffer))
+        return Finisher(budget).finish(Unpickler(content, kind, allowed, budget).load())
 
 
 @contextlib.contextmanager
@@ -59,7 +62,7 @@ def readable_errors(name: str, kind: str) -> Iterator[None]:
     except OSError as error:
         raise DamagedPickleError(f"{name}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # the content is hostile until proven otherwise: any exception means damage
-        reason = " ".join(str(error).split())[:200]
+        reason = printable(" ".join(str(error).split()))
         raise DamagedPickleError(
             f"{name}: damaged or not a {kind} ({type(error).__name__}{': ' + reason if reason else ''}). "
             "If it was downloaded, delete it and download it again."
@@ -98,16 +101,34 @@ class Content:
 
 
 class Budget:
-    """How much all of something in a file may have together, lest a small file fill the memory."""
+    """How much a file may cause altogether, lest a small one fill the memory or take for ever.
 
-    def __init__(self, left: int, what: str):
-        self.left, self.what = left, what
+    Whatever is made of bytes of the file for the first time is as large as these at most. What may be made of the same
+    bytes again and again is counted here: items of containers, and bytes.
+    """
 
-    def take(self, count: int) -> None:
-        """Counts some. Raises ValueError where all is used up."""
-        self.left -= count
-        if self.left < 0:
-            raise ValueError(f"the {self.what} are larger than the file")
+    def __init__(self, file_size: int):
+        self._items = 2 * file_size + 10_000
+        self._bytes = 4 * file_size + 100_000
+
+    def take_items(self, count: int) -> None:
+        """Counts some. Raises ValueError where all are used up."""
+        self._items -= count
+        if self._items < 0:
+            raise ValueError("it makes more objects than the file can hold")
+
+    def take_bytes(self, count: int) -> None:
+        """Counts some. Raises ValueError where all are used up."""
+        self._bytes -= count
+        if self._bytes < 0:
+            raise ValueError("what it makes is larger than the file")
+
+    def take(self, value: Any) -> None:
+        """Counts what can be copied of a value: the items of a container, or the characters of a string."""
+        if isinstance(value, str):
+            self.take_bytes(len(value))
+        elif isinstance(value, (tuple, list, dict)):
+            self.take_items(len(value))
 
 
 # ----------------------------------------------------------------------------
@@ -146,8 +167,8 @@ class StandIn(Unchangeable):
 
     __slots__ = ()
 
-    def finished(self, finish: Callable[[Any], Any]) -> Any:
-        """What it becomes; `finish` does this for its parts."""
+    def finished(self, finisher: "Finisher") -> Any:
+        """What it becomes; the finisher does this for its parts."""
         raise NotImplementedError
 
 
@@ -156,12 +177,17 @@ class OrderedItems(dict):
 
     __slots__ = ()
 
+    def __init__(self, items: Any = ()):
+        super().__init__()
+        for key, value in items.items() if isinstance(items, dict) else items:
+            self[checked_key(key)] = value
+
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, dict):
             raise ValueError("unexpected state of a dict")
 
 
-class _Array:
+class _Array(Unchangeable):
     """An array under construction: pickles create it empty and then set its state."""
 
     __slots__ = ("value",)
@@ -171,20 +197,20 @@ class _Array:
         self.value = _array(shape, dtype, data, fortran_order)
 
 
-class _Dtype:
+class _Dtype(Unchangeable):
     """A data type under construction."""
 
     __slots__ = ("code", "order")
 
     def __init__(self, code: Any, *_flags: Any):
         if code not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"):
-            raise ValueError(f"arrays of type {code!r:.40} are not read")
+            raise ValueError(f"arrays of type {short(code)} are not read")
         self.code = code
         self.order = "<"
 
     def __setstate__(self, state: Any) -> None:
         if state[1] not in ("<", ">", "|", "="):
-            raise ValueError(f"unknown byte order {state[1]!r:.40}")
+            raise ValueError(f"unknown byte order {short(state[1])}")
         self.order = state[1]
 
     def make(self) -> np.dtype:
@@ -193,7 +219,7 @@ class _Dtype:
 
 def _array(shape: Any, dtype: Any, data: Any, fortran_order: Any) -> np.ndarray:
     if not isinstance(shape, tuple) or not all(type(n) is int and 0 <= n < 1 << 40 for n in shape) or len(shape) > 8:
-        raise ValueError(f"impossible array shape {shape!r:.80}")
+        raise ValueError(f"impossible array shape {short(shape)}")
     if not isinstance(dtype, _Dtype):
         raise ValueError("array without a data type")
     if isinstance(data, str):  # pickles of Python 2
@@ -223,6 +249,13 @@ def _empty_bytes(*args: Any) -> bytes:
     return b""  # the data of empty arrays in pickles for Python 2
 
 
+def _encode(text: Any, encoding: Any) -> bytes:
+    """How protocols 0 to 2 write bytes."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise ValueError("unexpected encoding")
+    return text.encode("latin1")
+
+
 _MULTIARRAY = {"_reconstruct": Call(_reconstruct), "scalar": Call(_scalar)}
 _NUMERIC = {"_frombuffer": Call(_frombuffer)}
 _BUILTINS = {"bytes": Call(_empty_bytes)}
@@ -232,7 +265,7 @@ ARRAYS: Allowed = {
     "numpy._core.multiarray": _MULTIARRAY,
     "numpy.core.numeric": _NUMERIC,
     "numpy._core.numeric": _NUMERIC,
-    "_codecs": {"encode": None},  # a method of the unpickler, which counts
+    "_codecs": {"encode": Call(_encode)},
     "__builtin__": _BUILTINS,
     "builtins": _BUILTINS,
 }
@@ -242,39 +275,135 @@ class Unpickler(pickle._Unpickler):
     """Python's unpickler in Python: unlike the one in C, it takes views of the file, and no file of a few bytes can
     make it reserve gigabytes. What it loads is to be given to a `Finisher`.
 
+    Sets come out as lists and tuples, and keys are strings and integers: to hash a tuple can take for ever.
+
     persistent_load: makes objects of the references to objects outside of the pickle. Without it they are refused.
     """
 
     def __init__(
-        self, content: Content, kind: str, allowed: Allowed, persistent_load: Callable[[Any], Any] | None = None
+        self,
+        content: Content,
+        kind: str,
+        allowed: Allowed,
+        budget: Budget,
+        persistent_load: Callable[[Any], Any] | None = None,
     ):
         super().__init__(content, encoding="latin1")
         self._kind = kind
         self._allowed = allowed
+        self._budget = budget
         self._persistent_load = persistent_load
-        self._encoded = Budget(len(content.buffer), "contents")
 
     def _decode_string(self, value: Any) -> str:
         """Strings of Python 2, short ones as bytes and long ones as views."""
         return str(value, "latin1")
 
+    # What opcodes do, where it is not what Python does.
+
     def _load_bytearray(self) -> None:
         """Python's own method reserves whatever size the file claims before it reads."""
         self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
 
+    def _load_long(self) -> None:
+        size = int.from_bytes(self.read(4), "little", signed=True)
+        if not 0 <= size <= _MAX_DIGITS:
+            raise ValueError(f"an integer of {size} bytes")
+        self.append(pickle.decode_long(bytes(self.read(size))))
+
+    def _load_digits(self) -> None:
+        """Integers as text, also the two truth values."""
+        digits = self.readline()[:-1]
+        if len(digits) > _MAX_DIGITS:
+            raise ValueError(f"an integer of {len(digits)} digits")
+        truth = {pickle.FALSE[1:-1]: False, pickle.TRUE[1:-1]: True}
+        self.append(truth[digits] if digits in truth else int(digits.rstrip(b"L"), 0))
+
+    def _load_append(self) -> None:
+        self._extend([self.stack.pop()])
+
+    def _load_appends(self) -> None:
+        self._extend(self.pop_mark())
+
+    def _load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._fill(self.stack[-1], [key, value])
+
+    def _load_setitems(self) -> None:
+        items = self.pop_mark()
+        self._fill(self.stack[-1], items)
+
+    def _load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._fill(self.stack[-1], items)
+
+    def _extend(self, items: list) -> None:
+        if not isinstance(self.stack[-1], list):
+            raise ValueError("items are added to something else than a list")
+        self.stack[-1].extend(items)
+
+    def _fill(self, target: Any, items: list) -> None:
+        if not isinstance(target, dict):
+            raise ValueError("items are set in something else than a dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[checked_key(key)] = value
+
+    def _load_reduce(self) -> None:
+        self._check_arguments(self.stack[-1])
+        self.load_reduce()
+
+    def _load_newobj(self) -> None:
+        self._check_arguments(self.stack[-1])
+        self.load_newobj()
+
+    def _load_newobj_ex(self) -> None:
+        raise UnsafePickleError("refused: the pickle makes an object by keywords")
+
+    def _load_build(self) -> None:
+        state = self.stack[-1]
+        if not isinstance(self.stack[-2], (Unchangeable, OrderedItems)):
+            raise ValueError("something is given a state that has none")
+        self._check_arguments(state if isinstance(state, tuple) else (state,))
+        self.load_build()
+
+    def _instantiate(self, cls: Any, args: Any) -> None:
+        self._check_arguments(args)
+        super()._instantiate(cls, args)  # type: ignore[misc]
+
+    def _check_arguments(self, args: Any) -> None:
+        """Counts what a function or class may copy of what it is given."""
+        if not isinstance(args, (tuple, list)) or len(args) > _MAX_ARGUMENTS:
+            raise ValueError("a function is not called as expected")
+        for arg in args:
+            self._budget.take(arg)
+
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         **pickle._Unpickler.dispatch,
         pickle.BYTEARRAY8[0]: _load_bytearray,
+        pickle.INT[0]: _load_digits,
+        pickle.LONG[0]: _load_digits,
+        pickle.LONG4[0]: _load_long,
+        pickle.EMPTY_SET[0]: pickle._Unpickler.load_empty_list,
+        pickle.FROZENSET[0]: pickle._Unpickler.load_tuple,
+        pickle.APPEND[0]: _load_append,
+        pickle.APPENDS[0]: _load_appends,
+        pickle.ADDITEMS[0]: _load_appends,
+        pickle.SETITEM[0]: _load_setitem,
+        pickle.SETITEMS[0]: _load_setitems,
+        pickle.DICT[0]: _load_dict,
+        pickle.REDUCE[0]: _load_reduce,
+        pickle.NEWOBJ[0]: _load_newobj,
+        pickle.NEWOBJ_EX[0]: _load_newobj_ex,
+        pickle.BUILD[0]: _load_build,
     }
 
+    # What a pickle may name.
+
     def find_class(self, module_name: str, global_name: str) -> Any:
-        if (module_name, global_name) == ("_codecs", "encode"):
-            return Call(self._encode)
         try:
             allowed = self._allowed[module_name][global_name]
         except KeyError:
-            asked = f"{module_name}.{global_name}"
-            asked = asked if asked.isprintable() and len(asked) <= 200 else f"{asked!r:.200}"
+            asked = printable(f"{module_name}.{global_name}")
             raise UnsafePickleError(
                 f"refused: the pickle asks for {asked}, which no {self._kind} needs. Nothing in it was executed."
             ) from None
@@ -287,64 +416,63 @@ class Unpickler(pickle._Unpickler):
             raise UnsafePickleError("refused: the pickle refers to objects outside of it")
         return self._persistent_load(pid)
 
-    def _encode(self, text: Any, encoding: Any) -> bytes:
-        """How protocols 0 to 2 write bytes. All of them together cannot be larger than the file."""
-        if not isinstance(text, str) or encoding != "latin1":
-            raise ValueError("unexpected encoding")
-        self._encoded.take(len(text))
-        return text.encode("latin1")
 
-
+_MAX_DIGITS = 255  # of an integer
+_MAX_ARGUMENTS = 20  # of a function
 _MAX_DEPTH = 50
-_MAX_OBJECTS = 1_000_000
+_MAX_OBJECTS = 200_000
 
 
 class Finisher:
     """Replaces stand-ins in what an `Unpickler` loaded by arrays of their own memory. Shared parts are visited once.
 
-    Raises an exception for cycles, towers, and arrays that together are larger than the file.
+    Raises an exception for cycles, towers, and what exceeds the budget.
     """
 
-    def __init__(self, file_size: int):
-        self.done: dict[int, Any] = {}
-        self.kept: list[Any] = []  # keeps objects alive whose ids are noted
-        self.bytes = Budget(file_size + 1024, "arrays")
+    def __init__(self, budget: Budget):
+        self.budget = budget
+        self._done: dict[int, Any] = {}
+        self._kept: list[Any] = []  # keeps objects alive whose ids are noted
+        self._depth = 0
 
-    def finish(self, value: Any, depth: int = 0) -> Any:
+    def finish(self, value: Any) -> Any:
         """The finished object for a loaded one."""
         if value is None or isinstance(value, (bool, int, float, str, bytes, np.generic)):
             return value
-        if id(value) in self.done:
-            if self.done[id(value)] is _UNFINISHED:
+        if id(value) in self._done:
+            if self._done[id(value)] is _UNFINISHED:
                 raise ValueError("an object contains itself")
-            return self.done[id(value)]
-        if depth > _MAX_DEPTH or len(self.done) > _MAX_OBJECTS:
+            return self._done[id(value)]
+        if self._depth > _MAX_DEPTH:
             raise ValueError("objects are nested too deeply")
-        self.kept.append(value)
-        self.done[id(value)] = _UNFINISHED
-        self.done[id(value)] = result = self._finish(value, depth + 1)
+        if len(self._kept) > _MAX_OBJECTS:
+            raise ValueError(f"it has more than {_MAX_OBJECTS} objects")
+        self._kept.append(value)
+        self._done[id(value)] = _UNFINISHED
+        self._depth += 1
+        self._done[id(value)] = result = self._finish(value)
+        self._depth -= 1
         return result
 
-    def _finish(self, value: Any, depth: int) -> Any:
+    def _finish(self, value: Any) -> Any:
         if isinstance(value, (_Array, np.ndarray)):
             array = value.value if isinstance(value, _Array) else value
-            self.bytes.take(array.nbytes)
+            self.budget.take_bytes(array.nbytes)
             return array.copy(order="K")
         if isinstance(value, StandIn):
-            return value.finished(lambda part: self.finish(part, depth))
+            return value.finished(self)
         if isinstance(value, dict):
-            return {_key(key): self.finish(item, depth) for key, item in value.items()}
+            return {key: self.finish(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
-            return type(value)(self.finish(item, depth) for item in value)
-        if isinstance(value, (set, frozenset)):
-            return tuple(self.finish(item, depth) for item in value)
+            return type(value)(self.finish(item) for item in value)
         raise ValueError(f"objects of type {type(value).__name__.strip('_')} do not belong here")
 
 
 _UNFINISHED = object()
 
 
-def _key(key: Any) -> Any:
+def checked_key(key: Any) -> Any:
+    """A key of a dict, if it is a string or an integer. Raises ValueError."""
     if not isinstance(key, (str, int)):
         raise ValueError("a key of a dict is neither a string nor a number")
     return key

@@ -25,6 +25,7 @@ from .safe_pickle import Budget, Call, Finisher, OrderedItems, StandIn, Unchange
 
 _KIND = "PyTorch file"
 _PROTOCOL = 1001
+_CONTAINER = 512  # what a container of one storage costs besides its bytes: a few pickles are read
 _TAR = "this is the tar container of PyTorch 0.1; write it again: torch.save(torch.load(file), new_file)"
 
 
@@ -53,8 +54,8 @@ def load(file: BinaryIO, name: str, allowed: safe_pickle.Allowed | None = None) 
         if kind in ("zip", "npz"):
             return _load_zip(file, len(content.buffer), allowed or ALLOWED)
         if kind == "torch legacy":
-            loaded = _read_legacy(content, allowed or ALLOWED, _Storages(len(content.buffer)))
-            return Finisher(len(content.buffer)).finish(loaded)
+            budget = Budget(len(content.buffer))
+            return Finisher(budget).finish(_read_legacy(content, allowed or ALLOWED, _Storages(budget)))
         raise ValueError(_TAR if kind == "tar" else "neither a zip nor a legacy container")
 
 
@@ -65,10 +66,10 @@ def load_pickle(file: BinaryIO, name: str, kind: str, allowed: safe_pickle.Allow
     """
     with safe_pickle.readable_errors(name, kind):
         content = safe_pickle.Content(file)
-        storages = _Storages(len(content.buffer))
+        budget = Budget(len(content.buffer))
+        storages = _Storages(budget)
         allowed = allowed | {"torch.storage": {"_load_from_bytes": Call(storages.of_bytes)}}
-        loaded = safe_pickle.Unpickler(content, kind, allowed).load()
-        return Finisher(len(content.buffer)).finish(loaded)
+        return Finisher(budget).finish(safe_pickle.Unpickler(content, kind, allowed, budget).load())
 
 
 def state_dict(loaded: Any, name: str) -> dict[str, np.ndarray]:
@@ -103,14 +104,16 @@ def _read_legacy(content: safe_pickle.Content, allowed: safe_pickle.Allowed, sto
     """What is to be given to a `Finisher`."""
 
     def read(persistent_load: Callable[[Any], Any] | None = None) -> Any:
-        return safe_pickle.Unpickler(content, _KIND, allowed, persistent_load).load()
+        return safe_pickle.Unpickler(content, _KIND, allowed, storages.budget, persistent_load).load()
 
     if read() != TORCH_MAGIC or read() != _PROTOCOL:
         raise ValueError("another protocol of PyTorch")
     read()  # what the system was like; storages are little endian everywhere
     loaded = read(storages.refer)
     keys = read()
-    if not isinstance(keys, list) or len(set(keys)) != len(keys) or set(keys) != set(storages.by_key):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ValueError("the list of storages is none")
+    if len(set(keys)) != len(keys) or set(keys) != set(storages.by_key):
         raise ValueError("the list of storages does not fit the tensors")
     for key in keys:
         storage = storages.by_key[key]
@@ -134,24 +137,24 @@ def _load_zip(file: BinaryIO, size: int, allowed: safe_pickle.Allowed) -> Any:
             raise TorchScriptError(
                 "this is a TorchScript program, which only PyTorch can read; give the state dict (.pth) of its network"
             )
-        contents = Budget(size, "contents")
+        budget = Budget(size)
 
         def read(name: str) -> bytes:  # the checksum is compared as well
             info = members[f"{folder}/{name}"]
             if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
                 raise ValueError("a part is compressed, which torch.save never does")
-            contents.take(info.file_size)
+            budget.take_bytes(info.file_size)
             return archive.read(info)
 
-        storages = _Storages(size)
+        storages = _Storages(budget)
         content = safe_pickle.Content(io.BytesIO(read("data.pkl")))
-        loaded = safe_pickle.Unpickler(content, _KIND, allowed, storages.refer).load()
+        loaded = safe_pickle.Unpickler(content, _KIND, allowed, budget, storages.refer).load()
         byte_order = read("byteorder") if f"{folder}/byteorder" in members else b"little"
         if byte_order not in (b"little", b"big"):
             raise ValueError("unknown byte order")
         for key, storage in storages.by_key.items():
             storage.set_data(read(f"data/{key}"), byte_order == b"big")
-        return Finisher(size).finish(loaded)
+        return Finisher(budget).finish(loaded)
 
 
 def _zip_kind(names: Iterable[str]) -> str:
@@ -204,49 +207,44 @@ class _Storages:
     Those of a plain pickle, which refers to none, have been given the bytes.
     """
 
-    def __init__(self, file_size: int):
+    def __init__(self, budget: Budget):
         self.by_key: dict[str, _Storage] = {}
-        # Tensors may overlap and repeat elements, but only so far.
-        self.elements = Budget(4 * file_size + 1024, "tensors")
-        self._bytes = Budget(file_size, "storages")
+        self.budget = budget
 
     def of_bytes(self, data: Any) -> "_View":
         """The storage in the bytes of a legacy container."""
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise ValueError("a storage is not made of bytes")
-        self._bytes.take(len(data))  # a pickle can refer to the same bytes again and again
+        self.budget.take_bytes(len(data) + _CONTAINER)
         allowed = {module: ALLOWED[module] for module in ("torch", "collections")}
         content = safe_pickle.Content(io.BytesIO(data))
-        view = _read_legacy(content, allowed, _Storages(len(data)))
+        view = _read_legacy(content, allowed, _Storages(self.budget))
         if not isinstance(view, _View) or content.position != len(data):
             raise ValueError("bytes hold something else than one storage")
-        view.storages = self
         return view
 
     def refer(self, reference: Any) -> "_View":
         """The storage, or part of one, that a persistent id means."""
-        kind, *rest = reference
-        if kind != "storage":
+        if not isinstance(reference, tuple) or not 5 <= len(reference) <= 6 or reference[0] != "storage":
             raise UnsafePickleError("refused: the file holds a module with its source code; give its state dict")
-        storage_type, key, _location, count, *view = rest
+        _kind, storage_type, key, _location, count, *view = reference
         if not isinstance(storage_type, _StorageType) or not isinstance(key, str) or not _is_count(count):
             raise ValueError("a reference to a storage is not as expected")
         storage = self.by_key.setdefault(key, _Storage(storage_type.type, count))
         if (storage.type, storage.count) != (storage_type.type, count):
             raise ValueError("a storage is said to be of two kinds")
         if not view or view[0] is None:
-            return _View(self, storage, 0, count)
+            return _View(storage, 0, count)
         _key, offset, size = view[0]
         if not (_is_count(offset) and _is_count(size) and offset + size <= count):
             raise ValueError("part of a storage lies outside of it")
-        return _View(self, storage, offset, size)
+        return _View(storage, offset, size)
 
 
 @dataclass(slots=True, eq=False)
 class _View(Unchangeable):
     """A storage as tensors refer to it: all of it, or in very old files a part."""
 
-    storages: _Storages
     storage: _Storage
     offset: int
     count: int
@@ -267,14 +265,14 @@ class _Tensor(StandIn):
             raise ValueError("a tensor is not made as expected")
         self._view, self._offset, self._sizes, self._strides = view, offset, sizes, strides
 
-    def finished(self, finish: Callable[[Any], Any]) -> np.ndarray:
+    def finished(self, finisher: Finisher) -> np.ndarray:
         view, data = self._view, self._view.storage.data
         if 0 in self._sizes:
             return np.zeros(self._sizes, data.dtype)
         last = self._offset + sum((n - 1) * stride for n, stride in zip(self._sizes, self._strides, strict=True))
         if last >= view.count:
             raise ValueError("a tensor lies outside of its storage")
-        view.storages.elements.take(math.prod(self._sizes))
+        finisher.budget.take_bytes(math.prod(self._sizes) * data.itemsize)  # tensors may overlap and repeat elements
         begin = data[view.offset + self._offset :]
         return as_strided(begin, self._sizes, [stride * data.itemsize for stride in self._strides])
 
@@ -291,8 +289,8 @@ class _Parameter(StandIn):
         if not isinstance(state, tuple) or len(state) != 3:
             raise ValueError("unexpected state of a parameter")
 
-    def finished(self, finish: Callable[[Any], Any]) -> Any:
-        return finish(self._data)
+    def finished(self, finisher: Finisher) -> Any:
+        return finisher.finish(self._data)
 
 
 def _rebuild_parameter(data: Any, _requires_grad: Any, _hooks: Any) -> Any:

@@ -6,13 +6,12 @@ the state says all that is needed.
 """
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from dnnlib.formats import network_pickle, safe_pickle, torch_pickle
-from dnnlib.formats.safe_pickle import Call, StandIn
+from dnnlib.formats.safe_pickle import Call, Finisher, StandIn
 from dnnlib.tflib.network_state import NetworkStateError
 
 _MOST_MODULES = 2000  # a generator of 1024x1024 images has about 80
@@ -26,14 +25,16 @@ class TorchModule(StandIn):
     def __init__(self, meta: Any):
         self._meta = meta
 
-    def finished(self, finish: Callable[[Any], Any]) -> "TorchModule":
-        meta = finish(self._meta)
+    def finished(self, finisher: Finisher) -> "TorchModule":
+        meta = finisher.finish(self._meta)
         if not isinstance(meta, dict) or meta.get("type") != "class" or not _is_name(meta.get("class_name")):
             raise ValueError("a module is not described as expected")
         state = meta.get("state")
         if not isinstance(state, dict):
             raise ValueError("a module has no state")
         self._meta = None
+        for part in (state, *map(state.get, ("_parameters", "_buffers", "_modules"))):
+            finisher.budget.take(part)  # modules may share what they copy here
         self.class_name: str = meta["class_name"]
         self.parameters = _members(state, "_parameters", np.ndarray)
         self.buffers = _members(state, "_buffers", np.ndarray)
@@ -95,7 +96,7 @@ class _Namespace(StandIn):
         if not isinstance(state, dict):
             raise ValueError("unexpected state of options")
 
-    def finished(self, finish: Callable[[Any], Any]) -> dict:
+    def finished(self, finisher: Finisher) -> dict:
         return {}
 
 
