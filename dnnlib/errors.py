@@ -51,8 +51,8 @@ def short(value: Any, most: int = 80) -> str:
 
 
 _SHORT = reprlib.Repr()
-_SHORT.maxlevel = 3
-_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 6
+_SHORT.maxlevel = 3  # of 20 items each
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
 _SHORT.maxstring = _SHORT.maxother = 200
 
 
@@ -75,7 +75,7 @@ def did_you_mean(name: object, known: Iterable[str], most: int = 1, cutoff: floa
         cutoff: how near they must be, from 0 to 1.
     """
     by_lower = {other.lower(): other for other in sorted(known)}
-    close = difflib.get_close_matches(str(name).lower(), by_lower, most, cutoff)
+    close = difflib.get_close_matches(str(name)[:200].lower(), by_lower, most, cutoff)
     return f" (did you mean {' or '.join(by_lower[other] for other in close)}?)" if close else ""
 
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, printable, short
 
 Arrays = dict[str, np.ndarray]
 Notes = dict[str, str]
@@ -72,12 +72,12 @@ def load_npz(file: BinaryIO, most_packed: int = 0) -> Any:
         raise ArrayFileError(f"it has {len(members)} arrays, expected {_MAX_ARRAYS} at most")
     for info in members:
         if info.compress_type != zipfile.ZIP_STORED and not most_packed:
-            raise ArrayFileError(f"{info.filename!r:.80} is compressed; np.savez writes arrays as they are")
+            raise ArrayFileError(f"{short(info.filename)} is compressed; np.savez writes arrays as they are")
     if sum(info.file_size for info in members) > max(file.seek(0, os.SEEK_END), most_packed):
         raise ArrayFileError("its arrays have more bytes than the file")
     for name, count in Counter(info.filename.removesuffix(".npy") for info in members).items():
         if count > 1:
-            raise ArrayFileError(f"array {name!r:.80} occurs twice")
+            raise ArrayFileError(f"array {short(name)} occurs twice")
     file.seek(0)
     return np.load(file, allow_pickle=False)
 
@@ -87,7 +87,7 @@ def of_kind(array: Any, name: str, kind: str) -> np.ndarray:
     dtype = np.asarray(array).dtype  # of what does not begin as arrays do, the bytes are given
     if dtype.kind != kind:
         expected = {"f": "floating point numbers", "U": "text"}[kind]
-        raise ArrayFileError(f"array {name!r:.80} has type {dtype}, expected {expected}")
+        raise ArrayFileError(f"array {short(name)} has type {dtype}, expected {expected}")
     return array
 
 
@@ -124,7 +124,9 @@ def read_safetensors(file: BinaryIO) -> tuple[Arrays, Notes]:
     arrays: Arrays = {}
     for name, view in views:
         if view["dtype"] not in _DTYPES:
-            raise ArrayFileError(f"array {name!r:.80} has dtype {view['dtype']}, expected one of {', '.join(_DTYPES)}")
+            raise ArrayFileError(
+                f"array {short(name)} has dtype {printable(view['dtype'])}, expected one of {', '.join(_DTYPES)}"
+            )
         arrays[name] = np.frombuffer(view["data"], _DTYPES[view["dtype"]]).reshape(view["shape"])
     return arrays, _checked_notes(json.loads(data[8 : 8 + length]).get(_METADATA, {}))
 
@@ -148,5 +150,5 @@ def _checked_notes(notes: Any) -> Notes:
 
 
 def _damaged(error: Exception) -> str:
-    reason = " ".join(str(error).split())[:100]
+    reason = printable(" ".join(str(error).split()), 100)
     return f"damaged ({type(error).__name__}{': ' if reason else ''}{reason})"

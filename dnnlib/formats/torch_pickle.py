@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, short
 from dnnlib.kinds import HEAD, TORCH_MAGIC, kind_of
 
 from . import safe_pickle
@@ -88,7 +88,7 @@ def state_dict(loaded: Any, name: str) -> dict[str, np.ndarray]:
         raise UserError(f"{name}: expected a state dict of PyTorch, the file holds a {type(found).__name__}")
     others = [key for key, value in found.items() if not isinstance(key, str) or not isinstance(value, np.ndarray)]
     if others or not found:
-        items = ", ".join(f"{str(key)!r:.60} ({type(found[key]).__name__})" for key in others[:8])
+        items = ", ".join(f"{short(str(key))} ({type(found[key]).__name__})" for key in others[:8])
         raise UserError(
             f"{name}: expected a state dict of PyTorch, a dict of tensors; "
             + (f"{len(others)} items are something else: {items}" if others else "the dict is empty")

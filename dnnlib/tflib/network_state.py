@@ -5,6 +5,7 @@ function's name and signature (read as syntax, not run), the static arguments an
 """
 
 import ast
+import functools
 import re
 import warnings
 from collections.abc import Callable, Collection
@@ -13,12 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from dnnlib.errors import printable, short
 from dnnlib.formats.network_pickle import PickledNetwork
 
 from . import official_modules
 
 STATE_VERSION = 4  # the version of StyleGAN2, which we write unless a network is of StyleGAN2-ADA
 READABLE_VERSIONS = (2, 3, 4, 5)  # ProGAN, StyleGAN, StyleGAN2, StyleGAN2-ADA
+_MOST_COMPONENTS = 10  # official generators have two
+_MOST_SOURCE = 1 << 18  # characters; official modules have about 50,000, and what is parsed takes 500 times the memory
 # Source of networks built here: it lets the official repository, which executes it, build them with its own code.
 IMPORT_SOURCE = '"""Networks of this pickle are those of the official module."""\n\nfrom {module} import *\n'
 
@@ -71,7 +75,9 @@ def from_dict(raw: Any) -> NetworkState:
         raise NetworkStateError(f"the state of a network must be a dict, got {type(raw).__name__}")
     version = raw.get("version")
     if version not in READABLE_VERSIONS or isinstance(version, bool):
-        raise NetworkStateError(f"network state version {version!r} is not known, expected one of {READABLE_VERSIONS}")
+        raise NetworkStateError(
+            f"network state version {short(version)} is not known, expected one of {READABLE_VERSIONS}"
+        )
     expected = {"name": str, "build_func_name": str, "build_module_src": str, "static_kwargs": dict, "variables": list}
     for key, kind in expected.items():
         if not isinstance(raw.get(key), kind):
@@ -79,6 +85,8 @@ def from_dict(raw: Any) -> NetworkState:
     components = raw.get("components", {})
     if not isinstance(components, dict):
         raise NetworkStateError(f"'components' must be a dict, got {type(components).__name__}")
+    if len(components) > _MOST_COMPONENTS:
+        raise NetworkStateError(f"it has {len(components)} components, expected {_MOST_COMPONENTS} or fewer")
     return NetworkState(
         name=_checked_name(raw["name"]),
         func_name=raw["build_func_name"],
@@ -105,7 +113,7 @@ def _component_state(component: Any) -> NetworkState:
 
 def _checked_name(name: Any) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.-]{0,199}", name):
-        raise NetworkStateError(f"{name!r:.80} is not a name of a network")
+        raise NetworkStateError(f"{short(name)} is not a name of a network")
     return name
 
 
@@ -131,7 +139,7 @@ def _checked_kwargs(kwargs: dict) -> dict[str, Any]:
 
     for key in kwargs:
         if not isinstance(key, str):
-            raise NetworkStateError(f"{key!r:.80} is not a name of an argument")
+            raise NetworkStateError(f"{short(key)} is not a name of an argument")
     return {key: checked(value, 0) for key, value in kwargs.items()}
 
 
@@ -144,9 +152,9 @@ def _checked_variables(variables: list) -> dict[str, np.ndarray]:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             value = np.float32(value)
         if not isinstance(value, (np.ndarray, np.generic)) or value.dtype.kind not in "fiu":
-            raise NetworkStateError(f"variable {name!r:.80} is not an array of numbers")
+            raise NetworkStateError(f"variable {short(name)} is not an array of numbers")
         if name in result:
-            raise NetworkStateError(f"variable {name!r:.80} occurs twice")
+            raise NetworkStateError(f"variable {short(name)} occurs twice")
         result[name] = value
     return result
 
@@ -175,7 +183,7 @@ def plan(state: NetworkState) -> BuildPlan:
     """
     try:
         defaults = source_defaults(state.source)
-        module = official_modules.identify(state.func_name, defaults, _imported_modules(state.source))
+        module = official_modules.identify(state.func_name, defaults, _facts(state.source)[1])
         class_name, build_kwargs = module.arguments(state.func_name, state.static_kwargs, defaults)
         values = dict(state.variables)
         for key, component in state.components.items():
@@ -185,17 +193,27 @@ def plan(state: NetworkState) -> BuildPlan:
             build_kwargs = module.merge_component(build_kwargs, key, component_class, component_kwargs)
             values.update((f"{component.name}/{name}", value) for name, value in component.variables.items())
     except official_modules.UnsupportedNetworkError as error:
-        raise NetworkStateError(f"network {state.name!r} ({state.func_name}): {error}") from None
+        raise NetworkStateError(f"network {state.name!r} ({printable(state.func_name)}): {error}") from None
     return BuildPlan(class_name, build_kwargs, values)
 
 
-def source_defaults(source: str) -> dict[str, dict[str, Any]]:
+def source_defaults(source: str) -> official_modules.SourceDefaults:
     """Literal argument defaults of all top-level functions of a source text, which is parsed but never executed.
 
-    Defaults that are no literals are left out. A source that does not parse gives nothing.
+    Defaults that are no literals are left out. A source that does not parse gives nothing. Raises NetworkStateError
+    for a text that is longer than any such module.
     """
+    return _facts(source)[0]
+
+
+@functools.lru_cache(maxsize=8)  # G, D and Gs have the same source
+def _facts(source: str) -> tuple[official_modules.SourceDefaults, set[str]]:
+    """See `source_defaults`; and the modules that names are imported from."""
+    if len(source) > _MOST_SOURCE:
+        raise NetworkStateError(f"its source text has {len(source)} characters, expected {_MOST_SOURCE} or fewer")
     functions: dict[str, dict[str, Any]] = {}
-    for node in _parse(source):
+    statements = _parse(source)
+    for node in statements:
         if isinstance(node, ast.FunctionDef):
             positional = [*node.args.posonlyargs, *node.args.args]
             pairs = list(zip(positional[len(positional) - len(node.args.defaults) :], node.args.defaults, strict=True))
@@ -205,12 +223,7 @@ def source_defaults(source: str) -> dict[str, dict[str, Any]]:
             functions[node.name] = {
                 arg.arg: _literal(value) for arg, value in pairs if _literal(value) is not _NO_LITERAL
             }
-    return functions
-
-
-def _imported_modules(source: str) -> set[str]:
-    """Modules that a source text imports names from."""
-    return {node.module for node in _parse(source) if isinstance(node, ast.ImportFrom) and node.module}
+    return functions, {node.module for node in statements if isinstance(node, ast.ImportFrom) and node.module}
 
 
 def _parse(source: str) -> list[ast.stmt]:
@@ -227,19 +240,25 @@ _NO_LITERAL = object()
 
 
 def _literal(node: ast.expr) -> Any:
+    """The value of an expression; `_NO_LITERAL` for others than literals and products and powers of numbers."""
+    try:
+        return _value(node)
+    except (ValueError, TypeError, SyntaxError, ArithmeticError, RecursionError, MemoryError):
+        return _NO_LITERAL
+
+
+def _value(node: ast.expr) -> Any:
+    """Raises an exception for what is no literal."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.LShift, ast.Mult, ast.Pow)):  # such as 16 << 10
-        left, right = _literal(node.left), _literal(node.right)
+        left, right = _value(node.left), _value(node.right)
         if not all(isinstance(x, (int, float)) and abs(x) < 1 << 20 for x in (left, right)):
-            return _NO_LITERAL
+            raise ValueError("not a number of usual size")
         if isinstance(node.op, ast.Mult):
             return left * right
         if not (isinstance(left, int) and isinstance(right, int) and 0 <= right <= 30):
-            return _NO_LITERAL
+            raise ValueError("not a power of usual size")
         return left << right if isinstance(node.op, ast.LShift) else left**right
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        return _NO_LITERAL
+    return ast.literal_eval(node)
 
 
 # ----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dnnlib import util
+from dnnlib.errors import printable, short
 
 SourceDefaults = dict[str, dict[str, Any]]
 
@@ -49,7 +50,8 @@ class OfficialModule:
                 continue
             if name in merged and not _same(merged[name], value):
                 raise UnsupportedNetworkError(
-                    f"component {key!r} was built with {name}={value!r}, the network with {merged[name]!r}"
+                    f"component {short(key)} was built with {printable(name)}={short(value)}, the network with "
+                    f"{short(merged[name])}"
                 )
             merged[name] = value
         if key == "synthesis" and self.chooses_synthesis:
@@ -99,7 +101,7 @@ def identify(func_name: str, defaults: SourceDefaults, imported_modules: set[str
             return module
     known = sorted({name for module in _MODULES for name in module.functions})
     reason = " (a ProGAN network)" if func_name in ("G_paper", "D_paper") else ""
-    raise UnsupportedNetworkError(f"this version cannot build {func_name!r:.80}{reason}; it knows {', '.join(known)}")
+    raise UnsupportedNetworkError(f"this version cannot build {short(func_name)}{reason}; it knows {', '.join(known)}")
 
 
 def modules() -> list[str]:

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.errors import listed, printable
+
 from . import random_stream
 
 KERAS_3 = hasattr(tf.keras, "name_scope")
@@ -62,7 +64,7 @@ def random_normal(stddev: float = 1.0) -> Callable[..., tf.Tensor]:
 
 
 class VariableMismatchError(ValueError):
-    """The variables of a network and those it was given differ. The message lists every difference."""
+    """The variables of a network and those it was given differ. The message lists the first differences."""
 
 
 class GivenVariables:
@@ -94,6 +96,9 @@ class ShapesOnly:
         self.shapes[path] = shape
 
 
+_MOST_DIFFERENCES = 30  # in a message
+
+
 def check_variables(
     origin: str, shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, Any], all_used: bool = True
 ) -> None:
@@ -106,7 +111,7 @@ def check_variables(
         all_used: whether anything left over is an error.
 
     Raises:
-        VariableMismatchError: with all differences.
+        VariableMismatchError: with the first differences, and how many more there are.
     """
     problems = []
     for path, shape in shapes.items():
@@ -115,9 +120,10 @@ def check_variables(
         elif tuple(given[path].shape) != shape:
             problems.append(f"{path}: has shape {list(given[path].shape)}, the network needs {list(shape)}")
     if all_used:
-        problems += [f"{path}: not part of the network" for path in given if path not in shapes]
+        problems += [f"{printable(path)}: not part of the network" for path in given if path not in shapes]
     if problems:
-        raise VariableMismatchError(f"{origin}: variables do not fit the network:\n  " + "\n  ".join(problems))
+        shown = listed(problems, _MOST_DIFFERENCES)
+        raise VariableMismatchError(f"{origin}: variables do not fit the network:\n  " + "\n  ".join(shown))
 
 
 def _new_variable(layer: "Scoped", name: str, shape: tuple[int, ...], initializer: Any, trainable: bool) -> Any:

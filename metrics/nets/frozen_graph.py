@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dnnlib.errors import short
+
 MAX_SIZE = 1 << 27
 """Bytes of a graph. That of Inception has 3/4 of it; one of empty nodes alone takes 50 times as much memory."""
 _MAX_NODES = 100_000
@@ -83,19 +85,19 @@ def _add_constant(graph: FrozenGraph, name: str, tensor: object) -> int:
     try:
         dtype = tf.dtypes.as_dtype(tensor.dtype)
     except (TypeError, KeyError):
-        raise ValueError(f"constant {name!r:.80} has an unknown type") from None
+        raise ValueError(f"constant {short(name)} has an unknown type") from None
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     if tensor.tensor_shape.unknown_rank or any(n < 0 for n in shape) or len(shape) > 8:
-        raise ValueError(f"constant {name!r:.80} has an impossible shape")
+        raise ValueError(f"constant {short(name)} has an impossible shape")
     if dtype not in (tf.float32, tf.float64, tf.float16) or not shape:
         graph.others[name] = f"{dtype.name} {shape}"
         return 0
     size = math.prod(shape)
     stored = len(tensor.tensor_content)
     if stored and stored != size * dtype.size:
-        raise ValueError(f"constant {name!r:.80} has {stored} bytes for shape {shape}")
+        raise ValueError(f"constant {short(name)} has {stored} bytes for shape {shape}")
     listed = len(tensor.float_val) or len(tensor.double_val) or len(tensor.half_val)
     if not stored and (listed > size or (listed < size and size > _MAX_FILLED)):
-        raise ValueError(f"constant {name!r:.80} has {listed} values for shape {shape}")
+        raise ValueError(f"constant {short(name)} has {listed} values for shape {shape}")
     graph.arrays[name] = tf.make_ndarray(tensor)
     return graph.arrays[name].nbytes

@@ -1,13 +1,14 @@
 """Says what is in a file of weights, or of any network, without executing anything in it: `run_metrics.py inspect`."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.errors import UserError, listed
+from dnnlib.errors import UserError, listed, printable, short
 from dnnlib.files import sha256_of
 from dnnlib.tflib import network_state
 from dnnlib.tflib.network_state import NetworkState
@@ -19,6 +20,7 @@ from .metric_network import MetricNetwork
 from .weight_files import WeightFile
 
 _MAX_LINES = 5000  # of a table
+_MAX_ITEMS = 40  # in a line
 _VERSIONS = {2: "ProGAN", 3: "StyleGAN", 4: "StyleGAN2", 5: "StyleGAN2-ADA"}
 
 
@@ -36,7 +38,7 @@ def _lines(file: WeightFile) -> Iterator[str]:
     sha256 = sha256_of(file.path)
     yield from _pairs(
         {
-            "file": _printable(file.path),
+            "file": printable(file.path),
             "kind": file.kind,
             "size": f"{os.path.getsize(file.path):,} bytes",
             "sha256": sha256,
@@ -60,32 +62,32 @@ def _network(title: str, network: NetworkState) -> Iterator[str]:
     defaults = network_state.source_defaults(network.source).get(network.func_name)
     yield from _pairs(
         {
-            title: _printable(network.name),
+            title: printable(network.name),
             "version": f"{network.version} ({_VERSIONS[network.version]})",
-            "build function": _printable(network.func_name),
+            "build function": printable(network.func_name),
             "its defaults": "not found in the source" if defaults is None else _value(defaults),
             "static_kwargs": _value(network.static_kwargs),
             "source": f"{len(network.source):,} characters, not executed",
-            **{_printable(f"component {key}"): _part(part) for key, part in network.components.items()},
+            **{printable(f"component {key}"): _part(part) for key, part in network.components.items()},
         }
     )
     yield from _table(weight_files.flat_variables(network))
 
 
 def _part(network: NetworkState) -> str:
-    name, function = _printable(network.name), _printable(network.func_name)
+    name, function = printable(network.name), printable(network.func_name)
     return f"{name}, build function {function}, static_kwargs {_value(network.static_kwargs)}"
 
 
 def _graph(graph: FrozenGraph) -> Iterator[str]:
-    counts = [f"{_printable(name)} {count}" for name, count in graph.operations.most_common()]
+    counts = [f"{printable(name)} {count}" for name, count in graph.operations.most_common()]
     yield from _pairs(
         {
             "nodes": str(graph.operations.total()),
             "operations": _listed(counts),
-            "inputs": _listed(map(_printable, graph.inputs)),
-            "outputs": _listed(map(_printable, graph.outputs)),
-            "other constants": _listed(f"{_printable(name)} {what}" for name, what in graph.others.items()),
+            "inputs": _listed(map(printable, graph.inputs)),
+            "outputs": _listed(map(printable, graph.outputs)),
+            "other constants": _listed(f"{printable(name)} {what}" for name, what in graph.others.items()),
         }
     )
 
@@ -94,7 +96,7 @@ def _table(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
     """Names, shapes and types."""
     total = sum(array.size for array in arrays.values())
     yield f"{len(arrays)} variables, {total:,} values"
-    rows = [(_printable(name), str(list(array.shape)), array.dtype.name) for name, array in arrays.items()][:_MAX_LINES]
+    rows = [(printable(name), str(list(array.shape)), array.dtype.name) for name, array in arrays.items()][:_MAX_LINES]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
     for name, shape, dtype in rows:
         yield f"  {name:{widths[0]}}  {shape:{widths[1]}}  {dtype}"
@@ -139,16 +141,12 @@ _BUILDERS: dict[str, Callable[[WeightFile], MetricNetwork]] = {
 }
 
 
-def _printable(text: str) -> str:
-    """Text from a file, on one line, without anything that a terminal would act on."""
-    escaped = text.encode("unicode_escape").decode("ascii")
-    return escaped if len(escaped) <= 200 else escaped[:200] + "..."
-
-
-def _value(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 2000 else text[:2000] + "..."
+def _value(arguments: Mapping[str, object]) -> str:
+    """Arguments as a dict is written."""
+    items = [f"{short(name)}: {short(value, 200)}" for name, value in itertools.islice(arguments.items(), _MAX_ITEMS)]
+    more = ", ..." if len(arguments) > _MAX_ITEMS else ""
+    return f"{{{', '.join(items)}{more}}}"
 
 
 def _listed(items: Iterator[str] | list[str] | map) -> str:
-    return ", ".join(listed(list(items), 40)) or "none"
+    return ", ".join(listed(list(items), _MAX_ITEMS)) or "none"

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, printable
 from dnnlib.formats import network_pickle, torch_pickle
 from dnnlib.formats.safe_pickle import DamagedPickleError, UnsafePickleError
 from dnnlib.kinds import HEAD, kind_of, mistaken
@@ -143,6 +143,7 @@ def _read_graph(path: str, file: BinaryIO) -> WeightFile:
 
 
 _MAX_UNPACKED = 1 << 28  # bytes; inception-2015-12-05.tgz has 1 << 27
+_MAX_RATIO = 20  # of the bytes that are unpacked to those of the file; weights are hardly compressed at all
 
 
 def _read_archive(path: str, file: BinaryIO) -> WeightFile:
@@ -153,7 +154,7 @@ def _read_archive(path: str, file: BinaryIO) -> WeightFile:
             members = [member for member in archive if member.isfile()]
             graphs = [member for member in members if member.name.endswith(".pb")]
             if len(graphs) != 1 or graphs[0].issparse():
-                names = ", ".join(ascii(member.name)[1:-1] for member in members[:8])
+                names = ", ".join(printable(member.name, 100) for member in members[:8])
                 raise ValueError(f"it holds {names or 'nothing'}")
             piece = archive.extractfile(graphs[0]).read()
     except Exception as error:  # tarfile and gzip raise many kinds for damaged files
@@ -166,7 +167,8 @@ def _unpacked(file: BinaryIO) -> bytes:
     compressed = kind_of(file.read(HEAD)) == "gzip"
     file.seek(0)
     with gzip.open(file) if compressed else contextlib.nullcontext(file) as stream:
-        data = stream.read(_MAX_UNPACKED + 1)
-    if len(data) > _MAX_UNPACKED:
+        most = min(_MAX_UNPACKED, _MAX_RATIO * os.fstat(file.fileno()).st_size)
+        data = stream.read(most + 1)
+    if len(data) > most:
         raise ValueError("its content is too large")
     return data

@@ -313,7 +313,7 @@ def test_many_names_give_a_short_message():
     g = reference.generator_tensors(CHANNELS) | {f"extra{n}": np.zeros(1, np.float32) for n in range(3000)}
     g["\x1b[31m\n" * 200] = np.zeros(1, np.float32)
     message = refused(writers.pth_zip({"g_ema": g}))
-    assert "... and 2501 more" in message and "\x1b" not in message
+    assert "... and 2971 more" in message and "\x1b" not in message
 
 
 # ----------------------------------------------------------------------------

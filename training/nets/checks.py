@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.errors import short
 from dnnlib.tflib.ops.fused_bias_act import activation_funcs
 from training.data.image_sources import level_of
 
@@ -15,7 +16,7 @@ def resolution_log2_of(owner: str, resolution: int) -> int:
     """The binary logarithm of a resolution. Raises ValueError unless it is a power of two of 4 or more."""
     log2 = level_of(resolution) if isinstance(resolution, (int, np.integer)) else None
     if log2 is None:
-        raise ValueError(f"{owner}: resolution must be a power of two of 4 or more, got {resolution!r:.80}")
+        raise ValueError(f"{owner}: resolution must be a power of two of 4 or more, got {short(resolution)}")
     return log2
 
 
@@ -34,7 +35,7 @@ def feature_maps(fmap_base: float, fmap_decay: float, fmap_min: int, fmap_max: i
 def check_choice(owner: str, argument: str, value: Any, choices: Iterable[Any]) -> None:
     """Raises ValueError unless the value is one of the choices."""
     if value not in tuple(choices):
-        raise ValueError(f"{owner}: {argument} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        raise ValueError(f"{owner}: {argument} must be one of {', '.join(map(repr, choices))}, got {short(value)}")
 
 
 def check_common(owner: str, nonlinearity: str, dtype: str, **sizes: int) -> None:
@@ -55,7 +56,7 @@ def check_kernel(owner: str, resample_kernel: Any) -> None:
         usable = False
     if not usable:
         raise ValueError(
-            f"{owner}: resample_kernel must be None or a filter such as [1, 3, 3, 1], got {resample_kernel!r:.80}"
+            f"{owner}: resample_kernel must be None or a filter such as [1, 3, 3, 1], got {short(resample_kernel)}"
         )
 
 
@@ -65,7 +66,7 @@ def check_numbers(owner: str, **values: Any) -> None:
         if value is None or hasattr(value, "dtype"):
             continue
         if not isinstance(value, (int, float)) or not math.isfinite(value) or (value == 0 and name.endswith("lrmul")):
-            raise ValueError(f"{owner}: {name} must be a finite number, got {value!r:.80}")
+            raise ValueError(f"{owner}: {name} must be a finite number, got {short(value)}")
 
 
 def check_sizes(owner: str, **sizes: int) -> None:
@@ -73,7 +74,7 @@ def check_sizes(owner: str, **sizes: int) -> None:
     for name, value in sizes.items():
         least = 0 if name in ("label_size", "mapping_layers") else 1
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= 1 << 20:
-            raise ValueError(f"{owner}: {name} must be an integer of {least} or more, got {value!r:.80}")
+            raise ValueError(f"{owner}: {name} must be an integer of {least} or more, got {short(value)}")
         if name == "mapping_layers" and value > 1000:
             raise ValueError(f"{owner}: mapping_layers must be 1000 or less, got {value}")
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from dnnlib.errors import short
+
 from .checks import check_choice, check_numbers
 
 FP16_DTYPES = ("auto", "float16", "bfloat16")
@@ -30,10 +32,10 @@ class MixedPrecision(NamedTuple):
     def check(self, owner: str) -> "MixedPrecision":
         """Itself. Raises ValueError for values that make no sense."""
         if isinstance(self.num_fp16_res, bool) or not isinstance(self.num_fp16_res, int) or self.num_fp16_res < 0:
-            raise ValueError(f"{owner}: num_fp16_res must be an integer of 0 or more, got {self.num_fp16_res!r:.80}")
+            raise ValueError(f"{owner}: num_fp16_res must be an integer of 0 or more, got {short(self.num_fp16_res)}")
         check_numbers(owner, conv_clamp=self.conv_clamp)
         if self.conv_clamp is not None and self.conv_clamp <= 0:
-            raise ValueError(f"{owner}: conv_clamp must be a number above 0, or None, got {self.conv_clamp!r}")
+            raise ValueError(f"{owner}: conv_clamp must be a number above 0, or None, got {short(self.conv_clamp)}")
         check_choice(owner, "fp16_dtype", self.fp16_dtype, FP16_DTYPES)
         return self
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from dnnlib.errors import did_you_mean
+from dnnlib.errors import did_you_mean, short
 from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.scope import KERAS_3, Scoped
 
@@ -133,6 +133,9 @@ class NetworkModel(Scoped, tf.keras.Model):
         return {}
 
 
+_MOST_UNKNOWN = 10  # arguments in a message
+
+
 def reject_unknown_kwargs(cls: type[NetworkModel], kwargs: Iterable[str]) -> None:
     """Raises TypeError for names that are an argument of no network of the family of `cls`.
 
@@ -140,8 +143,8 @@ def reject_unknown_kwargs(cls: type[NetworkModel], kwargs: Iterable[str]) -> Non
     misspelt one is ignored as well. Here every name must belong to one of the networks involved.
     """
     known = {name for relative in _families[cls.family] for name in relative.declared_arguments()}
-    messages = []
-    for name in sorted(set(kwargs) - known - COMMON_ARGUMENTS):
-        messages.append(f"unknown argument {name!r}{did_you_mean(name, known)}")
-    if messages:
-        raise TypeError(f"{cls.__name__}: {'; '.join(messages)}. Known: {', '.join(sorted(known))}")
+    unknown = sorted(set(kwargs) - known - COMMON_ARGUMENTS)
+    if unknown:
+        messages = [f"unknown argument {short(name)}{did_you_mean(name, known)}" for name in unknown[:_MOST_UNKNOWN]]
+        more = [f"and {len(unknown) - _MOST_UNKNOWN} more"] if len(unknown) > _MOST_UNKNOWN else []
+        raise TypeError(f"{cls.__name__}: {'; '.join([*messages, *more])}. Known: {', '.join(sorted(known))}")

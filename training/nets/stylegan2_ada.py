@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from dnnlib.errors import short
+
 from . import stylegan2_discriminator, stylegan2_generator, stylegan2_synthesis
 from .checks import check_numbers, check_sizes, prepare_labels
 from .layers import Dense, normalize_2nd_moment
@@ -124,7 +126,7 @@ class D_main(stylegan2_discriminator.D_stylegan2, family="stylegan2-ada-discrimi
             ValueError: arguments that make no sense or ask for what is not supported.
         """
         given = {"use_pagan": use_pagan, "use_spectral_norm": use_spectral_norm, "adaptive_dropout": adaptive_dropout}
-        wanted = [f"{key}={value!r:.80} ({_UNSUPPORTED[key][1]})" for key, value in given.items() if value]
+        wanted = [f"{key}={short(value)} ({_UNSUPPORTED[key][1]})" for key, value in given.items() if value]
         if wanted:
             raise ValueError(f"{name}: StyleGAN2-ADA networks with {' and '.join(wanted)} are not supported")
         check_numbers(name, mapping_lrmul=mapping_lrmul)

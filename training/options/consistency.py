@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from dnnlib.errors import short
 from dnnlib.util import EasyDict
 from training.loop.schedule import minibatches, num_rounds
 
@@ -53,7 +54,7 @@ def _check_minibatches(kwargs: EasyDict, num_gpus: int) -> list[str]:
     pairs = minibatches(kwargs.sched_args)
     bad = [value for pair in pairs.values() for value in pair if not is_count(value)]
     if bad:
-        return [f"a minibatch of {bad[0]!r}: expected an integer of 1 or more"]
+        return [f"a minibatch of {short(bad[0])}: expected an integer of 1 or more"]
 
     group = kwargs.D_args.get("mbstd_group_size", 4)
     if not is_count(group):  # None: the whole minibatch

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, get_type_hints
 
-from dnnlib.errors import did_you_mean
+from dnnlib.errors import did_you_mean, short
 from dnnlib.util import EasyDict
 from training.data.dataset import TFRecordDataset
 from training.loop.options import LoopOptions
@@ -65,12 +65,12 @@ def problems_of(settings: dict[str, Any]) -> list[str]:
 
 def _problem_of_value(name: str, kind: "_Kind", value: Any) -> list[str]:
     fits, expected = kind
-    return [] if fits(value) else [f"{name}: expected {expected}, got {value!r}"]
+    return [] if fits(value) else [f"{name}: expected {expected}, got {short(value)}"]
 
 
 def no_such(kind: str, name: Any, known: Any) -> str:
     """'no config 'config-g' (did you mean config-f?)'."""
-    return f"no {kind} {str(name)!r}" + did_you_mean(name, known)
+    return f"no {kind} {short(str(name))}" + did_you_mean(name, known)
 
 
 def merge(kwargs: dict[str, Any], settings: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, printable, short
 from dnnlib.files import atomic_write
 from dnnlib.util import EasyDict
 
@@ -66,13 +66,13 @@ def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
     if not isinstance(options, dict) or options.pop("run_func_name", None) != RUN_FUNCTION:
         raise UserError(f"{path}: not the options of a training")
     num_gpus = options.pop("num_gpus", None)
-    problems = [] if isinstance(num_gpus, int) and num_gpus > 0 else [f"num_gpus is {num_gpus!r}"]
+    problems = [] if isinstance(num_gpus, int) and num_gpus > 0 else [f"num_gpus is {short(num_gpus)}"]
     for name in ("G_args", "D_args", "dataset_args", "sched_args", "tf_config"):
         if not isinstance(options.get(name), dict):
-            problems.append(f"{name} is {options.get(name)!r}, expected names and values")
+            problems.append(f"{name} is {short(options.get(name))}, expected names and values")
     for place, name in ((options, "data_dir"), (options.get("dataset_args"), "tfrecord_dir")):
         if isinstance(place, dict) and not isinstance(place.get(name), str):
-            problems.append(f"{name} is {place.get(name)!r}, expected a folder")
+            problems.append(f"{name} is {short(place.get(name))}, expected a folder")
     problems += _foreign_functions(options)
     if problems:
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
@@ -93,6 +93,6 @@ def _foreign_functions(value: Any, name: str = "") -> list[str]:
         return [problem for item in value for problem in _foreign_functions(item, name)]
     if not isinstance(value, dict):
         if name.endswith(".func_name") and not re.fullmatch(r"(training|metrics)\.\w+\.\w+", str(value)):
-            return [f"{name.lstrip('.')} is {value!r}, expected a function of training or metrics"]
+            return [f"{printable(name.lstrip('.'))} is {short(value)}, expected a function of training or metrics"]
         return []
     return [problem for key, item in value.items() for problem in _foreign_functions(item, f"{name}.{key}")]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dnnlib.errors import short
 from dnnlib.tflib import network_state, official_modules
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Makers, NetworkState, NetworkStateError
@@ -57,7 +58,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], note: str) -> Makers:
     described = read_note(note)
     foreign = [name for name in arrays if name.split("/", 1)[0] not in described]
     if foreign:
-        raise NetworkStateError(f"array {foreign[0]!r:.80} belongs to none of its networks: {', '.join(described)}")
+        raise NetworkStateError(f"array {short(foreign[0])} belongs to none of its networks: {', '.join(described)}")
     return {role: functools.partial(_state, role, entry, arrays) for role, entry in described.items()}
 
 
@@ -78,10 +79,10 @@ def read_note(note: str) -> dict[str, dict[str, Any]]:
     if not isinstance(content, dict) or not isinstance(content.get("networks"), dict):
         raise NetworkStateError(f"the note {NOTE!r} is no description of networks")
     if content.get("version") != VERSION:
-        raise NetworkStateError(f"the description has version {content.get('version')!r:.80}, expected {VERSION}")
+        raise NetworkStateError(f"the description has version {short(content.get('version'))}, expected {VERSION}")
     networks = content["networks"]
     if not networks or not networks.keys() <= set(ROLES) or not all(isinstance(n, dict) for n in networks.values()):
-        raise NetworkStateError(f"the description is of {list(networks)!r:.80}, expected networks G, D or Gs")
+        raise NetworkStateError(f"the description is of {short(list(networks))}, expected networks G, D or Gs")
     return networks
 
 
@@ -89,7 +90,7 @@ def _state(role: str, entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -
     """The state of a described network, checked as that of a pickle. Raises NetworkStateError."""
     module, _, func_name = str(entry.get("func_name")).rpartition(".")
     if module not in official_modules.modules():
-        raise NetworkStateError(f"{role}: {entry.get('func_name')!r:.80} is no network of the official code")
+        raise NetworkStateError(f"{role}: {short(entry.get('func_name'))} is no network of the official code")
     variables = [(name.split("/", 1)[1], array) for name, array in arrays.items() if name.startswith(f"{role}/")]
     state = network_state.from_dict(
         {
@@ -103,7 +104,7 @@ def _state(role: str, entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -
     )
     source_format, augment_p = entry.get("source_format"), entry.get("augment_p")
     if source_format not in ("tensorflow", "pytorch"):
-        raise NetworkStateError(f"{role}: source_format {source_format!r:.80}, expected 'tensorflow' or 'pytorch'")
+        raise NetworkStateError(f"{role}: source_format {short(source_format)}, expected 'tensorflow' or 'pytorch'")
     if augment_p is not None and not (isinstance(augment_p, float) and 0 <= augment_p <= 1):
-        raise NetworkStateError(f"{role}: augment_p {augment_p!r:.80}, expected a number from 0 to 1")
+        raise NetworkStateError(f"{role}: augment_p {short(augment_p)}, expected a number from 0 to 1")
     return replace(state, source_format=source_format, augment_p=augment_p)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import listed
+from dnnlib.errors import listed, printable
 from dnnlib.tflib.network import variable_shapes
 from dnnlib.tflib.network_state import IMPORT_SOURCE, NetworkState, NetworkStateError
 
-_MOST_PROBLEMS = 500  # in a message
+_MOST_PROBLEMS = 30  # in a message
 _BASES = (16 << 10, 8 << 10)  # `fmap_base` of configs f and e, and of networks that NVIDIA published
 Tensors = Mapping[str, np.ndarray]
 
@@ -108,14 +108,10 @@ def _variables(
             problems.append(f"{stored.name}: holds {tensor.dtype}, expected floating-point numbers")
         else:
             values[name] = stored.value(tensor, shape)
-    problems += [f"{_shown(name)}: not part of the network" for name in tensors if name not in used]
+    problems += [f"{printable(name)}: not part of the network" for name in tensors if name not in used]
     if problems:
         raise NetworkStateError("\n  ".join(["its tensors do not fit the network:", *listed(problems, _MOST_PROBLEMS)]))
     return values
-
-
-def _shown(name: str) -> str:
-    return name if name.isprintable() and len(name) <= 200 else f"{name!r:.200}"
 
 
 # ----------------------------------------------------------------------------

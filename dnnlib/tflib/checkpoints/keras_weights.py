@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, printable, short
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Makers, NetworkStateError
 
@@ -71,7 +71,7 @@ def read(file: BinaryIO) -> Makers:
     except (NetworkStateError, UserError):
         raise
     except Exception as error:  # h5py raises many kinds
-        reason = " ".join(str(error).split())[:100]
+        reason = printable(" ".join(str(error).split()), 100)
         raise NetworkStateError(f"damaged ({type(error).__name__}: {reason})") from None
 
 
@@ -91,7 +91,7 @@ def _read(file: BinaryIO) -> Makers:
         for dataset in _datasets(content):
             name = f"{role}/{_text(dataset, _NAME)}"
             if name in arrays:
-                raise NetworkStateError(f"variable {name!r:.80} occurs twice")
+                raise NetworkStateError(f"variable {short(name)} occurs twice")
             arrays[name] = _values(dataset, size)
             size -= arrays[name].nbytes
         return descriptions.from_arrays(arrays, note)
@@ -120,20 +120,20 @@ def _values(dataset: Any, size: int) -> np.ndarray:
 
     name, dtype = dataset.name, dataset.dtype
     if dtype.kind != "f" or dtype.itemsize > 8 or dataset.shape is None:
-        raise NetworkStateError(f"dataset {name!r:.80} has type {dtype}, expected floating point numbers")
+        raise NetworkStateError(f"dataset {short(name)} has type {dtype}, expected floating point numbers")
     plain = dataset.id.get_create_plist().get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
     if not plain or dataset.external:
-        raise NetworkStateError(f"dataset {name!r:.80} is no plain array: in pieces, compressed, or in another file")
+        raise NetworkStateError(f"dataset {short(name)} is no plain array: in pieces, compressed, or in another file")
     num_bytes = math.prod(dataset.shape) * dtype.itemsize
     if num_bytes > size or dataset.id.get_storage_size() != num_bytes:
-        raise NetworkStateError(f"dataset {name!r:.80} of shape {list(dataset.shape)} is cut off")
+        raise NetworkStateError(f"dataset {short(name)} of shape {list(dataset.shape)} is cut off")
     return np.asarray(dataset[()])
 
 
 def _text(item: Any, name: str) -> str:
     """The text in an attribute of a dataset or group."""
     if name not in item.attrs or item.attrs.get_id(name).dtype.kind != "S":
-        raise NetworkStateError(f"{item.name!r:.80} has no attribute {name!r} of text")
+        raise NetworkStateError(f"{short(item.name)} has no attribute {name!r} of text")
     return item.attrs[name].decode()
 
 

@@ -18,6 +18,8 @@ from dnnlib.tflib.scope import VariableMismatchError
 from . import array_checkpoints, pickle_writer, torch_checkpoints
 from .torch_modules import ALLOWED
 
+_MOST_NETWORKS = 10  # of a file; official ones have three
+
 
 class NetworkFileError(UserError, ValueError):
     """A file that holds no network that can be built. The message names the file and every problem."""
@@ -76,6 +78,8 @@ def _makers(file: BinaryIO, name: str) -> Any:
         except (network_pickle.UnsafePickleError, network_pickle.DamagedPickleError) as error:
             raise NetworkFileError(str(error)) from None
         items = content if isinstance(content, (tuple, list)) else [content]
+        if len(items) > _MOST_NETWORKS:
+            raise NetworkFileError(f"{name}: holds {len(items)} objects, expected a network, or a few")
         if {type(item) for item in items} - {type(None)} == {network_pickle.PickledNetwork}:
             return _each(lambda network: partial(network_state.from_dict, network.state), content)
         makers = torch_checkpoints.networks_of(content)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from dnnlib.errors import short
 from dnnlib.tflib.network_state import NetworkState, NetworkStateError
 
 from .foreign_variables import Stored, convolution, dense, feature_map_arguments, resample_kernel_of, state_of
@@ -89,7 +90,7 @@ def discriminator_state(module: TorchModule, name: str) -> NetworkState:
         mbstd = last.modules["mbstd"]
         group_size = _same("group_size", [mbstd])
         if group_size is not None and not (type(group_size) is int and group_size >= 1):
-            raise NetworkStateError(f"its minibatch standard deviation has groups of {group_size!r:.80} samples")
+            raise NetworkStateError(f"its minibatch standard deviation has groups of {short(group_size)} samples")
         kwargs["mbstd_group_size"] = group_size
         kwargs["mbstd_num_features"] = _same("num_channels", [mbstd])
     if "mapping" in module.modules:
@@ -102,7 +103,7 @@ def discriminator_state(module: TorchModule, name: str) -> NetworkState:
             kwargs["mapping_lrmul"] = _same("bias_gain", dense_layers)
     rgb_clamp = _same("conv_clamp", [last.modules["fromrgb"]]) if "fromrgb" in last.modules else clamp
     if rgb_clamp not in (None, clamp):
-        raise NetworkStateError(f"FromRGB at 4x4 is clamped to {rgb_clamp!r:.80}, the other layers to {clamp!r:.80}")
+        raise NetworkStateError(f"FromRGB at 4x4 is clamped to {short(rgb_clamp)}, the other layers to {short(clamp)}")
     if rgb_clamp != clamp or kwargs.get("mbstd_group_size") == 1:
         kwargs["pytorch_details"] = True
     return state_of(name, "training.networks.D_main", kwargs, module.tensors(), _stored_in_discriminator, _FILTER)
@@ -188,7 +189,7 @@ def _numbered(mapping: TorchModule, count: Any) -> list[TorchModule]:
     """The fully connected layers of a mapping network."""
     layers = [mapping.modules.get(f"fc{idx}") for idx in range(min(count, 1000))] if type(count) is int else []
     if type(count) is not int or None in layers:
-        raise NetworkStateError(f"its mapping network has not the {count!r:.80} layers that it should have")
+        raise NetworkStateError(f"its mapping network has not the {short(count)} layers that it should have")
     return layers  # type: ignore[return-value]
 
 
@@ -198,7 +199,7 @@ def _same(attribute: str, modules: Iterable[TorchModule]) -> Any:
     if not values:
         raise NetworkStateError(f"it has no layers that tell the {attribute}")
     if any(type(value) not in (bool, int, float, str, type(None)) or value != values[0] for value in values):
-        raise NetworkStateError(f"its layers have different values of {attribute}: {values!r:.200}")
+        raise NetworkStateError(f"its layers have different values of {attribute}: {short(values, 200)}")
     return values[0]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dnnlib.errors import short
 from dnnlib.tflib.network_state import Makers, NetworkState, NetworkStateError
 
 from . import nvidia_torch, rosinality
@@ -111,7 +112,7 @@ def describe(content: Any) -> str:
         for name, meaning in _KNOWN_TENSORS.items():
             if isinstance(value, dict) and name in value:
                 return meaning
-    items = [f"{str(key)!r:.40} ({_kind(value)})" for key, value in list(content.items())[:6]]
+    items = [f"{short(str(key), 40)} ({_kind(value)})" for key, value in list(content.items())[:6]]
     return f"a dict of {', '.join(items)}{', ...' if len(content) > 6 else ''}" if items else "an empty dict"
 
 
