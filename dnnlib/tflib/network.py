@@ -19,7 +19,7 @@ import tensorflow as tf
 from dnnlib import util
 from dnnlib.errors import did_you_mean
 
-from . import network_report, network_state
+from . import global_names, network_report, network_state
 from .network_run import NetworkRunner, frozen
 from .scope import GivenVariables, ShapesOnly, check_variables, tf_variables, variables_from
 from .tfutil import lerp
@@ -61,6 +61,7 @@ class Network:
         model_class = _model_class(func_name)
         name = model_class.__name__ if name is None else name
         self._set(_build(model_class, name, static_kwargs), static_kwargs, static_kwargs)
+        global_names.register(self)
 
     def _set(
         self,
@@ -235,6 +236,7 @@ class Network:
             pickled = pickled.with_kwargs(new_static_kwargs, model_class.declared_arguments())
         net = object.__new__(Network)
         net._set(model, {**self.static_kwargs, **new_static_kwargs}, build_kwargs, pickled)
+        global_names.register(net)
         return net
 
     def convert(self, new_func_name: Any, new_name: str | None = None, **new_static_kwargs: Any) -> "Network":
@@ -312,6 +314,7 @@ class Network:
         self.name = state.name
         self.source_format, self.augment_p = state.source_format, state.augment_p
         self._pending = state, plan
+        global_names.register(self)
         if tf.distribute.has_strategy():  # variables belong to the strategy that is active now
             self._build_pending()
 

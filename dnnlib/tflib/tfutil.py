@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from . import global_names
+
 _initialized = False
 
 
@@ -93,11 +95,16 @@ def lerp_clip(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
 
 
 def run(fetches: Any, *_args: Any, **_kwargs: Any) -> Any:
-    """Values of tensors and variables as NumPy arrays, in the nesting given. Functions (update ops) are called."""
+    """Values of tensors and variables as NumPy arrays, in the nesting given. Functions (update ops) are called.
+
+    A text is the global name of a network's variable, see `global_names`. Raises ValueError for one that is none.
+    """
     if isinstance(fetches, dict):  # its keys may be variables, which tf.nest would sort
         return type(fetches)((key, run(value)) for key, value in fetches.items())
     if isinstance(fetches, (list, tuple)):
         return type(fetches)(run(value) for value in fetches)
+    if isinstance(fetches, str):
+        return global_names.find(fetches).numpy()
     if is_tf_expression(fetches):
         return fetches.numpy()
     return run(fetches()) if callable(fetches) else fetches
