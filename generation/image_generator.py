@@ -13,7 +13,6 @@ from dnnlib.errors import Problems
 from dnnlib.pictures import MODES
 from dnnlib.tflib import Network, convert_images_to_uint8
 from training.nets.generator import noise_variables
-from training.nets.mixed_precision import rendering_kwargs
 
 from . import conventions
 from .conventions import SEED_NOISE, Rendering
@@ -59,7 +58,7 @@ class ImageGenerator:
             self.rendering = replace(self.rendering, class_idx=class_idx)
         problems.messages += self._problems(net.output_shape[1], col_styles)
         problems.report()
-        as_float32 = rendering_kwargs(self.synthesis.model)
+        as_float32 = self.synthesis.model.rendering_kwargs()
         self._call_kwargs = {"randomize_noise": self.rendering.noise_mode == "random", **as_float32}
         self.precision = "float32, because there is no GPU" if as_float32 else self._built_precision()
         self.net.prepare(**self._call_kwargs)
@@ -78,8 +77,7 @@ class ImageGenerator:
     def _built_precision(self) -> str:
         """What to say of 16 bit; empty where there is none."""
         model = self.synthesis.model
-        precision = getattr(model, "precision", None)
-        return precision.describe(model.resolution_log2) if precision is not None and precision.num_fp16_res else ""
+        return model.precision.describe(model.resolution_log2) if model.precision.num_fp16_res else ""
 
     def _problems(self, num_channels: int, col_styles: Collection[int]) -> Iterator[str]:
         cutoff = self.rendering.truncation_cutoff

@@ -62,21 +62,25 @@ class PPL(MetricBase):
         generator = self._evaluation.generator
         if Gs_kwargs.get("truncation_psi") is not None:
             print(f"{self.name}: truncation has no effect on path lengths.")
-        kwargs = {**Gs_kwargs, **self.Gs_overrides}
+        overrides = {**Gs.model.float32_kwargs(), **self.Gs_overrides}  # 16 bit would round the short steps away
+        kwargs = {**Gs_kwargs, **overrides}
 
-        def step(latents0: tf.Tensor, latents1: tf.Tensor, t: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
-            distances = self.path_distances(Gs, distance, [latents0, latents1], t, labels, kwargs)
+        def step(
+            latents0: tf.Tensor, latents1: tf.Tensor, t: tf.Tensor, labels: tf.Tensor, noise_seeds: tf.Tensor
+        ) -> list[tf.Tensor]:
+            noise = noise_of(Gs, noise_seeds[0])
+            distances = self.path_distances(Gs, distance, [latents0, latents1], t, labels, noise, kwargs)
             return [distances[:, tf.newaxis]]
 
         def inputs(begin: int, count: int) -> list[np.ndarray]:
-            set_noise(Gs, generator.seed, begin)
             latents = generator.random.latents(2 * begin, 2 * count, Gs.input_shape[1])
             t = generator.random.positions(begin, count) if self.sampling == "full" else np.zeros(count, np.float32)
-            return [latents[0::2], latents[1::2], t, generator.labels(begin, count)]
+            noise_seeds = np.tile(random_stream.seed_of(generator.seed, begin, _NOISE), [count, 1])
+            return [latents[0::2], latents[1::2], t, generator.labels(begin, count), noise_seeds]
 
         facts = {
             "steps": [self.epsilon, self.space, self.sampling, self.crop],
-            "overrides": repr(sorted(self.Gs_overrides.items())),
+            "overrides": repr(sorted(overrides.items())),
             "network": distance.digest,
         }
         label = f"path-lengths-{self.space}{self.sampling}"
@@ -92,16 +96,18 @@ class PPL(MetricBase):
         latents: Sequence[tf.Tensor],
         t: tf.Tensor,
         labels: tf.Tensor,
+        noise: Sequence[tf.Tensor],
         Gs_kwargs: Mapping[str, Any],
     ) -> tf.Tensor:
         """The lengths of steps, [N], divided by epsilon squared.
 
         Args:
-            Gs: the generator; both images of a step have the noise of its variables.
+            Gs: the generator.
             distance: see the class.
             latents: where each way starts and where it ends, [N, latent_size] each.
             t: where on the way, from 0 to 1, [N].
             labels: [N, label_size], the same for both images.
+            noise: noise images [1, 1, H, W], the same for all images.
             Gs_kwargs: arguments of the generator.
         """
         num = tf.shape(t)[0]
@@ -120,7 +126,7 @@ class PPL(MetricBase):
         else:
             dlatents = dlatents_of(slerp(ends[:, :1], ends[:, 1:], places[:, :, tf.newaxis]))
         dlatents = tf.reshape(dlatents, [2 * num, *dlatents.shape[2:]])
-        images = synthesis.get_output_for(dlatents, **{**Gs_kwargs, "randomize_noise": False})
+        images = synthesis.get_output_for(dlatents, noise=list(noise), **Gs_kwargs)
         images = prepare_images(tf.cast(images, tf.float32), self.crop)
         return distance.get_output_for(images[0::2], images[1::2]) * (1 / self.epsilon**2)
 
@@ -139,8 +145,7 @@ def normalize(v: tf.Tensor) -> tf.Tensor:
     return v / tf.sqrt(tf.reduce_sum(tf.square(v), axis=-1, keepdims=True))
 
 
-def set_noise(Gs: Any, seed: int, number: int) -> None:
-    """Gives the noise variables of a generator new values, which depend on the seed and a number."""
-    stream = random_stream.StatelessStream(random_stream.seed_of(seed, number, _NOISE))
-    for variable in noise_variables(Gs.components.synthesis):
-        variable.assign(stream.normal(variable.shape, variable.dtype))
+def noise_of(Gs: Any, seed: tf.Tensor) -> list[tf.Tensor]:
+    """Noise images in place of those of a generator, `[1, 1, H, W]` each, which depend on a seed (int64 [2])."""
+    stream = random_stream.StatelessStream(seed)
+    return [stream.normal(variable.shape, variable.dtype) for variable in noise_variables(Gs.components.synthesis)]

@@ -13,7 +13,6 @@ from generation import conventions
 from metrics.nets.images import average_down, prepare_images
 from pretrained_networks import is_generator
 from training.nets.generator import noise_variables
-from training.nets.mixed_precision import rendering_kwargs
 
 from . import distances, schedule
 from .noise import normalized, regularization
@@ -113,7 +112,7 @@ class Projector:
         # Not fused, no gradients by weights are needed, and an image alone is computed as it is among others.
         knows_fused = "fused_modconv" in self._synthesis.model.declared_arguments()
         self._synthesis_kwargs = {"fused_modconv": False} if knows_fused else {}
-        self._synthesis_kwargs |= rendering_kwargs(self._synthesis.model)
+        self._synthesis_kwargs |= self._synthesis.model.rendering_kwargs()
         self._find_dlatent_stats()
 
         self._target_distance = distances.TargetDistance(distance)

@@ -41,7 +41,7 @@ class NetworkRunner:
             num_gpus: GPUs that share each minibatch, which must be a multiple of it.
             assume_frozen: has no effect; the official meaning is that variables will not change any more.
             dynamic_kwargs: arguments of the network, for this call only. Tensors and arrays among them are the same
-                for all items.
+                for all items. Without a GPU all is computed in 32 bit, unless `num_fp16_res` or `fp16_dtype` is given.
         """
         net = self.net
         arrays = [None if array is None else np.asarray(array) for array in in_arrays]
@@ -60,6 +60,7 @@ class NetworkRunner:
             raise ValueError(f"{net.name}.run: minibatch_size must be 1 or more, got {minibatch_size}")
         _check_gpus(num_gpus, min(minibatch_size, num_items))
 
+        dynamic_kwargs = {**net.model.rendering_kwargs(dynamic_kwargs), **dynamic_kwargs}
         fixed, fed = _split_fed(dynamic_kwargs, net)
         net.prepare(**fixed)
         function = self._function(fixed, input_transform, output_transform, num_gpus)

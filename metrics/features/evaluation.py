@@ -162,8 +162,10 @@ class Evaluation:
             import pretrained_networks
 
             download = settings.cache_dir, settings.offline
-            Gs = pretrained_networks.load_generator(network_pkl, *download, anew=True)  # metrics change its noise
+            Gs = pretrained_networks.load_generator(network_pkl, *download, anew=True)  # own metrics may change it
         kwargs = {"is_validation": True} if Gs_kwargs is None else Gs_kwargs
+        if Gs is not None:
+            kwargs = {**Gs.model.rendering_kwargs(kwargs), **kwargs}
         return cls(name_of(network_pkl), Gs, kwargs, data.open, bool(data.mirror_augment), settings)
 
     @property

@@ -21,6 +21,7 @@ from metrics.kernel_inception_distance import KID
 from metrics.maths.frechet import feature_statistics, frechet_distance
 from metrics.metric_base import MetricGroup
 from metrics.nets.metric_network import MetricNetwork
+from training import misc
 from training.data.dataset import load_dataset
 
 NUM_REALS = 21
@@ -68,6 +69,22 @@ def fid(num_images=30, detector=None, **kwargs):
 
 def features_of(images, detector=None):
     return (detector or metric_stubs.Detector()).get_output_for(tf.constant(images)).numpy()
+
+
+@pytest.mark.skipif(bool(tf.config.get_visible_devices("GPU")), reason="GPUs compute in 16 bit, as officially")
+def test_images_of_16_bit_networks_are_those_in_32_bit(place):
+    """Without a GPU, to the last bit; features kept of one are not taken for those of the other."""
+    Gs = misc.load_pkl("network.pkl").clone(num_fp16_res=1, conv_clamp=256)
+    misc.save_pkl(Gs, "16.pkl")
+    misc.save_pkl(Gs.clone(num_fp16_res=0), "32.pkl")
+    (in_16, _), (in_32, _) = (run(fid(), network=f"{bits}.pkl") for bits in (16, 32))
+    assert in_16 == in_32
+    as_built = Evaluation.open("16.pkl", DataSource(), settings(), {"is_validation": True, "num_fp16_res": 1})
+    rendered = Evaluation.open("16.pkl", DataSource(), settings())
+    keys = [evaluation.generator.facts for evaluation in (as_built, rendered)]
+    assert keys[0] != keys[1]
+    request = fid().requests()[1]
+    assert np.abs(as_built.features(request) - rendered.features(request)).max() > 0
 
 
 def test_fid_is_that_of_the_images(place):

@@ -6,17 +6,24 @@ import pytest
 import tensorflow as tf
 
 import dnnlib
+import pretrained_networks
 from dnnlib import tflib
+from dnnlib.tflib import Network
+from dnnlib.tflib.random_stream import seed_of
 from metrics import perceptual_path_length
-from metrics.features.evaluation import DataSource, Evaluating
+from metrics.features.evaluation import DataSource, Evaluating, Evaluation
 from metrics.features.random_inputs import RandomInputs
 from metrics.metric_defaults import metric_defaults
 from metrics.nets.images import average_down, prepare_images
 from metrics.perceptual_path_length import PPL, slerp
 from training import misc
+from training.nets.generator import noise_variables
 
 DATA = golden.arrays("metrics", "metrics.npz")
 CASES = {name: case for name, case in golden.index("metrics", "metrics.json").items() if name.startswith("ppl/")}
+
+SMALL_16_BIT = {"latent_size": 16, "dlatent_size": 16, "mapping_layers": 2, "fmap_base": 128, "fmap_max": 16}
+SMALL_16_BIT |= {"num_fp16_res": 2, "conv_clamp": 256}
 
 
 class SquaredDifference:
@@ -45,12 +52,10 @@ def serve(case, monkeypatch, labels):
     monkeypatch.setattr(RandomInputs, "positions", lambda self, begin, count: t[begin : begin + count])
     monkeypatch.setattr(RandomInputs, "labels", lambda self, begin, count, table: labels[begin : begin + count])
 
-    def set_noise(Gs, seed, number):
-        for name, variable in Gs.components.synthesis.vars.items():
-            if name.startswith("noise"):
-                variable.assign(golden.rnd(4242 + variable.shape[2], *variable.shape))
+    def noise_of(Gs, _seed):
+        return [golden.rnd(4242 + var.shape[2], *var.shape) for var in noise_variables(Gs.components.synthesis)]
 
-    monkeypatch.setattr(perceptual_path_length, "set_noise", set_noise)
+    monkeypatch.setattr(perceptual_path_length, "noise_of", noise_of)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -104,20 +109,53 @@ def test_face_crop_and_average():
     assert average_down(images[:, :, :511, :511], 256).shape == (2, 3, 511, 511)
 
 
-def test_noise_is_that_of_the_pair():
+def test_noise_is_that_of_the_step():
     Gs = network(CASES["ppl/0"])
-    noise = [variable for name, variable in Gs.components.synthesis.vars.items() if name.startswith("noise")]
-    before = [variable.numpy() for variable in noise]
-    strengths = {name: var.numpy() for name, var in Gs.vars.items() if name.endswith("noise_strength")}
-    perceptual_path_length.set_noise(Gs, 3, 0)
-    first = [variable.numpy() for variable in noise]
-    perceptual_path_length.set_noise(Gs, 3, 16)
-    second = [variable.numpy() for variable in noise]
-    perceptual_path_length.set_noise(Gs, 3, 0)
-    for old, a, b, again in zip(before, first, second, noise, strict=True):
-        assert np.abs(a - old).max() > 0 and np.abs(a - b).max() > 0
-        np.testing.assert_array_equal(a, again.numpy())
-    assert {name: Gs.vars[name].numpy() for name in strengths} == strengths
+    shapes = [var.shape for var in noise_variables(Gs.components.synthesis)]
+    first, second, again = (perceptual_path_length.noise_of(Gs, seed_of(3, begin)) for begin in (0, 16, 0))
+    for shape, a, b, same in zip(shapes, first, second, again, strict=True):
+        assert a.shape == shape and np.abs(a - b).max() > 0
+        np.testing.assert_array_equal(a, same)
+
+
+def ppl(path, folder, **kwargs):
+    """The path length `ppl2_wend` of a pickle with short steps, as in the table."""
+    table = {**metric_defaults["ppl2_wend"], "num_samples": 8, "distance": SquaredDifference()}
+    metric = dnnlib.util.call_func_by_name(**{**table, **kwargs})
+    metric.run(str(path), settings=Evaluating(cache_dir=str(folder)))
+    return metric.get_results()["ppl2_wend"]
+
+
+@pytest.mark.parametrize("source", ["16 bit", "16 bit of PyTorch", "config a"])
+def test_steps_are_computed_in_32_bit(tmp_path, source):
+    """Steps of 1e-4 are lost in 16 bit. Networks that know no 16 bit are left alone."""
+    if source == "config a":
+        assert ppl(golden.GOLDENS / "pickles" / "cfga-r32.pkl", tmp_path) > 0
+        return
+    if source == "16 bit":
+        Gs = Network("Gs", func_name="training.networks.G_main", num_channels=3, resolution=16, **SMALL_16_BIT)
+        golden.set_variables(Gs.vars, "ppl16:")
+    else:
+        Gs = pretrained_networks.read(golden.ADA_GOLDENS / "pt_pickles" / "fp32-r32-noaug.pkl")[2]
+        Gs = Gs.clone(num_fp16_res=2, conv_clamp=256)
+    misc.save_pkl(Gs, tmp_path / "16.pkl")
+    misc.save_pkl(Gs.clone(num_fp16_res=0), tmp_path / "32.pkl")
+    of_16, of_32 = (ppl(tmp_path / f"{bits}.pkl", tmp_path) for bits in (16, 32))
+    assert of_16 == pytest.approx(of_32, rel=1e-3)
+    in_16 = ppl(tmp_path / "16.pkl", tmp_path, Gs_overrides={"num_fp16_res": 2})  # asked for
+    assert in_16 > 2 * of_32
+
+
+@pytest.mark.one_stack
+def test_the_network_keeps_its_noise(tmp_path):
+    """Other metrics of the same run see the noise of the pickle, whatever the order."""
+    Gs = network(CASES["ppl/2"])
+    before = {name: var.numpy() for name, var in Gs.vars.items()}
+    evaluation = Evaluation("Gs", Gs, {"is_validation": True}, None, False, Evaluating(cache_dir=str(tmp_path)))
+    metric = PPL(8, 1e-2, "w", "end", False, 4, distance=SquaredDifference(), name="ppl")
+    metric.run(None, evaluation=evaluation)
+    for name, value in before.items():
+        np.testing.assert_array_equal(Gs.vars[name].numpy(), value, err_msg=name)
 
 
 @pytest.mark.parametrize("name", [name for name in metric_defaults if name.startswith("ppl")])

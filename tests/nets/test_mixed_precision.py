@@ -12,9 +12,11 @@ import run_training
 from dnnlib import util
 from dnnlib.tflib import Network, random_stream
 from dnnlib.tflib.checkpoints import network_files
+from training import misc
 from training.loss import D_logistic_r1, G_logistic_ns_pathreg
 from training.nets import layers
 from training.nets.mixed_precision import MixedPrecision, default_fp16_dtype
+from training.run_folder.snapshots import ImageGrid
 
 DEMO = str(Path(__file__).parent.parent.parent / "demo" / "symbols-32x32.pkl")
 DTYPES = ("float16", "bfloat16")
@@ -76,6 +78,41 @@ def test_images_of_a_trained_network_stay_near_float32(dtype, rms, largest):
         assert np.max(np.abs(difference)) < largest
 
 
+@pytest.mark.skipif(bool(tf.config.get_visible_devices("GPU")), reason="GPUs compute in 16 bit")
+def test_run_without_a_gpu_is_in_32_bit_unless_asked():
+    """`run` renders and scores; `get_output_for`, which training calls, computes as the network was built."""
+    kwargs = {"num_fp16_res": 2, "conv_clamp": 256}
+    of_16, of_32 = networks(**kwargs), networks(conv_clamp=256)
+    z, w, images = golden.rnd(4, 2, 16), golden.rnd(5, 2, 8, 16), golden.rnd(6, 2, 3, 32, 32)
+    fixed = {"randomize_noise": False}
+    (G16, D16), (G32, D32) = of_16, of_32
+    for a, b, inputs, given in [
+        (G16, G32, z, fixed),
+        (G16.components.synthesis, G32.components.synthesis, w, fixed),
+        (D16, D32, images, {}),
+    ]:
+        expected = b.run(inputs, **given)
+        np.testing.assert_array_equal(a.run(inputs, **given), expected)
+        for asked in ({"num_fp16_res": 2}, {"num_fp16_res": 1}, {"fp16_dtype": "float16"}, {"fp16_dtype": "auto"}):
+            assert np.abs(a.run(inputs, **given, **asked) - expected).max() > 0, asked
+        built = a.run(inputs, **given, num_fp16_res=2)
+        np.testing.assert_allclose(a.get_output_for(tf.constant(inputs), **given), built, atol=2e-2)
+        assert np.abs(a.get_output_for(tf.constant(inputs), **given) - expected).max() > 0
+
+
+@pytest.mark.skipif(bool(tf.config.get_visible_devices("GPU")), reason="GPUs compute in 16 bit")
+def test_image_grids_are_those_in_32_bit(tmp_path, monkeypatch):
+    grid_of = (2, 2), np.zeros([4, 3, 32, 32], np.uint8), np.zeros([4, 0])
+    monkeypatch.setattr(misc, "setup_snapshot_image_grid", lambda *args, **kwargs: grid_of)
+    pictures = []
+    for kwargs in ({"num_fp16_res": 2}, {}):
+        np.random.seed(1)
+        grid = ImageGrid(util.EasyDict(dynamic_range=[0, 255]), 16, (-1, 1))
+        grid.save_fakes(networks(conv_clamp=256, **kwargs)[0], str(tmp_path / "fakes.png"), 4)
+        pictures.append((tmp_path / "fakes.png").read_bytes())
+    assert pictures[0] == pictures[1]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("architecture", ["orig", "skip", "resnet"])
 def test_gradients_of_losses_and_regularizers_stay_near_float32(dtype, architecture):
@@ -128,7 +165,7 @@ def test_clamp(dtype):
     kwargs = {"num_fp16_res": 0 if dtype == "float32" else 2, "fp16_dtype": "auto" if dtype == "float32" else dtype}
     z = golden.rnd(4, 2, 16)
     free, wide, narrow = (
-        networks(architecture="orig", conv_clamp=clamp, **kwargs)[0].run(z, None, randomize_noise=False)
+        networks(architecture="orig", conv_clamp=clamp)[0].run(z, None, randomize_noise=False, **kwargs)
         for clamp in (None, 256, 0.25)
     )
     assert np.abs(free).max() > 0.5

@@ -6,7 +6,7 @@ matters most and time least. float16 overflows at 65504: styles and weights are 
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -54,16 +54,6 @@ class MixedPrecision(NamedTuple):
         where = " to ".join(f"{2**res}x{2**res}" for res in (lowest, resolution_log2))
         note = f"; this CPU has no {dtype} instructions, so expect it to be slower" if is_slow_here(dtype) else ""
         return f"{dtype} from {where}, float32 elsewhere{note}"
-
-
-def rendering_kwargs(synthesis: Any) -> dict[str, Any]:
-    """Arguments with which a synthesis network makes images where nothing is trained: float32 unless there is a GPU.
-
-    16 bit saves CPUs little, and bfloat16, which they have, costs images visible accuracy.
-    """
-    precision = getattr(synthesis, "precision", None)
-    has_16_bit = precision is not None and precision.num_fp16_res > 0
-    return {"num_fp16_res": 0} if has_16_bit and not tf.config.get_visible_devices("GPU") else {}
 
 
 def default_fp16_dtype() -> str:

@@ -1,7 +1,7 @@
 """What all networks have in common: Keras models with the arguments, inputs and outputs of the official networks."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -9,6 +9,8 @@ import tensorflow as tf
 from dnnlib.errors import did_you_mean, short
 from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.scope import KERAS_3, Scoped
+
+from .mixed_precision import MixedPrecision
 
 # Arguments that every official network takes and most ignore: official losses hand `is_training` to the discriminator,
 # official metrics ask for `mapping_dtype`, the others describe TensorFlow 1 graphs.
@@ -50,6 +52,7 @@ class NetworkModel(Scoped, tf.keras.Model):
     """
 
     family: ClassVar[str] = ""
+    precision = MixedPrecision()  # 32 bit, where a network does not say otherwise
 
     def __init_subclass__(cls, family: str | None = None, module: str | None = None, **kwargs: Any):
         if module is not None:
@@ -126,6 +129,21 @@ class NetworkModel(Scoped, tf.keras.Model):
                 parameters = inspect.signature(base.__init__).parameters.values()
                 declared.update((p.name, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY)
         return declared
+
+    def float32_kwargs(self) -> dict[str, Any]:
+        """Arguments with which the network computes in 32 bit; none where it does so anyway."""
+        in_16_bit = any(model.precision.num_fp16_res for model in (self, *self.components.values()))
+        return {"num_fp16_res": 0} if in_16_bit else {}
+
+    def rendering_kwargs(self, given: Container[str] = ()) -> dict[str, Any]:
+        """Arguments with which the network computes where nothing is trained: 32 bit unless there is a GPU.
+
+        16 bit saves CPUs little, and bfloat16, which they have, costs images visible accuracy.
+
+        given: names of arguments that are given; with one that is about 16 bit, that is what was asked for.
+        """
+        asked_for = "num_fp16_res" in given or "fp16_dtype" in given
+        return {} if asked_for or tf.config.get_visible_devices("GPU") else self.float32_kwargs()
 
     @property
     def components(self) -> dict[str, "NetworkModel"]:

@@ -104,8 +104,6 @@ class Const(Scoped):
 class _SynthesisNetwork(Synthesis):
     """What the two synthesis networks share: sizes, noise and the convolution layers."""
 
-    precision = MixedPrecision()  # 32 bit, where a network does not say otherwise
-
     def __init__(
         self,
         name: str = "G_synthesis",

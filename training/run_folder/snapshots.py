@@ -58,7 +58,7 @@ class ImageGrid:
 
 def _render(Gs: Network, latents: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     with random_stream.using(random_stream.StatelessStream(seed)):
-        return Gs.get_output_for(latents, labels, is_validation=True)
+        return Gs.get_output_for(latents, labels, is_validation=True, **Gs.model.rendering_kwargs())
 
 
 def remove_old(run_dir: str, keep: int) -> None:

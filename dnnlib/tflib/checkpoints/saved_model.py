@@ -86,6 +86,4 @@ def _forget_custom_gradients(folder: str) -> None:
 def exact_kwargs(net: Network) -> dict[str, Any]:
     """Arguments of calls of a network by which it computes in 32 bit, and with its own noise images."""
     kwargs: dict[str, Any] = {"randomize_noise": False} if "randomize_noise" in net.call_arguments() else {}
-    if net.build_kwargs.get("num_fp16_res"):
-        kwargs["num_fp16_res"] = 0
-    return kwargs
+    return kwargs | net.model.float32_kwargs()
