@@ -48,7 +48,7 @@ NAMES = {
     "training.dataset": "SyntheticDataset TFRecordDataset load_dataset",
     "training.loss": "D_logistic D_logistic_r1 D_logistic_r2 D_wgan D_wgan_gp G_logistic_ns_pathreg G_wgan",
     "training.misc": "adjust_dynamic_range apply_mirror_augment convert_to_pil_image create_image_grid load_pkl "
-    "open_file_or_url save_image_grid save_pkl setup_snapshot_image_grid",
+    "open_file_or_url parse_config_for_previous_run save_image_grid save_pkl setup_snapshot_image_grid",
     "training.networks": "D_main G_main G_mapping G_synthesis",
     "training.networks_stylegan": "D_basic G_mapping G_style G_synthesis blur2d downscale2d instance_norm "
     "leaky_relu minibatch_stddev_layer pixel_norm upscale2d",

@@ -1,5 +1,6 @@
 """Helpers of training under their official names: network pickles, ranges of values, image grids, mirroring."""
 
+import os
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -8,6 +9,7 @@ import PIL.Image
 import pretrained_networks
 from dnnlib import util
 from dnnlib.download import default_cache_dir
+from dnnlib.formats import submit_config
 from dnnlib.pictures import save_image, to_pil
 from dnnlib.tflib.checkpoints import network_files
 
@@ -28,6 +30,21 @@ def open_file_or_url(file_or_url: str) -> BinaryIO:
 def save_pkl(obj: Any, filename: str) -> None:
     """Writes a network, or a tuple of networks, in the official format. The file appears whole or not at all."""
     network_files.save_pkl(obj, filename)
+
+
+def parse_config_for_previous_run(run_dir: str) -> dict[str, Any]:
+    """The arguments of a run's training (`train`) and of its data set (`dataset`), from its submit_config.pkl.
+
+    Nothing in the file is executed. Raises OSError if there is none, UnpicklingError if it holds anything else.
+    """
+    path = os.path.join(run_dir, "submit_config.pkl")
+    with open(path, "rb") as file:
+        train = _easy(submit_config.load(file, path).get("run_func_kwargs") or {})
+    return {"train": train, "dataset": util.EasyDict(train.get("dataset_args", {}))}
+
+
+def _easy(value: Any) -> Any:
+    return util.EasyDict((key, _easy(item)) for key, item in value.items()) if isinstance(value, dict) else value
 
 
 # ----------------------------------------------------------------------------
