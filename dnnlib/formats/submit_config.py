@@ -30,7 +30,7 @@ _ENUM = Call(lambda value: value)
 _ALLOWED: safe_pickle.Allowed = network_pickle.ALLOWED | {
     "dnnlib.submission.submit": {
         "SubmitConfig": _EASY_DICT,
-        "PlatformExtras": _Settings,
+        "PlatformExtras": _EASY_DICT,
         "SubmitTarget": _ENUM,
         "PathType": _ENUM,
     },
