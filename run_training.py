@@ -127,6 +127,8 @@ def _parser() -> _Parser:
     add = parser.add_argument_group("starting").add_argument
     add("--resume", help="latest or a run folder: go on with it; a file of networks: start from their weights")
     add("--resume-partial", **boolean, help="start from the weights that fit, if not all do (default: false)")
+    changed_help = "go on with a run although its data set has changed (default: false)"
+    add("--resume-changed-data", **boolean, help=changed_help)
     freezed_help = "do not train the first layers of the discriminator (default: 0)"
     add("--freezed", type=natural, help=freezed_help, metavar="LAYERS")
     add("--options", help="YAML file with any of these options, or arguments of training_loop", metavar="FILE")

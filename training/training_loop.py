@@ -18,6 +18,7 @@ from metrics import metric_base
 from metrics.features.evaluation import Evaluating
 from training.augmentation.adaptive import AdaptiveAugment
 from training.data import dataset
+from training.data.contents import Contents
 from training.loop import transfer
 from training.loop.options import LoopOptions
 from training.loop.reals import process_reals
@@ -55,8 +56,6 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     saved = _saved_state(options.resume_run_dir)
     if saved is not None and run_dir is not None:
         saved.cut_logs(run_dir)
-    if run_dir is not None and options.resume_run_dir is not None:  # with what has changed
-        save_training_options(run_dir, num_gpus, vars(options))
     print(f"Training on {devices.description}.")
 
     seed = options.tf_config.get("rnd.np_random_seed") if options.seed is None else options.seed
@@ -69,7 +68,15 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     tflib.init_tf({"rnd.np_random_seed": seed, **options.tf_config})
     data_dir = dnnlib.convert_path(options.data_dir or "")
     training_set = dataset.load_dataset(data_dir=data_dir, verbose=True, **options.dataset_args)
+    contents = None
+    if isinstance(training_set, dataset.Dataset):
+        print(training_set.describe())
+        contents = training_set.contents()
     _check_labels(training_set, options.dataset_args)
+    if saved is not None:
+        _check_data(saved.contents, contents, options)
+    if run_dir is not None:  # with what has changed
+        save_training_options(run_dir, num_gpus, vars(options), contents and contents.facts())
     latent_size = int(options.G_args.get("latent_size", 512))
     grid = snapshots.ImageGrid(training_set, latent_size, options.drange_net, seed, **options.grid_args)
     with _explained_memory(), devices.strategy.scope():
@@ -86,7 +93,7 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
         augment = _make_augment(options.augment_args, training_set.shape)
         print("Building TensorFlow graph...")
         step = TrainingStep(*networks, training_set, options, augment)
-    run = TrainingRun(run_dir, devices, networks, step, training_set, grid, seed, options)
+    run = TrainingRun(run_dir, devices, networks, step, training_set, grid, seed, options, contents)
     run.check_schedule()
     print("Initializing logs...")
     run.metrics = metric_base.MetricGroup(options.metric_arg_list) if run_dir is not None else None
@@ -172,6 +179,28 @@ def _check_labels(training_set: Any, dataset_args: Mapping[str, Any]) -> None:
         print(f"The data set has labels of size {stored}; training without them (--cond uses them).")
     if dataset_args.get("max_label_size") and not training_set.label_size:
         raise UserError(f"--cond: {dataset_args.get('tfrecord_dir')} has no labels; leave the option out")
+
+
+def _check_data(then: Contents | None, now: Contents | None, options: LoopOptions) -> None:
+    """Raises UserError if the data set is not the one that the run was trained with, unless that is allowed."""
+    if then is None or now is None:
+        print("The run's state does not tell what the data set was: whether it has changed since is not known.")
+        return
+    name = options.dataset_args.get("tfrecord_dir")
+    misfits = then.misfits(now)
+    changes = "\n".join(f"  {line}" for line in [*misfits, *then.changes(now)])
+    if misfits:
+        raise UserError(
+            f"the data set {name} has changed since the run was stopped, and its networks do not fit:\n{changes}\n"
+            "(--resume=FILE --resume-partial starts a new run from what fits of a network pickle)"
+        )
+    if changes and not options.resume_changed_data:
+        raise UserError(
+            f"the data set {name} has changed since the run was stopped:\n{changes}\n"
+            "(--resume-changed-data goes on with it as it is now)"
+        )
+    if changes:
+        print(f"The data set has changed since the run was stopped:\n{changes}")
 
 
 def _build_networks(options: LoopOptions, training_set: Any, seed: int) -> tuple[Any, Any, Any]:

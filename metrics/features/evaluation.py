@@ -1,6 +1,7 @@
 """What the metrics of one network share: the generator, the data set, metric networks, images and their features."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -115,7 +116,10 @@ class DataSource(NamedTuple):
         if not self.dataset_args:
             raise UserError("needs a data set; give --dataset")
         in_order, labels = {"shuffle_mb": 0}, {"max_label_size": "full"} if with_labels else {}
-        return dataset.load_dataset(data_dir=self.data_dir, **{**labels, **self.dataset_args, **in_order})
+        found = dataset.load_dataset(data_dir=self.data_dir, **{**labels, **self.dataset_args, **in_order})
+        if isinstance(found, dataset.Dataset):
+            print(f"Real images: {found.describe()}.", file=sys.stderr)
+        return found
 
 
 @dataclass

@@ -77,6 +77,7 @@ def test_the_data_set_is_that_of_the_training(place, metric_networks):
     common = ["--metrics=fid50k", "--num-images=8", f"--metric-networks={metric_networks}", "--json=-"]
     result = run(place, f"--network={run_dir}/network-snapshot-*.pkl", *common)
     assert result.returncode == 0, result.stderr
+    assert "Real images: 20 images, no labels.\n" in result.stderr
     record = json.loads((run_dir.parent / "00001-run-metrics" / "metric-fid0.008k.jsonl").read_text())
     assert record["mirror_augment"] is True
     assert f'"fid0.008k": {record["results"]["fid0.008k"]}' in result.stdout

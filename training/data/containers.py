@@ -3,13 +3,15 @@
 import contextlib
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 from dnnlib.errors import UserError
 from dnnlib.files import list_files
 
 _MAX_UNPACKED = 1 << 30  # bytes of one file of a zip file
+_PARTS, _PART = 4, 32 << 10  # of a file, in bytes each, that stand for its content
 
 
 class Container:
@@ -76,6 +78,18 @@ class Container:
         except Exception as error:  # of any kind: zip files may be damaged everywhere
             raise UserError(f"{self.path}: {name}: cannot be read ({error})") from None
 
+    def checksum(self, name: str) -> int:
+        """A number of 32 bits for what is in a file: its CRC-32 in a zip file, `sampled_checksum` in a folder."""
+        if self._zip is not None:
+            return self._zip.getinfo(self._stored.get(name, name)).CRC
+        with self.open(name) as file:
+
+            def part(begin: int, size: int) -> bytes:
+                file.seek(begin)
+                return file.read(size)
+
+            return sampled_checksum(os.fstat(file.fileno()).st_size, part)
+
     def path_of(self, name: str) -> str:
         """The path on the disk of what holds a file: its own, or that of the zip file."""
         return os.path.join(self.path, self._stored.get(name, name)) if self._zip is None else self.path
@@ -92,6 +106,22 @@ def member_name(name: str) -> str:
     Programs of Windows write `\\` into zip files, and others `./` or `/` in front.
     """
     return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
+
+
+def sampled_checksum(size: int, read: Callable[[int, int], bytes]) -> int:
+    """The CRC-32 of so many bytes; of many, of their number and some parts from the first to the last.
+
+    To read all of a large data set would take too long whenever a training goes on. Images of another content differ
+    in all parts, if they are compressed.
+
+    read: (begin, size) -> bytes.
+    """
+    if size <= _PARTS * _PART:
+        return zlib.crc32(read(0, size))
+    result = zlib.crc32(str(size).encode())
+    for number in range(_PARTS):
+        result = zlib.crc32(read((size - _PART) * number // (_PARTS - 1), _PART), result)
+    return result
 
 
 def is_hidden(name: str) -> bool:

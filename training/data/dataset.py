@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import threading
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,9 +23,10 @@ import dnnlib
 from dnnlib.errors import UserError
 from dnnlib.progress import Progress
 
+from .contents import Contents, describe
 from .find_dataset import open_source
 from .image_sources import ImageSource, ZeroSource, level_of
-from .labels import cut_labels, find_label_file, read_label_file
+from .labels import are_classes, cut_labels, find_label_file, read_label_file
 
 _DIGEST_IMAGES = 32
 
@@ -47,6 +49,8 @@ class Dataset:
         dynamic_range: [lowest, highest] value of pixels.
         label_size: columns of labels; 0 without labels.
         label_dtype: of labels.
+        label_names: of the columns of labels there are, asked for or not: names of the classes, or numbers.
+        has_classes: whether these labels are one-hot.
         shuffle: whether the stream is shuffled.
         repeat: whether the official stream goes on after the last image.
     """
@@ -68,6 +72,8 @@ class Dataset:
         self.num_images = len(labels)
         self.label_size = labels.shape[1]
         self.label_dtype = label_dtype
+        self.label_names: list[str] = []
+        self.has_classes = False
         self.shuffle = True
         self.repeat = True
         self._np_labels = labels  # official name
@@ -122,6 +128,27 @@ class Dataset:
         some = np.unique(np.linspace(0, self.num_images - 1, _DIGEST_IMAGES).astype(np.int64))
         result.update(self.read(some)[0].tobytes())
         return result.hexdigest()
+
+    def contents(self) -> Contents:
+        """What a training depends on, to tell later what has changed. Raises UserError if it cannot be read."""
+        if self.has_classes and self.label_size == len(self.label_names):
+            labels = self._np_labels.argmax(axis=1)
+        else:
+            labels = [zlib.crc32(row.tobytes()) for row in self._np_labels]
+        return Contents(
+            images=self._source.checksums(self.num_images),
+            labels=np.asarray(labels, np.uint32),
+            names=list(self._source.names[: self.num_images]),
+            shape=tuple(self.shape),
+            levels=tuple(self._source.levels),
+            label_names=tuple(self.label_names),
+            has_classes=self.has_classes,
+            label_size=self.label_size,
+        )
+
+    def describe(self) -> str:
+        """One line for people: '300 images, 2 classes: cats, dogs'."""
+        return describe(self.num_images, self.label_names, self.has_classes)
 
     def verify(self, verbose: bool = True) -> None:
         """Reads all images and checks them, showing progress. Raises UserError with everything that is wrong."""
@@ -254,6 +281,10 @@ class TFRecordDataset(Dataset):
             self.stored_label_size = 0 if labels is None else labels.shape[1]
             count = min(source.count, max_images or source.count)
             super().__init__(source, level, cut_labels(labels, count, max_label_size))
+            if labels is not None:
+                numbers = map(str, range(labels.shape[1]))
+                self.label_names = list(numbers if self.label_file else source.label_names)
+                self.has_classes = are_classes(labels)
         except BaseException:
             source.close()
             raise

@@ -7,6 +7,7 @@ import collections
 import io
 import itertools
 import os
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,12 +20,13 @@ from dnnlib.errors import UserError, listed
 from dnnlib.pictures import CHANNELS, mode_name, mode_of, to_chw
 from dnnlib.progress import Progress
 
-from .containers import Container, is_hidden, lmdb_errors, open_lmdb
+from .containers import Container, is_hidden, lmdb_errors, open_lmdb, sampled_checksum
 from .image_sources import ImageSource, level_of, report
 from .labels import labels_of_images
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _MAX_LISTED = 20
+_AT_ONCE = 1000  # images that threads are asked for
 
 
 def is_image_name(path: str) -> bool:
@@ -119,6 +121,10 @@ class EncodedSource(ImageSource):
     def close(self) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
+    def checksum(self, index: int, level: int) -> int:
+        """A number of 32 bits for the content of the file of an image. Any exception means that it cannot be read."""
+        raise NotImplementedError
+
     # Looking at all images.
 
     def _scan(self) -> None:
@@ -157,6 +163,24 @@ class EncodedSource(ImageSource):
                 facts.append(fact)
                 progress.update(1)
         return facts
+
+    def checksums(self, count: int) -> np.ndarray:
+        """Of samples of each file where it has no checksum. Raises UserError."""
+
+        def of_image(index: int) -> int:
+            try:
+                full, *lower = (self.checksum(index, level) for level in self.levels)
+            except Exception as error:
+                raise UserError(f"{self.path}: {self.name(index, self.levels[0])}: {_reason(error)}") from None
+            return full << 32 | (zlib.crc32(repr(lower).encode()) if lower else 0)
+
+        numbers = np.empty(count, np.uint64)
+        with Progress(count, "checksums of images") as progress:
+            for begin in range(0, count, _AT_ONCE):  # all at once would take 2 kB of memory each
+                part = range(begin, min(begin + _AT_ONCE, count))
+                numbers[begin : part.stop] = list(self._executor.map(of_image, part))
+                progress.update(len(part))
+        return numbers
 
     # Reading.
 
@@ -210,13 +234,16 @@ class FileSource(EncodedSource):
         if not self.names:
             raise UserError(f"{path}: has no images ({', '.join(EXTENSIONS)})")
         self._scan()
-        self.labels, _ = labels_of_images(path, self.names, self._container.read)
+        self.labels, self.label_names = labels_of_images(path, self.names, self._container.read)
 
     def name(self, index: int, level: int | None) -> str:
         return self.names[index]
 
     def open_image(self, index: int, level: int | None) -> BinaryIO:
         return self._container.open(self.names[index])
+
+    def checksum(self, index: int, level: int) -> int:
+        return self._container.checksum(self.names[index])
 
     def files(self) -> list[str]:
         return list(dict.fromkeys(map(self._container.path_of, self.names)))
@@ -274,6 +301,11 @@ class LmdbSource(EncodedSource):
     def open_image(self, index: int, level: int | None) -> BinaryIO:
         with self._env.begin(buffers=True) as transaction:
             return io.BytesIO(transaction.get(self._key(index, level)))
+
+    def checksum(self, index: int, level: int) -> int:
+        with self._env.begin(buffers=True) as transaction:
+            content = transaction.get(self._key(index, level))
+            return sampled_checksum(len(content), lambda begin, size: content[begin : begin + size])
 
     def files(self) -> list[str]:
         return [os.path.join(self.path, "data.mdb")]

@@ -1,6 +1,6 @@
 """Where images of a data set come from. Every kind of storage is a subclass of `ImageSource` that reads by position."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -20,7 +20,9 @@ class ImageSource:
         channels: 1 or 3.
         levels: levels that are stored, descending; the first is the full resolution.
         dtype: of images.
+        names: of the images, relative paths with `/`; empty where they have none.
         labels: labels that are stored with the images, float32 [count, label_size], or None.
+        label_names: of their columns: of the classes, or numbers.
     """
 
     kind: ClassVar[str]
@@ -29,7 +31,9 @@ class ImageSource:
     channels: int
     levels: list[int]
     dtype: str = "uint8"
+    names: Sequence[str] = ()
     labels: np.ndarray | None = None
+    label_names: Sequence[str] = ()
 
     def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
         """Images [N, C, 2**level, 2**level] of `dtype`, at one of `levels`."""
@@ -37,6 +41,13 @@ class ImageSource:
 
     def verify_images(self, progress: Callable[[int], None]) -> None:
         """Reads the images of all `levels`, telling `progress` how many more are done. Raises UserError."""
+
+    def checksums(self, count: int) -> np.ndarray:
+        """Numbers of the first `count` images, uint64 [count], which copies elsewhere share and other images do not.
+
+        The upper 32 bits are of the full resolution as it is stored, the lower ones of all others that are.
+        """
+        raise NotImplementedError
 
     def files(self) -> list[str]:
         """Paths of the files that hold the images."""
@@ -98,6 +109,9 @@ class ZeroSource(ImageSource):
     def __init__(self, count: int, channels: int, level: int, dtype: str):
         self.count, self.channels, self.dtype = count, channels, dtype
         self.levels = list(range(level, 1, -1))
+
+    def checksums(self, count: int) -> np.ndarray:
+        return np.zeros(count, np.uint64)
 
     def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
         return np.zeros([len(indices), self.channels, 1 << level, 1 << level], self.dtype)

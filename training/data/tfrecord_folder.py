@@ -1,6 +1,7 @@
 """A folder of multi-resolution tfrecords as a source of images."""
 
 import os
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -64,6 +65,12 @@ class TFRecordSource(ImageSource):
             with damage.gather():
                 self.files_by_level[level].verify(progress)
         report(self.path, damage.messages)
+
+    def checksums(self, count: int) -> np.ndarray:
+        """Of those that the records have: nothing is read."""
+        full, *lower = (self.files_by_level[level].index.checksums[:count] for level in self.levels)
+        rest = [zlib.crc32(column.tobytes()) for column in np.stack(lower, axis=1)] if lower else [0] * len(full)
+        return full.astype(np.uint64) << np.uint64(32) | np.array(rest, np.uint64)
 
     def files(self) -> list[str]:
         return [file.path for file in self.files_by_level.values()]

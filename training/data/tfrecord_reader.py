@@ -28,7 +28,7 @@ _WINDOW = 128  # bytes; around the pixels of a record are about 60
 _AHEAD = 256  # bytes read at once where records are parsed
 _MAX_LAYOUTS = 8
 _WRONG_CHECKSUM = "has a wrong checksum of its data"
-_VERSION = 1  # of the file of the index
+_VERSION = 2  # of the file of the index
 
 # ----------------------------------------------------------------------------
 # The index: where the pixels of every record are.
@@ -42,6 +42,7 @@ class RecordIndex(NamedTuple):
     stride: int  # from record to record if all have one length, else 0
     starts: np.ndarray  # of records, int64 [count] if stride is 0, else empty
     offsets: np.ndarray  # of the pixels in their record, uint32 [count]
+    checksums: np.ndarray  # of the data, as the records have them, uint32 [count]
 
 
 def build_index(fd: int, size: int) -> RecordIndex:
@@ -69,6 +70,7 @@ def _index_by_stride(file: BinaryIO, size: int) -> RecordIndex | None:
     count = size // stride
     window = min(stride, _WINDOW)  # bytes looked at, at both ends of a record
     offsets = np.zeros(count, np.uint32)  # 0 where not known yet
+    checksums = np.empty(count, np.uint32)
     layouts = []  # which columns of `ends` are neither pixels nor their checksum, what is in them, and the offset
     for begin in range(0, count, _CHUNK):
         numbers = range(begin, min(begin + _CHUNK, count))
@@ -76,6 +78,7 @@ def _index_by_stride(file: BinaryIO, size: int) -> RecordIndex | None:
         if len(ends) != len(numbers) * 2 * window:
             return None
         ends = np.frombuffer(ends, np.uint8).reshape(-1, 2 * window)
+        checksums[begin : begin + _CHUNK] = np.ascontiguousarray(ends[:, -FOOTER:]).view("<u4")[:, 0]
         placed = offsets[begin : begin + _CHUNK]
         while True:
             for columns, content, offset in layouts:
@@ -87,7 +90,7 @@ def _index_by_stride(file: BinaryIO, size: int) -> RecordIndex | None:
             if layout is None or len(layouts) == _MAX_LAYOUTS:
                 return None
             layouts.append(layout)
-    return RecordIndex(first.shape, count, stride, np.zeros(0, np.int64), offsets)
+    return RecordIndex(first.shape, count, stride, np.zeros(0, np.int64), offsets, checksums)
 
 
 def _ends(fd: int, start: int, stride: int, window: int) -> bytes:
@@ -121,7 +124,7 @@ def _is_intact(fd: int, start: int, length: int) -> bool:
 
 def _index_by_walking(file: BinaryIO, size: int) -> RecordIndex:
     """Parses the records one by one: for files whose records differ in length, or are damaged."""
-    fd, starts, offsets, problems = file.fileno(), [], [], []
+    fd, starts, offsets, checksums, problems = file.fileno(), [], [], [], []
     first: Record | None = None
     position = 0
     while position < size and len(problems) < _MAX_PROBLEMS:
@@ -133,6 +136,7 @@ def _index_by_walking(file: BinaryIO, size: int) -> RecordIndex:
             if record.shape != first.shape:
                 raise DamagedError(f"has the shape {list(record.shape)}, the first one {list(first.shape)}")
             offsets.append(record.data - record.start)
+            checksums.append(int.from_bytes(pread(fd, FOOTER, position + HEADER + length), "little"))
         except DamagedError as error:
             intact = length is None or _is_intact(fd, position, length)
             what = error if intact else _WRONG_CHECKSUM
@@ -143,7 +147,8 @@ def _index_by_walking(file: BinaryIO, size: int) -> RecordIndex:
         position += HEADER + length + FOOTER
     if problems:
         raise DamagedError("\n".join(problems))
-    return RecordIndex(first.shape, len(starts), 0, np.array(starts, np.int64), np.array(offsets, np.uint32))
+    of_records = np.array(starts, np.int64), np.array(offsets, np.uint32), np.array(checksums, np.uint32)
+    return RecordIndex(first.shape, len(starts), 0, *of_records)
 
 
 # ----------------------------------------------------------------------------
@@ -159,21 +164,23 @@ def _load_index(path: str, size: int, mtime_ns: int) -> RecordIndex | None:
     try:
         with open(_index_path(path), "rb") as file, load_npz(file) as arrays:
             version, index_size, index_mtime_ns, count, stride, *shape = map(int, arrays["facts"])
-            starts, offsets = arrays["starts"], arrays["offsets"]
+            starts, offsets, checksums = arrays["starts"], arrays["offsets"], arrays["checksums"]
     except Exception:  # of any kind: a file that is missing or damaged is written anew
         return None
     if (version, index_size, index_mtime_ns) != (_VERSION, size, mtime_ns) or len(shape) != 3 or min(count, *shape) < 1:
         return None
-    if starts.shape != (0 if stride else count,) or offsets.shape != (count,):
+    if starts.shape != (0 if stride else count,) or {offsets.shape, checksums.shape} != {(count,)}:
         return None
-    return RecordIndex(tuple(shape), count, stride, starts.astype(np.int64), offsets.astype(np.uint32))
+    of_records = starts.astype(np.int64), offsets.astype(np.uint32), checksums.astype(np.uint32)
+    return RecordIndex(tuple(shape), count, stride, *of_records)
 
 
 def _save_index(path: str, size: int, mtime_ns: int, index: RecordIndex) -> None:
     """Keeps the index. A folder that cannot be written is passed over: the index is made again next time."""
     facts = [_VERSION, size, mtime_ns, index.count, index.stride, *index.shape]
     with contextlib.suppress(OSError), atomic_write(_index_path(path)) as file:
-        np.savez(file, facts=np.array(facts, np.int64), starts=index.starts, offsets=index.offsets)
+        arrays = {"starts": index.starts, "offsets": index.offsets, "checksums": index.checksums}
+        np.savez(file, facts=np.array(facts, np.int64), **arrays)
 
 
 # ----------------------------------------------------------------------------

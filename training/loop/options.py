@@ -59,6 +59,7 @@ class LoopOptions:
     metric_networks: str | None = _of_a_flag(None)  # folder with files of metric networks; None: they are downloaded
     config: str | None = _of_a_flag(None)  # name of the configuration, for people and for --resume; no effect
     resume_run_dir: str | None = _of_a_flag(None)  # continue the run in this folder, which is the current one, exactly
+    resume_changed_data: bool = _of_a_flag(False)  # ... even if the data set has changed since
 
     @property
     def grows(self) -> bool:

@@ -64,6 +64,7 @@ class TrainingRun:
     grid: snapshots.ImageGrid
     seed: int
     options: LoopOptions
+    contents: Any = None  # of the data set, a `training.data.contents.Contents`, if they are known
     metrics: Any = None
     metric_kwargs: Any = None
     resumed: bool = False
@@ -112,7 +113,7 @@ class TrainingRun:
         if check_room:
             self._check_room(with_networks=False)
         self.report.count()
-        state.save(self.run_dir, self.step.variables(), asdict(self.counters))
+        state.save(self.run_dir, self.step.variables(), asdict(self.counters), self.contents)
 
     def _check_room(self, with_networks: bool = True) -> None:
         """Raises UserError unless the disk has room for a state and a pickle; the old state stays until the new is."""

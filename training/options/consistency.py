@@ -35,6 +35,8 @@ def check_transfer(given: dict[str, Any], config: str) -> list[str]:
     problems = []
     if "freezed" in given and config in CONFIGS:
         problems.append(f"--freezed: {config} has no layers that can be frozen; {', '.join(ADA_CONFIGS)} have")
+    if given.get("resume_changed_data"):
+        problems.append("--resume-changed-data needs --resume=latest or --resume=RUN_DIR, a run to go on with")
     if given.get("resume_partial") and "resume" not in given:
         problems.append("--resume-partial needs --resume=FILE, the networks to start from")
     return problems

@@ -60,6 +60,7 @@ SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "freezed": lambda layers: {"D_args": {"freeze_layers": layers}},
     "resume": lambda pkl: {"resume_pkl": pkl},
     "resume_partial": lambda value: {"resume_partial": value},
+    "resume_changed_data": lambda value: {"resume_changed_data": value},
 }
 """What each flag changes in the arguments of `training_loop`."""
 

@@ -15,6 +15,7 @@ from .loop_arguments import differences, problems_of
 from .new_run import DEFAULTS, SETTINGS, Run
 
 _MAY_CHANGE = {"total_kimg", "metrics", "snap", "image_snap", "keep_snapshots", "logical_cpus", "metric_networks"}
+_MAY_CHANGE |= {"resume_changed_data"}
 _MAY_CHANGE_ARGUMENTS = {"network_snapshot_ticks", "image_snapshot_ticks", "metric_arg_list"}
 _HANDLED_APART = {"resume", "result_dir", "num_gpus", "dataset", "data_dir", "config"}
 
@@ -94,7 +95,7 @@ def _cannot_change(name: str, old: Any, new: Any) -> str:
 
 
 def _changed_dataset(kwargs: EasyDict, flags: dict[str, Any]) -> list[str]:
-    """--data-dir may change if the data set has moved, which is when it is no longer where it was."""
+    """The data set may be elsewhere if it has moved (it is no longer where it was), or if it may have changed."""
     if "dataset" not in flags and "data_dir" not in flags:
         return []
     old = os.path.join(kwargs.data_dir, kwargs.dataset_args.tfrecord_dir)
@@ -103,8 +104,10 @@ def _changed_dataset(kwargs: EasyDict, flags: dict[str, Any]) -> list[str]:
     new = os.path.join(data_dir, dataset)
     if os.path.realpath(old) == os.path.realpath(new):
         return []
-    if os.path.basename(old) == os.path.basename(new) and os.path.exists(new) and not os.path.exists(old):
+    has_moved = os.path.basename(old) == os.path.basename(new) and os.path.exists(new) and not os.path.exists(old)
+    if has_moved or flags.get("resume_changed_data"):
         kwargs.data_dir, kwargs.dataset_args.tfrecord_dir = data_dir, dataset
         return []
     name = "--dataset" if "dataset" in flags else "--data-dir"
-    return [_cannot_change(name, old, new)]
+    hint = "; --resume-changed-data goes on with other data"
+    return [_cannot_change(name, old, new) + hint]

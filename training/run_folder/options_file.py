@@ -13,6 +13,7 @@ from dnnlib.util import EasyDict
 TRAINING_OPTIONS = "training_options.json"
 TRAINING_STATE = "training-state.npz"  # named here, where TensorFlow is not imported; `state` writes it
 RUN_FUNCTION = "training.training_loop.training_loop"
+_FOR_ONCE = ("resume_run_dir", "resume_changed_data")  # arguments that are not kept
 
 
 def to_json(options: Any) -> str:
@@ -28,13 +29,21 @@ def _encode(value: Any) -> Any:
     raise TypeError(f"{value!r} cannot be stored as JSON")
 
 
-def save_training_options(run_dir: str, num_gpus: int, kwargs: Mapping[str, Any]) -> None:
+def save_training_options(
+    run_dir: str, num_gpus: int, kwargs: Mapping[str, Any], data: Mapping[str, Any] | None = None
+) -> None:
     """Writes `training_options.json`: the arguments of `training_loop`, the number of GPUs, the function's name.
 
-    All arguments but the folder itself: the file goes with it wherever it is moved.
+    All arguments but those that are for once: the folder itself, which the file goes with wherever it is moved, and
+    whether the data set may have changed.
+
+    data: facts about the data set, for people; None: not known yet.
     """
     options = {"run_func_name": RUN_FUNCTION, "num_gpus": num_gpus, **kwargs}
-    options.pop("resume_run_dir", None)
+    for name in _FOR_ONCE:
+        options.pop(name, None)
+    if data is not None:
+        options["data"] = data
     with atomic_write(os.path.join(run_dir, TRAINING_OPTIONS)) as file:
         file.write(to_json(options).encode() + b"\n")
 
@@ -65,6 +74,8 @@ def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
         raise UserError(f"{path}: damaged ({error})") from None
     if not isinstance(options, dict) or options.pop("run_func_name", None) != RUN_FUNCTION:
         raise UserError(f"{path}: not the options of a training")
+    for name in ("data", *_FOR_ONCE):
+        options.pop(name, None)
     num_gpus = options.pop("num_gpus", None)
     problems = [] if isinstance(num_gpus, int) and num_gpus > 0 else [f"num_gpus is {short(num_gpus)}"]
     for name in ("G_args", "D_args", "dataset_args", "sched_args", "tf_config"):

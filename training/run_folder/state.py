@@ -1,8 +1,8 @@
 """Everything a training needs to continue exactly: one file, `training-state.npz`, in the run folder.
 
-Arrays by name, without pickled objects: the variables of networks and optimizers, the averages being counted, and
-`meta`, a JSON text with the counters and with how long each log file was. The file is replaced whole or not at all, so
-that a training killed at any moment continues from the last one that was complete.
+Arrays by name, without pickled objects: the variables of networks and optimizers, the averages being counted, what the
+data set holds, and `meta`, a JSON text with the counters and with how long each log file was. The file is replaced
+whole or not at all, so that a training killed at any moment continues from the last one that was complete.
 """
 
 import json
@@ -21,6 +21,7 @@ from dnnlib.files import atomic_write
 from dnnlib.formats.arrays import load_npz
 from dnnlib.tflib import autosummary
 from dnnlib.tflib.scope import VariableMismatchError, check_variables
+from training.data.contents import Contents
 
 from . import snapshots
 from .options_file import TRAINING_STATE
@@ -29,20 +30,26 @@ VERSION = 2
 _LOGS = ("log.txt", "stats.jsonl", "metric-*.txt", "metric-*.jsonl", "events.out.tfevents.*")
 
 
-def save(run_dir: str, variables: Mapping[str, Any], counters: Mapping[str, Any]) -> None:
+def save(
+    run_dir: str, variables: Mapping[str, Any], counters: Mapping[str, Any], contents: Contents | None = None
+) -> None:
     """Writes the state. Log files must have been flushed.
 
     Args:
         run_dir: the run folder.
         variables: everything with a value, by name.
         counters: numbers and strings.
+        contents: of the data set, if they are known.
     """
     arrays = {f"variables/{name}": np.asarray(variable.numpy()) for name, variable in variables.items()}
     arrays |= {f"autosummary/{name}": value for name, value in autosummary.state().items()}
     logs = {path.name: path.stat().st_size for path in _log_files(run_dir)}
-    meta = json.dumps({"version": VERSION, "counters": dict(counters), "logs": logs})
+    meta = {"version": VERSION, "counters": dict(counters), "logs": logs}
+    if contents is not None:
+        meta["data"] = contents.facts()
+        arrays |= {f"data/{name}": value for name, value in contents.arrays().items()}
     with atomic_write(os.path.join(run_dir, TRAINING_STATE)) as file:
-        np.savez(file, meta=np.array(meta), **arrays)
+        np.savez(file, meta=np.array(json.dumps(meta)), **arrays)
 
 
 def size_of(variables: Mapping[str, Any]) -> int:
@@ -62,7 +69,9 @@ def load(run_dir: str) -> "SavedState":
         version = meta["version"]
         if version != VERSION:
             raise UserError(f"{path}: format version {version}, this version reads {VERSION}")
-        return SavedState(path, meta["counters"], meta["logs"], arrays)
+        kept = {name: arrays.pop(f"data/{name}") for name in ("images", "labels", "names") if "data" in meta}
+        contents = Contents.restored(meta["data"], kept) if "data" in meta else None
+        return SavedState(path, meta["counters"], meta["logs"], arrays, contents)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         newest = snapshots.newest(run_dir)
         instead = f". Start a new run from its networks: --resume={newest}" if newest else ""
@@ -78,12 +87,13 @@ def remove_logs(run_dir: str) -> None:
 
 @dataclass(frozen=True)
 class SavedState:
-    """What `load` read. `counters` are those given to `save`."""
+    """What `load` read. `counters` and `contents` are those given to `save`."""
 
     path: str
     counters: dict[str, Any]
     logs: dict[str, int]  # how long each file was
     arrays: dict[str, np.ndarray]
+    contents: Contents | None  # of the data set; None: of a version that did not keep them
 
     def _group(self, prefix: str) -> dict[str, np.ndarray]:
         return {name.removeprefix(prefix): value for name, value in self.arrays.items() if name.startswith(prefix)}
