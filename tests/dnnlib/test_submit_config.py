@@ -38,7 +38,7 @@ def test_official_ones(tmp_path):
     (tmp_path / "submit_config.pkl").write_bytes(official(dict(KWARGS, G_args={"a": 1}, dataset_args={"b": [2]})))
     parsed = misc.parse_config_for_previous_run(tmp_path)
     assert parsed["train"].G_args.a == 1 and parsed["dataset"].b == [2]
-    assert misc.parse_config_for_previous_run(PREVIOUS)["dataset"] == {}
+    assert misc.parse_config_for_previous_run(PREVIOUS)["dataset"].tfrecord_dir
 
 
 def test_nothing_is_executed(tmp_path):
