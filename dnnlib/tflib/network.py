@@ -20,7 +20,7 @@ from dnnlib import util
 from dnnlib.errors import did_you_mean
 
 from . import global_names, network_report, network_state
-from .network_run import NetworkRunner, frozen
+from .network_run import NetworkRunner, frozen, with_plain_scalars
 from .scope import GivenVariables, ShapesOnly, check_variables, tf_variables, variables_from
 from .tfutil import lerp
 
@@ -60,6 +60,7 @@ class Network:
         """
         model_class = _model_class(func_name)
         name = model_class.__name__ if name is None else name
+        static_kwargs = network_state.plain(static_kwargs)
         self._set(_build(model_class, name, static_kwargs), static_kwargs, static_kwargs)
         global_names.register(self)
 
@@ -140,8 +141,8 @@ class Network:
     def _split_kwargs(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Divides arguments into those of the call and those that need a model built with them."""
         of_call = self.call_arguments()
-        call_kwargs = {key: value for key, value in kwargs.items() if key in of_call}
-        build_kwargs = {key: value for key, value in kwargs.items() if key not in of_call}
+        call_kwargs = with_plain_scalars({key: value for key, value in kwargs.items() if key in of_call})
+        build_kwargs = network_state.plain({key: value for key, value in kwargs.items() if key not in of_call})
         return call_kwargs, self.model.effective_kwargs(build_kwargs) if build_kwargs else {}
 
     def _variant(self, build_kwargs: dict[str, Any]) -> Any:
@@ -224,6 +225,7 @@ class Network:
 
     def clone(self, name: str | None = None, **new_static_kwargs: Any) -> "Network":
         """A network of its own with the same values; `new_static_kwargs` change or add arguments."""
+        new_static_kwargs = network_state.plain(new_static_kwargs)
         model_class, build_kwargs = type(self.model), {**self.build_kwargs, **new_static_kwargs}
         if new_static_kwargs:
             model = _build(model_class, name or self.name, build_kwargs)

@@ -60,6 +60,7 @@ class NetworkRunner:
             raise ValueError(f"{net.name}.run: minibatch_size must be 1 or more, got {minibatch_size}")
         _check_gpus(num_gpus, min(minibatch_size, num_items))
 
+        dynamic_kwargs = with_plain_scalars(dynamic_kwargs)
         dynamic_kwargs = {**net.model.rendering_kwargs(dynamic_kwargs), **dynamic_kwargs}
         fixed, fed = _split_fed(dynamic_kwargs, net)
         net.prepare(**fixed)
@@ -112,12 +113,18 @@ class NetworkRunner:
         return _transform(output_transform, outputs)
 
 
+def with_plain_scalars(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments with Python's numbers in place of NumPy's, and of arrays [] of one number."""
+    arrays = (np.generic, np.ndarray)
+    return {key: x.item() if isinstance(x, arrays) and x.ndim == 0 else x for key, x in kwargs.items()}
+
+
 def _split_fed(kwargs: dict[str, Any], net: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divides arguments into those compiled in and those fed, so that another psi needs no new compilation."""
     fed = {}
     for key in kwargs.keys() & net.call_arguments():
         value = kwargs[key]
-        if isinstance(value, (float, np.floating)) and value not in (0.0, 1.0):
+        if isinstance(value, (int, float)) and value not in (0, 1):  # bools are 0 and 1
             fed[key] = tf.constant(value, tf.float32)
         elif isinstance(value, (np.ndarray, list)):
             fed[key] = tf.nest.map_structure(tf.constant, value)
@@ -142,7 +149,7 @@ def frozen(value: Any) -> Any:
         return "dict", *((key, frozen(value[key])) for key in sorted(value))
     if isinstance(value, (list, tuple)):
         return "list", *map(frozen, value)
-    if isinstance(value, np.ndarray):
+    if isinstance(value, (np.ndarray, np.generic)):
         return "array", value.shape, value.dtype.str, value.tobytes()
     return (type(value), value) if isinstance(value, (bool, int, float, str, type(None))) else _ById(value)
 

@@ -86,6 +86,38 @@ def test_arguments_of_one_call(G):
         G.run(Z, LABELS, resolution=16)
 
 
+def test_numpy_scalars_are_arguments(G):
+    """As officially, in calls and constructions. The cutoff may be a fraction."""
+    numpy_kwargs = {name: np.int64(value) for name, value in G_KWARGS.items()}
+    net = Network("G", func_name="training.networks_stylegan2.G_main", num_fp16_res=np.int32(0), **numpy_kwargs)
+    assert net.static_kwargs == {**G_KWARGS, "num_fp16_res": 0}
+    assert all(type(value) is int for value in net.static_kwargs.values())
+    net = net.clone(randomize_noise=np.bool_(False), resample_kernel=np.array([1, 3, 3, 1]), conv_clamp=np.array(256.0))
+    assert net.static_kwargs.conv_clamp == 256 and net.static_kwargs.resample_kernel == [1, 3, 3, 1]
+    net.copy_vars_from(G)
+
+    of_three = G.run(Z, LABELS, truncation_cutoff=3, **FIXED)
+    for cutoff in (np.int64(3), 3.0, 2.5, np.float32(2.5), np.array(3), tf.constant(3), np.array([[[3]]])):
+        golden.close(net.run(Z, LABELS, truncation_cutoff=cutoff, randomize_noise=np.bool_(False)), of_three, 1e-6)
+        golden.close(net.get_output_for(Z, LABELS, truncation_cutoff=cutoff), of_three, 1e-6)
+    assert np.abs(net.run(Z, LABELS, truncation_cutoff=np.float64(3.5)) - of_three).max() > 1e-3
+
+
+def test_numpy_scalars_are_not_compiled_again_and_again(G):
+    net = G.clone()
+
+    def sweep():
+        for layers in np.arange(2, 5):
+            net.run(Z, LABELS, truncation_cutoff=layers, truncation_psi=np.float32(0.4))
+        net.run(Z, LABELS, truncation_psi=np.float64(1), randomize_noise=np.bool_(True), fused_modconv=np.bool_(False))
+        transform = {"func": tflib.convert_images_to_uint8, "drange": [np.float32(-1), 1], "shrink": np.int64(2)}
+        net.run(Z, LABELS, minibatch_size=np.int64(5), num_gpus=np.int64(1), output_transform=transform)
+        functions = net._runner.functions.values()
+        return len(functions), sum(function.experimental_get_tracing_count() for function in functions)
+
+    assert sweep() == sweep() == (3, 3)
+
+
 def test_compiled_functions_are_told_apart_by_content(G):
     def add(images, value):
         return images + tf.reduce_sum(value)

@@ -36,9 +36,9 @@ class Generator(NetworkModel):
         name: str = "G",
         *,
         truncation_psi: float | None = 0.5,
-        truncation_cutoff: int | None = None,
+        truncation_cutoff: float | None = None,
         truncation_psi_val: float | None = None,
-        truncation_cutoff_val: int | None = None,
+        truncation_cutoff_val: float | None = None,
         dlatent_avg_beta: float | None = 0.995,
         style_mixing_prob: float | None = 0.9,
         is_training: bool = False,
@@ -176,8 +176,8 @@ class Generator(NetworkModel):
             return dlatents
         layer_psi = tf.ones([1, dlatents.shape[1], 1]) * tf.cast(psi, tf.float32)  # [1, layers, 1]
         if cutoff is not None:
-            layer_idx = tf.range(dlatents.shape[1])[tf.newaxis, :, tf.newaxis]
-            layer_psi = tf.where(layer_idx < cutoff, layer_psi, tf.ones_like(layer_psi))
+            layer_idx = tf.range(dlatents.shape[1], dtype=tf.float32)[tf.newaxis, :, tf.newaxis]
+            layer_psi = tf.where(layer_idx < tf.cast(cutoff, tf.float32), layer_psi, tf.ones_like(layer_psi))
         average = tf.cast(tf.convert_to_tensor(self.dlatent_avg), dlatents.dtype)
         return self.row(lerp(average, dlatents, tf.cast(layer_psi, dlatents.dtype)), self.truncation_row)
 
