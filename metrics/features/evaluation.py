@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from dnnlib.download import default_cache_dir
 from dnnlib.errors import UserError
+from dnnlib.tflib import network_report
 from dnnlib.util import EasyDict
 from training.run_folder.options_file import load_training_options
 
@@ -153,7 +154,7 @@ class Evaluation:
         settings: Evaluating,
         Gs_kwargs: Mapping[str, Any] | None = None,
     ) -> "Evaluation":
-        """Loads a network. Raises UserError.
+        """Loads a network. Raises UserError, also for one with NaN or infinity in it.
 
         Args:
             network_pkl: path, URL or official name; None: only the data set is looked at.
@@ -169,6 +170,8 @@ class Evaluation:
             Gs = pretrained_networks.load_generator(network_pkl, *download, anew=True)  # own metrics may change it
         kwargs = {"is_validation": True} if Gs_kwargs is None else Gs_kwargs
         if Gs is not None:
+            if found := network_report.describe_not_finite({Gs.name: Gs}):
+                raise UserError(f"{network_pkl}: {found}; there is nothing to measure")
             kwargs = {**Gs.model.rendering_kwargs(kwargs), **kwargs}
         return cls(name_of(network_pkl), Gs, kwargs, data.open, bool(data.mirror_augment), settings)
 

@@ -24,6 +24,8 @@ from .samples import Samples
 # How the Inception and VGG networks resize, part of what their features depend on.
 _RESIZE = "bilinear of TensorFlow 1, inside of the network"
 
+_NOT_FINITE = "values that are not finite"
+
 
 class ImagePass:
     """Features of a stream of images. A subclass says what the images are, and computes.
@@ -101,10 +103,15 @@ class ImagePass:
         if key not in self._functions:
             features_of = _all_of([self._networks[name] for name in names])
             self._functions[key] = BatchFunction(lambda *x: features_of(self._images(*x)), **self._batches)
-        features = self._functions[key](begin, *self._inputs(begin, count))
+        try:
+            features = self._functions[key](begin, *self._inputs(begin, count))
+        except tf.errors.InvalidArgumentError as error:
+            if _NOT_FINITE not in str(error):
+                raise
+            raise UserError(f"there are {self.unit} with {_NOT_FINITE}; has the network diverged?") from None
         for name, values in zip(names, features, strict=True):
             if not np.isfinite(values).all():
-                raise UserError(f"{name} of {self.unit} has values that are not finite; has the network diverged?")
+                raise UserError(f"{name} of {self.unit} has {_NOT_FINITE}; has the network diverged?")
         return features
 
     def _inputs(self, begin: int, count: int) -> Sequence[np.ndarray]:
@@ -162,7 +169,7 @@ class GeneratedImages(ImagePass):
 
     def _images(self, latents: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         images = self._generator.Gs.get_output_for(latents, labels, **self._generator.Gs_kwargs)
-        return tflib.convert_images_to_uint8(images)
+        return tflib.convert_images_to_uint8(tf.debugging.check_numerics(images, _NOT_FINITE))  # black otherwise
 
 
 def _all_of(networks: Sequence[Any]) -> Callable[[tf.Tensor], list[tf.Tensor]]:

@@ -87,6 +87,32 @@ def test_images_of_16_bit_networks_are_those_in_32_bit(place):
     assert np.abs(as_built.features(request) - rendered.features(request)).max() > 0
 
 
+@pytest.mark.one_stack
+@pytest.mark.parametrize("name", ["G_synthesis/8x8/ToRGB/bias", "G_synthesis/8x8/Conv1/weight", "G_synthesis/noise1"])
+def test_a_network_that_is_not_finite_is_refused(place, name, capsys):
+    """Its images are black, or somewhat black."""
+    Gs = misc.load_pkl("network.pkl")
+    values = Gs.get_var(name)
+    values.flat[0] = np.inf if name.endswith("weight") else np.nan
+    Gs.set_var(name, values)
+    misc.save_pkl(Gs, "broken.pkl")
+    with pytest.raises(UserError, match=rf"broken.pkl: NaN or infinity in 1 variable of Gs .{name}.; there is nothing"):
+        run(fid(), network="broken.pkl")
+    group = MetricGroup([{"func_name": "metric_stubs.small_fid", "name": "fid"}])
+    group.run("broken.pkl", data_dir=".", dataset_args={"tfrecord_dir": "cats"}, settings=settings())
+    assert not group.get_results() and "NaN or infinity" in group.failed["fid"]
+
+
+@pytest.mark.one_stack
+def test_images_that_are_not_finite_are_refused(place):
+    """Also where all variables are finite."""
+    Gs = misc.load_pkl("network.pkl")
+    Gs.set_var("G_synthesis/8x8/ToRGB/weight", np.full(Gs.vars["G_synthesis/8x8/ToRGB/weight"].shape, 3e38))
+    misc.save_pkl(Gs, "large.pkl")
+    with pytest.raises(UserError, match="generated images with values that are not finite; has the network diverged"):
+        run(fid(), network="large.pkl")
+
+
 def test_fid_is_that_of_the_images(place):
     value, computed = run(fid())
     assert computed == 51  # 30 generated images, and the real ones once
