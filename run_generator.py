@@ -199,8 +199,7 @@ def _add_common(
             own, default = "noise of each seed, ", "seed; of PyTorch networks const"
         noise_help = f"{own}the network's own, random noise, or none (default: {default})"
         add("--noise-mode", choices=noise_modes, help=noise_help)
-    class_help = "class of a conditional network; PyTorch networks need it (default: no label)"
-    add("--class-idx", type=flags.class_idx, help=class_help, metavar="CLASS")
+    command_line.add_label(parser)
     batch_help = "images rendered at once (default: %(default)s)"
     add("--minibatch-size", **COUNT, default=minibatch_size, help=batch_help)
     format_help = "file format of the images: png, jpg or webp (default: %(default)s)"

@@ -83,8 +83,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--regularize-noise-weight", type=kind, default=1e5, help=noise_help, metavar="WEIGHT")
     w_plus_help = "a vector of its own for each layer: closer to the image, worse to edit"
     add("--w-plus", default=False, help=w_plus_help, **flags.BOOLEAN)
-    class_help = "class of a conditional network; PyTorch networks need it (default: no label)"
-    add("--class-idx", type=flags.class_idx, help=class_help, metavar="CLASS")
+    command_line.add_label(group)
     initial_help = "start from what --save-vector saved: FILE.npz,FOLDER,'*.npz'; one for all images or one for each"
     add("--initial", default=[], help=initial_help, **FILES)
     add("--seed", type=flags.seed, default=0, help="of all random numbers" + shown)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import Problems, UserError, exits_on_user_error
-from .flags import official_spelling
+from .flags import class_idx, label_vector, official_spelling
 
 
 def check_result_dir(path: str) -> str:
@@ -31,6 +31,15 @@ def add_result_dir(parser: Any) -> None:
     parser.add_argument(
         "--result-dir", default="results", help="root folder of run folders (default: %(default)s)", metavar="DIR"
     )
+
+
+def add_label(parser: Any) -> None:
+    """--class-idx and --label, one of them, of a parser or a group of its arguments."""
+    add = parser.add_mutually_exclusive_group().add_argument
+    class_help = "class of a conditional network; PyTorch networks need it (default: no label)"
+    add("--class-idx", type=class_idx, help=class_help, metavar="CLASS")
+    label_help = "label vector of a network that was trained with such: numbers with commas between"
+    add("--label", type=label_vector, help=label_help, metavar="NUMBERS")
 
 
 def add_download_options(parser: Any) -> None:

@@ -12,6 +12,7 @@ from .errors import did_you_mean
 
 MAX_SEED = 2**32 - 1  # of NumPy's RandomState
 _MAX_COUNT = 1_000_000
+_FLOAT32 = -3.4e38, 3.4e38  # what labels are stored as
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -78,13 +79,19 @@ def official_spelling(args: list[str]) -> list[str]:
     return result
 
 
+def _cut(text: str) -> str:
+    """What was given, for messages: digits and letters that look alike apart."""
+    return ascii(text if len(text) <= 60 else f"{text[:57]}...")
+
+
 def num_list(text: str) -> list[int]:
     """Numbers and ranges in any mixture: '1,2,7-9' is [1, 2, 7, 8, 9]."""
     result: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        match = re.fullmatch(r"\s*([0-9]{1,20})\s*(?:-\s*([0-9]{1,20})\s*)?", part)
         if match is None:
-            raise argparse.ArgumentTypeError(f"{part.strip()!r} in {text!r} is not a number or a range such as 5-8")
+            wrong = f"{_cut(part.strip())} in {_cut(text)}"
+            raise argparse.ArgumentTypeError(f"{wrong} is not a number or a range such as 5-8")
         first = int(match.group(1))
         last = first if match.group(2) is None else int(match.group(2))
         if last < first:
@@ -92,7 +99,7 @@ def num_list(text: str) -> list[int]:
         if last > MAX_SEED:
             raise argparse.ArgumentTypeError(f"{last} is out of range, expected 0 to {MAX_SEED}")
         if len(result) + last - first >= _MAX_COUNT:
-            raise argparse.ArgumentTypeError(f"{text[:40]!r} has more than {_MAX_COUNT} numbers")
+            raise argparse.ArgumentTypeError(f"{_cut(text)} has more than {_MAX_COUNT} numbers")
         result.extend(range(first, last + 1))
     return result
 
@@ -106,7 +113,7 @@ def image_format(text: str) -> str:
     """'png', 'jpg' or 'webp', in any case; 'jpeg' is 'jpg'."""
     name = {"jpeg": "jpg"}.get(text.lower(), text.lower())
     if name not in ("png", "jpg", "webp"):
-        raise argparse.ArgumentTypeError(f"expected png, jpg or webp, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected png, jpg or webp, got {_cut(text)}")
     return name
 
 
@@ -118,8 +125,14 @@ def natural(text: str) -> int:
 def class_idx(text: str) -> int:
     """The class of all images of a run."""
     if "," in text or text[1:].count("-"):
-        raise argparse.ArgumentTypeError(f"expected one class for all images, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected one class for all images, got {_cut(text)}")
     return natural(text)
+
+
+def label_vector(text: str) -> list[float]:
+    """The numbers of a label, with commas between."""
+    expected = "or several with commas between, such as 0.5,1"
+    return [number(part.strip(), expected, *_FLOAT32) for part in text.split(",")]
 
 
 def positive(text: str) -> int:
@@ -128,8 +141,9 @@ def positive(text: str) -> int:
 
 
 def _integer(text: str, least: int) -> int:
-    if not re.fullmatch(r"\d{1,9}", text) or int(text) < least:
-        raise argparse.ArgumentTypeError(f"expected an integer of {least} or more, got {text!r}")
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
+        most = f", below {10**9}" if re.fullmatch(r"[0-9]{10,}", text) else ""
+        raise argparse.ArgumentTypeError(f"expected an integer of {least} or more{most}, got {_cut(text)}")
     return int(text)
 
 
@@ -141,9 +155,9 @@ def non_negative(text: str) -> float:
 def number(text: str, expected: str, least: float, most: float) -> float:
     """A number from `least` to `most`, which `expected` says in words."""
     with contextlib.suppress(ValueError):
-        if least <= float(text) <= most:
+        if text.isascii() and "_" not in text and least <= float(text) <= most:  # float takes digits of all scripts
             return float(text)
-    raise argparse.ArgumentTypeError(f"expected a number {expected}, got {text!r}")
+    raise argparse.ArgumentTypeError(f"expected a number {expected}, got {_cut(text)}")
 
 
 def boolean(text: str) -> bool:
@@ -161,8 +175,8 @@ BOOLEAN: dict[str, Any] = {"type": boolean, "nargs": "?", "const": True, "metava
 
 def seed(text: str) -> int:
     """A seed of random numbers."""
-    if not re.fullmatch(r"\d{1,10}", text) or int(text) > MAX_SEED:
-        raise argparse.ArgumentTypeError(f"expected an integer from 0 to {MAX_SEED}, got {text!r}")
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > MAX_SEED:
+        raise argparse.ArgumentTypeError(f"expected an integer from 0 to {MAX_SEED}, got {_cut(text)}")
     return int(text)
 
 
@@ -175,10 +189,10 @@ def grid_size(text: str) -> "tuple[int, int] | str":
     """'8x4': columns and rows; 'auto'."""
     if text == "auto":
         return text
-    match = re.fullmatch(r"(\d{1,4})[xX](\d{1,4})", text)
-    if match is None or "0" in match.groups():
-        raise argparse.ArgumentTypeError(f"expected COLUMNSxROWS such as 8x4, up to 9999 each, got {text!r}")
-    return int(match.group(1)), int(match.group(2))
+    match = re.fullmatch(r"0*([1-9][0-9]{0,3})[xX]0*([1-9][0-9]{0,3})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected COLUMNSxROWS such as 8x4, from 1 to 9999 each, got {_cut(text)}")
+    return int(match[1]), int(match[2])
 
 
 def split(text: str) -> list[str]:

@@ -22,7 +22,7 @@ class Rendering:
 
     truncation_psi: strength of truncation of seeds; 1 is none. None: as the tools of the network's kind.
     truncation_cutoff: number of layers that are truncated; None: the network's default.
-    class_idx: the class of a conditional network; None: no label, all zeros.
+    class_idx, label: of a conditional network, the class or the label vector; None of both: no label, all zeros.
     noise_mode: 'const': the network's own noise images, or those that are given. 'random': others in each image.
         'none': no noise. 'seed': as 'const', but images of seeds have noise of the seed. None: as the tools of the
         network's kind make images of seeds.
@@ -35,6 +35,7 @@ class Rendering:
     truncation_psi: float | None = None
     truncation_cutoff: int | None = None
     class_idx: int | None = None
+    label: Sequence[float] | None = None
     noise_mode: str | None = None
     dlatents_psi: float = 1.0
     minibatch_size: int = 4
@@ -83,32 +84,48 @@ def of_network(net: Any) -> Conventions:
     return _OF_FORMATS[net.source_format]
 
 
-def choose_class(net: Any, class_idx: int | None, from_latents: bool) -> int | None:
-    """The class to generate images of; None: no label.
+def choose_label(
+    net: Any, class_idx: int | None, label: Sequence[float] | None, from_latents: bool
+) -> tuple[int | None, Sequence[float] | None]:
+    """The class, or the label vector, to generate images of; None of both: no label.
 
-    net: the generator. from_latents: whether anything is mapped from Z; vectors of files are W, and need no class.
+    Args:
+        net: the generator.
+        class_idx, label: what is asked for; not both.
+        from_latents: whether anything is mapped from Z; vectors of files are W, and need no label.
 
-    Raises UserError where there must be a class, and for one that there is not, with those that there are.
+    Raises:
+        UserError: where there must be a label, and for one that the network does not know, with what it does.
     """
-    num_classes = net.input_shapes[1][1]
+    label_size = net.input_shapes[1][1]
     needs_class = of_network(net).needs_class
-    if class_idx is not None and not num_classes and needs_class:
-        print(f"warn: --class-idx={class_idx} is ignored: the network was trained without classes")
-        return None
-    if class_idx is None and num_classes and from_latents:
-        if needs_class:
+    if class_idx is None and label is None:
+        if label_size and from_latents and needs_class:
             raise UserError(
-                f"--class-idx is missing: this network makes images of {num_classes} classes, "
-                f"expected one of 0 to {num_classes - 1}"
+                f"--class-idx is missing: this network makes images of {label_size} classes, "
+                f"expected one of 0 to {label_size - 1}, or --label of {label_size} numbers"
             )
-        print(f"The network knows {num_classes} classes; generating without a label (choose: --class-idx).")
-    if class_idx is not None and not 0 <= class_idx < num_classes:
-        expected = f"expected 0 to {num_classes - 1}, the classes of the network"
-        without = "the network was trained without classes; leave the option out"
-        raise UserError(f"--class-idx={class_idx}: {expected if num_classes else without}")
-    return class_idx
+        if label_size and from_latents:
+            how = "generating without a label (choose: --class-idx, --label)"
+            print(f"The network knows {label_size} classes; {how}.")
+        return None, None
+    if class_idx is not None and label is not None:
+        raise UserError("--class-idx and --label: expected one of them, got both")
+    given = f"--class-idx={class_idx}" if label is None else f"--label of {len(label)} numbers"
+    if not label_size and needs_class:
+        print(f"warn: {given} is ignored: the network was trained without classes")
+        return None, None
+    if not label_size:
+        raise UserError(f"{given}: the network was trained without classes; leave the option out")
+    if class_idx is not None and not 0 <= class_idx < label_size:
+        raise UserError(f"{given}: expected 0 to {label_size - 1}, the classes of the network")
+    if label is not None and len(label) != label_size:
+        raise UserError(f"{given}: expected {label_size}, as the network's labels have")
+    return class_idx, label
 
 
-def one_hot(class_idx: int | None, num_classes: int, num: int) -> np.ndarray | None:
-    """Labels, float32 `[num, num_classes]`, of a class; None without one."""
-    return None if class_idx is None else np.tile(np.eye(num_classes, dtype=np.float32)[class_idx], [num, 1])
+def labels(class_idx: int | None, label: Sequence[float] | None, label_size: int, num: int) -> np.ndarray | None:
+    """Labels, float32 `[num, label_size]`, of a class or of a label vector; None with neither."""
+    if label is None and class_idx is None:
+        return None
+    return np.tile(np.float32(np.eye(label_size)[class_idx] if label is None else label), [num, 1])

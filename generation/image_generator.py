@@ -54,8 +54,9 @@ class ImageGenerator:
         self.noise_shapes = [tuple(variable.shape) for variable in noise_variables(self.synthesis)]
         problems = Problems()
         with problems.gather():
-            class_idx = conventions.choose_class(net, self.rendering.class_idx, has_seeds)
-            self.rendering = replace(self.rendering, class_idx=class_idx)
+            class_idx, label = self.rendering.class_idx, self.rendering.label
+            class_idx, label = conventions.choose_label(net, class_idx, label, has_seeds)
+            self.rendering = replace(self.rendering, class_idx=class_idx, label=label)
         problems.messages += self._problems(net.output_shape[1], col_styles)
         problems.report()
         as_float32 = self.synthesis.model.rendering_kwargs()
@@ -93,8 +94,8 @@ class ImageGenerator:
             yield f"--col-styles: the network has layers 0 to {self.num_layers - 1}, got {listed}"
 
     def labels(self, num: int) -> np.ndarray | None:
-        """Labels `[num, label_size]` of the chosen class; None without one."""
-        return conventions.one_hot(self.rendering.class_idx, self.label_size, num)
+        """Labels `[num, label_size]`, all of them what was chosen; None without."""
+        return conventions.labels(self.rendering.class_idx, self.rendering.label, self.label_size, num)
 
     # ------------------------------------------------------------------------
     # Images of points as the official `generate-images` makes them: z and noise of seeds are from RandomState(seed).

@@ -34,9 +34,9 @@ class Projecting:
     """How images are projected, and what is saved.
 
     num_snapshots: images saved on the way, the last included. num_steps, learning_rate, regularize_noise_weight,
-    w_plus, class_idx, seed: see `Projector`. minibatch_size: images optimized at once. save_vector: a file of W and
-    noise images of each. video: an mp4 of each. initial: files of W vectors to start from, one vector in all or one for
-    each image. distance, metric_networks, cache_dir, offline: see `distances.load`.
+    w_plus, class_idx, label, seed: see `Projector`. minibatch_size: images optimized at once. save_vector: a file of W
+    and noise images of each. video: an mp4 of each. initial: files of W vectors to start from, one vector in all or one
+    for each image. distance, metric_networks, cache_dir, offline: see `distances.load`.
     """
 
     num_snapshots: int = 5
@@ -45,6 +45,7 @@ class Projecting:
     regularize_noise_weight: float = 1e5
     w_plus: bool = False
     class_idx: int | None = None
+    label: Sequence[float] | None = None
     seed: int = 0
     minibatch_size: int = 1
     save_vector: bool = False
@@ -63,7 +64,7 @@ def project_generated_images(
     from .targets import GeneratedImages
 
     how = Projecting(**settings)
-    _project(network_pkl, lambda Gs, class_idx: GeneratedImages(Gs, seeds, truncation_psi, class_idx), how)
+    _project(network_pkl, lambda Gs, *label: GeneratedImages(Gs, seeds, truncation_psi, *label), how)
 
 
 def project_real_images(
@@ -81,7 +82,7 @@ def project_real_images(
     """
     from .targets import DatasetImages, ImageFiles
 
-    def open_targets(Gs: Any, _class_idx: int | None) -> DatasetImages | ImageFiles:
+    def open_targets(Gs: Any, *_label: Any) -> DatasetImages | ImageFiles:
         if images is not None:
             return ImageFiles(Gs, images, convert, num_images)
         return DatasetImages(Gs, dataset_name, data_dir, num_images)
@@ -89,12 +90,13 @@ def project_real_images(
     _project(network_pkl, open_targets, Projecting(**settings))
 
 
-def _project(network_pkl: str, open_targets: Callable[[Any, int | None], Any], settings: Projecting) -> None:
+def _project(network_pkl: str, open_targets: Callable[..., Any], settings: Projecting) -> None:
     """Projects images with a network, and saves the results in the run folder.
 
     Args:
         network_pkl: name, URL or path.
-        open_targets: gives the images for a generator, and for the class of images that it makes; see `targets`.
+        open_targets: (generator, class, label vector) -> images, where those are of the images that it makes; see
+            `targets`.
         settings: how.
 
     Raises:
@@ -106,7 +108,7 @@ def _project(network_pkl: str, open_targets: Callable[[Any, int | None], Any], s
     print(f'Loading networks from "{network_pkl}"...')
     download = {"cache_dir": settings.cache_dir, "offline": settings.offline}
     problems = Problems()
-    distance = targets = class_idx = None
+    distance = targets = class_idx = label = None
     initial: list[starts.Start] = []
     with problems.gather():
         distance = distances.load(settings.distance, settings.metric_networks, as_flags=True, **download)
@@ -118,8 +120,8 @@ def _project(network_pkl: str, open_targets: Callable[[Any, int | None], Any], s
         with problems.gather():
             distances.check_channels(distance, channels)
         with problems.gather():
-            class_idx = conventions.choose_class(Gs, settings.class_idx, from_latents=True)
-            targets = open_targets(Gs, class_idx)
+            class_idx, label = conventions.choose_label(Gs, settings.class_idx, settings.label, from_latents=True)
+            targets = open_targets(Gs, class_idx, label)
         with problems.gather("--initial"):
             initial = starts.load(settings.initial, settings.w_plus, Gs)
             if initial and targets is not None:
@@ -135,6 +137,7 @@ def _project(network_pkl: str, open_targets: Callable[[Any, int | None], Any], s
         "regularize_noise_weight": settings.regularize_noise_weight,
         "w_plus": settings.w_plus,
         "class_idx": class_idx,
+        "label": label,
         "seed": settings.seed,
     }
     for name, value in how.items():

@@ -44,7 +44,8 @@ class Projector:
         distance: what compares images: 'lpips', 'pixel', the path of a file with weights of LPIPS, or a
             `projection.distances.Distance`.
         w_plus: a W of its own for each layer.
-        class_idx: of a conditional network: the class that W is expected to be of; None: no label.
+        class_idx, label: of a conditional network: the class, or the label vector, that W is expected to be of; None of
+            both: no label.
         seed: of the noise on W and of the noise images to start from.
         make_stream: random numbers for a seed.
     """
@@ -66,6 +67,7 @@ class Projector:
         vgg16_pkl: str | None = None,
         w_plus: bool = False,
         class_idx: int | None = None,
+        label: Sequence[float] | None = None,
         seed: int = 0,
         make_stream: Callable[[Any], random_stream.Stream] = random_stream.StatelessStream,
     ) -> None:
@@ -82,6 +84,7 @@ class Projector:
         self.distance = distance if vgg16_pkl is None else vgg16_pkl
         self.w_plus = w_plus
         self.class_idx = class_idx
+        self.label = label
         self.seed = seed
         self.make_stream = make_stream
 
@@ -132,7 +135,8 @@ class Projector:
         """The mean of W, [1, 1, dlatent_size], and the distance that samples have from it."""
         self._info(f"Finding W midpoint and stddev using {self.dlatent_avg_samples} samples...")
         latents = np.random.RandomState(123).randn(self.dlatent_avg_samples, *self._Gs.input_shapes[0][1:])
-        labels = conventions.one_hot(self.class_idx, self._Gs.input_shapes[1][1], self.dlatent_avg_samples)
+        label_size = self._Gs.input_shapes[1][1]
+        labels = conventions.labels(self.class_idx, self.label, label_size, self.dlatent_avg_samples)
         dlatents = self._Gs.components.mapping.run(latents.astype(np.float32), labels, minibatch_size=1000)[:, :1]
         dlatents = dlatents.astype(np.float32)  # [N, 1, dlatent_size]
         self._dlatent_avg = np.mean(dlatents, axis=0, keepdims=True)

@@ -40,14 +40,21 @@ class Target:
 class GeneratedImages:
     """Images that the network itself makes of seeds: z and noise images from RandomState(seed), as officially.
 
-    Networks of PyTorch have noise images of their own there. truncation_psi: None is none, like 1. class_idx: of a
-    conditional network; None: no label.
+    Networks of PyTorch have noise images of their own there. truncation_psi: None is none, like 1. class_idx,
+    label: of a conditional network; None of both: no label.
     """
 
-    def __init__(self, Gs: Any, seeds: Sequence[int], truncation_psi: float | None = 1.0, class_idx: int | None = None):
+    def __init__(
+        self,
+        Gs: Any,
+        seeds: Sequence[int],
+        truncation_psi: float | None = 1.0,
+        class_idx: int | None = None,
+        label: Sequence[float] | None = None,
+    ):
         self._seeds = list(seeds)
         psi = 1.0 if truncation_psi is None else truncation_psi
-        self._generator = ImageGenerator(Gs, Rendering(psi, class_idx=class_idx))
+        self._generator = ImageGenerator(Gs, Rendering(psi, class_idx=class_idx, label=label))
 
     def __len__(self) -> int:
         return len(self._seeds)

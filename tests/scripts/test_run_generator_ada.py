@@ -113,7 +113,7 @@ def test_conventions_of_tensorflow(capsys):
     check("seed0007.png", as_pixels(Gs.get_output_for(z, None, noise=noises["seed"], truncation_psi=0.5))[0])
     said = capsys.readouterr().out
     assert "Conventions of the TensorFlow tools; truncation psi 0.5, noise mode seed." in said
-    assert "The network knows 3 classes; generating without a label (choose: --class-idx)." in said
+    assert "The network knows 3 classes; generating without a label (choose: --class-idx, --label)." in said
 
 
 @pytest.mark.parametrize("func", ["networks_stylegan.G_style", "networks_stylegan2.G_main"])
@@ -150,6 +150,7 @@ def test_noise_mode_holds_for_files_and_their_noise():
 def test_classes_of_pytorch():
     """A class is needed for seeds, in every command; files of W need none."""
     message = "--class-idx is missing: this network makes images of 5 classes, expected one of 0 to 4"
+    message += ", or --label of 5 numbers"
     for command, *args in (
         ("generate-images", "--seeds=1"),
         ("style-mixing-example", "--rows=1", "--cols=2"),
@@ -174,6 +175,23 @@ def test_classes_of_pytorch():
         check(f"{name}.png", as_pixels(Gs.components.synthesis.get_output_for(dlatents, **kwargs))[0])
 
 
+def test_label_vectors():
+    """--label is what the network maps Z with, whatever numbers; its length is that of the network's labels."""
+    for label, message in (
+        ("0.5,1", "--label of 2 numbers: expected 5, as the network's labels have"),
+        ("0,0,0,1,0,0", "--label of 6 numbers: expected 5"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run("generate-images", f"--network={COND}", "--seeds=1", f"--label={label}")
+    with pytest.raises(UserError, match="expected one of them, got both"):
+        ImageGenerator(network_files.load_pkl(golden.ADA_GOLDENS / COND)[2], Rendering(class_idx=1, label=[0] * 5))
+    run("generate-images", f"--network={COND}", "--seeds=1", "--label=0.25,-1,0,.5,1e-1")
+    Gs = network_files.load_pkl(golden.ADA_GOLDENS / COND)[2]
+    z, kwargs = np.random.RandomState(1).randn(1, *Gs.input_shape[1:]), {"randomize_noise": False, "num_fp16_res": 0}
+    label = np.array([[0.25, -1, 0, 0.5, 0.1]])
+    check("seed0001.png", as_pixels(Gs.get_output_for(z, label, truncation_psi=1, **kwargs))[0])
+
+
 # ----------------------------------------------------------------------------
 # Command line.
 
@@ -192,6 +210,11 @@ def test_official_flags():
         (("--seeds=1", "--class-idx=1,2"), "argument --class-idx: expected one class for all images, got '1,2'"),
         (("--seeds=1", "--class=0-4"), "argument --class-idx: expected one class for all images, got '0-4'"),
         (("--seeds=1", "--class=-1"), "argument --class-idx: expected an integer of 0 or more, got '-1'"),
+        (("--seeds=1", "--class=1", "--label=0,1"), "argument --label: not allowed with argument --class-idx"),
+        (
+            ("--seeds=1", "--label=1,,2"),
+            "--label: expected a number or several with commas between, such as 0.5,1, got ''",
+        ),
         (("--seeds=1", "--trunc=x"), "argument --truncation-psi: expected a number"),
         (("--seeds=1", "--noise-mode=fixed"), "invalid choice: 'fixed'"),
         ((), "the following arguments are required: --seeds or --dlatents"),

@@ -367,6 +367,13 @@ def test_class_of_a_conditional_network(run):
     found = vector_files.load(vector)
     np.testing.assert_allclose(found.dlatents[0, 0], average, atol=1e-4)
     assert found.settings["class_idx"] == 2
+    code, _, err = run(*args, "--label=1,0")
+    assert code == 1 and "--label of 2 numbers: expected 5" in err
+    code, _, err = run(*args, "--label=0,0,1,0,0", "--save-vector", "--learning-rate=0")
+    assert code == 0, err
+    (vector,) = Path("results").glob("00001-*/*.npz")
+    np.testing.assert_array_equal(vector_files.load(vector).dlatents, found.dlatents)
+    assert vector_files.load(vector).settings["label"] == [0, 0, 1, 0, 0]
 
 
 def test_help_is_in_docs():
