@@ -172,7 +172,8 @@ def _find_starts(kwargs: dict[str, Any], origins: list[str] | None) -> list[str]
             paths += points.find_files(name)
     with problems.gather():
         found = starts.load(paths, kwargs["w_plus"])
-        if len({start.path for start in found}) == len(set(paths)) and origins is not None and not problems.messages:
+        all_known = paths and len({start.path for start in found}) == len(set(paths))
+        if all_known and origins is not None and not problems.messages:
             starts.check_count(found, len(origins))
             paths = starts.by_images(found, origins) or paths
     problems.report()
