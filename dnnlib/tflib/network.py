@@ -19,7 +19,7 @@ import tensorflow as tf
 from dnnlib import util
 from dnnlib.errors import did_you_mean
 
-from . import global_names, network_report, network_state
+from . import fork_pickles, global_names, network_report, network_state
 from .network_run import NetworkRunner, frozen, with_plain_scalars
 from .scope import GivenVariables, ShapesOnly, check_variables, tf_variables, variables_from
 from .tfutil import lerp
@@ -310,6 +310,7 @@ class Network:
         return net
 
     def _set_pickled(self, state: "network_state.NetworkState") -> None:
+        state = fork_pickles.without_additions(state)
         plan = network_state.plan(state)
         model_class = _model_class(plan.class_name)
         check_variables(f"network {state.name!r}", _shapes(model_class, plan.build_kwargs), plan.values)

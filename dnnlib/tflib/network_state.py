@@ -23,8 +23,6 @@ STATE_VERSION = 4  # the version of StyleGAN2, which we write unless a network i
 READABLE_VERSIONS = (2, 3, 4, 5)  # ProGAN, StyleGAN, StyleGAN2, StyleGAN2-ADA
 _MOST_COMPONENTS = 10  # official generators have two
 _MOST_SOURCE = 1 << 18  # characters; official modules have about 50,000, and what is parsed takes 500 times the memory
-# Source of networks built here: it lets the official repository, which executes it, build them with its own code.
-IMPORT_SOURCE = '"""Networks of this pickle are those of the official module."""\n\nfrom {module} import *\n'
 
 
 class NetworkStateError(ValueError):
@@ -36,7 +34,8 @@ class NetworkState:
     """A checked network state.
 
     values of `variables` are arrays; `components` are states, too. `source` is the text of the build module, which is
-    only ever read. `source_format` and `augment_p`: see `Network`.
+    only ever read. `source_format` and `augment_p`: see `Network`. `left_out`: what a fork's file has besides, see
+    `fork_pickles`.
     """
 
     name: str
@@ -48,6 +47,7 @@ class NetworkState:
     version: int = STATE_VERSION
     source_format: str = "tensorflow"
     augment_p: float | None = None
+    left_out: tuple[str, ...] = ()
 
     def with_kwargs(self, kwargs: dict[str, Any], own: Collection[str]) -> "NetworkState":
         """The state with other arguments. Those that are not its `own` go to the components, too."""
@@ -133,6 +133,8 @@ def _checked_kwargs(kwargs: dict) -> dict[str, Any]:
             return value.item()
         if isinstance(value, (list, tuple)) and depth < 4 and len(value) <= 1000:
             return [checked(item, depth + 1) for item in value]
+        if isinstance(value, np.ndarray) and value.size <= 1000:
+            return checked(value.tolist(), depth)
         if isinstance(value, dict) and depth < 4 and len(value) <= 1000:
             return {str(key): checked(item, depth + 1) for key, item in value.items()}
         raise NetworkStateError(f"an argument of a network cannot be a {type(value).__name__}")
@@ -181,9 +183,9 @@ def plan(state: NetworkState) -> BuildPlan:
 
     Raises NetworkStateError for a network that does not exist here, named with the reason.
     """
+    module = module_of(state)
     try:
         defaults = source_defaults(state.source)
-        module = official_modules.identify(state.func_name, defaults, _facts(state.source)[1])
         class_name, build_kwargs = module.arguments(state.func_name, state.static_kwargs, defaults)
         values = dict(state.variables)
         for key, component in state.components.items():
@@ -195,6 +197,15 @@ def plan(state: NetworkState) -> BuildPlan:
     except official_modules.UnsupportedNetworkError as error:
         raise NetworkStateError(f"network {state.name!r} ({printable(state.func_name)}): {error}") from None
     return BuildPlan(class_name, build_kwargs, values)
+
+
+def module_of(state: NetworkState) -> official_modules.OfficialModule:
+    """The official module that the function of a state is of. Raises NetworkStateError for other functions."""
+    try:
+        defaults = source_defaults(state.source)
+        return official_modules.identify(state.func_name, defaults, _facts(state.source)[1])
+    except official_modules.UnsupportedNetworkError as error:
+        raise NetworkStateError(f"network {state.name!r} ({state.func_name}): {error}") from None
 
 
 def source_defaults(source: str) -> official_modules.SourceDefaults:
@@ -224,6 +235,12 @@ def _facts(source: str) -> tuple[official_modules.SourceDefaults, set[str]]:
                 arg.arg: _literal(value) for arg, value in pairs if _literal(value) is not _NO_LITERAL
             }
     return functions, {node.module for node in statements if isinstance(node, ast.ImportFrom) and node.module}
+
+
+def function_in(source: str, name: str) -> ast.FunctionDef | None:
+    """A top-level function of a source text, as syntax; None: it declares none of this name."""
+    functions = [node for node in _parse(source) if isinstance(node, ast.FunctionDef) and node.name == name]
+    return functions[-1] if functions else None
 
 
 def _parse(source: str) -> list[ast.stmt]:
@@ -277,7 +294,7 @@ def to_dict(net: Any) -> dict[str, Any]:
         func_name, source = net.pickled_state.func_name, net.pickled_state.source
     else:
         func_name = model_class.__name__
-        source = IMPORT_SOURCE.format(module=model_class.__module__)
+        source = official_modules.import_source(model_class.__module__)
     state = {
         "version": version,
         "name": net.name,

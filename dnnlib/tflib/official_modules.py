@@ -28,6 +28,10 @@ class OfficialModule:
     state_version: int = 4
     chooses_synthesis: bool = True
 
+    def class_of(self, func_name: str) -> Any:
+        """The network class of one of its functions."""
+        return util.get_obj_by_name(f"{self.name}.{func_name}")
+
     def arguments(
         self, func_name: str, static_kwargs: dict[str, Any], defaults: SourceDefaults
     ) -> tuple[str, dict[str, Any]]:
@@ -35,7 +39,7 @@ class OfficialModule:
         if func_name not in self.functions:
             raise UnsupportedNetworkError(f"the {self.title} code has no network of this name")
         class_name = f"{self.name}.{func_name}"
-        known = util.get_obj_by_name(class_name).declared_arguments()
+        known = self.class_of(func_name).declared_arguments()
         declared = defaults.get(func_name, {})
         changed = {key: value for key, value in declared.items() if key in known and not _same(value, known[key])}
         return class_name, {**changed, **static_kwargs}
@@ -102,6 +106,14 @@ def identify(func_name: str, defaults: SourceDefaults, imported_modules: set[str
     known = sorted({name for module in _MODULES for name in module.functions})
     reason = " (a ProGAN network)" if func_name in ("G_paper", "D_paper") else ""
     raise UnsupportedNetworkError(f"this version cannot build {short(func_name)}{reason}; it knows {', '.join(known)}")
+
+
+def import_source(module: str) -> str:
+    """The source text in pickles of networks built here.
+
+    It lets the official repository, which executes it, build them with its own code.
+    """
+    return f'"""Networks of this pickle are those of the official module."""\n\nfrom {module} import *\n'
 
 
 def modules() -> list[str]:

@@ -145,6 +145,16 @@ class NetworkModel(Scoped, tf.keras.Model):
         asked_for = "num_fp16_res" in given or "fp16_dtype" in given
         return {} if asked_for or tf.config.get_visible_devices("GPU") else self.float32_kwargs()
 
+    @classmethod
+    def family_arguments(cls) -> set[str]:
+        """The names of the arguments of all networks of the family."""
+        return {name for relative in _families[cls.family] for name in relative.declared_arguments()}
+
+    @classmethod
+    def unknown_arguments(cls, names: Iterable[str]) -> list[str]:
+        """Those of some names that are an argument of no network of the family, sorted."""
+        return sorted(set(names) - cls.family_arguments() - COMMON_ARGUMENTS)
+
     @property
     def components(self) -> dict[str, "NetworkModel"]:
         """Sub-networks by their official component names (a generator has `synthesis` and `mapping`)."""
@@ -160,8 +170,7 @@ def reject_unknown_kwargs(cls: type[NetworkModel], kwargs: Iterable[str]) -> Non
     The official networks hand all their arguments down to their sub-networks, which ignore what is not theirs; a
     misspelt one is ignored as well. Here every name must belong to one of the networks involved.
     """
-    known = {name for relative in _families[cls.family] for name in relative.declared_arguments()}
-    unknown = sorted(set(kwargs) - known - COMMON_ARGUMENTS)
+    unknown, known = cls.unknown_arguments(kwargs), cls.family_arguments()
     if unknown:
         messages = [f"unknown argument {short(name)}{did_you_mean(name, known)}" for name in unknown[:_MOST_UNKNOWN]]
         more = [f"and {len(unknown) - _MOST_UNKNOWN} more"] if len(unknown) > _MOST_UNKNOWN else []

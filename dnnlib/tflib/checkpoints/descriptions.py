@@ -97,7 +97,7 @@ def _state(role: str, entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -
             "version": network_state.STATE_VERSION,
             "name": entry.get("name"),
             "build_func_name": func_name,
-            "build_module_src": network_state.IMPORT_SOURCE.format(module=module),
+            "build_module_src": official_modules.import_source(module),
             "static_kwargs": entry.get("static_kwargs"),
             "variables": variables,
         }

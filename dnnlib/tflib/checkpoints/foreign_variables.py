@@ -8,7 +8,8 @@ import numpy as np
 
 from dnnlib.errors import listed, printable
 from dnnlib.tflib.network import variable_shapes
-from dnnlib.tflib.network_state import IMPORT_SOURCE, NetworkState, NetworkStateError
+from dnnlib.tflib.network_state import NetworkState, NetworkStateError
+from dnnlib.tflib.official_modules import import_source
 
 _MOST_PROBLEMS = 30  # in a message
 _BASES = (16 << 10, 8 << 10)  # `fmap_base` of configs f and e, and of networks that NVIDIA published
@@ -81,7 +82,7 @@ def state_of(
     return NetworkState(
         name=name,
         func_name=local_name,
-        source=IMPORT_SOURCE.format(module=module),
+        source=import_source(module),
         static_kwargs=kwargs,
         variables=_variables(variable_shapes(func_name, kwargs), tensors, stored_as, filters),
         source_format="pytorch",

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, BinaryIO
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, listed
 from dnnlib.files import atomic_write
 from dnnlib.formats import network_pickle, torch_pickle
 from dnnlib.kinds import HEAD, kind_of
-from dnnlib.tflib import network_report, network_state
+from dnnlib.tflib import fork_pickles, network_report, network_state
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Maker
 from dnnlib.tflib.scope import VariableMismatchError
@@ -44,15 +44,17 @@ def read(file: BinaryIO, name: str) -> Any:
     nets = _each(partial(_build, problems), _makers(file, name))
     if problems:
         raise NetworkFileError(f"{name}: " + "\n".join(problems))
-    _warn_of_not_finite(nets, name)
+    _say_what_is_odd([net for net in (nets if isinstance(nets, (tuple, list)) else [nets]) if net is not None], name)
     return nets
 
 
-def _warn_of_not_finite(nets: Any, name: str) -> None:
-    """One line on stderr, where there is NaN or infinity in networks."""
-    found = network_report.describe_not_finite(
-        {net.name: net for net in (nets if isinstance(nets, (tuple, list)) else [nets]) if net is not None}
-    )
+def _say_what_is_odd(nets: list[Network], name: str) -> None:
+    """A line on stderr each on what was left out of a fork's networks, and on NaN and infinity in them."""
+    left_out = list(dict.fromkeys(addition for net in nets for addition in fork_pickles.left_out_of(net)))
+    if left_out:
+        shown = ", ".join(listed(left_out, 12))
+        print(f"{name}: of a fork of the official code; left out, as it changes nothing: {shown}", file=sys.stderr)
+    found = network_report.describe_not_finite({net.name: net for net in nets})
     if found:
         print(f"Warning: {name}: {found}. What it computes is worth nothing.", file=sys.stderr)
 
