@@ -58,7 +58,7 @@ def list_images(source: str) -> ImageList:
     if not names:
         only = f", only {', '.join(list(others)[:5])}" if others else ""
         raise UserError(f"{source}: there are no images in it{only}")
-    labels, classes = labels_of_images(source, names, container.read)
+    labels, classes = labels_of_images(container, names)
     inside = below_common(names)
     folders = list(dict.fromkeys(name.split("/")[0] for name in inside if "/" in name))
     has_label_file = any(os.path.basename(name) == _LABEL_FILE for name in container.names)

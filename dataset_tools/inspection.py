@@ -6,9 +6,9 @@ import os
 import numpy as np
 import PIL.Image
 
-from dnnlib.errors import listed
+from dnnlib.errors import UserError, listed
 from dnnlib.files import atomic_write, format_size, list_files
-from dnnlib.pictures import save_image, to_pil
+from dnnlib.pictures import MODES, save_image, to_pil
 from dnnlib.progress import Progress
 from training.data.dataset import TFRecordDataset
 from training.data.labels import are_classes
@@ -17,10 +17,20 @@ _CHUNK = 16 << 20  # bytes of images read at once
 _MAX_DIFFERENCES = 100  # named by `compare`
 _MAX_CLASSES = 50  # listed by `info`
 _MAX_FILES = 20
+_KINDS = {1: "grayscale", 3: "RGB", 4: "RGBA"}  # of pictures, by number of channels
 
 
 def _open(path: str) -> TFRecordDataset:
     return TFRecordDataset(os.path.expanduser(path), max_label_size="full", shuffle_mb=0, repeat=False)
+
+
+def _open_pictures(path: str) -> TFRecordDataset:
+    """The same, of images that can be saved."""
+    print(f'Loading dataset "{path}"')
+    dataset = _open(path)
+    if dataset.shape[0] not in MODES:
+        raise UserError(f"{path}: images of {dataset.shape[0]} channels are no pictures; expected 1, 3 or 4")
+    return dataset
 
 
 def _steps(dataset: TFRecordDataset) -> list[np.ndarray]:
@@ -31,8 +41,7 @@ def _steps(dataset: TFRecordDataset) -> list[np.ndarray]:
 
 def extract(tfrecord_dir: str, output_dir: str) -> None:
     """Writes all images of a data set as `img00000000.png` and so on into a folder. Raises UserError."""
-    print(f'Loading dataset "{tfrecord_dir}"')
-    dataset = _open(tfrecord_dir)
+    dataset = _open_pictures(tfrecord_dir)
     print(f'Extracting images to "{output_dir}"')
     output_dir = os.path.expanduser(output_dir)
     os.makedirs(output_dir, exist_ok=True)
@@ -80,7 +89,7 @@ def info(tfrecord_dir: str, verify: bool = False) -> None:
     print(f"{tfrecord_dir}: {dataset.kind}")
     print(f"  images      {dataset.num_images}")
     print(f"  resolution  {dataset.resolution}x{dataset.resolution}")
-    print(f"  channels    {dataset.shape[0]} ({'RGB' if dataset.shape[0] == 3 else 'grayscale'})")
+    print(f"  channels    {dataset.shape[0]} ({_KINDS.get(dataset.shape[0], 'no kind of picture')})")
     _print_labels(dataset)
     _print_files(os.path.expanduser(tfrecord_dir))
     if verify:
@@ -125,8 +134,7 @@ def display(tfrecord_dir: str, sheet: str | None = None) -> None:
 
     sheet: path of that picture, which is then written in any case. Raises UserError.
     """
-    print(f'Loading dataset "{tfrecord_dir}"')
-    dataset = _open(tfrecord_dir)
+    dataset = _open_pictures(tfrecord_dir)
     if sheet is None:
         import matplotlib.pyplot as plt
 

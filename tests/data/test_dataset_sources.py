@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -10,8 +11,11 @@ import pytest
 
 from dnnlib.errors import UserError
 from training.data import containers, dataset
+from training.data.containers import Container
 from training.data.find_dataset import full_resolution
+from training.data.image_files import is_image_name
 from training.data.image_sources import box_mean
+from training.data.labels import labels_of_images
 
 pytestmark = pytest.mark.one_stack
 
@@ -69,6 +73,29 @@ def test_class_folders(tmp_path, kind):
     np.testing.assert_array_equal(opened.read([2])[0][0], data[3])
     assert dataset.TFRecordDataset(str(path)).stored_label_size == 3
     assert dataset.TFRecordDataset(str(path)).label_size == 0
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_class_folders_without_images(tmp_path, kind):
+    """They count, so that the others keep their numbers, and they are noted; hidden ones do not."""
+    path = save_folder(tmp_path / "set", ["top/0/a.png", "top/2/b.png", "top/2/deeper/c.png"], images(3))
+    for name in ("top/1/none", "top/2/none", "top/10", "top/.hidden", "other"):
+        (path / name).mkdir(parents=True)
+    (path / "top" / "10" / "notes.txt").write_text("no image")
+    if kind == "zip":
+        shutil.make_archive(str(tmp_path / "set"), "zip", path)
+        path = tmp_path / "set.zip"
+    container = Container(str(path))
+    labels, classes = labels_of_images(container, [name for name in container.names if is_image_name(name)])
+    assert classes == ["0", "1", "2", "10"]
+    np.testing.assert_array_equal(labels, np.eye(4)[[0, 2, 2]])
+    assert container.notes == [f"{path}: folders without images count as classes: 1 (1), 3 (10)."]
+
+
+def test_folders_beside_that_of_all_images_are_no_classes(tmp_path):
+    path = save_folder(tmp_path / "set", ["images/a.png", "images/b.png"], images(2))
+    (path / "masks").mkdir()
+    assert dataset.TFRecordDataset(str(path)).stored_label_size == 0
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])

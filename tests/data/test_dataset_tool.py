@@ -1,11 +1,13 @@
 """`dataset_tool.py` as a user runs it: files as TensorFlow parses them, messages, what interruptions leave."""
 
+import gzip
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import golden
@@ -13,6 +15,10 @@ import numpy as np
 import PIL.Image
 import pytest
 from dataset_tool_runs import ROOT, dataset, fails, parse, random_images, run, save_images, start, succeeds
+
+from training.data import tfrecord_export
+from training.data.tfrecord_export import TFRecordExporter
+from training.data.tfrecord_writer import TFRecordFileWriter
 
 INDEX = golden.index("dataset", "index.json")["datasets"]
 GOLDENS = golden.GOLDENS / "dataset"
@@ -119,6 +125,59 @@ def test_force_replaces_when_complete(tmp_path):
     assert not np.array_equal(dataset(tmp_path / "out")[0], before)
 
 
+def small(name="new", images=3):
+    return TFRecordExporter(str(name), images, print_progress=False, force=True)
+
+
+def write(exporter, value):
+    with exporter:
+        for _ in range(exporter.expected_images):
+            exporter.add_image(np.full([1, 8, 8], value, np.uint8))
+
+
+@pytest.mark.one_stack
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_data_set_that_is_replaced_keeps_its_name(tmp_path, monkeypatch, exchanges):
+    """An error at any renaming leaves the old one or the new one there, and nothing else."""
+    write(small(tmp_path / "set"), 1)
+    if not exchanges:
+        monkeypatch.setattr(tfrecord_export, "_exchange", lambda *folders: False)
+    rename, calls = os.rename, []
+
+    def failing(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device", target)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", failing)
+    if exchanges:
+        write(small(tmp_path / "set"), 2)
+        assert not calls
+    else:
+        with pytest.raises(OSError, match="No space"):
+            write(small(tmp_path / "set"), 2)
+    assert (dataset(tmp_path / "set")[0] == (2 if exchanges else 1)).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.one_stack
+def test_what_an_interrupted_replacement_left(tmp_path, capsys):
+    """It gets its name back where there is no other data set, and goes where there is one."""
+    write(small(tmp_path / "set"), 1)
+    (tmp_path / "set").rename(tmp_path / ".set.0123abcd.old")
+    (tmp_path / ".set.0123abcd.tmp").mkdir()
+    (tmp_path / ".settings.01234567.old").mkdir()
+    message = run(tmp_path, "create_symbols", "set", "--num-images=2", "--resolution=8").stderr
+    assert f".set.0123abcd.old: it is {tmp_path / 'set'} again" in message and "set exists and is not empty" in message
+    assert (dataset(tmp_path / "set")[0] == 1).all()
+    shutil.copytree(tmp_path / "set", tmp_path / ".set.0123abcd.old")
+    write(small(tmp_path / "set"), 2)
+    assert "Removing what an interrupted run left" in capsys.readouterr().err
+    assert (dataset(tmp_path / "set")[0] == 2).all()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".settings.01234567.old", "set"]
+
+
 # ----------------------------------------------------------------------------
 # Symbols.
 
@@ -199,6 +258,36 @@ def test_info(tmp_path, symbols):
     (damaged / "sym-r04.tfrecords").write_bytes(content)
     assert "sym-r04.tfrecords: record 6 has a wrong checksum" in run(tmp_path, "info", damaged, "--verify").stderr
     assert "there is no data set" in fails(tmp_path, "info", "nowhere")
+
+
+@pytest.mark.one_stack
+def test_pictures_of_other_kinds(tmp_path):
+    """Official tfrecords have one channel or three; others write what they like."""
+    for channels, name, says in ((4, "rgba", "4 (RGBA)"), (1, "gray", "1 (grayscale)"), (2, "two", "2 (no kind")):
+        (tmp_path / name).mkdir()
+        writer = TFRecordFileWriter(str(tmp_path / name / f"{name}-r03.tfrecords"), (channels, 8, 8))
+        writer.write(random_images(2, channels, 8, 8))
+        writer.close()
+        assert f"channels    {says}" in succeeds(tmp_path, "info", name).stdout
+    succeeds(tmp_path, "extract", "rgba", "png")
+    assert PIL.Image.open(tmp_path / "png" / "img00000001.png").mode == "RGBA"
+    for command in (("extract", "two", "out"), ("display", "two", "--sheet=x.png")):
+        assert "two: images of 2 channels are no pictures; expected 1, 3 or 4" in fails(tmp_path, *command)
+
+
+@pytest.mark.one_stack
+@pytest.mark.parametrize("how", ["gzip", "zlib", "page", "lfs"])
+def test_files_that_are_no_tfrecords(tmp_path, symbols, how):
+    (tmp_path / "set").mkdir()
+    content = (symbols / "sym-r04.tfrecords").read_bytes()
+    content, says = {
+        "gzip": (gzip.compress(content), "it is compressed by gzip; unpack it first"),
+        "zlib": (zlib.compress(content), "it is compressed by zlib; unpack it first"),
+        "page": (b"<!DOCTYPE html><title>Log in</title>", "this is a web page"),
+        "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "this is a git-LFS pointer"),
+    }[how]
+    (tmp_path / "set" / "set-r04.tfrecords").write_bytes(content)
+    assert f"set-r04.tfrecords: is no tfrecord file: {says}" in fails(tmp_path, "info", "set")
 
 
 @pytest.mark.one_stack

@@ -90,6 +90,19 @@ class Container:
 
             return sampled_checksum(os.fstat(file.fileno()).st_size, part)
 
+    def folders(self, inside: str) -> list[str]:
+        """Names of the folders in one of the folders, given with `/` at its end, or '' for all of it; no hidden ones.
+
+        A zip file may lack those that are empty.
+        """
+        if self._zip is None:
+            with os.scandir(os.path.join(self.path, inside)) as entries:
+                return [entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name)]
+        stored = (info.filename for info in self._zip.infolist())
+        paths = (member_name(name) + "/" * name.endswith(("/", "\\")) for name in stored)
+        below = (path.removeprefix(inside) for path in paths if path.startswith(inside))
+        return list(dict.fromkeys(path.split("/")[0] for path in below if "/" in path and not is_hidden(path)))
+
     def path_of(self, name: str) -> str:
         """The path on the disk of what holds a file: its own, or that of the zip file."""
         return os.path.join(self.path, self._stored.get(name, name)) if self._zip is None else self.path

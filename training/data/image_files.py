@@ -234,7 +234,7 @@ class FileSource(EncodedSource):
         if not self.names:
             raise UserError(f"{path}: has no images ({', '.join(EXTENSIONS)})")
         self._scan()
-        self.labels, self.label_names = labels_of_images(path, self.names, self._container.read)
+        self.labels, self.label_names = labels_of_images(self._container, self.names)
 
     def name(self, index: int, level: int | None) -> str:
         return self.names[index]

@@ -2,15 +2,16 @@
 
 import glob
 import os
-from collections.abc import Callable
 
 import numpy as np
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, listed
 
 from . import dataset_json
+from .containers import Container
 from .dataset_json import MAX_CLASSES
 
+_MAX_NAMED = 10  # classes
 _MAX_BYTES = 16 << 30  # of a label array in memory
 
 
@@ -48,12 +49,15 @@ def read_label_file(path: str, count: int) -> np.ndarray:
     return result
 
 
-def one_hot(path: str, classes: np.ndarray) -> np.ndarray:
-    """One-hot labels, float32 [N, classes], of class numbers [N]. Raises UserError if they are none."""
+def one_hot(path: str, classes: np.ndarray, size: int = 0) -> np.ndarray:
+    """One-hot labels, float32 [N, classes], of class numbers [N]. Raises UserError if they are none.
+
+    size: number of classes, at least.
+    """
     integers = classes.astype(np.int64) if np.isfinite(classes).all() else np.full(len(classes), -1)
     if (integers != classes).any() or integers.min(initial=0) < 0 or integers.max(initial=0) >= MAX_CLASSES:
         raise UserError(f"{path}: expected class numbers from 0, got {classes.min()} to {classes.max()}")
-    size = int(integers.max(initial=0)) + 1
+    size = max(size, int(integers.max(initial=0)) + 1)
     if size * len(integers) * 4 > _MAX_BYTES:
         raise UserError(f"{path}: {size} classes for {len(integers)} images do not fit into memory")
     result = np.zeros([len(integers), size], np.float32)
@@ -79,19 +83,16 @@ def cut_labels(labels: np.ndarray | None, count: int, max_label_size: int | str)
 # Labels of images that have names.
 
 
-def labels_of_images(
-    path: str, names: list[str], read_file: Callable[[str], bytes | None]
-) -> tuple[np.ndarray | None, list[str]]:
+def labels_of_images(container: Container, names: list[str]) -> tuple[np.ndarray | None, list[str]]:
     """Labels, float32 [images, label_size], or None if there are none, and the name of each column.
 
     With `dataset.json`, as StyleGAN2-ADA has it, {"labels": [["NAME", 3], ...]}, where a label is a class or a list of
     numbers; columns are called by their numbers. Without, folders are classes, numbered in order of their names, if
-    every image is in one.
+    every image is in one. Those without images count as well, and are noted: the others keep their numbers.
 
     Args:
-        path: of the data set, for messages.
+        container: that the images are in.
         names: relative paths of the images, with `/`; one or more.
-        read_file: gives the content of another file, or None.
 
     Raises:
         UserError: for a `dataset.json` that is damaged or does not fit the images.
@@ -99,19 +100,23 @@ def labels_of_images(
     inside = below_common(names)
     common = names[0][: -len(inside[0])]
     for prefix in dict.fromkeys(["", common]):  # zip files often wrap all in one folder
-        text = read_file(f"{prefix}dataset.json")
+        text = container.read(f"{prefix}dataset.json")
         if text is not None:
-            json_path = f"{path}/{prefix}dataset.json"
+            json_path = f"{container.path}/{prefix}dataset.json"
             labels = dataset_json.read_labels(json_path, text, [name[len(prefix) :] for name in names])
             labels = one_hot(json_path, labels) if labels is not None and labels.ndim == 1 else labels
             return labels, [str(column) for column in range(0 if labels is None else labels.shape[1])]
     if not all("/" in name for name in inside):
         return None, []
     folders = [name.split("/")[0] for name in inside]
-    numeric = all(folder.isdecimal() for folder in folders)
-    classes = sorted(set(folders), key=(lambda folder: (int(folder), folder)) if numeric else None)
+    empty = set(container.folders(common)) - set(folders)
+    numeric = all(folder.isdecimal() for folder in [*folders, *empty])
+    classes = sorted({*folders, *empty}, key=(lambda folder: (int(folder), folder)) if numeric else None)
     numbers = {folder: number for number, folder in enumerate(classes)}
-    return one_hot(path, np.array([numbers[folder] for folder in folders])), classes
+    if empty:
+        which = ", ".join(listed([f"{numbers[folder]} ({folder})" for folder in sorted(empty)], _MAX_NAMED))
+        container.notes.append(f"{container.path}: folders without images count as classes: {which}.")
+    return one_hot(container.path, np.array([numbers[folder] for folder in folders]), len(classes)), classes
 
 
 def below_common(names: list[str]) -> list[str]:

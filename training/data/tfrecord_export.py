@@ -6,6 +6,7 @@ features `shape` (C, H, W) and `data` (uint8 in that order).
 """
 
 import contextlib
+import ctypes
 import glob
 import os
 import secrets
@@ -27,13 +28,15 @@ from .tfrecord_writer import TFRecordFileWriter
 _RECORD_OVERHEAD = 60  # bytes of framing and of the Example, roughly
 _CHUNK = 4 << 20  # bytes of images written at once
 _PROGRESS_SECONDS = 0.2
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 
 class TFRecordExporter:
     """Writes a data set into a temporary folder beside `tfrecord_dir`, which takes its name when all is written.
 
     A context manager: leaving the block by an exception removes what was written. After a kill -9 a hidden folder is
-    left, `.NAME.*.tmp`, which the next run into the same place removes.
+    left, `.NAME.*.tmp`, which the next run into the same place removes. A data set that is replaced keeps its name
+    until the new one has it; where the file system cannot exchange them, it is called `.NAME.*.old` for a moment.
 
     Args:
         tfrecord_dir: the folder to create. Its last part names the files.
@@ -149,7 +152,6 @@ class TFRecordExporter:
             raise UserError(f"images of {_by(img.shape)}: {problem}")
         self.shape = img.shape
         _check_room(self.tfrecord_dir, img.shape, self.expected_images)
-        _remove_leftovers(self.tfrecord_dir)
         parent, name = os.path.split(self.tfrecord_dir)
         os.makedirs(parent, exist_ok=True)
         self._temporary = os.path.join(parent, f".{name}.{secrets.token_hex(4)}.tmp")
@@ -201,11 +203,17 @@ class TFRecordExporter:
 
     def _publish(self) -> None:
         check_target(self.tfrecord_dir, self.force)  # again: others may have written meanwhile
-        old = f"{self._temporary.removesuffix('.tmp')}.old"
-        if os.path.isdir(self.tfrecord_dir):
+        if not os.path.isdir(self.tfrecord_dir):
+            os.rename(self._temporary, self.tfrecord_dir)
+        elif not _exchange(self._temporary, self.tfrecord_dir):  # else the one that was there is temporary by now
+            old = f"{self._temporary.removesuffix('.tmp')}.old"
             os.rename(self.tfrecord_dir, old)
-        os.rename(self._temporary, self.tfrecord_dir)
-        shutil.rmtree(old, ignore_errors=True)
+            try:
+                os.rename(self._temporary, self.tfrecord_dir)
+            except BaseException:
+                os.rename(old, self.tfrecord_dir)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
 
     @contextlib.contextmanager
     def _write_errors(self) -> Iterator[None]:
@@ -235,10 +243,14 @@ def shape_problem(shape: tuple[int, ...]) -> str | None:
 
 
 def check_target(tfrecord_dir: str, force: bool = False) -> str:
-    """The absolute path of a folder that can be created. Raises UserError if it is taken or not writable."""
+    """The absolute path of a folder that can be created. Raises UserError if it is taken or not writable.
+
+    What an interrupted run has left there is put in order first.
+    """
     path = os.path.abspath(os.path.expanduser(tfrecord_dir))
     if not tfrecord_dir or not os.path.basename(path):
         raise UserError(f"the data set's folder {tfrecord_dir!r} has no name")
+    _clear_leftovers(path)
     existing = _existing_part(path)
     if not os.path.isdir(existing):
         raise UserError(f"{tfrecord_dir}: {existing} is a file, expected a folder")
@@ -278,14 +290,31 @@ def _check_room(tfrecord_dir: str, shape: tuple[int, ...], num_images: int) -> N
         raise UserError(f"{tfrecord_dir}: needs {format_size(total)}, only {format_size(free)} are free on the disk")
 
 
-def _remove_leftovers(tfrecord_dir: str) -> None:
-    """Removes the temporary folders of runs into the same place that were killed."""
+def _clear_leftovers(tfrecord_dir: str) -> None:
+    """Removes what runs into the same place left when they were killed; a data set without its name gets it back."""
     parent, name = os.path.split(tfrecord_dir)
-    for path in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}.????????.tmp")):
-        with contextlib.suppress(UserError, OSError), only_one(f"{path}.lock", busy=path) as locked:
-            if locked:  # its writer lives no more
+    for path in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}.????????.*")):
+        stem, suffix = os.path.splitext(path)
+        lock = f"{stem}.tmp.lock"
+        if suffix not in (".tmp", ".old"):
+            continue
+        with contextlib.suppress(UserError, OSError), only_one(lock, busy=path) as locked:
+            if not locked:  # its writer may live
+                continue
+            if suffix == ".old" and not os.path.lexists(tfrecord_dir):
+                print(f"An interrupted run left {path}: it is {tfrecord_dir} again", file=sys.stderr)
+                os.rename(path, tfrecord_dir)
+            else:
                 print(f"Removing what an interrupted run left: {path}", file=sys.stderr)
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _exchange(one: str, other: str) -> bool:
+    """Gives each of two folders the name of the other, in one step; False where that cannot be done."""
+    function = getattr(ctypes.CDLL(None), "renameat2", None)  # Linux
+    if function is None:
+        return False
+    return function(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
 
 
 # ----------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import numpy as np
 from dnnlib.errors import UserError, listed
 from dnnlib.files import atomic_write
 from dnnlib.formats.arrays import load_npz
+from dnnlib.kinds import HEAD, mistaken
 
 from .tfrecord_parser import FOOTER, HEADER, DamagedError, Record, checksum, pread, read_length, read_record
 
@@ -27,6 +28,7 @@ _CHUNK = 1 << 14  # records indexed at once
 _WINDOW = 128  # bytes; around the pixels of a record are about 60
 _AHEAD = 256  # bytes read at once where records are parsed
 _MAX_LAYOUTS = 8
+_ZLIB = tuple(bytes([0x78, level]) for level in (0x01, 0x5E, 0x9C, 0xDA))
 _WRONG_CHECKSUM = "has a wrong checksum of its data"
 _VERSION = 2  # of the file of the index
 
@@ -49,8 +51,22 @@ def build_index(fd: int, size: int) -> RecordIndex:
     """Finds all records of a file of `size` bytes. Raises DamagedError with one line per problem."""
     if size == 0:
         raise DamagedError("is empty")
+    if other := _other_kind(fd, size):
+        raise DamagedError(f"is no tfrecord file: {other}")
     with open(fd, "rb", buffering=_AHEAD, closefd=False) as file:
         return _index_by_stride(file, size) or _index_by_walking(file, size)
+
+
+def _other_kind(fd: int, size: int) -> str | None:
+    """What a file is that does not begin with a record, if that can be told."""
+    with contextlib.suppress(DamagedError):
+        read_length(fd, 0, size)
+        return None
+    head = os.pread(fd, HEAD, 0)
+    for how, begin in (("gzip", b"\x1f\x8b"), ("zlib", _ZLIB)):  # the two that TensorFlow offers
+        if head.startswith(begin):
+            return f"it is compressed by {how}; unpack it first, images are read from anywhere in it"
+    return mistaken(head)
 
 
 def _index_by_stride(file: BinaryIO, size: int) -> RecordIndex | None:
