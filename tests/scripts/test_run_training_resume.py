@@ -59,7 +59,6 @@ def test_what_may_not_change(folder):
         "--seed=1",
         "--cond",
         "--minibatch=8",
-        "--minibatch-gpu=8",
         "--fmap-max=9",
     )
     other += ("--fmap-base=7", "--resolution=64", "--dataset=dogs", "--config=config-e")
@@ -67,15 +66,58 @@ def test_what_may_not_change(folder):
     found = problems(f"--resume={run_dir}", *other)
     assert [line.partition(":")[0] for line in found] == [
         *("unknown metric 'foo'. There are", "--dataset", "--config", "--cond", "--fmap-base", "--fmap-max", "--gamma"),
-        *("--minibatch", "--minibatch-gpu", "--mirror-augment", "--resolution", "--seed"),
+        *("--minibatch", "--mirror-augment", "--resolution", "--seed"),
         *("G_args.mapping_layers", "G_reg_interval"),
     ]
     assert "--gamma: cannot change from 10 to 5 in a run that goes on" in found[6]
     assert "cannot change from config-f to config-e" in found[2]
     assert "from datasets/cats to datasets/dogs" in found[1]
-    assert "--seed: cannot change from 1000 to 1 " in found[11]
+    assert "--seed: cannot change from 1000 to 1 " in found[10]
     (line,) = problems(f"--resume={run_dir}", "--num-gpus=3")
-    assert "What works" in line
+    assert line.endswith("times --num-gpus=3. What works: --num-gpus=2, --num-gpus=4")
+    (line,) = problems(f"--resume={run_dir}", "--num-gpus=2", "--minibatch-gpu=12")
+    assert line.endswith("times --num-gpus=2. What works: --minibatch-gpu=8, --minibatch-gpu=16")
+
+
+def pieces(*args):
+    sched = run_training.parse([*args])[0].kwargs.sched_args
+    return sched.minibatch_gpu_base, sched.get("minibatch_gpu_dict", {})
+
+
+def test_another_minibatch_of_a_gpu(folder, capsys):
+    """With fewer or more GPUs, or of another size; the minibatch stays."""
+    run_dir = make_run(folder, 0, "--minibatch-gpu=32")  # as with `auto`, the whole one on one GPU
+    assert pieces(f"--resume={run_dir}") == (32, {})
+    assert capsys.readouterr().err == ""
+    assert pieces(f"--resume={run_dir}", "--num-gpus=2") == (16, {})
+    assert capsys.readouterr().err == "--minibatch-gpu=16, which was 32: so 2 devices share the minibatch of 32\n"
+    assert pieces(f"--resume={run_dir}", "--num-gpus=16", write(folder, "minibatch-gpu: 32")) == (2, {})
+    assert capsys.readouterr().err.endswith("; the discriminator compares images in groups of 2\n")
+    assert pieces(f"--resume={run_dir}", "--minibatch-gpu=8") == (8, {})
+    assert pieces(f"--resume={run_dir}", "--num-gpus=2", "--minibatch-gpu=8") == (8, {})
+    assert pieces(f"--resume={run_dir}", write(folder, "sched_args: {minibatch_gpu_base: 4}")) == (4, {})
+    assert capsys.readouterr().err == ""
+    (line,) = problems(f"--resume={run_dir}", write(folder, "sched_args: {minibatch_gpu_base: 4, G_lrate_base: 1}"))
+    assert line.startswith("sched_args.G_lrate_base: cannot change from 0.002 to 1")
+    two = make_run(folder, 1, "--num-gpus=2", "--minibatch-gpu=16")
+    assert pieces(f"--resume={two}", "--num-gpus=1") == (16, {})
+
+
+def test_another_minibatch_of_a_gpu_at_each_resolution(folder, capsys):
+    run_dir = make_run(folder, 0, "--config=config-a")
+    assert pieces(f"--resume={run_dir}", "--num-gpus=16") == (2, {8: 16, 16: 8, 32: 4, 64: 2})
+    assert capsys.readouterr().err.splitlines()[1] == (
+        "--minibatch-gpu=16 at 8x8, which was 32: so 16 devices share the minibatch of 256"
+    )
+    assert pieces(f"--resume={run_dir}", "--num-gpus=8", "--minibatch-gpu=2") == (2, {})
+
+
+def test_more_workers(folder, monkeypatch):
+    run_dir = make_run(folder, 0, "--minibatch-gpu=32")
+    cluster = {"cluster": {"worker": ["localhost:1", "localhost:2"]}, "task": {"type": "worker", "index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    assert pieces(f"--resume={run_dir}") == (16, {})
+    assert pieces(f"--resume={run_dir}", "--num-gpus=2") == (8, {})
 
 
 def test_a_data_set_that_moved(folder):
@@ -242,6 +284,7 @@ def test_folders_that_cannot_go_on(folder):
         ({"dataset_args": {}}, "tfrecord_dir is None, expected a folder"),
         ({"D_args": {"func_name": "os.system"}}, "D_args.func_name is 'os.system', expected a function of training"),
         ({"metric_arg_list": [{"func_name": "training.misc.os.system"}]}, "metric_arg_list.func_name is"),
+        ({"sched_args": {"minibatch_gpu_dict": 3}}, "minibatch_gpu_dict is 3, expected a table"),
         ({"G_args": {"a": {"__range__": "x"}}}, "damaged"),
     ],
 )

@@ -82,19 +82,20 @@ class Run:
     def start(self) -> Any:
         """Trains; returns when the training is over."""
         submit, num_gpus = dnnlib.submission.submit, self.submit_config.num_gpus
-        if _worker_index() > 0:
+        if cluster()[0] > 0:
             return submit.run_as_worker(RUN_FUNCTION, num_gpus, **self.kwargs)
         if self.run_dir is not None:
             return submit.resume_run(self.run_dir, RUN_FUNCTION, num_gpus, **self.kwargs)
         return dnnlib.submit_run(self.submit_config, RUN_FUNCTION, **self.kwargs)
 
 
-def _worker_index() -> int:
-    """Which worker of a cluster this process is; `training_loop` says what is wrong with a damaged TF_CONFIG."""
+def cluster() -> tuple[int, int]:
+    """Which worker this process is, and of how many; `training_loop` says what is wrong with a damaged TF_CONFIG."""
     try:
-        return int(json.loads(os.environ.get("TF_CONFIG") or "{}")["task"]["index"])
+        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+        return int(config["task"]["index"]), max(len(config["cluster"]["worker"]), 1)
     except (ValueError, KeyError, TypeError):
-        return 0
+        return 0, 1
 
 
 def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Run:

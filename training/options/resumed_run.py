@@ -1,6 +1,7 @@
 """Runs that go on in their folder, and which options may change on the way."""
 
 import os
+import sys
 from typing import Any
 
 import dnnlib
@@ -8,6 +9,7 @@ from dnnlib.errors import UserError
 from dnnlib.util import EasyDict
 from metrics import metric_defaults
 from training.data.find_dataset import find_dataset
+from training.loop.schedule import minibatches
 from training.run_folder.options_file import load_training_options
 
 from . import consistency, new_run, resume_target
@@ -15,8 +17,9 @@ from .loop_arguments import differences, problems_of
 from .new_run import DEFAULTS, SETTINGS, Run
 
 _MAY_CHANGE = {"total_kimg", "metrics", "snap", "image_snap", "keep_snapshots", "logical_cpus", "metric_networks"}
-_MAY_CHANGE |= {"resume_changed_data"}
+_MAY_CHANGE |= {"minibatch_gpu", "resume_changed_data"}
 _MAY_CHANGE_ARGUMENTS = {"network_snapshot_ticks", "image_snapshot_ticks", "metric_arg_list"}
+_MAY_CHANGE_OF_SCHEDULE = {"minibatch_gpu_base", "minibatch_gpu_dict"}
 _HANDLED_APART = {"resume", "result_dir", "num_gpus", "dataset", "data_dir", "config"}
 
 
@@ -76,18 +79,34 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
             if name == "precision":
                 old, new = f"num_fp16_res={old}", f"num_fp16_res={new} ({flags[name]})"
             problems.append(_cannot_change(f"--{name.replace('_', '-')}", old, new))
-    fixed = {key: value for key, value in settings.items() if key not in _MAY_CHANGE_ARGUMENTS}
+    changing, fixed = _divided(settings)
     problems += [_cannot_change(name, old, new) for name, old, new in differences(started, fixed)]
     num_gpus = flags.get("num_gpus", num_gpus)
     changes = {name: flags[name] for name in flags.keys() & _MAY_CHANGE}
-    new_run.apply(kwargs, changes, {k: v for k, v in settings.items() if k in _MAY_CHANGE_ARGUMENTS})
-    problems += consistency.check_consistency(kwargs, num_gpus)
+    pieces = minibatches(kwargs.sched_args)
+    new_run.apply(kwargs, changes, changing)
+    notes = []
+    if minibatches(kwargs.sched_args) == pieces:  # no other was asked for
+        notes = consistency.fit_minibatch_gpu(kwargs, num_gpus * new_run.cluster()[1])
+    problems += consistency.check_consistency(kwargs, num_gpus, goes_on=True)
     if problems:
         raise UserError("\n".join(problems))
+    for note in notes:
+        print(note, file=sys.stderr)
     kwargs.resume_run_dir = run_dir
     submit_config = dnnlib.SubmitConfig()
     submit_config.num_gpus = num_gpus
     return Run(submit_config, kwargs, run_dir)
+
+
+def _divided(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings that may change in a run that goes on, and those that may not."""
+    changing = {key: value for key, value in settings.items() if key in _MAY_CHANGE_ARGUMENTS}
+    fixed = {key: value for key, value in settings.items() if key not in _MAY_CHANGE_ARGUMENTS}
+    schedule = fixed.pop("sched_args", {})
+    if pieces := {key: value for key, value in schedule.items() if key in _MAY_CHANGE_OF_SCHEDULE}:
+        changing["sched_args"] = pieces
+    return changing, {**fixed, "sched_args": {key: value for key, value in schedule.items() if key not in pieces}}
 
 
 def _cannot_change(name: str, old: Any, new: Any) -> str:

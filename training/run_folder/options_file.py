@@ -81,6 +81,11 @@ def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
     for name in ("G_args", "D_args", "dataset_args", "sched_args", "tf_config"):
         if not isinstance(options.get(name), dict):
             problems.append(f"{name} is {short(options.get(name))}, expected names and values")
+        elif name == "sched_args":
+            tables = {key: value for key, value in options[name].items() if key.endswith("_dict")}
+            problems += [
+                f"{key} is {value!r}, expected a table" for key, value in tables.items() if not isinstance(value, dict)
+            ]
     for place, name in ((options, "data_dir"), (options.get("dataset_args"), "tfrecord_dir")):
         if isinstance(place, dict) and not isinstance(place.get(name), str):
             problems.append(f"{name} is {short(place.get(name))}, expected a folder")
@@ -88,7 +93,7 @@ def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
     if problems:
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     for name, table in options["sched_args"].items():
-        if name.endswith("_dict") and isinstance(table, dict):
+        if name.endswith("_dict"):
             options["sched_args"][name] = {int(k) if k.isdecimal() else k: v for k, v in table.items()}
     return num_gpus, options
 
