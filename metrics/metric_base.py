@@ -299,8 +299,9 @@ class MetricGroup:
         for kwargs in metric_kwarg_list:
             try:
                 self.metrics.append(call_func_by_name(**kwargs))
-            except (ImportError, AttributeError):
-                self.failed[str(kwargs.get("name"))] = "not available in this version"
+            except (ImportError, AttributeError) as error:
+                ours = str(kwargs.get("func_name")).startswith("metrics.")
+                self.failed[str(kwargs.get("name"))] = "not available in this version" if ours else _reason(error)
             except Exception as error:
                 self.failed[str(kwargs.get("name"))] = _reason(error)
         self._cannot_run = dict(self.failed)

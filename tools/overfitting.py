@@ -25,7 +25,7 @@ from dnnlib.files import atomic_write
 from dnnlib.flags import ArgumentParser, positive
 from dnnlib.progress import Progress
 from tools.training_curve import MINIBATCH, Measurement, add_arguments, find_snapshots, generate, save, subplots, tidy
-from training.run_folder.options_file import load_training_options
+from training.run_folder.options_file import load_for_data
 
 _TAGS = {"r_t": "Loss/signs/real", "p": "Progress/augment"}
 
@@ -60,7 +60,7 @@ def measure_run(run_dir: str, held_out: str, num_images: int, seed: int, every: 
     from training.misc import load_pkl
 
     curves = statistics(run_dir)
-    _, options = load_training_options(run_dir)
+    options = load_for_data(run_dir)
     snapshots = dict(list(find_snapshots(run_dir).items())[::every])
     measurement = Measurement(options, num_images, seed, held_out)
     training_set = dataset.load_dataset(data_dir=options.data_dir, **options.dataset_args)

@@ -36,7 +36,7 @@ from dnnlib.progress import Progress
 from metrics.maths.frechet import feature_statistics, frechet_distance
 from metrics.maths.neighbourhoods import precision_recall
 from tools.random_features import RandomFeatures
-from training.run_folder.options_file import load_training_options
+from training.run_folder.options_file import load_for_data
 
 NUM_FEATURES = 64
 NHOOD_SIZE = 3
@@ -164,7 +164,7 @@ def measure_run(run_dir: str, output: Path, num_images: int, seed: int) -> dict[
     Raises:
         UserError: not a run folder, no snapshots, too few images, or an unreadable table.
     """
-    _, options = load_training_options(run_dir)
+    options = load_for_data(run_dir)
     snapshots = find_snapshots(run_dir)
     digests = {kimg: sha256_of(path)[:16] for kimg, path in snapshots.items()}
     settings = {

@@ -11,7 +11,7 @@ import tensorflow as tf
 import dnnlib
 import pretrained_networks
 from dnnlib import tflib
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, short
 from dnnlib.tflib import random_stream
 from dnnlib.tflib.devices import find_devices
 from metrics import metric_base
@@ -25,9 +25,14 @@ from training.loop.reals import process_reals
 from training.loop.run import PURPOSES, TrainingRun
 from training.loop.schedule import training_schedule
 from training.loop.step import TrainingStep
-from training.options.loop_arguments import no_such
+from training.options.loop_arguments import differences, no_such
 from training.run_folder import snapshots, state
-from training.run_folder.options_file import TRAINING_STATE, save_training_options
+from training.run_folder.options_file import (
+    TRAINING_STATE,
+    foreign_code,
+    load_training_options,
+    save_training_options,
+)
 
 __all__ = ["process_reals", "training_loop", "training_schedule"]
 
@@ -48,7 +53,10 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     has_run_dir = dnnlib.submit_config is None or dnnlib.submit_config.run_dir is not None
     if has_run_dir and options.resume_run_dir is None:  # from here on the run can go on, whenever it is stopped
         save_training_options(dnnlib.make_run_dir_path(), num_gpus, vars(options))
-    _check_losses(options)
+    _check_functions(options)
+    if foreign := sorted({str(value) for _, value in foreign_code(vars(options))}):
+        print(f"Not of this project: {', '.join(foreign)}. To go on with this run, --resume needs --options=FILE, too,")
+        print("with a file that names them again.")
     devices = find_devices(num_gpus, options.logical_cpus)
     # It fails on graphs of gradients, with a message for each, and leaves them as fast without.
     tf.config.optimizer.set_experimental_options({"remapping": False})
@@ -75,8 +83,8 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     _check_labels(training_set, options.dataset_args)
     if saved is not None:
         _check_data(saved.contents, contents, options)
-    if run_dir is not None:  # with what has changed
-        save_training_options(run_dir, num_gpus, vars(options), contents and contents.facts())
+    if run_dir is not None:
+        _save_options(run_dir, num_gpus, options, contents)
     latent_size = int(options.G_args.get("latent_size", 512))
     grid = snapshots.ImageGrid(training_set, latent_size, options.drange_net, seed, **options.grid_args)
     with _explained_memory(), devices.strategy.scope():
@@ -98,7 +106,13 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     print("Initializing logs...")
     run.metrics = metric_base.MetricGroup(options.metric_arg_list) if run_dir is not None else None
     settings = Evaluating(num_gpus=num_gpus, metric_networks=options.metric_networks)
-    run.metric_kwargs = {"data_dir": options.data_dir, "settings": settings, "tf_config": dict(options.tf_config)}
+    run.metric_kwargs = {
+        "data_dir": options.data_dir,
+        "dataset_args": {**options.dataset_args, "shuffle_mb": 0},
+        "mirror_augment": options.mirror_augment,
+        "settings": settings,
+        "tf_config": dict(options.tf_config),
+    }
     try:
         with _explained_memory():
             if saved is not None:
@@ -142,12 +156,20 @@ def _make_augment(augment_args: Mapping[str, Any] | None, shape: Sequence[int]) 
     return augment
 
 
-def _check_losses(options: LoopOptions) -> None:
-    """Raises UserError for arguments that a loss does not have."""
+def _check_functions(options: LoopOptions) -> None:
+    """Raises UserError for networks and losses that do not exist, and for arguments that a loss does not have."""
     problems = []
-    for name in ("G_loss_args", "D_loss_args"):
+    for name in ("G_args", "D_args", "G_loss_args", "D_loss_args"):
         args = getattr(options, name)
-        known = inspect.signature(dnnlib.util.get_obj_by_name(args["func_name"])).parameters
+        func = args.get("func_name")
+        try:
+            func = dnnlib.util.get_obj_by_name(func) if isinstance(func, str) else func
+        except ImportError as error:
+            problems.append(f"{name}: {args['func_name']} cannot be imported ({error}); PYTHONPATH names more folders")
+            continue
+        if "loss" not in name:
+            continue
+        known = inspect.signature(func).parameters
         unknown = sorted(set(args) - {"func_name", *known})
         if unknown and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             problems.append(f"{name}: {args['func_name']} has no {', '.join(unknown)}; it has {', '.join(known)}")
@@ -171,6 +193,15 @@ def _saved_state(resume_run_dir: str | None) -> state.SavedState | None:
     print("The run was stopped before its first state was saved; it starts from the beginning.")
     state.remove_logs(resume_run_dir)
     return None
+
+
+def _save_options(run_dir: str, num_gpus: int, options: LoopOptions, contents: Contents | None) -> None:
+    """Writes `training_options.json`; of a run that goes on, prints what has changed in it."""
+    before = load_training_options(run_dir)
+    save_training_options(run_dir, num_gpus, vars(options), contents and contents.facts())
+    then, now = ({"num_gpus": number, **kwargs} for number, kwargs in (before, load_training_options(run_dir)))
+    for name, old, new in differences(then, now):
+        print(f"{name}: {short(new)}, it was {short(old)}")
 
 
 def _check_labels(training_set: Any, dataset_args: Mapping[str, Any]) -> None:

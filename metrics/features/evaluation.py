@@ -15,7 +15,7 @@ from dnnlib.download import default_cache_dir
 from dnnlib.errors import UserError
 from dnnlib.tflib import network_report
 from dnnlib.util import EasyDict
-from training.run_folder.options_file import load_training_options
+from training.run_folder.options_file import load_for_data
 
 from .batches import BatchFunction, fill
 from .feature_file import RowFile, file_label, in_cache, key_of
@@ -104,7 +104,7 @@ class DataSource(NamedTuple):
         """The same with what it lacks from the options of a training, if there is one. Raises UserError."""
         data_dir, dataset_args, mirror_augment = self
         if run_dir is not None and (dataset_args is None or mirror_augment is None):
-            options = load_training_options(run_dir)[1]
+            options = load_for_data(run_dir)
             data_dir = options.data_dir if data_dir is None else data_dir
             dataset_args = {**options.dataset_args, "shuffle_mb": 0} if dataset_args is None else dataset_args
             mirror_augment = bool(options.get("mirror_augment")) if mirror_augment is None else mirror_augment

@@ -89,7 +89,7 @@ def test_line(tmp_path):
     assert line(make_tfrecords(tmp_path / "d")) == "12 images, no labels"
     assert line(make_tfrecords(tmp_path / "e", labels=np.eye(12))).startswith("12 images, 12 classes: 0, 1")
     (folder / "cats").rename(folder / "c\33[31m")
-    assert line(folder) == "12 images, 2 classes: 'c\\x1b[31m', dogs"
+    assert line(folder) == "12 images, 2 classes: c\\x1b[31m, dogs"
     assert SyntheticDataset(8).describe() == "1024 images, no labels"
 
 
@@ -237,5 +237,5 @@ def test_names_that_are_not_text(tmp_path):
     os.rename(os.fsencode(folder / "cats" / "0.png"), os.fsencode(folder / "cats") + b"/\xff.png")
     then = of(folder)
     os.unlink(os.fsencode(folder / "cats") + b"/\xff.png")
-    assert then.changes(of(folder)) == ["1 image removed ('cats/\\udcff.png')"]
+    assert then.changes(of(folder)) == ["1 image removed (cats/\\udcff.png)"]
     assert contents.describe(1, [], False) == "1 image, no labels"

@@ -11,6 +11,7 @@ import run_training
 from dnnlib import EasyDict
 from dnnlib.errors import UserError
 from training.data import find_dataset
+from training.run_folder import options_file
 
 pytestmark = pytest.mark.one_stack
 ROOT = Path(__file__).parent.parent.parent
@@ -275,6 +276,18 @@ def test_folders_that_cannot_go_on(folder):
     assert message.endswith(advice)
 
 
+def test_options_for_data(folder):
+    """What metrics need is judged alone: foreign losses do not matter, classes of data sets do."""
+    run_dir = make_run(folder, 0)
+    path = folder / run_dir / "training_options.json"
+    options = json.loads(path.read_text())
+    path.write_text(json.dumps({**options, "G_loss_args": {"func_name": "mine.G_loss"}}))
+    assert options_file.options_beside(f"{run_dir}/network-final.pkl").dataset_args == {"tfrecord_dir": "cats"}
+    path.write_text(json.dumps({**options, "dataset_args": {"tfrecord_dir": "cats", "class_name": "os.system"}}))
+    with pytest.raises(UserError, match=r"dataset_args.class_name is 'os.system', expected a function of training"):
+        options_file.options_beside(f"{run_dir}/network-final.pkl")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -284,6 +297,9 @@ def test_folders_that_cannot_go_on(folder):
         ({"dataset_args": {}}, "tfrecord_dir is None, expected a folder"),
         ({"D_args": {"func_name": "os.system"}}, "D_args.func_name is 'os.system', expected a function of training"),
         ({"metric_arg_list": [{"func_name": "training.misc.os.system"}]}, "metric_arg_list.func_name is"),
+        ({"metric_arg_list": [{"func_name": "training.misc.save_pkl"}]}, "metric_arg_list.func_name is"),
+        ({"dataset_args": {"tfrecord_dir": "cats", "class_name": "os.system"}}, "dataset_args.class_name is 'os.sys"),
+        ({"tf_config": {"env.PATH": "/tmp"}}, "tf_config.env.PATH is '/tmp'"),
         ({"sched_args": {"minibatch_gpu_dict": 3}}, "minibatch_gpu_dict is 3, expected a table"),
         ({"G_args": {"a": {"__range__": "x"}}}, "damaged"),
     ],

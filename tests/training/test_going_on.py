@@ -94,3 +94,70 @@ def test_states_that_do_not_know_their_data(tmp_path, pets, capsys):
     shutil.rmtree(pets / "dogs")
     resume(run_dir)
     assert "whether it has changed since is not known" in capsys.readouterr().out
+
+
+# ----------------------------------------------------------------------------
+# Functions of one's own.
+
+MINE = """
+import tensorflow as tf
+from metrics.metric_base import MetricBase
+from training import loss, networks_stylegan2
+
+def G_mine(G, D, opt, training_set, minibatch_size, scale=1.0):
+    value, _ = loss.G_logistic_ns(G, D, opt, training_set, minibatch_size)
+    return value * scale, None
+
+class Mine(MetricBase):
+    def _evaluate(self, Gs, Gs_kwargs, num_gpus):
+        self._report_result(float(self._get_dataset_obj().num_images))
+
+G_net = networks_stylegan2.G_main
+"""
+
+
+def test_functions_of_ones_own(tmp_path, pets, monkeypatch, capsys):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "own_code.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    names = {"G_loss_args": {"func_name": "own_code.G_mine", "scale": 2}, "metrics": None}
+    names["metric_arg_list"] = [{"func_name": "own_code.Mine", "name": "mine"}]
+    run_dir = train(tmp_path, f"--dataset={pets}", "--config=config-f", **{"total-kimg": 0.016, **names})
+    log = (run_dir / "log.txt").read_text()
+    assert "Not of this project: own_code.G_mine, own_code.Mine. To go on with this run, --resume needs" in log
+    assert "mine 20.0000" in (run_dir / "metric-mine.txt").read_text()
+
+    options = f"--options={tmp_path}/options.yaml"
+    for args in ([], [write(tmp_path, {"G_loss_args": {"func_name": "own_code.G_theirs"}})]):
+        found = [line for line in refusal(run_dir, *args) if "if you trust it" in line]
+        assert [line.split(": ")[1].split(",")[0] for line in found] == [
+            "G_loss_args.func_name is 'own_code.G_mine'",
+            "metric_arg_list.func_name is 'own_code.Mine'",
+        ]
+    write(tmp_path, {"G_loss_args": {"func_name": "own_code.G_mine"}})
+    run_training.parse([f"--resume={run_dir}", options, "--metrics=none"])
+    write(tmp_path, {"G_loss_args": {"func_name": "own_code.G_mine"}, "metric_arg_list": names["metric_arg_list"]})
+    capsys.readouterr()
+    resume(run_dir, options, "--total-kimg=0.064", "--minibatch-gpu=4")
+    out = capsys.readouterr().out
+    assert "Continuing at kimg 0.0" in out and "failed" not in out
+    assert "\ntotal_kimg: 0.064, it was 0.016\n" in out and "sched_args.minibatch_gpu_base: 4, it was 8\n" in out
+
+
+def write(folder, options):
+    (folder / "options.yaml").write_text(json.dumps(options))
+    return f"--options={folder}/options.yaml"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"G_loss_args": {"func_name": "no_such_module.G"}},
+        {"D_loss_args": {"func_name": "training.loss.no_such_loss"}},
+        {"G_args": {"func_name": "no_such_module.G_main"}},
+    ],
+)
+def test_functions_that_do_not_exist(tmp_path, pets, options):
+    ((name, func),) = options.items()
+    with pytest.raises(UserError, match=rf"^{name}: {func['func_name']} cannot be imported"):
+        train(tmp_path, f"--dataset={pets}", "--config=config-f", **options)

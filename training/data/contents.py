@@ -6,16 +6,17 @@ when its files were written and what they are called does not count: a copy is t
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import listed
+from dnnlib.errors import listed, printable
 
 _MAX_NAMES = 10  # of classes
 _MAX_EXAMPLES = 3  # of images
+_MAX_LINES = 20  # about what has changed
 
 
 def describe(num_images: int, label_names: Sequence[str], has_classes: bool) -> str:
@@ -118,7 +119,7 @@ class Contents:
         )
         lines = self._changed_images(now, gone, came) + self._changed_labels(now, pairs)
         if lines:
-            return lines
+            return listed(lines, _MAX_LINES)
         if same_images:
             return ["classes have other names"]
         renamed = [
@@ -168,7 +169,7 @@ class Contents:
                 lines.append(f"{_count(len(names), 'class')} {what}: {shown}")
         for (a, b), count in moves.items():
             if a != b and renamed.get(a) != b:
-                lines.append(f"{_count(count, 'image')} moved from class {' to '.join(_printable([a, b]))}")
+                lines.append(f"{_count(count, 'image')} moved from class {printable(a)} to {printable(b)}")
         places = [(name, before.index(name), after.index(name)) for name in before if name in after]
         numbers = [f"{name} {i} -> {j}" for name, i, j in places if i != j]
         if numbers:
@@ -201,9 +202,4 @@ def _examples(names: Sequence[str]) -> str:
 
 
 def _listed(names: Sequence[str], most: int = _MAX_NAMES) -> str:
-    return ", ".join(listed(_printable(names), most))
-
-
-def _printable(names: Iterable[str]) -> list[str]:
-    """Names of files, without what would do something to a terminal."""
-    return [name if name.isprintable() else ascii(name) for name in names]
+    return ", ".join(listed([printable(name) for name in names], most))

@@ -34,7 +34,7 @@ NESTED: dict[str, set[str]] = {
     "augment_args": {"apply_args", "initial_strength", "tune_heuristic", "tune_target", "tune_kimg", "tune_interval"}
     | {"class_name", "apply_func"},
     "D_loss_args": {"func_name", "gamma", "random_fake_labels", "wgan_lambda", "wgan_epsilon", "wgan_target"},
-    "dataset_args": {*inspect.signature(TFRecordDataset).parameters} - {"tfrecord_dir"},
+    "dataset_args": {*inspect.signature(TFRecordDataset).parameters, "class_name"} - {"tfrecord_dir"},
     "sched_args": {*inspect.signature(training_schedule).parameters} - {"cur_nimg", "training_set"},
     "grid_args": {"size", "layout"},
 }

@@ -10,7 +10,7 @@ from dnnlib.util import EasyDict
 from metrics import metric_defaults
 from training.data.find_dataset import find_dataset
 from training.loop.schedule import minibatches
-from training.run_folder.options_file import load_training_options
+from training.run_folder.options_file import load_training_options, problems_of_trust
 
 from . import consistency, new_run, resume_target
 from .loop_arguments import differences, problems_of
@@ -88,6 +88,7 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     notes = []
     if minibatches(kwargs.sched_args) == pieces:  # no other was asked for
         notes = consistency.fit_minibatch_gpu(kwargs, num_gpus * new_run.cluster()[1])
+    problems += problems_of_trust(run_dir, kwargs, settings)
     problems += consistency.check_consistency(kwargs, num_gpus, goes_on=True)
     if problems:
         raise UserError("\n".join(problems))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dnnlib.errors import UserError, printable, short
+from dnnlib.errors import UserError, listed, printable, short
 from dnnlib.files import atomic_write
 from dnnlib.util import EasyDict
 
@@ -49,17 +49,28 @@ def save_training_options(
 
 
 def options_beside(network_pkl: str) -> EasyDict | None:
-    """The arguments of `training_loop` of the run that has written a pickle; None if it is not in a run folder."""
+    """`load_for_data` of the run that has written a pickle; None if it is not in a run folder."""
     run_dir = os.path.dirname(os.path.abspath(os.path.expanduser(network_pkl)))
     if not os.path.isfile(os.path.join(run_dir, TRAINING_OPTIONS)):
         return None
-    return load_training_options(run_dir)[1]
+    return load_for_data(run_dir)
+
+
+def load_for_data(run_dir: str) -> EasyDict:
+    """The arguments of `training_loop` that a run was started with, for whoever opens its data set.
+
+    Raises UserError as `load_training_options` does, and where the class of the data set is not of this project.
+    """
+    options = load_training_options(run_dir)[1]
+    if problems := problems_of_trust(run_dir, {"dataset_args": options.dataset_args}):
+        raise UserError("\n".join(problems))
+    return options
 
 
 def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
     """The number of GPUs and the arguments of `training_loop` that a run was started with.
 
-    Functions that are named in the file must be those of this project: a file of others runs nothing else.
+    The file may be of anybody: ask `problems_of_trust` before anything that it names is imported.
 
     Raises:
         UserError: no such file, or not what `save_training_options` writes.
@@ -83,13 +94,11 @@ def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
             problems.append(f"{name} is {short(options.get(name))}, expected names and values")
         elif name == "sched_args":
             tables = {key: value for key, value in options[name].items() if key.endswith("_dict")}
-            problems += [
-                f"{key} is {value!r}, expected a table" for key, value in tables.items() if not isinstance(value, dict)
-            ]
+            wrong = {key: value for key, value in tables.items() if not isinstance(value, dict)}
+            problems += [f"{printable(key)} is {short(value)}, expected a table" for key, value in wrong.items()]
     for place, name in ((options, "data_dir"), (options.get("dataset_args"), "tfrecord_dir")):
         if isinstance(place, dict) and not isinstance(place.get(name), str):
             problems.append(f"{name} is {short(place.get(name))}, expected a folder")
-    problems += _foreign_functions(options)
     if problems:
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     for name, table in options["sched_args"].items():
@@ -104,11 +113,49 @@ def _decode(items: dict[str, Any]) -> Any:
     return EasyDict(items)
 
 
-def _foreign_functions(value: Any, name: str = "") -> list[str]:
-    if isinstance(value, list):
-        return [problem for item in value for problem in _foreign_functions(item, name)]
-    if not isinstance(value, dict):
-        if name.endswith(".func_name") and not re.fullmatch(r"(training|metrics)\.\w+\.\w+", str(value)):
-            return [f"{printable(name.lstrip('.'))} is {short(value)}, expected a function of training or metrics"]
+# ----------------------------------------------------------------------------
+# What a file of others must not decide alone.
+
+_MAX_PROBLEMS = 10
+_NAMES_OF_CODE = ("func_name", "class_name", "apply_func")
+
+
+def foreign_code(value: Any, place: str = "") -> list[tuple[str, Any]]:
+    """What in options leads to code that is not of this project: places and values.
+
+    That are functions of other packages, of metrics all but classes of `metrics`, and environment variables, which can
+    name programs.
+    """
+    if isinstance(value, list | tuple):
+        return [found for item in value for found in foreign_code(item, place)]
+    if not isinstance(value, Mapping):
         return []
-    return [problem for key, item in value.items() for problem in _foreign_functions(item, f"{name}.{key}")]
+    result = []
+    for key, item in value.items():
+        where = f"{place}.{key}" if place else str(key)
+        ours = r"metrics\.\w+\.[A-Z]\w*" if place.startswith("metric_arg_list") else r"training\.\w+\.\w+"
+        if key in _NAMES_OF_CODE:
+            result += [] if re.fullmatch(ours, str(item)) else [(where, item)]
+        elif str(key).startswith("env."):
+            result.append((where, item))
+        else:
+            result += foreign_code(item, where)
+    return result
+
+
+def problems_of_trust(run_dir: str, options: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> list[str]:
+    """Why code that options of a run name must not run.
+
+    given: settings that the user gives now; what they name, too, may run.
+    """
+    path, named = os.path.join(run_dir, TRAINING_OPTIONS), foreign_code(given or {})
+    try:
+        foreign = [found for found in foreign_code(options) if found not in named]
+    except RecursionError:
+        return [f"{path}: damaged (nested too deeply)"]
+    problems = [
+        f"{path}: {printable(place)} is {short(value)}, expected a function of training or metrics; "
+        f"if you trust it, name it again in an options file (--options=FILE)"
+        for place, value in foreign
+    ]
+    return listed(problems, _MAX_PROBLEMS)
