@@ -108,19 +108,19 @@ class Budget:
     """
 
     def __init__(self, file_size: int):
-        self._items = 2 * file_size + 10_000
-        self._bytes = 4 * file_size + 100_000
+        self.items = 2 * file_size + 10_000
+        self.bytes = 4 * file_size + 100_000
 
     def take_items(self, count: int) -> None:
         """Counts some. Raises ValueError where all are used up."""
-        self._items -= count
-        if self._items < 0:
+        self.items -= count
+        if self.items < 0:
             raise ValueError("it makes more objects than the file can hold")
 
     def take_bytes(self, count: int) -> None:
         """Counts some. Raises ValueError where all are used up."""
-        self._bytes -= count
-        if self._bytes < 0:
+        self.bytes -= count
+        if self.bytes < 0:
             raise ValueError("what it makes is larger than the file")
 
     def take(self, value: Any) -> None:
@@ -424,14 +424,16 @@ _MAX_OBJECTS = 200_000
 
 
 class Finisher:
-    """Replaces stand-ins in what an `Unpickler` loaded by arrays of their own memory. Shared parts are visited once.
+    """Replaces stand-ins in what an `Unpickler` loaded by arrays of their own memory.
+
+    Shared parts are visited once, but counted each time: whoever goes through the result is soon done.
 
     Raises an exception for cycles, towers, and what exceeds the budget.
     """
 
     def __init__(self, budget: Budget):
         self.budget = budget
-        self._done: dict[int, Any] = {}
+        self._done: dict[int, tuple[Any, int, int]] = {}  # by id: the finished object, its items and bytes
         self._kept: list[Any] = []  # keeps objects alive whose ids are noted
         self._depth = 0
 
@@ -440,18 +442,24 @@ class Finisher:
         if value is None or isinstance(value, (bool, int, float, str, bytes, np.generic)):
             return value
         if id(value) in self._done:
-            if self._done[id(value)] is _UNFINISHED:
+            result, items, size = self._done[id(value)]
+            if result is _UNFINISHED:
                 raise ValueError("an object contains itself")
-            return self._done[id(value)]
+            self.budget.take_items(items)
+            self.budget.take_bytes(size)
+            return result
         if self._depth > _MAX_DEPTH:
             raise ValueError("objects are nested too deeply")
         if len(self._kept) > _MAX_OBJECTS:
             raise ValueError(f"it has more than {_MAX_OBJECTS} objects")
         self._kept.append(value)
-        self._done[id(value)] = _UNFINISHED
+        self._done[id(value)] = _UNFINISHED, 0, 0
+        items, size = self.budget.items, self.budget.bytes
+        self.budget.take_items(1)
         self._depth += 1
-        self._done[id(value)] = result = self._finish(value)
+        result = self._finish(value)
         self._depth -= 1
+        self._done[id(value)] = result, items - self.budget.items, size - self.budget.bytes
         return result
 
     def _finish(self, value: Any) -> Any:
@@ -461,6 +469,7 @@ class Finisher:
             return array.copy(order="K")
         if isinstance(value, StandIn):
             return value.finished(self)
+        self.budget.take(value)
         if isinstance(value, dict):
             return {key: self.finish(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):

@@ -124,7 +124,7 @@ def _checked_kwargs(kwargs: dict) -> dict[str, Any]:
 
     def checked(value: Any, depth: int) -> Any:
         nonlocal count
-        count += 1
+        count += len(value) if isinstance(value, str) else 1
         if count > 10_000:
             raise NetworkStateError("the arguments of the network have too many items")
         if value is None or isinstance(value, (bool, int, float, str)):
