@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, listed, printable, short
 from dnnlib.formats import safe_pickle
 from training.data.labels import one_hot, read_label_file
 from training.data.tfrecord_export import TFRecordExporter, shape_problem
@@ -91,7 +91,7 @@ def create_from_hdf5(tfrecord_dir: str, hdf5_filename: str, shuffle: int = 1, fo
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read as HDF5 ({error})") from None
+        raise UserError(f"{path}: cannot be read as HDF5 ({printable(str(error))})") from None
     with file:
         images = _largest_data(file, path, h5py.Dataset)
         label_path = os.path.splitext(path)[0] + "-labels.npy"
@@ -103,7 +103,7 @@ def create_from_hdf5(tfrecord_dir: str, hdf5_filename: str, shuffle: int = 1, fo
                 try:
                     img = images[idx]
                 except OSError as error:
-                    raise UserError(f"{path}: image {idx} cannot be read ({error})") from None
+                    raise UserError(f"{path}: image {idx} cannot be read ({printable(str(error))})") from None
                 exporter.add_image(img)
             if has_labels:
                 exporter.add_labels(np.load(label_path)[order])
@@ -132,14 +132,19 @@ def _existing(path: str) -> str:
     return path
 
 
+def _most_unpacked(path: str) -> int:
+    """Bytes that a file may unpack to: 50 times as many as it has, or a few. Images of digits have 5 times as many."""
+    return max(50 * os.path.getsize(path), 1 << 26)
+
+
 def _read_idx(folder: str, name: str, dimensions: int) -> np.ndarray:
     """An array of MNIST's format: bytes 0, 0, 8 (uint8), the number of dimensions, the dimensions, the values."""
     path = _existing(os.path.join(os.path.expanduser(folder), name))
     try:
         with gzip.open(path, "rb") as file:
-            content = file.read(1 << 30)
+            content = file.read(_most_unpacked(path))
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: damaged ({error})") from None
+        raise UserError(f"{path}: damaged ({printable(str(error))})") from None
     start = 4 + 4 * dimensions
     shape = struct.unpack(f">{dimensions}I", content[4:start]) if len(content) >= start else ()
     if content[:4] != bytes([0, 0, 8, dimensions]) or math.prod(shape) != len(content) - start:
@@ -188,10 +193,15 @@ def _read_svhn(folder: str) -> tuple[np.ndarray, np.ndarray]:
 
     _existing(path)
     try:
+        for name, shape, _type in scipy.io.whosmat(path):
+            if name in ("X", "y") and math.prod(shape) > _most_unpacked(path):
+                raise ValueError(f"{name} is said to have the shape {short(shape)}")
         content = scipy.io.loadmat(path, variable_names=["X", "y"])
         images, labels = content["X"].transpose(3, 2, 0, 1), content["y"][:, 0] % 10  # [H, W, C, N]; 10 stands for 0
     except Exception as error:  # of any kind: the file is damaged
-        raise UserError(f"{path}: damaged, or not a file of SVHN ({type(error).__name__}: {error})") from None
+        raise UserError(
+            f"{path}: damaged, or not a file of SVHN ({type(error).__name__}: {printable(str(error))})"
+        ) from None
     return _checked(images, labels, path)
 
 
@@ -219,7 +229,8 @@ def _largest_data(file: Any, path: str, dataset_type: type) -> Any:
     found = [value for key, value in file.items() if key.startswith("data") and isinstance(value, dataset_type)]
     found = [value for value in found if value.ndim == 4 and len(value)]
     if not found:
-        raise UserError(f"{path}: expected data sets [N, C, H, W] named data..., found {', '.join(file) or 'nothing'}")
+        there = ", ".join(listed([printable(name, 40) for name in file], 8))
+        raise UserError(f"{path}: expected data sets [N, C, H, W] named data..., found {there or 'nothing'}")
     images = max(found, key=lambda value: value.shape[3])
     problem = shape_problem(images.shape[1:]) or (None if images.dtype == np.uint8 else "expected uint8")
     if problem:

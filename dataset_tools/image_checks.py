@@ -11,7 +11,7 @@ from training.data.image_sources import level_of
 
 from .image_rules import ImageRules
 
-MAX_LISTED = 50
+MAX_LISTED = 30
 
 
 def misfits(names: Sequence[str], facts: Sequence[ImageFacts], rules: ImageRules) -> str | None:

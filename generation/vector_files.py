@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, printable, short
 from dnnlib.files import atomic_write
 from dnnlib.formats.arrays import ArrayFileError
 
@@ -79,9 +79,9 @@ def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:
     except pickle.UnpicklingError as error:  # which names the file
         raise UserError(str(error)) from None
     except Exception as error:  # zip files and headers break in many ways
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        reason = printable(" ".join(str(error).split()), 100) or type(error).__name__
         raise UserError(f"{path}: is damaged, or no file of W vectors ({reason})") from None
-    notes = [] if found.name is None else [f"its array {found.name!r:.40} is taken for W"]
+    notes = [] if found.name is None else [f"its array {short(found.name, 40)} is taken for W"]
     vectors = found.vectors
     while vectors.ndim > 3 and len(vectors) == 1:
         vectors = vectors[0]
@@ -94,7 +94,8 @@ def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:
         _fit(result, net.components.synthesis.input_shape[1], notes)
     problems = list(_problems(result))
     if net is not None and not problems:
-        of = f" (made with {result.settings['network']})" if isinstance(result.settings.get("network"), str) else ""
+        network = result.settings.get("network")
+        of = f" (made with {printable(network)})" if isinstance(network, str) else ""
         problems = [f"{problem}{of}" for problem in _misfits(result, net)]
     if problems:
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))

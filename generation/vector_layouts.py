@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dnnlib.errors import printable, short
 from dnnlib.formats import torch_pickle
 from dnnlib.formats.arrays import ArrayFileError, load_npz, of_kind
 from dnnlib.kinds import HEAD, kind_of
@@ -22,7 +23,7 @@ NAMES = ("dlatents", "w", "projected_w", "w_plus", "wp", "latents", "latent")
 """What arrays of W are called; the first of them that a file has counts."""
 _Z = ("z", "zs")
 _MAX_NOISES = 64
-_MOST_PACKED = 256 << 20  # bytes of all arrays of a small file, which can be compressed
+_MOST_PACKED = 64 << 20  # bytes of all arrays of a small file, which can be compressed
 
 
 @dataclass
@@ -79,7 +80,7 @@ def _of_npz(file: Any) -> Found:
         if name is None and len(others) == 1 and others[0].lower() not in _Z:
             name = others[0]
         if name is None:
-            have = ", ".join(sorted(npz.files)[:5]) or "nothing"
+            have = ", ".join(printable(name, 40) for name in sorted(npz.files)[:5]) or "nothing"
             of_z = "; Z vectors are inputs of the mapping network, which gives W" if set(others) & set(_Z) else ""
             raise ArrayFileError(f"has no array '{NAMES[0]}' (or {' or '.join(NAMES[1:])}), only {have}{of_z}")
         vectors, *noise = [_floats(npz[key], key) for key in [name, *noises]]
@@ -161,5 +162,5 @@ def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _kind(content: Any) -> str:
-    names = ", ".join(f"{str(name)!r:.40}" for name in list(content)[:5]) if isinstance(content, dict) else ""
+    names = ", ".join(short(str(name), 40) for name in list(content)[:5]) if isinstance(content, dict) else ""
     return f"a {type(content).__name__}{' of ' if names else ''}{names}"

@@ -20,6 +20,7 @@ Arrays = dict[str, np.ndarray]
 Notes = dict[str, str]
 _METADATA = "__metadata__"
 _MAX_ARRAYS = 100_000
+_MOST_RATIO = 20  # bytes of compressed arrays for one of the file
 _MAX_HEADER = 1 << 24  # bytes of names, shapes and notes of a .safetensors
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}  # as safetensors calls them
 
@@ -56,11 +57,12 @@ def read_npz(file: BinaryIO) -> tuple[Arrays, Notes]:
 def load_npz(file: BinaryIO, most_packed: int = 0) -> Any:
     """An open `.npz` as `np.load` gives it: arrays by name, of which each is read when it is asked for.
 
-    Nothing is unpickled. All arrays together have no more bytes than the file, whatever it claims.
+    Nothing is unpickled. All arrays together have no more bytes than the file, whatever it claims; where they may be
+    compressed, not many times as many.
 
     Args:
         file: the file, open at its beginning.
-        most_packed: bytes that all arrays may have, if some are compressed and the file is smaller; 0: none may be.
+        most_packed: bytes that all arrays of a small file may have, if some are compressed; 0: none may be.
 
     Raises:
         ArrayFileError: too many arrays, two of the same name, compressed or larger than they may be. Damaged files
@@ -73,8 +75,9 @@ def load_npz(file: BinaryIO, most_packed: int = 0) -> Any:
     for info in members:
         if info.compress_type != zipfile.ZIP_STORED and not most_packed:
             raise ArrayFileError(f"{short(info.filename)} is compressed; np.savez writes arrays as they are")
-    if sum(info.file_size for info in members) > max(file.seek(0, os.SEEK_END), most_packed):
-        raise ArrayFileError("its arrays have more bytes than the file")
+    size, unpacked = file.seek(0, os.SEEK_END), sum(info.file_size for info in members)
+    if unpacked > (max(_MOST_RATIO * size, most_packed) if most_packed else size):
+        raise ArrayFileError(f"its arrays have more bytes than the file: {unpacked}, it has {size}")
     for name, count in Counter(info.filename.removesuffix(".npy") for info in members).items():
         if count > 1:
             raise ArrayFileError(f"array {short(name)} occurs twice")

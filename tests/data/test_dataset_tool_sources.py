@@ -358,8 +358,8 @@ def test_all_offenders_are_listed(tmp_path):
         assert line in message
     save_images(tmp_path / "many", random_images(60, 9, 9))
     message = fails(tmp_path, "create_from_images", "new", "many")
-    assert message.count("9x9 grayscale: 9 is not a power of two") == 50
-    assert "... and 10 more" in message
+    assert message.count("9x9 grayscale: 9 is not a power of two") == 30
+    assert "... and 30 more" in message
 
 
 @pytest.mark.one_stack

@@ -11,6 +11,9 @@ from dnnlib.errors import UserError
 from dnnlib.files import list_files
 
 _MAX_UNPACKED = 1 << 30  # bytes of one file of a zip file
+_MAX_SMALL = 1 << 28  # bytes that a small file may unpack to: an image without much in it
+_MAX_TEXT = 1 << 25  # bytes that a small text may unpack to, which take 50 times the memory
+_MAX_RATIO = 20  # bytes for one of the zip file, for larger ones
 _PARTS, _PART = 4, 32 << 10  # of a file, in bytes each, that stand for its content
 
 
@@ -63,17 +66,20 @@ class Container:
         """A file, opened for reading. Any exception means that it cannot be read."""
         if self._zip is None:
             return open(self.path_of(name), "rb")
+        return self._open_member(name, _MAX_SMALL)
+
+    def _open_member(self, name: str, most: int) -> BinaryIO:
         info = self._zip.getinfo(self._stored.get(name, name))
-        if info.file_size > _MAX_UNPACKED:
+        if info.file_size > min(_MAX_UNPACKED, max(most, _MAX_RATIO * info.compress_size)):
             raise ValueError(f"unpacks to {info.file_size} bytes")
         return self._zip.open(info)
 
     def read(self, name: str) -> bytes | None:
-        """What is in a file; None if there is no such file. Raises UserError if it cannot be read."""
+        """What is in a file of text; None if there is no such file. Raises UserError if it cannot be read."""
         if name not in self.names:
             return None
         try:
-            with self.open(name) as file:
+            with self.open(name) if self._zip is None else self._open_member(name, _MAX_TEXT) as file:
                 return file.read()
         except Exception as error:  # of any kind: zip files may be damaged everywhere
             raise UserError(f"{self.path}: {name}: cannot be read ({error})") from None

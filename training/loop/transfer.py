@@ -9,7 +9,7 @@ from typing import Any
 
 from dnnlib.errors import UserError, listed
 
-_MAX_LINES = 200
+_MAX_LINES = 30
 _ADVICE = "What decides shapes: --config, --fmap-base, --fmap-max, --cond, --resolution, G_args and D_args."
 
 

@@ -1,6 +1,7 @@
 """The arguments of `training_loop` by name, which options files may set, and how nested arguments are merged."""
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, get_type_hints
@@ -10,6 +11,8 @@ from dnnlib.util import EasyDict
 from training.data.dataset import TFRecordDataset
 from training.loop.options import LoopOptions
 from training.loop.schedule import training_schedule
+
+_MOST_PROBLEMS = 30  # in a message
 
 # ----------------------------------------------------------------------------
 # Names. Those of functions that need TensorFlow stand here, where it is not imported.
@@ -49,18 +52,22 @@ _NOT_NUMBERS |= {"class_name", "apply_func"}
 
 def problems_of(settings: dict[str, Any]) -> list[str]:
     """What is wrong in nested settings: names that do not exist, with the nearest that do, and kinds of values."""
-    problems = []
+    problems = _problems(settings)
+    first = list(itertools.islice(problems, _MOST_PROBLEMS))
+    return [*first, "... and more"] if next(problems, None) else first
+
+
+def _problems(settings: dict[str, Any]) -> Iterator[str]:
     for key, value in settings.items():
         if key not in ARGUMENTS:
-            problems.append(no_such("option", key, ARGUMENTS))
+            yield no_such("option", key, ARGUMENTS)
         elif key not in NESTED or not isinstance(value, dict):
-            problems += _problem_of_value(key, _KINDS.get(_TYPES[key], _NAMES), value)
+            yield from _problem_of_value(key, _KINDS.get(_TYPES[key], _NAMES), value)
         elif str(value.get("func_name", "training.")).startswith("training."):  # others have arguments of their own
-            problems += [no_such(f"{key} option", name, NESTED[key]) for name in value if name not in NESTED[key]]
+            yield from (no_such(f"{key} option", name, NESTED[key]) for name in value if name not in NESTED[key])
             for name in sorted(value.keys() & NESTED[key] - _NOT_NUMBERS) if key in _NUMBERS else ():
                 kind = _TABLE if _is_table(name) else _NUMBER
-                problems += _problem_of_value(f"{key}.{name}", kind, value[name])
-    return problems
+                yield from _problem_of_value(f"{key}.{name}", kind, value[name])
 
 
 def _problem_of_value(name: str, kind: "_Kind", value: Any) -> list[str]:

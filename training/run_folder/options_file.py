@@ -13,6 +13,7 @@ from dnnlib.util import EasyDict
 TRAINING_OPTIONS = "training_options.json"
 TRAINING_STATE = "training-state.npz"  # named here, where TensorFlow is not imported; `state` writes it
 RUN_FUNCTION = "training.training_loop.training_loop"
+_MOST_NUMBERS = 1_000_000  # of a range
 _FOR_ONCE = ("resume_run_dir", "resume_changed_data")  # arguments that are not kept
 
 
@@ -82,7 +83,7 @@ def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: damaged ({error})") from None
+        raise UserError(f"{path}: damaged ({printable(str(error))})") from None
     if not isinstance(options, dict) or options.pop("run_func_name", None) != RUN_FUNCTION:
         raise UserError(f"{path}: not the options of a training")
     for name in ("data", *_FOR_ONCE):
@@ -103,14 +104,21 @@ def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     for name, table in options["sched_args"].items():
         if name.endswith("_dict"):
-            options["sched_args"][name] = {int(k) if k.isdecimal() else k: v for k, v in table.items()}
+            options["sched_args"][name] = {int(k) if _is_number(k) else k: v for k, v in table.items()}
     return num_gpus, options
 
 
 def _decode(items: dict[str, Any]) -> Any:
     if set(items) == {"__range__"}:
-        return range(*items["__range__"])
+        numbers = range(*items["__range__"])
+        if len(numbers) > _MOST_NUMBERS:
+            raise ValueError(f"a range of {len(numbers)} numbers")
+        return numbers
     return EasyDict(items)
+
+
+def _is_number(key: str) -> bool:
+    return key.isdecimal() and len(key) < 10
 
 
 # ----------------------------------------------------------------------------

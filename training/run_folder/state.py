@@ -7,7 +7,6 @@ whole or not at all, so that a training killed at any moment continues from the 
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, printable
 from dnnlib.files import atomic_write
 from dnnlib.formats.arrays import load_npz
 from dnnlib.tflib import autosummary
@@ -72,10 +71,12 @@ def load(run_dir: str) -> "SavedState":
         kept = {name: arrays.pop(f"data/{name}") for name in ("images", "labels", "names") if "data" in meta}
         contents = Contents.restored(meta["data"], kept) if "data" in meta else None
         return SavedState(path, meta["counters"], meta["logs"], arrays, contents)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except UserError:
+        raise
+    except Exception as error:  # zip files and headers of arrays break in many ways
         newest = snapshots.newest(run_dir)
         instead = f". Start a new run from its networks: --resume={newest}" if newest else ""
-        raise UserError(f"{path} is damaged: {error}{instead}") from error
+        raise UserError(f"{path} is damaged: {printable(str(error))}{instead}") from error
 
 
 def remove_logs(run_dir: str) -> None:
