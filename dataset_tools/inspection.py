@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 
 from dnnlib.errors import UserError, listed
-from dnnlib.files import atomic_write, format_size, list_files
+from dnnlib.files import atomic_write, format_size, list_files, short_name
 from dnnlib.pictures import MODES, save_image, to_pil
 from dnnlib.progress import Progress
 from training.data.dataset import TFRecordDataset
@@ -141,7 +141,7 @@ def display(tfrecord_dir: str, sheet: str | None = None) -> None:
         if plt.figure().canvas.required_interactive_framework is not None:
             Viewer(dataset)
             return
-        sheet = f"{os.path.basename(os.path.abspath(dataset.tfrecord_dir))}-sheet.png"
+        sheet = f"{short_name(os.path.basename(os.path.abspath(dataset.tfrecord_dir)))}-sheet.png"
         print("There is no screen to open a window on.")
     sheet = os.path.abspath(os.path.expanduser(sheet))
     count = _save_sheet(dataset, sheet)

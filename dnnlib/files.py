@@ -33,6 +33,20 @@ def format_size(num_bytes: float) -> str:
     return f"{num_bytes:.1f} TB"
 
 
+def short_name(name: str, most: int = 100) -> str:
+    """The beginning of a name, of at most so many bytes in UTF-8: file systems allow 255, with all that is added."""
+    name = name[:most]
+    while len(name.encode(errors="surrogatepass")) > most:
+        name = name[:-1]
+    return name
+
+
+def _check_name(path: str) -> None:
+    """Raises OSError for a path that no file can have, such as one that is too long, before anything is made for it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.lstat(path)
+
+
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A binary file that takes its name when the block ends without an exception; before, it has a temporary one.
@@ -40,7 +54,8 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     Raises OSError with the final name for an unwritable folder or a full disk; nothing is left behind then.
     """
     path = os.fspath(path)
-    name = f".{os.path.basename(path)[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    _check_name(path)
+    name = f".{short_name(os.path.basename(path))}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     temporary = os.path.join(os.path.dirname(path), name)
     try:
         with open(temporary, "xb") as file:
@@ -65,8 +80,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[str]:
     """
     path = os.fspath(path)
     folder, name = os.path.split(path)
+    _check_name(path)
     try:
-        room = tempfile.mkdtemp(prefix=f".{name[:100]}.", suffix=".tmp", dir=folder or ".")
+        room = tempfile.mkdtemp(prefix=f".{short_name(name)}.", suffix=".tmp", dir=folder or ".")
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
     temporary, old = os.path.join(room, name), os.path.join(room, "old")

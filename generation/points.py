@@ -6,6 +6,7 @@ vector, after which its images are called.
 
 import itertools
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,6 @@ from . import vector_files
 
 Point = int | str
 SUFFIXES = (".npz", ".npy", ".pt")
-_MAX_NAME = 100  # characters
 _SAMPLES = 1000  # of W, to compare vectors with
 
 
@@ -124,7 +124,7 @@ def _say_unusual(vectors: Vectors, net: Any) -> None:
 
 def _add(vectors: Vectors, file: vector_files.DlatentFile, taken: set[str]) -> list[str]:
     """Names the vectors after the file: `anna`, or `anna-00`, `anna-01`, ... of a file that has several."""
-    stem = os.path.splitext(os.path.basename(file.path))[0][:_MAX_NAME]
+    stem = stem_of(file.path)
     num = len(file.dlatents)
     digits = max(2, len(str(num - 1)))
     wanted = [stem] if num == 1 else [f"{stem}-{idx:0{digits}d}" for idx in range(num)]
@@ -135,6 +135,12 @@ def _add(vectors: Vectors, file: vector_files.DlatentFile, taken: set[str]) -> l
         vectors.dlatents[name] = file.dlatents[idx]
         vectors.noises[name] = file.noises_of(idx)
     return names
+
+
+def stem_of(path: str) -> str:
+    """How names of what is made of a file begin: as the file's does, cut, with `_` for what cannot be decoded."""
+    stem = os.path.splitext(os.path.basename(path))[0]
+    return files.short_name(re.sub("[\ud800-\udfff]", "_", stem))
 
 
 def unique(name: str, taken: set[str]) -> str:

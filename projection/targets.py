@@ -3,7 +3,6 @@
 Each class is a sequence of `Target`, and raises UserError for what does not fit.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,6 @@ from training.misc import adjust_dynamic_range
 from . import sources
 
 _NUM_IMAGES = 3  # of data sets, officially
-_MAX_NAME = 100  # bytes
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class ImageFiles:
             sources.check_images(self._paths, self._resolution, self._channels, convert)
         problems.report()
         taken: set[str] = set()
-        self._vector_names = [points.unique(_stem(path), taken) for path in self._paths]
+        self._vector_names = [points.unique(points.stem_of(path), taken) for path in self._paths]
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -113,9 +111,3 @@ class ImageFiles:
         image = adjust_dynamic_range(pixels.astype(np.float32), (0, 255), (-1, 1))
         name = f"image{index:04d}"
         return Target(name, f"{name}: {path} ({index}/{len(self)})", path, self._vector_names[index], image)
-
-
-def _stem(path: str) -> str:
-    """The name of a file without folder and extension, cut to what file systems allow."""
-    name = os.path.splitext(os.path.basename(path))[0]
-    return name.encode(errors="replace")[:_MAX_NAME].decode(errors="ignore")

@@ -21,7 +21,7 @@ import numpy as np
 
 from dnnlib.download import CACHE_VARIABLE
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_write, only_one
+from dnnlib.files import atomic_write, only_one, short_name
 
 _PART_ROWS = 512  # or more; what is lost when a process is killed takes VGG-16 a minute on two CPU cores
 
@@ -114,8 +114,8 @@ def key_of(facts: Mapping[str, Any]) -> str:
 
 
 def file_label(text: str) -> str:
-    """A text for names of files: at most 60 characters, none of them special."""
-    return re.sub(r"[^\w.-]", "_", text)[:60]
+    """A text for names of files: at most 60 bytes, no special characters."""
+    return short_name(re.sub(r"[^\w.-]", "_", text), 60)
 
 
 @contextlib.contextmanager

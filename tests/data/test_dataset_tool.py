@@ -107,6 +107,15 @@ def test_room_is_checked_first(tmp_path):
     assert "needs 16.7 TB, only" in message
 
 
+@pytest.mark.one_stack
+def test_names_that_are_too_long(tmp_path):
+    """They are counted in bytes, and the files of a data set, one being written too, are named after it."""
+    succeeds(tmp_path, "create_symbols", "写" * 66, "--num-images=1", "--resolution=8")
+    for name in ("写" * 67, "a" * 201, "a" * 300):
+        message = fails(tmp_path, "create_symbols", name, "--num-images=1", "--resolution=8")
+        assert "the name is too long for the files that are named after it; at most 200 bytes" in message
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="for the administrator every folder is writable")
 def test_unwritable_target(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)

@@ -10,7 +10,7 @@ import pytest
 import weight_writers
 
 from dnnlib.errors import UserError
-from generation import vector_files
+from generation import points, vector_files
 
 pytestmark = pytest.mark.one_stack
 
@@ -208,3 +208,10 @@ def test_all_that_does_not_fit(tmp_path):
     np.savez(path, dlatents=rnd(1, 6, 8) * np.nan, noise0=rnd(1, 2, 4, 4))
     with pytest.raises(UserError, match=r"not finite\n.*noise0 has the shape"):
         vector_files.load(path)
+
+
+def test_names_of_what_is_made_of_files():
+    """At most 100 bytes, so that two of them, with what is added, make the name of a file; the rest can be decoded."""
+    assert points.stem_of("a/anna.b.npz") == "anna.b"
+    assert points.stem_of(f"{'写' * 83}.npz") == "写" * 33
+    assert points.stem_of("b\udcff\udcfe.npz") == "b__"

@@ -5,7 +5,7 @@ import os
 import zipfile
 
 from dnnlib.errors import UserError, did_you_mean, listed
-from dnnlib.files import list_files
+from dnnlib.files import list_files, short_name
 from dnnlib.kinds import HEAD, kind_of
 
 from .containers import is_hidden
@@ -103,7 +103,7 @@ def find_dataset(dataset: str, data_dir: str) -> tuple[str, str]:
     """What --dataset names: a data set in --data-dir, as officially, or else a path of any kind of data set.
 
     Returns:
-        `tfrecord_dir` (as given, or an absolute path), and the name for the run folder.
+        `tfrecord_dir` (as given, or an absolute path), and the name for the run folder, cut.
     """
     path = os.path.expanduser(dataset)
     if not os.path.exists(os.path.join(data_dir, dataset)) and os.path.exists(path):
@@ -112,7 +112,7 @@ def find_dataset(dataset: str, data_dir: str) -> tuple[str, str]:
         dataset = path
     desc = os.path.basename(os.path.normpath(dataset))
     root, extension = os.path.splitext(desc)
-    return dataset, root if extension.lower() in (".zip", ".lmdb") else desc
+    return dataset, short_name(root if extension.lower() in (".zip", ".lmdb") else desc)
 
 
 def check_dataset(data_dir: str, dataset: str) -> None:

@@ -19,7 +19,7 @@ from types import TracebackType
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import format_size, only_one
+from dnnlib.files import format_size, only_one, short_name
 from dnnlib.util import format_time
 
 from .image_sources import halved, level_of
@@ -27,6 +27,7 @@ from .tfrecord_writer import TFRecordFileWriter
 
 _RECORD_OVERHEAD = 60  # bytes of framing and of the Example, roughly
 _CHUNK = 4 << 20  # bytes of images written at once
+_MAX_NAME = 200  # bytes
 _PROGRESS_SECONDS = 0.2
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
@@ -248,8 +249,12 @@ def check_target(tfrecord_dir: str, force: bool = False) -> str:
     What an interrupted run has left there is put in order first.
     """
     path = os.path.abspath(os.path.expanduser(tfrecord_dir))
-    if not tfrecord_dir or not os.path.basename(path):
+    name = os.path.basename(path)
+    if not tfrecord_dir or not name:
         raise UserError(f"the data set's folder {tfrecord_dir!r} has no name")
+    if short_name(name, _MAX_NAME) != name:
+        most = f"at most {_MAX_NAME} bytes"
+        raise UserError(f"{tfrecord_dir}: the name is too long for the files that are named after it; {most}")
     _clear_leftovers(path)
     existing = _existing_part(path)
     if not os.path.isdir(existing):
