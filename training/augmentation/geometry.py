@@ -6,11 +6,14 @@ reduced by the same filter, mirrored. So the gradient is the exact adjoint, of a
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.tflib.ops import linear
 from dnnlib.tflib.ops.upfirdn_2d import upfirdn_2d
 
 from .draws import Draws
@@ -153,46 +156,43 @@ def _sample(x: tf.Tensor, inverse: tf.Tensor, out_height: int, out_width: int) -
     count, height, width = (tf.cast(shape[k], tf.int64) for k in range(3))
     start = tf.range(count)[:, tf.newaxis, tf.newaxis] * height
     top, bottom = (start + top) * width, (start + bottom) * width
-    corners = [
-        (top + left, of_top * of_left),
-        (top + right, of_top * of_right),
-        (bottom + left, of_bottom * of_left),
-        (bottom + right, of_bottom * of_right),
-    ]
-    corners = [(pixel, weight[..., tf.newaxis]) for pixel, weight in corners]
-    return _gather(x, corners, x.shape[3])
+    pixels = [top + left, top + right, bottom + left, bottom + right]
+    weights = [of_top * of_left, of_top * of_right, of_bottom * of_left, of_bottom * of_right]
+    return linear.apply(_Gather(), x, shape, *pixels, *[weight[..., tf.newaxis] for weight in weights])
 
 
-# Static shapes get lost in gradients of gradients, so the number of channels is handed on.
+# Two linear maps, each the adjoint of the other. shape: of the images x, `[N, H, W, C]`; corners: the four pixels,
+# int64 `[N, h, w]`, counted over all images, and their four weights, `[N, h, w, 1]`.
 
 
-def _gather(x: tf.Tensor, corners: list[tuple[tf.Tensor, tf.Tensor]], channels: int) -> tf.Tensor:
-    """Weighted sums of pixels. corners: int64 `[N, h, w]`, counted over all images, and weights `[N, h, w, 1]`."""
+@dataclass(frozen=True)
+class _Gather:
+    """Weighted sums of pixels of x, `[N, h, w, C]`."""
 
-    @tf.custom_gradient
-    def op(x: tf.Tensor) -> Any:
-        flat, shape = tf.reshape(x, [-1, channels]), tf.shape(x)
+    @property
+    def adjoint(self) -> "_Scatter":
+        return _Scatter()
 
-        def grad(dy: tf.Tensor) -> tf.Tensor:
-            return _scatter(dy, corners, shape, channels)
-
-        return tf.add_n([tf.gather(flat, pixel) * weight for pixel, weight in corners]), grad
-
-    return op(x)
+    def __call__(self, x: tf.Tensor, shape: tf.Tensor, *corners: tf.Tensor) -> tf.Tensor:
+        flat = tf.reshape(x, [-1, x.shape[3]])
+        return tf.add_n([tf.gather(flat, pixel) * weight for pixel, weight in _pairs(corners)])
 
 
-def _scatter(dy: tf.Tensor, corners: list[tuple[tf.Tensor, tf.Tensor]], shape: tf.Tensor, channels: int) -> tf.Tensor:
-    """The adjoint of `_gather` of images of this shape."""
+@dataclass(frozen=True)
+class _Scatter:
+    """Images that hold the sums of what goes to each pixel, `[N, H, W, C]`."""
 
-    @tf.custom_gradient
-    def op(dy: tf.Tensor) -> Any:
-        pixels = tf.concat([tf.reshape(pixel, [-1]) for pixel, _ in corners], axis=0)
-        values = tf.concat([tf.reshape(dy * weight, [-1, channels]) for _, weight in corners], axis=0)
+    @property
+    def adjoint(self) -> _Gather:
+        return _Gather()
+
+    def __call__(self, dy: tf.Tensor, shape: tf.Tensor, *corners: tf.Tensor) -> tf.Tensor:
+        channels = dy.shape[3]
+        pixels = tf.concat([tf.reshape(pixel, [-1]) for pixel, _ in _pairs(corners)], axis=0)
+        values = tf.concat([tf.reshape(dy * weight, [-1, channels]) for _, weight in _pairs(corners)], axis=0)
         summed = tf.math.unsorted_segment_sum(values, pixels, tf.reduce_prod(shape[:3]))
+        return tf.ensure_shape(tf.reshape(summed, shape), [None, None, None, channels])
 
-        def grad(ddx: tf.Tensor) -> tf.Tensor:
-            return _gather(ddx, corners, channels)
 
-        return tf.ensure_shape(tf.reshape(summed, shape), [None, None, None, channels]), grad
-
-    return op(dy)
+def _pairs(corners: Sequence[tf.Tensor]) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    return list(zip(corners[:4], corners[4:], strict=True))

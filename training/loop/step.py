@@ -6,6 +6,7 @@ averaged over pieces (W, path lengths) takes them in order, so that the division
 """
 
 import functools
+import gc
 import inspect
 import math
 import time
@@ -119,6 +120,7 @@ class TrainingStep:
             self._stage = stage
             # Graphs are made for one stage, and training does not return to an earlier one.
             self._functions = {key: function for key, function in self._functions.items() if isinstance(key, str)}
+            gc.collect()  # they refer to themselves, and Python looks for such things when it likes
         for net in (self.G, self.D):
             for name, variable in net.vars.items():
                 if name.split("/")[-1] == "lod":

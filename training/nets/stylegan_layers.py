@@ -5,11 +5,13 @@ names and take `NCHW` (default) or `NHWC`; layers work on `[N, H, W, C]`.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.tflib.ops import linear
 from dnnlib.tflib.scope import Scoped, ones, zeros
 
 from .layers import Conv2D, Dense, EqualizedLayer, apply_bias_act, as_in_batches, normalize_2nd_moment
@@ -48,15 +50,24 @@ def blur2d(
 
 
 def _blur(x: tf.Tensor, f: np.ndarray, stride: int) -> tf.Tensor:
-    kernel = tf.constant(np.tile(f[:, :, np.newaxis, np.newaxis], [1, 1, x.shape[3], 1]), x.dtype)  # [h, w, C, 1]
-    if stride > 1:
+    blur = _Blur(tuple(map(tuple, f.tolist())))
+    return linear.apply(blur, x) if stride == 1 else blur(x, stride)
+
+
+@dataclass(frozen=True)
+class _Blur:
+    """Filters each channel of `[N, H, W, C]` with f `[h][w]`, zero padding."""
+
+    f: tuple[tuple[float, ...], ...]
+
+    @property
+    def adjoint(self) -> "_Blur":
+        return _Blur(tuple(row[::-1] for row in self.f[::-1]))
+
+    def __call__(self, x: tf.Tensor, stride: int = 1) -> tf.Tensor:
+        f = np.array(self.f)[:, :, np.newaxis, np.newaxis]
+        kernel = tf.constant(np.tile(f, [1, 1, x.shape[3], 1]), x.dtype)  # [h, w, C, 1]
         return tf.nn.depthwise_conv2d(x, kernel, [1, stride, stride, 1], "SAME")
-
-    @tf.custom_gradient
-    def op(x: tf.Tensor) -> Any:
-        return tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], "SAME"), lambda dy: _blur(dy, f[::-1, ::-1], 1)
-
-    return op(x)
 
 
 def upscale2d(x: tf.Tensor, factor: int = 2, gain: float = 1, data_format: str = "NCHW") -> tf.Tensor:

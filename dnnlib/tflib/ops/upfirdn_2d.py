@@ -7,12 +7,12 @@ mirrored and the roles of up and down exchanged, so the gradient is written in t
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
-from . import compiled
+from . import compiled, linear
 from .implementation import choose
 
 _Pair = tuple[int, int]  # for y and x
@@ -76,12 +76,8 @@ def _upfirdn(
     pads: tuple[_Pair, _Pair],
     data_format: str,
     impl: str,
-    grad_pads: tuple[_Pair, _Pair] | None = None,
 ) -> tf.Tensor:
-    """upfirdn of either layout. k: NumPy [firH, firW]; up, down: (y, x) factors; pads: ((y0, y1), (x0, x1)).
-
-    grad_pads: those of its gradient, where sizes are unknown along which it downsamples.
-    """
+    """upfirdn of either layout. k: NumPy [firH, firW]; up, down: (y, x) factors; pads: ((y0, y1), (x0, x1))."""
     impl = choose(impl, KERNELS, x.dtype, _kernel_problem(k))
     row = data_format.find("H")
     in_size = x.shape[row : row + 2]
@@ -91,24 +87,38 @@ def _upfirdn(
         raise ValueError(f"upfirdn_2d: a filter of {k.shape} does not fit into the padded image of {tuple(padded)}")
 
     # Positions covered by the transposed operation, from out[i] = sum_f k[f] * padded[i * down + firSize - 1 - f].
-    grad_pads = grad_pads or tuple(
+    grad_pads = tuple(
         (f - p0 - 1, f - p1 - u if d == 1 else n * u - o * d + p0 - u + 1)
         for n, o, f, u, d, (p0, p1) in zip(in_size, out_size, k.shape, up, down, pads, strict=True)
     )
-
-    @tf.custom_gradient
-    def op(x: tf.Tensor) -> Any:
-        def grad(dy: tf.Tensor) -> tf.Tensor:
-            return _upfirdn(dy, k[::-1, ::-1], down, up, grad_pads, data_format, impl, grad_pads=pads)
-
-        if impl != "ref":
-            return compiled.upfirdn(x, k, up, down, pads, data_format), grad
-        nhwc = x if data_format == "NHWC" else _to_nhwc(x, data_format)
-        return _from_nhwc(_upfirdn_ref(nhwc, k, up, down, pads), data_format), grad
-
-    y = op(x)
+    y = linear.apply(_Upfirdn(tuple(map(tuple, k.tolist())), up, down, pads, grad_pads, data_format, impl), x)
     y.set_shape([*x.shape[:row], *out_size, *x.shape[row + 2 :]])
     return y
+
+
+@dataclass(frozen=True)
+class _Upfirdn:
+    """upfirdn as a linear map. `grad_pads` are the pads of its adjoint, `impl` is not 'auto'."""
+
+    k: tuple[tuple[float, ...], ...]
+    up: _Pair
+    down: _Pair
+    pads: tuple[_Pair, _Pair]
+    grad_pads: tuple[_Pair, _Pair]
+    data_format: str
+    impl: str
+
+    @property
+    def adjoint(self) -> "_Upfirdn":
+        mirrored = tuple(row[::-1] for row in self.k[::-1])
+        return _Upfirdn(mirrored, self.down, self.up, self.grad_pads, self.pads, self.data_format, self.impl)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        k = np.array(self.k)
+        if self.impl != "ref":
+            return compiled.upfirdn(x, k, self.up, self.down, self.pads, self.data_format)
+        nhwc = x if self.data_format == "NHWC" else _to_nhwc(x, self.data_format)
+        return _from_nhwc(_upfirdn_ref(nhwc, k, self.up, self.down, self.pads), self.data_format)
 
 
 def _kernel_problem(k: np.ndarray) -> str | None:
