@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from dnnlib.tflib import random_stream, replicas
 from dnnlib.tflib.autosummary import autosummary
-from dnnlib.tflib.tfutil import lerp
+from dnnlib.tflib.tfutil import finite_or, lerp
 
 Result = tuple[tf.Tensor | None, tf.Tensor | None]
 
@@ -323,6 +323,6 @@ def _track_mean(variable: tf.Variable, pl_lengths: tf.Tensor, decay: float) -> t
     for index, batch_mean in enumerate(replicas.gather(own)):
         is_own = tf.equal(replicas.replica_index(), index)
         target = tf.where(is_own, average + decay * (own - average), target)  # with the gradient of the own lengths
-        average = average + decay * (batch_mean - average)
+        average = finite_or(average + decay * (batch_mean - average), average)
     variable.assign(average)
     return target

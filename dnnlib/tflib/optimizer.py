@@ -63,8 +63,9 @@ class Optimizer:
         Returns whether it was made: False if a gradient was not finite.
         """
         gradients = replicas.sum_over(list(gradients))
-        # A sum is finite if and only if all its terms are, short of overflow, which counts as not finite, too.
-        finite = tf.reduce_all([tf.math.is_finite(tf.reduce_sum(tf.abs(gradient))) for gradient in gradients])
+        # A sum is finite if and only if all its terms are, short of overflow, which counts as not finite, too. Of
+        # squares, because those are what `v` remembers.
+        finite = tf.reduce_all([tf.math.is_finite(tf.reduce_sum(tf.square(gradient))) for gradient in gradients])
         tf.cond(finite, lambda: self._step(gradients, learning_rate), lambda: tf.constant(False))
         return finite
 

@@ -89,6 +89,11 @@ def lerp(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
     return a + (b - a) * t
 
 
+def finite_or(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
+    """`new` if all of it is finite, else `old`: one bad minibatch must not spoil a running average for good."""
+    return tf.where(tf.reduce_all(tf.math.is_finite(new)), new, old)
+
+
 def lerp_clip(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
     """Linear interpolation with t clipped to [0, 1]."""
     return a + (b - a) * tf.clip_by_value(t, 0, 1)

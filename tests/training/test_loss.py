@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from dnnlib.tflib import Network, random_stream
+from dnnlib.tflib.optimizer import Optimizer
 from training import loss
 
 CASES = golden.index("losses", "index.json")
@@ -134,3 +135,22 @@ def test_official_values(case_name, name):
     golden.check_gradients(names, gradients, shapes, data, f"{name}/grad_reg/")
     if f"{name}/dlatent_avg_after_reg" in data:
         golden.close(G.get_var("dlatent_avg"), data[f"{name}/dlatent_avg_after_reg"], 1e-5)
+
+
+def test_averages_take_finite_numbers_only():
+    """One bad minibatch is skipped by the optimizer; what it would leave behind stays as it was, too."""
+    G, D = networks(CASES[next(iter(CASES))])
+    mean, before = tf.Variable(1.0), G.get_var("dlatent_avg")
+    for lengths in ([np.inf, 2.0], [np.nan, 2.0], [-np.inf, np.inf]):
+        assert not np.isfinite(loss._track_mean(mean, tf.constant(lengths), 0.5))  # of this minibatch
+    latents = np.full([2, *G.input_shape[1:]], np.nan, np.float32)
+    G.get_output_for(latents, None, is_training=True)
+    assert mean.numpy() == 1 and np.array_equal(G.get_var("dlatent_avg"), before)
+    loss._track_mean(mean, tf.constant([2.0, 4.0]), 0.5)
+    assert mean.numpy() == 2
+
+    optimizer = Optimizer("Adam", {"x": tf.Variable([1.0, 2.0])})
+    for gradient in ([np.nan, 0.0], [0.0, np.inf], [1e25, 0.0]):  # the square of the last is not finite
+        assert not optimizer.apply([tf.constant(gradient, tf.float32)], 0.1)
+    assert optimizer.apply([tf.constant([1.0, 1.0])], 0.1)
+    assert all(np.isfinite(variable.numpy()).all() for variable in optimizer.variables().values())

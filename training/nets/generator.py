@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from dnnlib.tflib import random_stream, replicas
 from dnnlib.tflib.scope import Scoped, random_normal
-from dnnlib.tflib.tfutil import lerp
+from dnnlib.tflib.tfutil import finite_or, lerp
 
 from .checks import check_choice, check_common, check_numbers, check_sizes, prepare_labels
 from .layers import Dense, normalize_2nd_moment
@@ -148,7 +148,7 @@ class Generator(NetworkModel):
         average = tf.convert_to_tensor(self.dlatent_avg)
         batch_avg = tf.reduce_mean(tf.cast(dlatents[:, 0], tf.float32), axis=0)  # [dlatent_size]
         for of_replica in replicas.gather(batch_avg):  # one after the other, as one device does it in rounds
-            average = lerp(of_replica, average, beta)
+            average = finite_or(lerp(of_replica, average, beta), average)
         self.dlatent_avg.assign(average)
 
     def _mix_styles(self, dlatents: tf.Tensor, latents: tf.Tensor, labels: Any, prob: Any) -> tf.Tensor:
