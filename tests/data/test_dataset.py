@@ -268,3 +268,18 @@ def test_no_data_set(sets, tmp_path):
     assert "there is no folder" in message("x/y", tmp_path / "none")
     (tmp_path / "empty").mkdir()
     assert "is empty" in message("empty", tmp_path)
+
+
+def test_the_table_of_labels_stays_off_gpus():
+    import tensorflow as tf
+
+    data = dataset.SyntheticDataset(resolution=4, label_size=3)
+
+    @tf.function(autograph=False)
+    def of_replica():
+        with tf.device("/GPU:0"):
+            return data.get_random_labels_tf(2)
+
+    operations = of_replica.get_concrete_function().graph.get_operations()
+    uses = [op for op in operations if any(x.shape == [1024, 3] for x in op.inputs)]
+    assert [op.type for op in uses] == ["GatherV2"] and uses[0].device.endswith("CPU:0")

@@ -215,7 +215,8 @@ class Dataset:
             with tf.init_scope(), tf.device("/cpu:0"):  # once, outside of the graph in which it is used
                 self._tf_labels = tf.constant(self._np_labels, self.label_dtype)
         chosen = random_stream.uniform([minibatch_size], 0, self.num_images, dtype=tf.int32)
-        return tf.gather(self._tf_labels, chosen)
+        with tf.device("/cpu:0"):  # so that GPUs are sent the chosen rows, and not the table
+            return tf.gather(self._tf_labels, chosen)
 
     def get_random_labels_np(self, minibatch_size: int) -> np.ndarray:
         """Labels [minibatch_size, label_size] of random images, drawn from `np.random`."""
