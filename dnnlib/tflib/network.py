@@ -10,7 +10,6 @@ import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -82,7 +81,7 @@ class Network:
         self.scope = model.name
         self.static_kwargs = util.EasyDict(static_kwargs)
         self.build_kwargs = dict(build_kwargs)
-        self.pickled_state = None if pickled is None else replace(pickled, variables={})
+        self.pickled_state = None if pickled is None else pickled.without_variables()
         if pickled is not None:
             self.source_format, self.augment_p = pickled.source_format, pickled.augment_p
         self.vars = tf_variables(model.named_variables())
@@ -239,13 +238,26 @@ class Network:
         net = object.__new__(Network)
         net._set(model, {**self.static_kwargs, **new_static_kwargs}, build_kwargs, pickled)
         global_names.register(net)
-        return net
+        return self._descended(net)
+
+    def __copy__(self) -> "Network":
+        return self.clone()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
+        memo[id(self)] = copy = self.clone()
+        return copy
 
     def convert(self, new_func_name: Any, new_name: str | None = None, **new_static_kwargs: Any) -> "Network":
         """A network of another class with the same arguments, and the values of all variables of the same name."""
         net = Network(new_name or self.name, func_name=new_func_name, **{**self.static_kwargs, **new_static_kwargs})
-        net.source_format = self.source_format
         net.copy_vars_from(self)
+        return self._descended(net)
+
+    def _descended(self, net: "Network") -> "Network":
+        """A network that was made from this one, with what is said about it besides its arguments and variables."""
+        net.augment_p = self.augment_p
+        for part in (net, *net.components.values()):
+            part.source_format = self.source_format
         return net
 
     def setup_as_moving_average_of(

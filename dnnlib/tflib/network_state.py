@@ -55,6 +55,11 @@ class NetworkState:
         components = {key: component.with_kwargs(handed_down, ()) for key, component in self.components.items()}
         return replace(self, static_kwargs={**self.static_kwargs, **kwargs}, components=components)
 
+    def without_variables(self) -> "NetworkState":
+        """The state with no values, which take memory."""
+        components = {key: component.without_variables() for key, component in self.components.items()}
+        return replace(self, variables={}, components=components)
+
 
 Maker = Callable[[], NetworkState]
 """What makes the state of a network of a file, when it is called, or raises NetworkStateError."""

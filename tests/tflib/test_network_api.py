@@ -1,5 +1,7 @@
 """The official `Network` API."""
 
+import copy
+
 import golden
 import numpy as np
 import pytest
@@ -181,6 +183,18 @@ def test_convert(G):
     name = "G_synthesis/4x4/Conv/weight"
     np.testing.assert_array_equal(revised.get_var(name), G.get_var(name))
     assert "G_synthesis/ToRGB_lod0/weight" in revised.vars
+
+
+def test_copies_are_of_the_same_source(G):
+    net = G.clone("of-PyTorch")
+    net.source_format, net.augment_p = "pytorch", 0.25
+    same = net.convert("training.networks_stylegan2.G_main")
+    for again in (net.clone(), net.clone(truncation_psi=0.5), copy.copy(net), copy.deepcopy([net, net])[1], same):
+        assert again is not net and again.name == net.name
+        assert again.source_format == again.components.mapping.source_format == "pytorch" and again.augment_p == 0.25
+        np.testing.assert_array_equal(again.get_var("dlatent_avg"), net.get_var("dlatent_avg"))
+    copies = copy.deepcopy({"a": net, "b": net})
+    assert copies["a"] is copies["b"]
 
 
 def test_moving_average(G):

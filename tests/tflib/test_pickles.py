@@ -2,10 +2,12 @@
 
 import concurrent.futures
 import copy
+import gc
 import io
 import pickle
 import pickletools
 import re
+import weakref
 
 import golden
 import numpy as np
@@ -144,6 +146,14 @@ def test_pickles_of_new_networks_are_official(tiny_pickle):
     assert "from training.networks_stylegan2 import" in state["build_module_src"]
     assert state["components"]["synthesis"].state["build_func_name"] == "G_synthesis_stylegan2"
     assert [name for name, _ in state["variables"]] == ["lod", "dlatent_avg"]
+
+
+def test_weights_are_kept_once(tiny_pickle):
+    G = read(tiny_pickle)[0]
+    arrays = [weakref.ref(array) for array in G._pending[1].values.values() if array.ndim]
+    assert G.vars and len(arrays) > 20
+    gc.collect()
+    assert [array for array in arrays if array() is not None] == []
 
 
 def test_plain_pickle_load_works(tiny_pickle):
