@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import html
 import json
 import os
 import re
@@ -13,9 +12,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlencode, urljoin, urlparse
+from urllib.parse import unquote, urljoin, urlparse
 
-from .errors import UserError
+from . import web_pages
+from .errors import UserError, printable
 from .files import only_one, sha256_of
 from .kinds import HEAD, is_page
 
@@ -30,8 +30,9 @@ _FORMER_HOSTS = {
 }
 _CONNECT_ATTEMPTS = 4  # without a sign of the server
 _CHUNK = 1 << 18
+_CHUNK_PACKED = 1 << 14  # of an answer that is compressed: a thousand times as much may be in it
+_REDIRECTS = 20
 _TIMEOUT = (15, 60)  # seconds to connect, and between bytes
-_QUOTA = ("quota exceeded", "too many users have viewed or downloaded", "download quota")
 
 
 class DownloadError(UserError, OSError):
@@ -82,21 +83,21 @@ def fetch(
         DownloadError: not reachable, not found, quota exceeded, a web page instead of the file, damaged, or offline.
     """
     cache = Path(cache_dir if cache_dir is not None else default_cache_dir()).expanduser()
-    cached = find_cached(url, cache)
-    if cached is not None and _problem(cached, size, sha256) is None:
+    if cached := _whole(url, cache, size, sha256):
         return cached
     name = _name_of(url)
     key = _md5(url)
     if is_offline() if offline is None else offline:
+        damaged = find_cached(url, cache)
+        there = f" ({damaged}: {_problem(damaged, size, sha256)})" if damaged else ""
         raise DownloadError(
-            f"{name} is not in the cache, and downloads are off (--offline or {OFFLINE_VARIABLE}). "
+            f"{name} is not in the cache{there}, and downloads are off (--offline or {OFFLINE_VARIABLE}). "
             f"Get it from {url} and save it as {cache / f'{key}_{name}'}, or give the path of the file instead."
         )
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with only_one(cache / f"{key}.lock"):
-            cached = find_cached(url, cache)  # another process may have been faster
-            if cached is not None and _problem(cached, size, sha256) is None:
+        with only_one(cache / f"{key}.lock", f"Waiting for another process that downloads {name} ..."):
+            if cached := _whole(url, cache, size, sha256):  # another process may have been faster
                 return cached
             return _fetch(url, cache, key, num_attempts, verbose, size, sha256, backoff)
     except DownloadError:
@@ -106,13 +107,29 @@ def fetch(
 
 
 def find_cached(url: str, cache_dir: str | os.PathLike) -> str | None:
-    """The path of a URL's file in the cache folder, also as older versions named it; None if it is not there."""
+    """The path of a URL's file in the cache folder, also as older versions named it; None if it is not there.
+
+    Of several, one that is not empty.
+    """
+    found = _cached(url, cache_dir)
+    return next((path for path in found if os.path.getsize(path)), next(iter(found), None))
+
+
+def _whole(url: str, cache: Path, size: int | None, sha256: str | None) -> str | None:
+    """The path of a URL's file in the cache that is as expected. A server may have called it otherwise each time."""
+    return next((path for path in _cached(url, cache) if _problem(path, size, sha256) is None), None)
+
+
+def _cached(url: str, cache_dir: str | os.PathLike) -> list[str]:
+    """The paths of all files in the cache folder that a URL's file may be."""
     urls = [url] + [former + url.removeprefix(now) for now, former in _FORMER_HOSTS.items() if url.startswith(now)]
-    for key in map(_md5, urls):
-        for path in sorted(glob.glob(os.path.join(glob.escape(os.fspath(cache_dir)), key + "_*"))):
-            if os.path.isfile(path):
-                return path
-    return None
+    folder = glob.escape(os.fspath(cache_dir))
+    return [
+        path
+        for key in map(_md5, urls)
+        for path in sorted(glob.glob(os.path.join(folder, f"{key}_*")))
+        if os.path.isfile(path)
+    ]
 
 
 def _fetch(
@@ -139,7 +156,7 @@ def _fetch(
             _forget(part)
             return os.fspath(target)
         except (_Retry, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = printable(" ".join(str(error).split())) or type(error).__name__
             if isinstance(error, requests.ConnectionError) and not part.exists():
                 reason = f"no connection to {urlparse(url).netloc}"
                 attempts = min(attempts, _CONNECT_ATTEMPTS)
@@ -153,7 +170,8 @@ def _fetch(
                 time.sleep(wait)
             attempt += 1
         except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to something that is no URL
-            raise DownloadError(f"{_name_of(url)}: {url} cannot be downloaded: {error}") from None
+            reason = printable(" ".join(str(error).split()))
+            raise DownloadError(f"{_name_of(url)}: {url} cannot be downloaded: {reason}") from None
     raise DownloadError(
         f"{_name_of(url)}: {url} could not be downloaded in {attempt} attempts: {reason}. Try again later (the "
         f"download goes on where it stopped), or save the file by hand as {cache / f'{key}_{_name_of(url)}'}."
@@ -201,6 +219,8 @@ def _download(session: requests.Session, url: str, part: Path, verbose: bool, si
                 for chunk in _chunks(response):
                     file.write(chunk)
                     bar.update(len(chunk))
+                    if size is not None and file.tell() > size:
+                        raise DownloadError(f"{_name_of(url)}: {url} has more than {size} bytes: this is another file")
             except broken as error:
                 raise _Retry(f"the connection broke after {file.tell()} of {total or '?'} bytes") from error
     done = part.stat().st_size
@@ -232,7 +252,7 @@ def _forget(part: Path) -> None:
 def _chunks(response: requests.Response) -> Iterator[bytes]:
     """The content as it arrives. `iter_content` would lose what came last before the connection broke."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        yield from response.iter_content(_CHUNK)
+        yield from response.iter_content(_CHUNK_PACKED)
         return
     while chunk := response.raw.read1(_CHUNK):
         yield chunk
@@ -240,41 +260,34 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
 
 def _get(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
     """Requests a URL, following the confirmation page that Google Drive shows for large files."""
-    asked = url
+    asked: str | None = url
     for _ in range(4):
-        response = session.get(asked, headers=headers, stream=True, timeout=_TIMEOUT)
-        if response.status_code != 200 or not response.headers.get("Content-Type", "").lower().startswith("text/html"):
+        response = _follow(session, asked, headers)
+        if not web_pages.is_page(response):
             return response
-        page = response.text
-        response.close()
-        if any(phrase in page.lower() for phrase in _QUOTA):
+        page = web_pages.read(response)
+        if web_pages.says_quota(page):
             raise DownloadError(
                 f"{_name_of(url)}: Google Drive quota exceeded for {url}: too many downloads in the last 24 hours. "
                 "Try again tomorrow, or give the path of the file if you have it."
             )
-        asked = _confirmation_url(page, response, session)
+        asked = web_pages.confirmation_url(page, response.url, session.cookies)
         if asked is None:
-            title = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
-            shown = f" titled {html.unescape(title.group(1)).strip()[:80]!r}" if title else ""
+            shown = web_pages.title(page)
             raise DownloadError(f"{_name_of(url)}: {url} answered with a web page{shown} instead of the file")
     raise DownloadError(f"{_name_of(url)}: {url} asks for confirmation again and again")
 
 
-def _confirmation_url(page: str, response: requests.Response, session: requests.Session) -> str | None:
-    """Where a confirmation page leads: a link or a form with a `confirm` parameter, or a warning cookie."""
-    for link in re.findall(r'href="([^"]+)"', page):
-        if "confirm=" in link:
-            return urljoin(response.url, html.unescape(link))
-    form = re.search(r'<form[^>]*action="([^"]+)".*?</form>', page, re.DOTALL)
-    if form and "confirm" in form.group(0):
-        fields = re.findall(r'<input[^>]*name="([^"]+)"[^>]*value="([^"]*)"', form.group(0))
-        query = urlencode([(field, html.unescape(value)) for field, value in fields])
-        action = urljoin(response.url, html.unescape(form.group(1)))
-        return action + ("&" if "?" in action else "?") + query
-    for cookie, value in session.cookies.items():
-        if cookie.startswith("download_warning"):
-            return response.url + ("&" if "?" in response.url else "?") + f"confirm={value}"
-    return None
+def _follow(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
+    """Requests a URL, following redirects. `requests` itself would read whatever comes with them."""
+    for _ in range(_REDIRECTS):
+        response = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT, allow_redirects=False)
+        target = session.get_redirect_target(response)
+        if not target:
+            return response
+        response.close()
+        url = urljoin(response.url, target)
+    raise DownloadError(f"{_name_of(url)}: {printable(url)} leads from one address to another again and again")
 
 
 def _check_status(response: requests.Response, url: str, part: Path) -> None:

@@ -1,5 +1,6 @@
 """Downloads from a real HTTP server that misbehaves in every way that servers do."""
 
+import contextlib
 import gzip
 import hashlib
 import http.server
@@ -8,13 +9,16 @@ import socket
 import threading
 import time
 import urllib.parse
+import zlib
 
 import pytest
 
 import dnnlib
 import pretrained_networks
-from dnnlib import download
+from dnnlib import download, web_pages
 from dnnlib.download import DownloadError, fetch
+from dnnlib.files import only_one
+from tests.helpers.limits import within
 
 pytestmark = pytest.mark.one_stack
 CONTENT = bytes(range(256)) * 4000  # 1 MB
@@ -157,6 +161,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def serve_redirect(self):
         self.answer(b"", 302, Location="/good.pkl")
+
+    def serve_around(self):
+        self.answer(b"", 302, length=1 << 40, Location="/around.pkl")
+        self.close_connection = True
+
+    def serve_endless(self):
+        self.answer(b"<html>", length=1 << 40, Content_Type="text/html")
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b"<form>" * 10_000)
+        self.close_connection = True
+
+    def serve_packed(self):
+        page = zlib.compress(b"<html>" + bytes(200 << 20), 9)
+        self.answer(page, Content_Type="text/html", Content_Encoding="deflate")
+
+    def serve_painted(self):
+        self.page("\x1b[2J\u202eoops")
+
+    def serve_elsewhere(self):
+        self.answer(b"", 302, Location="odd://\x1b[2J")
 
 
 @pytest.fixture(scope="module")
@@ -406,3 +431,82 @@ def test_networks_by_url(server, tmp_path, monkeypatch):
     monkeypatch.setattr(Handler, "serve_bad", lambda self: self.answer(source[:5000]), raising=False)
     with pytest.raises(dnnlib.errors.UserError, match="damaged"):
         pretrained_networks.load_networks(url.replace("net.pkl", "bad.pkl"), cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        '<form action="x"' * 60_000,
+        '<form action="x">' * 60_000,
+        '<form action="x">' + '<input name="a" ' * 60_000,
+        '<form action="confirm">' + '<input name="a" value="' * 40_000 + "</form>",
+        "<title>" * 140_000,
+        "<title " * 140_000,
+        'href="' * 160_000,
+        "<form " + 'action="' * 100_000,
+        "<title>" + "&amp;" * 200_000,
+    ],
+    ids=["forms", "whole forms", "inputs", "values", "titles", "open titles", "links", "actions", "references"],
+)
+def test_pages_are_read_once(page):
+    def read():
+        assert len(web_pages.title(page)) < 100
+        web_pages.confirmation_url(page, "http://a/b", {})
+
+    within(read, seconds=1)
+
+
+def test_pages_without_end(get, tmp_path):
+    """A server that never stops, and one that packs a page into pages."""
+    for path in ("endless", "packed"):
+        message = within(lambda path=path: get(path), errors=(DownloadError,), megabytes=150)
+        assert "answered with a web page" in message
+
+
+def test_redirects(get, server):
+    """What comes with them is not read; they end."""
+    with pytest.raises(DownloadError, match="again and again"):
+        get("around.pkl")
+    assert len(server.requests) == 20
+
+
+def test_what_servers_say_is_printable(get):
+    with pytest.raises(DownloadError, match=r"titled '\\x1b\[2J\\u202eoops'") as error:
+        get("painted")
+    assert str(error.value).isprintable()
+    with pytest.raises(DownloadError) as error:
+        get("elsewhere")
+    assert str(error.value).isprintable()
+
+
+def test_more_bytes_than_expected(get, tmp_path):
+    with pytest.raises(DownloadError, match="more than 5 bytes"):
+        get("chunked.pkl", size=5)
+
+
+def test_a_file_that_is_not_whole_does_not_hide_another(get, server, tmp_path):
+    path = get("good.pkl")
+    key = os.path.basename(path).partition("_")[0]
+    for name, content in (("a.pkl", b""), ("b.pkl", b"other")):
+        (tmp_path / "cache" / f"{key}_{name}").write_bytes(content)
+    url = f"http://127.0.0.1:{server.server_port}/good.pkl"
+    assert get("good.pkl", size=len(CONTENT)) == get("good.pkl", size=len(CONTENT), offline=True) == path
+    assert os.path.basename(download.find_cached(url, tmp_path / "cache")) == f"{key}_b.pkl"
+    assert len(server.requests) == 1
+    os.unlink(path)
+    with pytest.raises(
+        DownloadError, match=r"not in the cache .*b.pkl: 5 bytes, expected 1024000\), and downloads are"
+    ):
+        get("good.pkl", size=len(CONTENT), offline=True)
+
+
+def test_who_waits_says_so(get, server, tmp_path, capfd):
+    (tmp_path / "cache").mkdir()
+    key = hashlib.md5(f"http://127.0.0.1:{server.server_port}/good.pkl".encode()).hexdigest()
+    with only_one(tmp_path / "cache" / f"{key}.lock"):
+        thread = threading.Thread(target=get, args=("good.pkl",))
+        thread.start()
+        thread.join(1)
+        assert thread.is_alive()
+    thread.join()
+    assert "Waiting for another process that downloads good.pkl ..." in capfd.readouterr().err
