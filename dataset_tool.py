@@ -197,12 +197,12 @@ def main() -> None:
 def execute_cmdline(argv: list[str]) -> None:
     """Parses a command line, of which the first part is the script, and calls the function of its command."""
     parser = _parser()
-    kwargs = vars(parser.parse_args(flags.official_spelling(argv[1:])))
-    if kwargs.pop("command") is None:
-        print("Error: missing subcommand.  Re-run with --help for usage.")
-        sys.exit(1)
-    function = kwargs.pop("function")
     with exits_on_user_error():
+        kwargs = vars(parser.parse_args(flags.official_spelling(argv[1:])))
+        if kwargs.pop("command") is None:
+            print("Error: missing subcommand.  Re-run with --help for usage.")
+            sys.exit(1)
+        function = kwargs.pop("function")
         if "force" in kwargs:  # a command that makes a data set: before it reads anything
             check_target(kwargs["tfrecord_dir"], kwargs["force"])
         function(**kwargs)

@@ -52,11 +52,11 @@ def run(source: str, outputs: list[Output], cache_dir: str | None = None, offlin
     problems = Problems()
     for output in outputs:
         with problems.gather():
-            start = time.time()
+            start = time.monotonic()
             print(f"Writing {output.path} ({output.format.title})...")
             for line in converter.convert(output):
                 print(f"  {line}")
-            print(f"  written and verified in {time.time() - start:.1f}s")
+            print(f"  written and verified in {time.monotonic() - start:.1f}s")
     problems.report()
 
 
@@ -152,8 +152,8 @@ def _print_published() -> None:
 
 def main() -> None:
     """Parses the command line and converts."""
-    args = _parser().parse_args(flags.official_spelling(sys.argv[1:]))
     with exits_on_user_error():
+        args = _parser().parse_args(flags.official_spelling(sys.argv[1:]))
         if args.download == "list":
             _print_published()
             return

@@ -175,16 +175,15 @@ def run(*args: Any, **kwargs: Any) -> None:
 def main() -> None:
     """Parses the command line and submits the run."""
     args = flags.official_spelling(sys.argv[1:])
-    if args[:1] == ["inspect"]:
-        with exits_on_user_error():
+    with exits_on_user_error("--minibatch-size"):
+        if args[:1] == ["inspect"]:
             _inspect(args[1:])
-        return
-    kwargs = vars(_parser().parse_args(args))
-    submit_config = dnnlib.SubmitConfig()
-    submit_config.run_dir_root = kwargs.pop("result_dir")
-    submit_config.run_desc = "run-metrics"
-    submit_config.num_gpus = kwargs.pop("num_gpus")
-    with exits_on_user_error():
+            return
+        kwargs = vars(_parser().parse_args(args))
+        submit_config = dnnlib.SubmitConfig()
+        submit_config.run_dir_root = kwargs.pop("result_dir")
+        submit_config.run_desc = "run-metrics"
+        submit_config.num_gpus = kwargs.pop("num_gpus")
         _check(kwargs, submit_config)  # before waiting for TensorFlow
         command_line.import_tensorflow_quietly()
         from dnnlib.tflib.devices import check_devices

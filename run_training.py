@@ -192,15 +192,13 @@ def parse(args: list[str]) -> tuple[Run, bool]:
 
 def main() -> None:
     """Parses the command line and submits the run."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
-    try:
-        run, dry_run = parse(sys.argv[1:])
-    except UserError as error:
-        for problem in str(error).splitlines():
-            print(f"Error: {problem}")  # on stdout, as officially
-        sys.exit(1)
-    with exits_on_user_error():
+    with exits_on_user_error("--minibatch-gpu"):
+        try:
+            run, dry_run = parse(sys.argv[1:])
+        except UserError as error:
+            for problem in str(error).splitlines():
+                print(f"Error: {problem}")  # on stdout, as officially
+            sys.exit(1)
         find_dataset.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
         if dry_run:
             print(run.to_json())

@@ -65,15 +65,15 @@ def submit_command(
     """
     import dnnlib
 
-    kwargs = vars(parser.parse_args(official_spelling(sys.argv[1:])))
-    command = kwargs.pop("command")
-    if command is None:
-        print("Error: missing subcommand.  Re-run with --help for usage.")
-        sys.exit(1)
-    submit_config = dnnlib.SubmitConfig()
-    submit_config.run_desc = command
-    problems = Problems()
-    with exits_on_user_error():
+    with exits_on_user_error("--minibatch-size"):
+        kwargs = vars(parser.parse_args(official_spelling(sys.argv[1:])))
+        command = kwargs.pop("command")
+        if command is None:
+            print("Error: missing subcommand.  Re-run with --help for usage.")
+            sys.exit(1)
+        submit_config = dnnlib.SubmitConfig()
+        submit_config.run_desc = command
+        problems = Problems()
         with problems.gather():
             submit_config.run_dir_root = check_result_dir(kwargs.pop("result_dir"))
         check(command, kwargs, problems)

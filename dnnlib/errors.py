@@ -2,11 +2,14 @@
 
 import contextlib
 import difflib
+import errno
 import os
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+from . import streams
 
 
 class UserError(Exception):
@@ -79,30 +82,45 @@ def did_you_mean(name: object, known: Iterable[str], most: int = 1, cutoff: floa
     return f" (did you mean {' or '.join(by_lower[other] for other in close)}?)" if close else ""
 
 
+_OF_FILES = {os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was not enough, of the computer or of a GPU.
+
+    TensorFlow, which is not imported here, has one error for that and for full disks.
+    """
+    exhausted = type(error).__name__ == "ResourceExhaustedError"
+    return isinstance(error, MemoryError) or (exhausted and not any(text in str(error) for text in _OF_FILES))
+
+
 @contextlib.contextmanager
-def exits_on_user_error() -> Iterator[None]:
-    """Around the main function of a script: user errors end it with `Error: ...` on stderr and exit status 1."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names of files may be anything
-    try:
-        yield
-    except UserError as error:
-        _exit(str(error))
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:  # unwritable folders, full disks
-        place = f"{os.fspath(error.filename)}: " if isinstance(error.filename, (str, os.PathLike)) else ""
-        _exit(place + (error.strerror or str(error)))
-    except MemoryError:
-        _exit("out of memory; use a smaller --minibatch-size")
-    except Exception as error:
-        if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's, which is not imported here
+def exits_on_user_error(saves_memory: str | None = None) -> Iterator[None]:
+    """Around the main function of a script: user errors end it with `Error: ...` on stderr and exit status 1.
+
+    saves_memory: the flag that does when it is smaller.
+    """
+    with streams.tolerant():
+        stdout = sys.stdout
+        try:
+            yield
+            stdout.flush()
+        except UserError as error:
+            _exit(str(error))
+        except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+            sys.exit(1)
+        except OSError as error:  # unwritable folders, full disks
+            place = f"{os.fspath(error.filename)}: " if isinstance(error.filename, (str, os.PathLike)) else ""
+            _exit(place + (error.strerror or str(error)))
+        except Exception as error:
+            if is_out_of_memory(error):
+                _exit("out of memory" + (f"; use a smaller {saves_memory}" if saves_memory else ""))
+            if type(error).__name__ == "ResourceExhaustedError":
+                _exit(str(error).splitlines()[0])
             raise
-        _exit("out of memory; use a smaller --minibatch-size")
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
+        except KeyboardInterrupt:
+            print("Interrupted.", file=sys.stderr)
+            sys.exit(130)
 
 
 _MOST_LINES = 40

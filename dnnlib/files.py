@@ -47,6 +47,12 @@ def _check_name(path: str) -> None:
         os.lstat(path)
 
 
+def free_space(folder: str | os.PathLike) -> int | None:
+    """Bytes that can be written to the disk of a folder. None: some network file systems do not know."""
+    usage = shutil.disk_usage(folder)
+    return usage.free if usage.total else None
+
+
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A binary file that takes its name when the block ends without an exception; before, it has a temporary one.
@@ -69,6 +75,52 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename in (None, temporary):
             raise OSError(error.errno, error.strerror, path) from None
         raise
+
+
+class Log:
+    """A file that grows piece by piece, and is not worth ending work for: what a full disk does not take is lost.
+
+    Args:
+        path: of the file. It is opened for each piece: network drives may lose files that are open.
+        tell: called with a line when nothing can be added to the file, and when it can be again.
+        mode: 'a' adds to a file that is there, 'w' starts a new one.
+
+    Raises OSError where the file cannot be made.
+    """
+
+    def __init__(self, path: str | os.PathLike, tell: Callable[[str], None], mode: str = "a"):
+        self.path = os.fspath(path)
+        self._tell = tell
+        self._lost = 0  # pieces since nothing can be added
+        with open(self.path, f"{mode}b"):
+            pass
+
+    def add(self, data: bytes) -> None:
+        """Adds a piece. One that does not fit is left out as a whole."""
+        try:
+            append(self.path, data)
+        except OSError as error:
+            self._lost += 1
+            if self._lost == 1:
+                self._tell(f"{self.path}: {error.strerror}; nothing is added to it until that is over")
+            return
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self._tell(f"{self.path} can be written again; {lost} {'piece is' if lost == 1 else 'pieces are'} missing")
+
+
+def append(path: str | os.PathLike, data: bytes) -> None:
+    """Adds data to the end of a file, all of it or nothing. Raises OSError with the file's name."""
+    with open(path, "ab", buffering=0) as file:
+        length = os.fstat(file.fileno()).st_size
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(path, length)
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .streams import Tolerant
+
 
 class Progress(tqdm):
     """tqdm's bar on terminals; where stderr is none, as in logs, a line now and then.
@@ -28,10 +30,12 @@ class Progress(tqdm):
         self._begin = time.perf_counter()
         self._first: float | None = None  # seconds until the first update was made
         kwargs = {"leave": False, "miniters": 1, "smoothing": 0, "dynamic_ncols": True, **kwargs}
-        if not (sys.stderr and sys.stderr.isatty()):
+        if not Tolerant(sys.stderr).isatty():
             line = "{desc}{n_fmt}/{total_fmt}{unit}{note}{speed}"
             kwargs.update(file=_Lines(), mininterval=interval, delay=interval, bar_format=line)
         super().__init__(total=total, desc=desc and f"{desc}: ", unit=f" {unit}", **kwargs)
+        self._time = time.monotonic  # in place of a clock that may be set
+        self.start_t = self.last_print_t = self._time()
 
     @property
     def format_dict(self) -> dict[str, Any]:
@@ -70,15 +74,18 @@ class Progress(tqdm):
         self.close()
         then = f", then {speed:.2f}{self.unit}/s" if speed else ""
         first = f" (first after {self._first:.1f}s{then})" if self._first is not None else ""
-        print(f"{self.n}{self.unit} in {time.perf_counter() - self._begin:.1f}s{first}", file=sys.stderr)
+        _Lines().write(f"{self.n}{self.unit} in {time.perf_counter() - self._begin:.1f}s{first}")
 
 
 class _Lines:
     """What tqdm draws over and over, as lines of stderr."""
 
+    def __init__(self) -> None:
+        self._stream = Tolerant(sys.stderr)
+
     def write(self, text: str) -> None:
         if text.strip():
-            print(text.strip(), file=sys.stderr)
+            self._stream.write(f"{text.strip()}\n")
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        self._stream.flush()

@@ -21,7 +21,9 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 
 from .download import CACHE_VARIABLE, fetch
+from .files import Log
 from .flags import boolean
+from .streams import Tolerant
 
 # ----------------------------------------------------------------------------
 # Containers and logging.
@@ -43,57 +45,53 @@ class EasyDict(dict):
         del self[name]
 
 
-class _Copied:
+class _Copied(Tolerant):
     """stdout or stderr while a Logger is open."""
 
-    def __init__(self, logger: "Logger", stream: Any):
-        self.logger, self.stream = logger, stream
+    def __init__(self, logger: "Logger", stream: Any, name: str):
+        super().__init__(stream.stream if type(stream) is Tolerant else stream)
+        self.logger, self.name = logger, name
+        self._unsaid = ""  # for the file, at the end of a line
 
-    def write(self, text: str | bytes) -> None:
+    def write(self, text: str | bytes) -> int:
         """Writes text to the stream and the file."""
         text = text.decode() if isinstance(text, bytes) else text
         if not text:
-            return
+            return 0
         if not text.startswith("\r"):
             self.logger.write_to_file(text)
-        self.stream.write(text)
+        super().write(text)
         if self.logger.should_flush:
-            self.flush()
+            super().flush()
+        if self._unsaid and text.endswith("\n"):
+            self.logger.write_to_file(self._unsaid)
+            self._unsaid = ""
+        return len(text)
 
-    def flush(self) -> None:
-        """Flushes the stream."""
-        self.stream.flush()
-
-    def close(self) -> None:
-        """Nothing: libraries that keep stderr close it at exit."""
-
-    def isatty(self) -> bool:
-        """Whether the stream is a terminal."""
-        return self.stream.isatty()
-
-    def fileno(self) -> int:
-        """The file descriptor of the stream."""
-        return self.stream.fileno()
-
-    @property
-    def encoding(self) -> str:
-        """Encoding of the stream."""
-        return getattr(self.stream, "encoding", None) or "utf-8"
+    def give_up(self, reason: str) -> None:
+        """From now on writes to the file only, which says so."""
+        super().give_up(reason)
+        self._unsaid = f"{self.name}: {reason}; what follows is only in this file\n"
 
 
 class Logger(_Copied):
     """Copies what is printed to stdout and stderr into a file, too, while it is open.
 
     Progress bars (lines that are overwritten by a carriage return) go to the terminal only, except their last state.
+    A stream that fails (a terminal that is gone) is given up, with a note in the file. What cannot be added to the file
+    (a full disk) is lost, with a note on stderr.
     """
 
     def __init__(self, file_name: str | None = None, file_mode: str = "w", should_flush: bool = True):
-        options = {"encoding": "utf-8", "errors": "backslashreplace"}
-        self.file = open(file_name, file_mode, **options) if file_name is not None else None  # noqa: SIM115
+        self._replaced = sys.stdout, sys.stderr
         self.should_flush = should_flush
-        super().__init__(self, sys.stdout)
-        self.stderr = _Copied(self, sys.stderr)
+        self.stderr = _Copied(self, sys.stderr, "stderr")
+        self.log = None if file_name is None else Log(file_name, self._tell, file_mode)
+        super().__init__(self, sys.stdout, "stdout")
         sys.stdout, sys.stderr = self, self.stderr
+
+    def _tell(self, line: str) -> None:
+        Tolerant.write(self.stderr, f"{line}\n")
 
     def __enter__(self) -> "Logger":
         return self
@@ -102,32 +100,18 @@ class Logger(_Copied):
         self.close()
 
     def write_to_file(self, text: str) -> None:
-        """Writes text to the file only. A file that cannot be written (a full disk) is given up, with a note."""
-        if self.file is None:
-            return
-        try:
-            self.file.write(text)
-            if self.should_flush:
-                self.file.flush()
-        except OSError as error:
-            self.stderr.stream.write(f"{self.file.name}: {error.strerror}; logging ends here\n")
-            self.file = None  # closing it would fail as well
-
-    def flush(self) -> None:
-        """Flushes the file and the terminal."""
-        self.write_to_file("")
-        super().flush()
+        """Writes text to the file only."""
+        if self.log is not None:
+            self.log.add(text.encode("utf-8", "backslashreplace"))
 
     def close(self) -> None:
-        """Stops copying and closes the file."""
+        """Stops copying."""
         self.flush()
         if sys.stdout is self:
-            sys.stdout = self.stream
+            sys.stdout = self._replaced[0]
         if sys.stderr is self.stderr:
-            sys.stderr = self.stderr.stream
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+            sys.stderr = self._replaced[1]
+        self.log = None
 
 
 # ----------------------------------------------------------------------------

@@ -1,0 +1,148 @@
+"""Streams and logs that fail: terminals and readers that are gone, full disks, no streams at all."""
+
+import errno
+import io
+import os
+import resource
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from dnnlib.errors import exits_on_user_error
+from dnnlib.files import Log, append
+from dnnlib.progress import Progress
+from dnnlib.streams import Tolerant
+from dnnlib.util import Logger
+
+pytestmark = pytest.mark.one_stack
+ROOT = Path(__file__).parent.parent.parent
+
+
+def broken_pipe():
+    read, write = os.pipe()
+    os.close(read)
+    return open(write, "w")
+
+
+def gone_terminal():
+    terminal, side = os.openpty()
+    os.close(terminal)
+    return open(side, "w")
+
+
+def closed_file():
+    file = open(os.devnull, "w")  # noqa: SIM115
+    file.close()
+    return file
+
+
+GONE = [broken_pipe, gone_terminal, closed_file]
+
+
+@pytest.mark.parametrize("make", GONE)
+def test_streams_that_are_gone_are_given_up_with_a_note(tmp_path, monkeypatch, make):
+    streams = {"stdout": make(), "stderr": make()}
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    with Logger(str(tmp_path / "log.txt")):
+        print("one")
+        print("two", file=sys.stderr)
+        for _ in range(2):
+            progress = Progress(3, "images", interval=0)
+            progress.update(3)
+            progress.finish()
+        print("three", flush=True)
+        assert not sys.stdout.isatty()
+    text = (tmp_path / "log.txt").read_text()
+    assert {"one", "two", "three"} <= set(text.splitlines())
+    assert text.count("stdout: ") == text.count("stderr: ") == 1
+    assert text.count("; what follows is only in this file\n") == 2
+    assert (sys.stdout, sys.stderr) == tuple(streams.values())
+    for stream in streams.values():  # as Python does at exit
+        if not stream.closed:
+            stream.flush()
+
+
+def test_scripts_outside_of_runs(monkeypatch, capsys):
+    def printing(stream):
+        with monkeypatch.context() as patch, exits_on_user_error():
+            patch.setattr(sys, "stdout", Tolerant(stream, must_arrive=True))
+            print("text", flush=True)
+
+    with pytest.raises(SystemExit) as end:  # `| head`
+        printing(broken_pipe())
+    assert end.value.code == 1 and capsys.readouterr().err == ""
+    printing(gone_terminal())
+    with pytest.raises(SystemExit) as end:
+        printing(open("/dev/full", "w"))  # noqa: SIM115
+    assert end.value.code == 1 and capsys.readouterr().err == "Error: stdout: No space left on device\n"
+
+
+class Cell(io.TextIOBase):
+    """As stdout is in a notebook, without `reconfigure`; it may have few methods."""
+
+    encoding = "ascii"
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text.encode("ascii").decode()
+
+
+@pytest.mark.parametrize(
+    "stream", [Cell(), types.SimpleNamespace(write=[].append), None], ids=["cell", "write", "none"]
+)
+def test_streams_of_other_kinds(tmp_path, monkeypatch, stream):
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with exits_on_user_error(), Logger(str(tmp_path / "log.txt")):
+        print("caf\xe9 \udcff", flush=True)
+        with Progress(2, "images", interval=0) as progress:
+            progress.update(2)
+        assert sys.stdout.encoding and not sys.stdout.isatty()
+    assert (tmp_path / "log.txt").read_text().splitlines()[0] == "caf\xe9 \\udcff"
+    assert sys.stdout is stream
+    if isinstance(stream, Cell):
+        assert stream.text.startswith("caf\\xe9 \\udcff\n")
+
+
+def test_closed_descriptors_do_not_become_those_of_files(tmp_path):
+    code = "import os, sys; from dnnlib.errors import exits_on_user_error\nwith exits_on_user_error():\n"
+    code += "    with open('a', 'w') as file:\n        print('x'); print('x', file=sys.stderr); os.write(1, b'x')\n"
+    code += "        os.write(2, b'x'); file.write(str(file.fileno()))"
+    command = ["bash", "-c", '"$0" -c "$1" <&- >&- 2>&-', sys.executable, code]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    assert int((tmp_path / "a").read_text()) > 2
+
+
+def test_logs_of_a_full_disk(tmp_path):
+    path, said = tmp_path / "log", []
+    path.symlink_to("/dev/full")
+    log = Log(path, said.append)
+    for line in (b"one\n", b"two\n"):
+        log.add(line)
+    assert said == [f"{path}: No space left on device; nothing is added to it until that is over"]
+    path.unlink()
+    log.add(b"three\n")
+    assert said[1:] == [f"{path} can be written again; 2 pieces are missing"]
+    log.add(b"four\n")
+    assert path.read_bytes() == b"three\nfour\n" and len(said) == 2
+
+
+def test_a_piece_is_added_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (15, limits[1]))
+    try:
+        with pytest.raises(OSError, match=str(path)) as error:
+            append(path, b"a" * 10)
+        append(path, b"b" * 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG
+    assert path.read_bytes() == b"0123456789bbbbb"
