@@ -17,6 +17,7 @@ import numpy as np
 
 import dnnlib
 from dnnlib.errors import UserError
+from dnnlib.files import append
 from dnnlib.util import call_func_by_name, format_time
 from metrics.features.evaluation import DataSource, Evaluating, Evaluation, Request, name_of
 
@@ -88,7 +89,7 @@ class MetricBase:
         self._dataset_obj: Any = None
         self._results: list[Result] = []
         self._eval_time = 0.0
-        self._last_progress = time.time()
+        self._last_progress = time.monotonic()
         self._phase: tuple[str, float, int] | None = None  # status, time and count at its start
 
     def run(
@@ -128,7 +129,7 @@ class MetricBase:
         dataset_args = self._configured.dataset_args if dataset_args is None else dataset_args
         mirror_augment = self._configured.mirror_augment if mirror_augment is None else mirror_augment
         self._reset(network_pkl, run_dir, data_dir, dataset_args, mirror_augment)
-        start = time.time()
+        start = time.monotonic()
         own = evaluation is None
         self._evaluation = evaluation or Evaluation.open(
             network_pkl, self._data_source, settings or Evaluating(num_gpus=num_gpus), Gs_kwargs
@@ -137,7 +138,7 @@ class MetricBase:
             self._evaluation.expect(self.requests())
         num_gpus, Gs_kwargs = self._evaluation.settings.num_gpus, self._evaluation.Gs_kwargs
         self._evaluate(self._evaluation.Gs, Gs_kwargs=dict(Gs_kwargs), num_gpus=num_gpus)
-        self._eval_time = time.time() - start
+        self._eval_time = time.monotonic() - start
         if own:
             self._evaluation.finish()
         if log_results:
@@ -151,8 +152,7 @@ class MetricBase:
 
     def _add_to_files(self, run_dir: str, line: str) -> None:
         path = os.path.join(run_dir, f"metric-{self.name}")
-        with open(path + ".txt", "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append(path + ".txt", f"{line}\n".encode("utf-8", "backslashreplace"))
         record = {
             "results": self.get_results(),
             "metric": self.name,
@@ -171,8 +171,7 @@ class MetricBase:
             "minibatch_size": self._evaluation.settings.minibatch_size,
             "timestamp": time.time(),
         }
-        with open(path + ".jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(record, default=repr) + "\n")
+        append(path + ".jsonl", f"{json.dumps(record, default=repr)}\n".encode())
 
     def get_result_str(self) -> str:
         """The result line: the network's name, the time that it took, names and values."""
@@ -220,7 +219,7 @@ class MetricBase:
 
     def _report_progress(self, done: int, total: int, status: str = "") -> None:
         """Says on stderr how far the metric is, how fast, and how long it will take, now and then."""
-        now = time.time()
+        now = time.monotonic()
         if self._phase is None or self._phase[0] != status or done < self._phase[2]:
             self._phase = status, now, done
         if now - self._last_progress >= _PROGRESS_SECONDS:
@@ -338,7 +337,7 @@ class MetricGroup:
                 self._fail(self.metrics, error)
         self.failed |= self._cannot_run  # said when the group was made
 
-    def _fail(self, metrics: Iterable[MetricBase], error: Exception) -> None:
+    def _fail(self, metrics: Iterable[MetricBase], error: BaseException) -> None:
         names = [metric.name for metric in metrics]
         self.failed |= dict.fromkeys(names, _reason(error))
         print(f"metric{'s' if len(names) > 1 else ''} {', '.join(names)} failed: {_reason(error)}")
@@ -356,7 +355,7 @@ class MetricGroup:
                 continue
             try:
                 metric.run(*args, **kwargs, evaluation=evaluation)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 metric.close()  # no results rather than some
                 self._fail([metric], error)
         evaluation.finish()
@@ -375,7 +374,7 @@ class MetricGroup:
             metric.update_autosummaries()
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """A message for users; of other errors the first line, with the kind of error unless that is clear."""
     if isinstance(error, UserError):
         return str(error)

@@ -37,7 +37,7 @@ def generate(network: Path, *args: str) -> Path:
 
 def main() -> None:
     """Runs the commands and says where the pictures are."""
-    start = time.time()
+    start = time.monotonic()
     if not (ROOT / DATASET).exists():
         run("dataset_tool.py", "create_symbols", str(DATASET), "--resolution=32")
     run("run_training.py", "--options=configs/demo.yaml")
@@ -49,7 +49,7 @@ def main() -> None:
         "its styles, mixed": generate(NETWORK, *MIXING),
         "between four of its images": generate(NETWORK, *BETWEEN),
     }
-    print(f"\nDone in {(time.time() - start) / 60:.1f} minutes. The pictures:")
+    print(f"\nDone in {(time.monotonic() - start) / 60:.1f} minutes. The pictures:")
     for title, path in pictures.items():
         print(f"  {title:<40s} {path}")
 

@@ -3,9 +3,12 @@
 import datetime
 import os
 import pprint
+import sys
 import time
 from types import TracebackType
 from typing import Any, ClassVar
+
+from dnnlib.files import atomic_write
 
 
 class Stopped(BaseException):
@@ -29,8 +32,7 @@ class RunContext:
         self.submit_config = submit_config
         self.should_stop_flag = False
         self.has_closed = False
-        self.start_time = time.time()
-        self.last_update_time = time.time()
+        self.start_time = self.last_update_time = time.monotonic()
         self.run_txt_data = {
             "task_name": submit_config.task_name,
             "host_name": submit_config.host_name,
@@ -46,11 +48,11 @@ class RunContext:
 
     def get_time_since_last_update(self) -> float:
         """Seconds since `update` was called."""
-        return time.time() - self.last_update_time
+        return time.monotonic() - self.last_update_time
 
     def get_time_since_start(self) -> float:
         """Seconds since the run started."""
-        return time.time() - self.start_time
+        return time.monotonic() - self.start_time
 
     def get_last_update_interval(self) -> float:
         """Seconds between the last two updates."""
@@ -58,7 +60,7 @@ class RunContext:
 
     def update(self, loss: float = 0, cur_epoch: int = 0, max_epoch: int | None = None) -> None:
         """Marks progress. The arguments exist for official callers."""
-        now = time.time()
+        now = time.monotonic()
         self.last_update_interval, self.last_update_time = now - self.last_update_time, now
 
     def should_stop(self) -> bool:
@@ -66,13 +68,16 @@ class RunContext:
         return self.should_stop_flag
 
     def close(self) -> None:
-        """Writes the end time. Called once, at the end of the run."""
+        """Writes the end time, if the disk has room. Called once, at the end of the run."""
         if not self.has_closed:
             self.run_txt_data["stop_time"] = datetime.datetime.now().isoformat(sep=" ")
-            self._write_run_txt()
+            try:
+                self._write_run_txt()
+            except OSError as error:
+                print(f"{error.filename}: {error.strerror}; the end of the run is not in it", file=sys.stderr)
             self.has_closed = True
             RunContext._current = None
 
     def _write_run_txt(self) -> None:
-        with open(os.path.join(self.submit_config.run_dir, "run.txt"), "w", encoding="utf-8") as file:
-            pprint.pprint(self.run_txt_data, stream=file, width=200)
+        with atomic_write(os.path.join(self.submit_config.run_dir, "run.txt")) as file:
+            file.write(pprint.pformat(self.run_txt_data, width=200).encode("utf-8", "backslashreplace") + b"\n")

@@ -13,6 +13,7 @@ import platform
 import pprint
 import re
 import shutil
+import sys
 import time
 from enum import Enum
 from typing import Any
@@ -231,8 +232,11 @@ def run_wrapper(submit_config: SubmitConfig, resumes: bool = False) -> Any:
             os.unlink(finished)
         log = util.Logger(file_name=os.path.join(run_dir, "log.txt"), file_mode="a", should_flush=True)
         result = _run(submit_config, log, resumes)
-        with open(finished, "w", encoding="utf-8"):
-            pass
+        try:
+            with open(finished, "wb"):
+                pass
+        except OSError as error:  # the work is done
+            print(f"{finished}: {error.strerror}; the run has finished", file=sys.stderr)
     return result
 
 
@@ -243,10 +247,10 @@ def _run(config: SubmitConfig, logger: util.Logger, resumes: bool) -> Any:
     try:
         name = config.run_func_name
         print(f"dnnlib: Running {name}() on {config.host_name}...")
-        start_time = time.time()
+        start_time = time.monotonic()
         with RunContext(config):
             result = util.call_func_by_name(func_name=name, **config.run_func_kwargs)
-        print(f"dnnlib: Finished {name}() in {util.format_time(time.time() - start_time)}.")
+        print(f"dnnlib: Finished {name}() in {util.format_time(time.monotonic() - start_time)}.")
         return result
     except BaseException as error:
         stopped = isinstance(error, (KeyboardInterrupt, SystemExit))

@@ -165,7 +165,7 @@ class TFRecordExporter:
                 self._writers.append(TFRecordFileWriter(path, (img.shape[0], 1 << level, 1 << level)))
         if self.print_progress:
             print(f"0 / {self.expected_images}\r", end="", flush=True)
-        self._started = self._reported = time.time()
+        self._started = self._reported = time.monotonic()
 
     def _write_waiting(self) -> None:
         if not self._waiting:
@@ -179,7 +179,7 @@ class TFRecordExporter:
                 writer.write(np.rint(level).clip(0, 255).astype(np.uint8))
 
     def _report(self) -> None:
-        now = time.time()
+        now = time.monotonic()
         if now - self._reported >= _PROGRESS_SECONDS:
             self._reported = now
             left = (now - self._started) / self.cur_images * max(self.expected_images - self.cur_images, 0)

@@ -231,7 +231,7 @@ def _build(folder: Path, plan: Plan, verbose: bool) -> Path:
     if verbose:
         compilers = f"{plan.cxx.path}" + (f" and {plan.nvcc.path}" if cuda else "")
         print(f"Building the custom ops with {compilers} (once; half a minute) ...", file=sys.stderr, flush=True)
-    start = time.time()
+    start = time.monotonic()
     work = folder / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
     work.mkdir()
     try:
@@ -254,7 +254,7 @@ def _build(folder: Path, plan: Plan, verbose: bool) -> Path:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     if verbose:
-        print(f"Built {path} in {time.time() - start:.0f} s.", file=sys.stderr, flush=True)
+        print(f"Built {path} in {time.monotonic() - start:.0f} s.", file=sys.stderr, flush=True)
     return path
 
 
