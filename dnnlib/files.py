@@ -73,7 +73,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError) and error.filename in (None, temporary):
-            raise OSError(error.errno, error.strerror, path) from None
+            raise OSError(error.errno, error.strerror or str(error), path) from None  # NumPy's have a text only
         raise
 
 

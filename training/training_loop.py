@@ -11,7 +11,7 @@ import tensorflow as tf
 import dnnlib
 import pretrained_networks
 from dnnlib import tflib
-from dnnlib.errors import UserError, short
+from dnnlib.errors import UserError, is_out_of_memory, short
 from dnnlib.tflib import random_stream
 from dnnlib.tflib.devices import find_devices
 from metrics import metric_base
@@ -137,10 +137,13 @@ def _explained_memory() -> Iterator[None]:
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        raise UserError(
-            "out of memory; use a smaller --minibatch-gpu, which does not change the result (it must divide "
-            f"--minibatch), or a smaller --fmap-base: {error.message.splitlines()[0]}"
-        ) from error
+        reason = error.message.splitlines()[0]
+        if is_out_of_memory(error):
+            reason = (
+                "out of memory; use a smaller --minibatch-gpu, which does not change the result (it must divide "
+                f"--minibatch), or a smaller --fmap-base: {reason}"
+            )
+        raise UserError(reason) from error
 
 
 def _make_augment(augment_args: Mapping[str, Any] | None, shape: Sequence[int]) -> AdaptiveAugment | None:

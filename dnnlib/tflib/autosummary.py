@@ -92,7 +92,7 @@ def save_summaries(file_writer: Any, global_step: int | None = None) -> dict[str
     Tags that were not counted since the last report are written with their last value, so that every report has every
     tag, as officially (where such values are not numbers).
 
-    file_writer: a `tensorboard.summary.writer.event_file_writer.EventFileWriter`, or None.
+    file_writer: anything with the methods of TensorBoard's `EventFileWriter`, or None.
     """
     result = averages()
     _moments.clear()

@@ -222,8 +222,9 @@ class TFRecordExporter:
             yield
         except OSError as error:
             free = format_size(shutil.disk_usage(self._temporary).free)
+            reason = error.strerror or error  # NumPy's have a text only
             raise UserError(
-                f"{self.tfrecord_dir}: writing failed: {error.strerror} ({free} free on the disk). Nothing was kept."
+                f"{self.tfrecord_dir}: writing failed: {reason} ({free} free on the disk). Nothing was kept."
             ) from None
 
 

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,8 +17,10 @@ from dnnlib.tflib import autosummary, random_stream
 from dnnlib.tflib.devices import Devices, peak_gpu_memory
 from training import misc
 from training.run_folder import snapshots, state
+from training.run_folder.options_file import TRAINING_STATE
 from training.run_folder.report import TickReport
 
+from . import signals
 from .options import LoopOptions
 from .reals import RealsReader
 from .schedule import minibatches, num_rounds, training_schedule
@@ -28,6 +29,7 @@ from .step import PHASES, Piece, TrainingStep
 # What random numbers are for: part of the key of their stream.
 PURPOSES = {name: index for index, name in enumerate((*PHASES, "reals", "weights"))}
 _BAD_UPDATES_IN_A_ROW = 20
+_METRIC_TRIES = 2
 
 
 @dataclass
@@ -41,6 +43,8 @@ class Counters:
     prev_lod: float = -1.0
     cur_tick: int = -1
     tick_start_nimg: int = 0
+    tick_is_open: bool = False  # its line is printed, but not all that it has to do is done
+    metric_tries: int = 0  # how often the metrics of its snapshot were begun
     maintenance_sec: float = 0.0
     sec_per_kimg: float = 0.0  # of the last tick, without compiling; 0: not known yet
     bad_updates: dict[str, int] = field(default_factory=dict)  # in a row, by phase
@@ -77,6 +81,9 @@ class TrainingRun:
         self.reader = RealsReader(self.training_set, self.seed, of.worker, of.local_replicas, of.num_replicas)
         self.sched = self._schedule(self.counters.cur_nimg)
         self.report: TickReport | None = None
+        self._results: list[Any] = []  # of phases, not looked at yet
+        self._saved_nimg = 0  # of the state on the disk
+        self._is_whole = True  # false within an iteration, when variables and counters do not belong together
 
     def _schedule(self, nimg: int) -> EasyDict:
         return training_schedule(cur_nimg=nimg, training_set=self.training_set, **self.options.sched_args)
@@ -104,50 +111,92 @@ class TrainingRun:
         saved.restore(self.step.variables())
         self.counters = c = Counters(**saved.counters)
         self.sched = self._schedule(c.sched_nimg if c.sched_nimg >= 0 else c.cur_nimg)
+        self._saved_nimg = c.cur_nimg
         self.resumed = True
 
-    def save_state(self, check_room: bool = True) -> None:
-        """Saves everything needed to continue. Nothing happens on workers other than the first."""
+    def save_state(self) -> None:
+        """Saves everything needed to continue. Nothing happens on workers other than the first. Raises OSError."""
         if self.run_dir is None:
             return
-        if check_room:
-            self._check_room(with_networks=False)
         self.report.count()
         state.save(self.run_dir, self.step.variables(), asdict(self.counters), self.contents)
+        self._saved_nimg = self.counters.cur_nimg
 
-    def _check_room(self, with_networks: bool = True) -> None:
-        """Raises UserError unless the disk has room for a state and a pickle; the old state stays until the new is."""
-        needed = state.size_of(self.step.variables())
-        if with_networks:
-            needed += sum(int(np.prod(var.shape)) * 4 for net in self.networks for var in net.vars.values())
-        snapshots.check_room(self.run_dir, needed)
+    def _save_networks(self, name: str) -> str:
+        """Writes a pickle and returns its path. Raises UserError unless the disk has room for it and a state."""
+        path = os.path.join(self.run_dir, name)
+        self._check_room(path)
+        misc.save_pkl(self.networks, path)
+        return path
+
+    def _check_room(self, path: str) -> None:
+        pickle = sum(int(np.prod(var.shape)) * 4 for net in self.networks for var in net.vars.values())
+        snapshots.check_room(path, pickle + state.size_of(self.step.variables()))
 
     # ------------------------------------------------------------------------
     # The loop.
 
     def train(self) -> None:
-        """Trains to the end, or until a signal asks to stop."""
-        c = self.counters
-        self.report = TickReport(self.run_dir, self.total_nimg, c)
+        """Trains to the end, or until a signal asks to stop.
+
+        Whatever else ends it, but for errors of an iteration itself, the state is saved before, if it fits.
+        """
+        self.report = TickReport(self.run_dir, self.total_nimg, self.counters)
         self.step.say = self.report.say
-        self._first_snapshot()
-        with _signals() as received:
-            while True:
-                done = c.cur_nimg >= self.total_nimg and not c.repeat
-                if self._tick_is_over(done):
-                    self._tick(done)
-                if done:
-                    break
-                c.done = False  # a finished run may be given more to do
-                self._group(received)
-                if signum := self._agreed(received):
-                    self._stop(signum)
+        with signals.noted() as received:
+            self._first_snapshot()
+            try:
+                signum = self._train(received)
+            except signals.StopAtOnce:
+                raise
+            except BaseException:
+                if self._is_whole:
+                    self._save_last("Ended")
+                raise
+            if signum:
+                self._save_last("Stopped")
+                if signum == signal.SIGINT:
+                    raise KeyboardInterrupt
+                sys.exit(128 + signum)
+
+    def _train(self, received: list[int]) -> int:
+        """Returns the signal that has ended it early, or 0."""
+        c = self.counters
+        while True:
+            done = c.cur_nimg >= self.total_nimg and not c.repeat
+            if self._tick_is_over(done):
+                self._begin_tick()
+            if c.tick_is_open:
+                self._finish_tick(done)
+            if done:
+                break
+            c.done = False  # a finished run may be given more to do
+            self._group(received)
+            if signum := self._agreed(received):
+                return signum
         if not c.done:
-            c.done = True
             if self.run_dir is not None:
-                self._check_room()
-                misc.save_pkl(self.networks, os.path.join(self.run_dir, "network-final.pkl"))
+                self._save_networks("network-final.pkl")
+            c.done = True
             self.save_state()
+        return 0
+
+    def _save_last(self, what: str) -> None:
+        """Saves the state before training ends, and says how to go on. Raises no errors, as others wait to be told."""
+        now = f"{what} at kimg {self.counters.cur_nimg / 1000:.1f}."
+        self.report.clear_live()
+        if self.run_dir is None:
+            print(now)
+            return
+        resume = f"--resume={self.run_dir}"
+        try:
+            self._check_finite()
+            self.save_state()
+            print(f"{now} To continue: {resume}")
+        except Exception as error:
+            why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+            saved = f"{resume} goes on from kimg {self._saved_nimg / 1000:.1f}"
+            print(f"{now} Its state could not be saved; {saved}. ({why})")
 
     def _first_snapshot(self) -> None:
         kimg = self.total_nimg / 1000
@@ -158,7 +207,7 @@ class TrainingRun:
             print(f"Continuing at kimg {self.counters.cur_nimg / 1000:.1f} of {kimg:g}...\n", flush=True)
             return
         if self.run_dir is not None:
-            self._check_room()
+            self._check_room(os.path.join(self.run_dir, TRAINING_STATE))
             self._save_fakes("fakes_init.png")
             self.save_state()
         print(f"Training for {kimg:.0f} kimg...\n", flush=True)
@@ -175,25 +224,25 @@ class TrainingRun:
                 self.step.reset_optimizers()
             c.prev_lod = sched.lod
         self.step.set_lod(sched.lod)
-        results = []
         while c.repeat < self.options.minibatch_repeats and not (received and self.devices.is_only_worker):
-            results += self._iteration(sched)
+            reals = self.reader.pieces(c.cur_nimg, sched.minibatch_size, sched.minibatch_gpu, int(np.floor(sched.lod)))
+            self._is_whole = False
+            self._results += self._iteration(sched, reals)
             c.cur_nimg += sched.minibatch_size
             c.iteration += 1
             c.repeat += 1
+            self._is_whole = True
             self.report.live(sched.tick_kimg)
         c.repeat %= self.options.minibatch_repeats
-        self._check_finite(results)
+        self._check_finite()
 
     def _agreed(self, received: list[int]) -> int:
         """The signal that ends the training, or 0: the largest that any worker has received."""
         signum = received[0] if received else 0
         return signum if self.devices.is_only_worker else self.step.largest(signum)
 
-    def _iteration(self, sched: EasyDict) -> list[Any]:
+    def _iteration(self, sched: EasyDict, reals: list[tuple[int, Any, Any]]) -> list[Any]:
         c = self.counters
-        lod = int(np.floor(sched.lod))
-        reals = self.reader.pieces(c.cur_nimg, sched.minibatch_size, sched.minibatch_gpu, lod)
         lrates = {"G": sched.G_lrate, "D": sched.D_lrate}
         results = []
         for name in self.step.due(c.iteration):
@@ -219,9 +268,10 @@ class TrainingRun:
             half_life = min(half_life, self.counters.cur_nimg * self.options.G_smoothing_rampup)
         return 0.5 ** (minibatch_size / half_life) if half_life > 0 else 0.0
 
-    def _check_finite(self, results: list[Any]) -> None:
+    def _check_finite(self) -> None:
         """Counts updates that were skipped; raises UserError after several in a row."""
         c = self.counters
+        results, self._results = self._results, []
         for result in results:
             finite = bool(result.finite)
             autosummary.autosummary(f"{result.name}/learning_rate", result.learning_rate)
@@ -229,6 +279,7 @@ class TrainingRun:
             bad = c.bad_updates[result.name] = 0 if finite else c.bad_updates.get(result.name, 0) + 1
             c.skipped += not finite
             if bad >= _BAD_UPDATES_IN_A_ROW:
+                self._is_whole = False  # and keep the state of better times
                 last = c.last_snapshot or "the one that the run started from"
                 raise UserError(
                     f"{bad} updates in a row were skipped at kimg {c.cur_nimg / 1000:.1f}: the gradients of "
@@ -242,10 +293,11 @@ class TrainingRun:
             return False
         return done or c.cur_tick < 0 or c.cur_nimg >= c.tick_start_nimg + self.sched.tick_kimg * 1000
 
-    def _tick(self, done: bool) -> None:
+    def _begin_tick(self) -> None:
         c = self.counters
         c.cur_tick += 1
         tick_nimg, c.tick_start_nimg = c.cur_nimg - c.tick_start_nimg, c.cur_nimg
+        c.tick_is_open, c.metric_tries = True, 0
         augment = self.step.augment
         p = float(augment.p.numpy()) if augment is not None and augment.pipe is not None else None
         self.report.tick(tick_nimg, self.sched, peak_gpu_memory(), p)
@@ -254,47 +306,50 @@ class TrainingRun:
             print(f"Updates skipped because of gradients that were not finite: {c.skipped} so far.")
         with contextlib.suppress(RuntimeError):
             dnnlib.RunContext.get().update(cur_epoch=c.cur_nimg // 1000, max_epoch=int(self.total_nimg / 1000))
+
+    def _finish_tick(self, done: bool) -> None:
+        """What a tick has to do, but for its line. A state that was saved on the way begins it anew."""
+        c = self.counters
         name = f"{c.cur_nimg // 1000:06d}"
         if _is_due(c.cur_tick, self.options.image_snapshot_ticks, done):
             self._save_fakes(f"fakes{name}.png")
         snapshot = _is_due(c.cur_tick, self.options.network_snapshot_ticks, done)
-        if snapshot:
-            self._save_networks(f"network-snapshot-{name}.pkl")
+        if snapshot and self.run_dir is not None:
+            self._snapshot(f"network-snapshot-{name}.pkl")
         if self.metrics is not None:
             self.metrics.update_autosummaries()
         self.report.finish_tick()
+        c.tick_is_open = False
         if snapshot:
             self.save_state()
 
     def _save_fakes(self, name: str) -> None:
-        if self.run_dir is not None:
-            self.grid.save_fakes(self.networks[2], os.path.join(self.run_dir, name), self.sched.minibatch_gpu)
-
-    def _save_networks(self, name: str) -> None:
         if self.run_dir is None:
             return
-        self._check_room()
-        path = os.path.join(self.run_dir, name)
-        misc.save_pkl(self.networks, path)
-        if not any(self.counters.bad_updates.values()):
-            self.counters.last_snapshot = name
+        try:
+            self.grid.save_fakes(self.networks[2], os.path.join(self.run_dir, name), self.sched.minibatch_gpu)
+        except OSError as error:  # a full disk: training can do without
+            print(f"{error.filename or name}: {error.strerror}; the picture is left out")
+
+    def _snapshot(self, name: str) -> None:
+        c = self.counters
+        path = self._save_networks(name)
+        if not any(c.bad_updates.values()):
+            c.last_snapshot = name
         if self.options.keep_snapshots is not None:
             snapshots.remove_old(self.run_dir, self.options.keep_snapshots)
+        if not self.metrics.metrics:
+            return
+        c.metric_tries += 1
+        self.save_state()  # now, because metrics take long, and may take more memory than there is
+        names = ",".join(metric.name for metric in self.metrics.metrics)
+        if c.metric_tries > _METRIC_TRIES:
+            print(f"{names} of {name} ended the training {_METRIC_TRIES} times: left out; run_metrics.py can go on.")
+            return
         try:
             self.metrics.run(path, run_dir=self.run_dir, **self.metric_kwargs)
         except Stopped:
-            names = ",".join(metric.name for metric in self.metrics.metrics)
             print(f"Stopping before {names} of {name} are computed; run_metrics.py can go on with them.")
-
-    def _stop(self, signum: int) -> None:
-        self.save_state(check_room=False)  # see whether it fits
-        with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
-            self.report.clear_live()
-            at = f"Stopped at kimg {self.counters.cur_nimg / 1000:.1f}."
-            print(at if self.run_dir is None else f"{at} To continue: --resume={self.run_dir}")
-        if signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        sys.exit(128 + signum)
 
     def close(self) -> None:
         """Ends reading ahead and closes the logs."""
@@ -305,28 +360,3 @@ class TrainingRun:
 
 def _is_due(tick: int, interval: int | None, done: bool) -> bool:
     return bool(interval) and (done or tick % interval == 0)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Inside, SIGINT and SIGTERM are noted in the list that this context gives; a second one stops at once."""
-    received: list[int] = []
-    previous = {}
-
-    def note(signum: int, _frame: Any) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(signum)  # and print nothing: the terminal may be gone
-        if dnnlib.RunContext._current is not None:
-            dnnlib.RunContext._current.should_stop_flag = True  # metrics in progress look at it
-
-    try:
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            previous[signum] = signal.signal(signum, note)
-    except ValueError:  # not in the main thread
-        pass
-    try:
-        yield received
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)

@@ -1,14 +1,17 @@
 """What people read while a network trains: the tick line, a live line on terminals, stats.jsonl, TensorBoard."""
 
-import contextlib
 import json
 import os
 import sys
 import time
 from typing import Any
 
+from dnnlib.files import Log
+from dnnlib.streams import Tolerant
 from dnnlib.tflib.autosummary import autosummary, last_averages, save_summaries
 from dnnlib.util import format_time
+
+from .event_file import EventFile
 
 _LIVE_SECONDS = 1.0
 
@@ -26,21 +29,23 @@ class TickReport:
         self.run_dir = run_dir
         self.total_nimg = total_nimg
         self.counters = counters
-        self.start = time.time() - counters.total_sec
-        self.last_tick_end = time.time() - counters.tick_sec
+        now = time.monotonic()
+        self.start = now - counters.total_sec
+        self.last_tick_end = now - counters.tick_sec
+        self._maintained_since = now
         self._ticks = 0
+        self._terminal = Tolerant(sys.__stderr__)
         self._live_at = 0.0
         self._live_width = 0
-        self._events: Any = None
+        self._events: EventFile | None = None
+        self._stats: Log | None = None
         if run_dir is not None:
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-            self._events = EventFileWriter(run_dir)
-            self._events.flush()
+            self._events = EventFile(run_dir, self.say)
+            self._stats = Log(os.path.join(run_dir, "stats.jsonl"), self.say)
 
     def count(self) -> None:
         """Counts the seconds of training so far, those of earlier processes included, and of the tick in progress."""
-        now = time.time()
+        now = time.monotonic()
         self.counters.total_sec, self.counters.tick_sec = now - self.start, now - self.last_tick_end
 
     def eta(self) -> str:
@@ -50,9 +55,8 @@ class TickReport:
 
     def live(self, tick_kimg: float) -> None:
         """Shows on a terminal, in place, how far the tick is. tick_kimg: its length."""
-        now = time.time()
-        terminal = sys.__stderr__
-        if self.run_dir is None or terminal is None or not terminal.isatty() or now - self._live_at < _LIVE_SECONDS:
+        now = time.monotonic()
+        if self.run_dir is None or now - self._live_at < _LIVE_SECONDS or not self._terminal.isatty():
             return
         self._live_at = now
         cur_nimg = self.counters.cur_nimg
@@ -62,15 +66,14 @@ class TickReport:
         text = f"kimg {cur_nimg / 1000:.2f}/{self.total_nimg / 1000:g}  tick {done:4.0%}  {rate:.1f} img/s"
         text += f"  eta {self.eta()}"
         self._live_width = max(self._live_width, len(text))
-        with contextlib.suppress(OSError):  # a terminal that is gone
-            terminal.write("\r" + text.ljust(self._live_width))
-            terminal.flush()
+        self._terminal.write("\r" + text.ljust(self._live_width))
+        self._terminal.flush()
 
     def clear_live(self) -> None:
         """Removes the live line, before something is printed."""
         if self._live_width:
-            sys.__stderr__.write("\r" + " " * self._live_width + "\r")
-            sys.__stderr__.flush()
+            self._terminal.write("\r" + " " * self._live_width + "\r")
+            self._terminal.flush()
             self._live_width = 0
 
     def say(self, line: str) -> None:
@@ -82,6 +85,7 @@ class TickReport:
         """Prints the line of a tick in which `tick_nimg` images were shown. augment_p: None where nothing augments."""
         self.clear_live()
         self.count()
+        self._maintained_since = time.monotonic()
         c = self.counters
         sec_per_kimg = c.tick_sec / max(tick_nimg / 1000, 1e-9)
         if self._ticks:  # the first tick of a process compiles
@@ -109,19 +113,15 @@ class TickReport:
     def finish_tick(self) -> None:
         """Writes all averages to TensorBoard and stats.jsonl, after whatever else the tick had to do."""
         values = _metrics() | save_summaries(self._events, self.counters.cur_nimg)
-        if self.run_dir is not None:
+        if self._stats is not None:
             record = {"cur_nimg": self.counters.cur_nimg, "timestamp": time.time(), **values}
-            with open(os.path.join(self.run_dir, "stats.jsonl"), "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        now = time.time()
-        self.counters.maintenance_sec = now - self.last_tick_end - self.counters.tick_sec
-        self.last_tick_end = now
+            self._stats.add(f"{json.dumps(record)}\n".encode())
+        self.last_tick_end = time.monotonic()
+        self.counters.maintenance_sec = self.last_tick_end - self._maintained_since
 
     def close(self) -> None:
-        """Closes the event file."""
+        """Leaves the terminal as it was."""
         self.clear_live()
-        if self._events is not None:
-            self._events.close()
 
 
 def _metrics() -> dict[str, float]:

@@ -1,8 +1,8 @@
 """What training leaves in the run folder now and then: image grids and network pickles."""
 
 import functools
+import math
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.errors import UserError
+from dnnlib.files import free_space
 from dnnlib.tflib import Network, random_stream
 from training import misc
 
-_SPARE_BYTES = 64 << 20
+_SPARE_BYTES = 64_000_000
 
 
 class ImageGrid:
@@ -72,11 +73,14 @@ def newest(run_dir: str) -> str | None:
     return max(map(str, Path(run_dir).glob("network-*.pkl")), key=os.path.getmtime, default=None)
 
 
-def check_room(run_dir: str, needed: int) -> None:
-    """Raises UserError unless the disk has room for so many bytes."""
-    free = shutil.disk_usage(run_dir).free
-    if free < needed + _SPARE_BYTES:
+def check_room(path: str, needed: int) -> None:
+    """Raises UserError unless the disk of a file that is to be written has room for so many bytes, and some to spare.
+
+    The bytes are those of a snapshot: the file, and a state, for which the old one only makes room afterwards.
+    """
+    free = free_space(os.path.dirname(path))
+    if free is not None and free < needed + _SPARE_BYTES:
         raise UserError(
-            f"{run_dir}: a snapshot needs {needed / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left; "
-            "make room, or keep fewer snapshots with --keep-snapshots"
+            f"{path}: a snapshot needs {math.ceil(needed / 1e6)} MB, the disk has {free / 1e6:.0f} MB left, of which "
+            f"{_SPARE_BYTES / 1e6:.0f} MB are spared for logs; make room, or keep fewer snapshots with --keep-snapshots"
         )

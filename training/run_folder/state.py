@@ -5,6 +5,7 @@ data set holds, and `meta`, a JSON text with the counters and with how long each
 whole or not at all, so that a training killed at any moment continues from the last one that was complete.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ _LOGS = ("log.txt", "stats.jsonl", "metric-*.txt", "metric-*.jsonl", "events.out
 def save(
     run_dir: str, variables: Mapping[str, Any], counters: Mapping[str, Any], contents: Contents | None = None
 ) -> None:
-    """Writes the state. Log files must have been flushed.
+    """Writes the state. Log files, to which it says how far they belong to it, are brought to the disk before.
 
     Args:
         run_dir: the run folder.
@@ -42,13 +43,19 @@ def save(
     """
     arrays = {f"variables/{name}": np.asarray(variable.numpy()) for name, variable in variables.items()}
     arrays |= {f"autosummary/{name}": value for name, value in autosummary.state().items()}
-    logs = {path.name: path.stat().st_size for path in _log_files(run_dir)}
+    logs = {path.name: _synced_size(path) for path in _log_files(run_dir)}
     meta = {"version": VERSION, "counters": dict(counters), "logs": logs}
     if contents is not None:
         meta["data"] = contents.facts()
         arrays |= {f"data/{name}": value for name, value in contents.arrays().items()}
     with atomic_write(os.path.join(run_dir, TRAINING_STATE)) as file:
         np.savez(file, meta=np.array(json.dumps(meta)), **arrays)
+
+
+def _synced_size(path: Path) -> int:
+    with contextlib.suppress(OSError), open(path, "ab") as file:  # a log that fails is not worth the state
+        os.fsync(file.fileno())
+    return path.stat().st_size
 
 
 def size_of(variables: Mapping[str, Any]) -> int:
@@ -116,7 +123,8 @@ class SavedState:
     def cut_logs(self, run_dir: str) -> None:
         """Cuts log files back to where they were, so that they continue as if nothing had happened.
 
-        What a killed process had begun to write is removed.
+        What a killed process had begun to write is removed. Of a log that a crash of the machine has shortened the last
+        line may be half a line, which goes, too.
         """
         for path in Path(run_dir).glob(".*.tmp"):
             path.unlink()
@@ -124,8 +132,12 @@ class SavedState:
             length = self.logs.get(path.name)
             if length is None:
                 path.unlink()
-            elif path.stat().st_size > length:
-                os.truncate(path, length)
+                continue
+            size = path.stat().st_size
+            if size < length:
+                print(f"{path}: {length - size} bytes are missing that it had when the state was saved.")
+                length = size if path.name.startswith("events") else path.read_bytes().rfind(b"\n") + 1
+            os.truncate(path, length)
 
 
 def _log_files(run_dir: str) -> list[Path]:
