@@ -112,6 +112,8 @@ def apply_mirror_augment(minibatch: np.ndarray) -> np.ndarray:
 
 _SCREENS = {"1080p": (1920, 1080), "4k": (3840, 2160), "8k": (7680, 4320)}
 _MAX_DRAWS = 100_000  # in search of rare classes, whose places may stay black
+_DRAWN_AT_ONCE = 1000
+_READ_AT_ONCE = 64
 _SMALLEST_GRID = {"1080p": (3, 2), "4k": (7, 4), "8k": (7, 4)}
 
 
@@ -139,28 +141,41 @@ def setup_snapshot_image_grid(
         reals[:], labels[:] = training_set.get_minibatch_np(columns * rows)
         return (columns, rows), reals, labels
 
-    blocks = {"row_per_class": (columns, 1), "col_per_class": (1, rows), "class4x4": (4, 4)}
-    if layout not in blocks:
-        raise ValueError(f"layout must be 'random' or one of {', '.join(blocks)}, got {layout!r}")
-    block_w, block_h = blocks[layout]
+    shapes = {"row_per_class": (columns, 1), "col_per_class": (1, rows), "class4x4": (4, 4)}
+    if layout not in shapes:
+        raise ValueError(f"layout must be 'random' or one of {', '.join(shapes)}, got {layout!r}")
+    block_w, block_h = shapes[layout]
     block_columns, block_rows = (columns - 1) // block_w + 1, (rows - 1) // block_h + 1
-    indices: list[list[int]] = [[] for _ in range(block_columns * block_rows)]
-    chosen: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for draw in range(_MAX_DRAWS):
-        real, label = training_set.get_minibatch_np(1)
-        class_idx = int(np.argmax(label[0])) if training_set.label_size > 1 else 0
-        # Blocks of the classes in turn: 0, 1, 2, 0, 1, 2, ...
-        for block in range(class_idx, len(indices), training_set.label_size):
-            if len(indices[block]) < block_w * block_h:
-                indices[block].append(draw)
-                chosen[draw] = real[0], label[0]
-                break
-        if all(len(block) >= block_w * block_h for block in indices):
-            break
-    for number, block in enumerate(indices):
-        for place, draw in enumerate(block):
+    blocks = _fill_blocks(training_set, block_columns * block_rows, block_w * block_h)
+    chosen: dict[int, int] = {}  # images by their places
+    for number, block in enumerate(blocks):
+        for place, image in enumerate(block):
             x = number % block_columns * block_w + place % block_w
             y = number // block_columns * block_h + place // block_w
             if x < columns and y < rows:
-                reals[x + y * columns], labels[x + y * columns] = chosen[draw]
+                chosen[x + y * columns] = image
+    places = list(chosen)
+    for part in np.split(places, range(_READ_AT_ONCE, len(places), _READ_AT_ONCE)) if places else ():
+        reals[part], labels[part] = training_set.read([chosen[place] for place in part])
     return (columns, rows), reals, labels
+
+
+def _fill_blocks(training_set: Any, num_blocks: int, size: int) -> list[list[int]]:
+    """Images for blocks of one class each, the classes in turn: as they come in the shuffled stream, by labels alone.
+
+    A class without images leaves its blocks empty.
+    """
+    classes = training_set.labels_of(np.arange(training_set.num_images)).argmax(axis=1)
+    blocks: list[list[int]] = [[] for _ in range(num_blocks)]
+    there = np.unique(classes).tolist()
+    missing = sum(size for block in range(num_blocks) if block % training_set.label_size in there)
+    parts = range(0, _MAX_DRAWS, _DRAWN_AT_ONCE)
+    for image in (image for start in parts for image in training_set.order(0, start, _DRAWN_AT_ONCE).tolist()):
+        if not missing:
+            break
+        for block in range(classes[image], num_blocks, training_set.label_size):
+            if len(blocks[block]) < size:
+                blocks[block].append(image)
+                missing -= 1
+                break
+    return blocks

@@ -117,7 +117,9 @@ class DataSource(NamedTuple):
         if not self.dataset_args:
             raise UserError("needs a data set; give --dataset")
         in_order, labels = {"shuffle_mb": 0}, {"max_label_size": "full"} if with_labels else {}
-        found = dataset.load_dataset(data_dir=self.data_dir, **{**labels, **self.dataset_args, **in_order})
+        args = {**labels, **self.dataset_args, **in_order}
+        args.pop("max_images", None)  # of a training: it is measured against all images, as officially
+        found = dataset.load_dataset(data_dir=self.data_dir, **args)
         if isinstance(found, dataset.Dataset):
             print(f"Real images: {found.describe()}.", file=sys.stderr)
         return found

@@ -71,6 +71,15 @@ def features_of(images, detector=None):
     return (detector or metric_stubs.Detector()).get_output_for(tf.constant(images)).numpy()
 
 
+@pytest.mark.one_stack
+def test_reals_are_all_images_though_a_training_had_fewer(place):
+    """As officially: `max_images` is of the training."""
+    for with_labels in (False, True):
+        opened = DataSource(".", {"tfrecord_dir": "cats", "max_images": 3, "resolution": 8}).open(with_labels)
+        assert opened.num_images == DataSource(".", {"tfrecord_dir": "cats"}).open(False).num_images > 3
+        assert opened.resolution == 8
+
+
 @pytest.mark.skipif(bool(tf.config.get_visible_devices("GPU")), reason="GPUs compute in 16 bit, as officially")
 def test_images_of_16_bit_networks_are_those_in_32_bit(place):
     """Without a GPU, to the last bit; features kept of one are not taken for those of the other."""

@@ -140,6 +140,18 @@ def test_augmentation_of_stylegan2_configs(data):
     assert args == {"tune_heuristic": None, "apply_args": AUGPIPE_SPECS["blit"], "initial_strength": 0.25}
 
 
+def test_layout_of_grids(data):
+    """A row for each class, as officially there, unless an options file says otherwise; at random elsewhere."""
+    ada = ("--data=data/r256", "--cfg=auto")
+    assert parsed(*ada, "--cond=true").kwargs.grid_args == {"size": "8k", "layout": "row_per_class"}
+    assert parsed(*ada).kwargs.grid_args.layout == "random"
+    assert parsed("--data=data/r256", "--config=config-f", "--cond=true").kwargs.grid_args.layout == "random"
+    (data / "cond.yaml").write_text("dataset_args: {max_label_size: full}\n")
+    assert parsed("--options=cond.yaml", *ada).kwargs.grid_args.layout == "row_per_class"
+    (data / "grids.yaml").write_text("cond: true\ngrid_args: {layout: class4x4}\n")
+    assert parsed("--options=grids.yaml", *ada).kwargs.grid_args.layout == "class4x4"
+
+
 def test_options_file_sets_single_transforms(data):
     (data / "options.yaml").write_text("augment_args: {apply_args: {xflip: 1, cutout: 0.5}, tune_kimg: 50}\n")
     args = parsed("--options=options.yaml", "--data=data/r256", "--cfg=auto").kwargs.augment_args

@@ -120,6 +120,10 @@ class Dataset:
             raise ValueError(f"lod must be an integer from 0 to {self.resolution_log2 - 2}, got {lod}")
         return self._source.read(indices, self.resolution_log2 - int(lod)), self._np_labels[indices]
 
+    def labels_of(self, indices: np.ndarray) -> np.ndarray:
+        """Labels [N, label_size] of images by index, without reading these."""
+        return self._np_labels[indices]
+
     def digest(self) -> str:
         """A hash that changes when the images do: of names, sizes and times of their files, and of some images."""
         files = [(os.path.basename(path), os.stat(path)) for path in self._source.files()]

@@ -147,6 +147,8 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
         kwargs.update(ada_config_kwargs(config, resolution, given["num_gpus"]) if is_ada else config_kwargs(config))
         _add_ada_defaults(kwargs, given, aug, is_ada)
         apply(kwargs, given, settings)
+        if is_ada and kwargs.dataset_args.get("max_label_size") and "layout" not in settings.get("grid_args", {}):
+            kwargs.grid_args.layout = "row_per_class"
         if "resume" in given:
             kwargs.setdefault("resume_kimg", 0)
         found += check_consistency(kwargs, given["num_gpus"])
