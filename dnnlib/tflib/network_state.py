@@ -17,7 +17,7 @@ import numpy as np
 from dnnlib.errors import printable, short
 from dnnlib.formats.network_pickle import PickledNetwork
 
-from . import official_modules
+from . import official_modules, official_readers
 
 STATE_VERSION = 4  # the version of StyleGAN2, which we write unless a network is of StyleGAN2-ADA
 READABLE_VERSIONS = (2, 3, 4, 5)  # ProGAN, StyleGAN, StyleGAN2, StyleGAN2-ADA
@@ -96,7 +96,7 @@ def from_dict(raw: Any) -> NetworkState:
         name=_checked_name(raw["name"]),
         func_name=raw["build_func_name"],
         source=raw["build_module_src"],
-        static_kwargs=_checked_kwargs(raw["static_kwargs"]),
+        static_kwargs=_checked_kwargs(raw["static_kwargs"] | {k: raw[k] for k in official_readers.BESIDE if k in raw}),
         variables=_checked_variables(raw["variables"]),
         components={_checked_name(key): _component_state(component) for key, component in components.items()},
         version=version,
@@ -239,7 +239,9 @@ def _facts(source: str) -> tuple[official_modules.SourceDefaults, set[str]]:
             functions[node.name] = {
                 arg.arg: _literal(value) for arg, value in pairs if _literal(value) is not _NO_LITERAL
             }
-    return functions, {node.module for node in statements if isinstance(node, ast.ImportFrom) and node.module}
+    tried = [node for statement in statements if isinstance(statement, ast.Try) for node in statement.body]
+    imports = [node for node in (*statements, *tried) if isinstance(node, ast.ImportFrom)]
+    return functions, {node.module for node in imports if node.module}
 
 
 def function_in(source: str, name: str) -> ast.FunctionDef | None:
@@ -290,29 +292,43 @@ def _value(node: ast.expr) -> Any:
 def to_dict(net: Any) -> dict[str, Any]:
     """The official state of a network: plain dicts, lists, strings, numbers, arrays and components.
 
-    Version 4 is that of StyleGAN2; StyleGAN2-ADA's, version 5, has names and shapes of inputs and outputs, too.
+    Version 4 is that of StyleGAN2; StyleGAN2-ADA's, version 5, has names and shapes of inputs and outputs, too. The
+    source is that of the pickle that the network comes from, if it declares the network's function.
     """
-    model_class = type(net.model)
-    module = official_modules.module_of(model_class)
+    module = official_modules.module_of(type(net.model))
     version = STATE_VERSION if module is None else module.state_version
-    if net.pickled_state is not None:
-        func_name, source = net.pickled_state.func_name, net.pickled_state.source
-    else:
-        func_name = model_class.__name__
-        source = official_modules.import_source(model_class.__module__)
+    func_name, source, kwargs, beside = _described(net)
     state = {
         "version": version,
         "name": net.name,
-        "static_kwargs": plain(net.static_kwargs),
+        "static_kwargs": plain(kwargs),
         "components": dict(net.components),
         "build_module_src": source,
         "build_func_name": func_name,
         "variables": [(name, var.numpy()) for name, var in net.own_vars.items()],
+        **plain(beside),
     }
     if version >= 5:
         keys = ("input_shapes", "output_shapes", "input_names", "output_names")
         state.update((key, getattr(net, key)) for key in keys)
     return state
+
+
+def refused_by_pytorch(net: Any) -> dict[str, Any]:
+    """Those arguments in the state of a network for which the PyTorch readers refuse it, if they read its kind."""
+    func_name, _source, kwargs, _beside = _described(net)
+    known = official_readers.PYTORCH.get(func_name, kwargs)
+    return {key: value for key, value in kwargs.items() if key not in known}
+
+
+def _described(net: Any) -> tuple[str, str, dict[str, Any], dict[str, Any]]:
+    """Function name, source, arguments, and those beside them that a pickle of a network has."""
+    pickled = net.pickled_state
+    if pickled is not None and function_in(pickled.source, pickled.func_name) is not None:
+        return pickled.func_name, pickled.source, *official_readers.written_kwargs(net, built_here=False)
+    model_class = type(net.model)
+    source = official_modules.import_source(model_class.__module__)
+    return model_class.__name__, source, *official_readers.written_kwargs(net, built_here=True)
 
 
 def plain(value: Any) -> Any:

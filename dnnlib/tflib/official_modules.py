@@ -111,9 +111,45 @@ def identify(func_name: str, defaults: SourceDefaults, imported_modules: set[str
 def import_source(module: str) -> str:
     """The source text in pickles of networks built here.
 
-    It lets the official repository, which executes it, build them with its own code.
+    It lets the official repository, which executes it, build them with its own code. StyleGAN2-ADA's has no module of
+    StyleGAN2, but computes the same where there are no labels.
     """
-    return f'"""Networks of this pickle are those of the official module."""\n\nfrom {module} import *\n'
+    source = f'"""Networks of this pickle are those of the official module."""\n\nfrom {module} import *\n'
+    return _WITH_ADA if module == STYLEGAN2.name else source
+
+
+_WITH_ADA = '''"""Networks of this pickle are those of the official module, or without labels of StyleGAN2-ADA's."""
+
+try:
+    from training.networks_stylegan2 import *
+except ImportError:
+    import numpy as np
+    import tensorflow as tf
+    from training import networks
+
+    def unknown(inputs, **_kwargs):
+        raise ImportError("this network needs the code of StyleGAN2: training.networks_stylegan2")
+
+    def without_labels(label_size=0, **kwargs):
+        return unknown(None) if label_size else kwargs
+
+    def G_main(latents_in, labels_in, **kwargs):
+        tf.get_variable("lod", initializer=np.float32(0), trainable=False)
+        return networks.G_main(latents_in, labels_in, **without_labels(**kwargs))
+
+    def G_mapping(latents_in, labels_in, mapping_fmaps=512, **kwargs):
+        return networks.G_mapping(latents_in, labels_in, mapping_fmaps=mapping_fmaps, **without_labels(**kwargs))
+
+    def G_synthesis_stylegan2(dlatents_in, **kwargs):
+        return networks.G_synthesis(dlatents_in, **kwargs)
+
+    def D_stylegan2(images_in, labels_in, mbstd_group_size=4, mbstd_num_features=1, **kwargs):
+        kwargs = without_labels(**kwargs)
+        kwargs["mbstd_num_features"] = mbstd_num_features if mbstd_group_size > 1 else 0
+        return networks.D_main(images_in, labels_in, mbstd_group_size=mbstd_group_size, **kwargs)
+
+    G_synthesis_stylegan_revised = D_stylegan = unknown
+'''
 
 
 def modules() -> list[str]:

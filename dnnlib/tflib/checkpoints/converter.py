@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, short
 from dnnlib.files import atomic_path
 from dnnlib.formats.checkpoint_formats import KERAS, NPZ, PKL, SAFETENSORS, SAVED_MODEL, Output
-from dnnlib.tflib import network_report
+from dnnlib.tflib import network_report, network_state
 from dnnlib.tflib.network import Network
 
 from . import array_checkpoints, descriptions, keras_weights, network_files
@@ -147,6 +147,12 @@ class Converter:
 def changed_conventions(nets: Networks, output: Output) -> list[str]:
     """What tools will do otherwise with what was written, in a line each."""
     lines = []
+    refused = {f"{key}={short(x)}" for net in nets.values() for key, x in network_state.refused_by_pytorch(net).items()}
+    if output.format is PKL and refused:
+        lines.append(
+            "note: the PyTorch versions of StyleGAN2-ADA and StyleGAN3 refuse pickles of TensorFlow with "
+            + ", ".join(sorted(refused))
+        )
     if output.format is PKL and any(net.source_format == "pytorch" for net in nets.values()):
         lines.append(
             "note: a pickle of TensorFlow, by whose conventions run_generator.py will make images of it: noise of the "

@@ -15,6 +15,7 @@ from .foreign_variables import Stored, convolution, dense, feature_map_arguments
 from .torch_modules import TorchModule
 
 _FILTER = "resample_filter"
+_USUAL_BETA = 0.995  # of the average of W: the default of ours, and of StyleGAN2-ADA; 0.998 in StyleGAN3
 
 
 def generator_state(module: TorchModule, name: str) -> NetworkState:
@@ -44,7 +45,6 @@ def generator_state(module: TorchModule, name: str) -> NetworkState:
         "mapping_fmaps": _rows(dense_layers[0] if dense_layers else None),
         "mapping_lrmul": _same("bias_gain", dense_layers),
         "mapping_nonlinearity": _same("activation", dense_layers),
-        "dlatent_avg_beta": _same("w_avg_beta", [mapping]),
         "truncation_psi": 1,
         "resolution": max(blocks),
         "num_channels": _same("img_channels", [synthesis]),
@@ -55,6 +55,9 @@ def generator_state(module: TorchModule, name: str) -> NetworkState:
         "conv_clamp": _same("conv_clamp", [*layers, *_parts(blocks.values(), "torgb")]),
         "num_fp16_res": _fp16_blocks(blocks),
     }
+    beta = _same("w_avg_beta", [mapping])
+    if beta != _USUAL_BETA:
+        kwargs["dlatent_avg_beta"] = beta
     if "embed" in mapping.modules:
         kwargs["label_fmaps"] = _rows(mapping.modules["embed"])
     if not _same("use_noise", layers):
