@@ -1,5 +1,6 @@
 """What the metrics of one network share: the generator, the data set, metric networks, images and their features."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,6 +55,7 @@ class Evaluating:
     cache_dir: str | None = None
     offline: bool | None = None
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
+    _spare: tuple[Any, dict[Any, BatchFunction]] | None = field(default=None, repr=False)
 
     def network(self, name: Any) -> Any:
         """A metric network by its official name, loaded once; anything but a name is returned as it is.
@@ -84,10 +86,31 @@ class Evaluating:
 
         return device_names(self.num_gpus, self.logical_cpus)
 
+    def take(self, Gs: Any) -> tuple[Any, dict[Any, BatchFunction]]:
+        """A generator that computes what Gs does, and functions of it that are compiled, by what they do.
+
+        It is the one that was given back last, with other weights, if the two differ in nothing else: at the snapshots
+        of a training, nothing is compiled again.
+        """
+        spare, self._spare = self._spare, None
+        if spare is None or _kind_of(spare[0]) != _kind_of(Gs):
+            return Gs, {}
+        spare[0].copy_vars_from(Gs)
+        return spare
+
+    def give_back(self, Gs: Any, functions: dict[Any, BatchFunction]) -> None:
+        """Takes back a generator that nobody measures any more, with what has been compiled."""
+        self._spare = Gs, functions
+
     @property
     def folder(self) -> Path:
         """Where features are kept."""
         return Path(os.path.expanduser(self.cache_dir or default_cache_dir())) / "metrics"
+
+
+def _kind_of(net: Any) -> Any:
+    """All of a network but the values of its variables."""
+    return type(net.model), net.name, net.static_kwargs, net.build_kwargs, net.source_format
 
 
 class DataSource(NamedTuple):
@@ -136,6 +159,7 @@ class Evaluation:
         open_dataset: opens the data set, with labels or without; called when it is needed.
         mirror_augment: whether the training mirrors its images.
         settings: how to compute.
+        functions: those of Gs that are compiled, by what they do.
     """
 
     name: str
@@ -144,6 +168,7 @@ class Evaluation:
     open_dataset: Callable[[bool], Any]
     mirror_augment: bool
     settings: Evaluating
+    functions: dict[Any, BatchFunction] = field(default_factory=dict)
     _passes: dict[str, ImagePass] = field(default_factory=dict)
     _expected: list[Request] = field(default_factory=list)
     _row_files: list[RowFile] = field(default_factory=list)
@@ -164,7 +189,7 @@ class Evaluation:
             settings: how to compute.
             Gs_kwargs: arguments of the network; None: `is_validation=True`, which truncates nothing.
         """
-        Gs = None
+        Gs, functions = None, {}
         if network_pkl is not None:
             import pretrained_networks
 
@@ -175,7 +200,9 @@ class Evaluation:
             if found := network_report.describe_not_finite({Gs.name: Gs}):
                 raise UserError(f"{network_pkl}: {found}; there is nothing to measure")
             kwargs = {**Gs.model.rendering_kwargs(kwargs), **kwargs}
-        return cls(name_of(network_pkl), Gs, kwargs, data.open, bool(data.mirror_augment), settings)
+            Gs, functions = settings.take(Gs)
+            gc.collect()  # networks refer to themselves, and Python looks for such things when it likes
+        return cls(name_of(network_pkl), Gs, kwargs, data.open, bool(data.mirror_augment), settings, functions)
 
     @property
     def is_conditional(self) -> bool:
@@ -242,7 +269,8 @@ class Evaluation:
         if stream not in self._passes:
             per_device = self.settings.minibatch_size or request.minibatch_per_gpu
             if stream == "generated":
-                self._passes[stream] = GeneratedImages(self.settings.folder, self.generator, per_device)
+                folder, functions = self.settings.folder, self.functions
+                self._passes[stream] = GeneratedImages(folder, self.generator, per_device, functions)
             else:
                 name = os.path.basename(getattr(self.dataset, "tfrecord_dir", "") or type(self.dataset).__name__)
                 images = self.dataset, name, stream == "mirrored reals"
@@ -273,12 +301,16 @@ class Evaluation:
         """
         generator = self.generator
         per_device = self.settings.minibatch_size or minibatch_per_gpu
-        batches = BatchFunction(function, generator.devices, per_device, generator.seed)
+        facts = {**facts, "label": label, "columns": columns}
+        key = key_of({**facts, "arguments": generator.facts["arguments"], "minibatch": per_device})
+        if key not in self.functions:
+            self.functions[key] = BatchFunction(function, generator.devices, per_device, generator.seed)
+        batches = self.functions[key]
 
         def compute(_names: list[str], begin: int, count: int) -> list[np.ndarray]:
             return batches(begin, *inputs(begin, count))
 
-        key = key_of({**generator.facts, **facts, "label": label, "columns": columns})
+        key = key_of({**generator.facts, **facts})
         with in_cache(self.settings.folder, key, label):
             file = RowFile(self.settings.folder / f"{file_label(self.name)}-{label}-{key}.rows", columns)
             self._row_files.append(file)
@@ -289,12 +321,14 @@ class Evaluation:
                 file.close()
 
     def finish(self) -> None:
-        """Deletes what was kept about the generator. Features of real images stay."""
+        """Deletes what was kept about the generator, which is not used any more. Features of real images stay."""
         for image_pass in self._passes.values():
             if isinstance(image_pass, GeneratedImages):
                 image_pass.remove()
         for file in self._row_files:
             file.remove()
+        if self.Gs is not None:
+            self.settings.give_back(self.Gs, self.functions)
 
 
 def name_of(network_pkl: str | None) -> str:

@@ -38,6 +38,7 @@ class ImagePass:
         devices: names of devices that share the work.
         per_device: images on a device at once.
         seed: of random numbers that making the images takes.
+        functions: those that are compiled, by what they do.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class ImagePass:
         devices: Sequence[str],
         per_device: int,
         seed: int = 0,
+        functions: dict[Any, BatchFunction] | None = None,
     ):
         self.unit = unit
         self._batches = {"devices": devices, "per_device": per_device, "seed": seed}
@@ -59,7 +61,7 @@ class ImagePass:
         self._label = file_label(label)
         self._wanted: dict[str, int] = {}  # images, by name of the network
         self._networks: dict[str, MetricNetwork] = {}
-        self._functions: dict[tuple[str, ...], BatchFunction] = {}
+        self._functions = {} if functions is None else functions
         self._used: dict[Path, RowFile] = {}
 
     def expect(self, network: MetricNetwork, count: int) -> None:
@@ -99,9 +101,10 @@ class ImagePass:
 
     def _compute(self, names: list[str], begin: int, count: int) -> Sequence[np.ndarray]:
         """Features of `count` images from number `begin`, for each network."""
-        key = tuple(names)
+        networks = [self._networks[name] for name in names]
+        key = self.unit, self._facts.get("arguments"), self._batches["per_device"], *(net.digest for net in networks)
         if key not in self._functions:
-            features_of = _all_of([self._networks[name] for name in names])
+            features_of = _all_of(networks)
             self._functions[key] = BatchFunction(lambda *x: features_of(self._images(*x)), **self._batches)
         try:
             features = self._functions[key](begin, *self._inputs(begin, count))
@@ -159,9 +162,9 @@ class RealImages(ImagePass):
 class GeneratedImages(ImagePass):
     """Images of a generator for random latents and labels, converted to uint8 as they would be saved."""
 
-    def __init__(self, folder: Path, generator: Samples, per_device: int):
+    def __init__(self, folder: Path, generator: Samples, per_device: int, functions: dict[Any, BatchFunction]):
         batches = generator.devices, per_device, generator.seed
-        super().__init__(folder, generator.name, "generated images", generator.facts, *batches)
+        super().__init__(folder, generator.name, "generated images", generator.facts, *batches, functions)
         self._generator = generator
 
     def _inputs(self, begin: int, count: int) -> Sequence[np.ndarray]:

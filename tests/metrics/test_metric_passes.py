@@ -1,5 +1,6 @@
 """Features of real and generated images: shared, cached, resumed, rebuilt after damage."""
 
+import gc
 import os
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import metric_stubs
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework.func_graph import FuncGraph
 
 import dnnlib
 from dnnlib.errors import UserError
@@ -403,3 +405,30 @@ def test_data_set_digest(place):
     assert digest != load_dataset(data_dir=".", tfrecord_dir="cats", max_images=20).digest()
     assert digest != load_dataset(data_dir=".", tfrecord_dir="cats", resolution=4).digest()
     assert len(load_dataset(class_name="training.dataset.SyntheticDataset", resolution=8).digest()) == 64
+
+
+def test_a_table_of_snapshots(place):
+    """The generator is compiled once and has the weights of each in turn; nothing is left of any."""
+
+    def graphs():
+        gc.collect()
+        return sum(isinstance(item, FuncGraph) for item in gc.get_objects())
+
+    def fid_of(network, settings):
+        group.run(network, data_dir=".", dataset_args={"tfrecord_dir": "cats"}, settings=settings)
+        return group.get_results()["fid"]
+
+    for seed in range(4):
+        metric_stubs.make_network(f"{seed}.pkl", seed=seed)
+    metric_stubs.make_network("other.pkl", label_size=NUM_REALS)
+    group = MetricGroup([{"func_name": "metric_stubs.small_fid", "name": "fid"}])
+    shared, values, counts = settings(), [], []
+    for seed in range(4):
+        values.append(fid_of(f"{seed}.pkl", shared))
+        counts.append(graphs())
+    assert counts[1:] == [counts[1]] * 3
+    assert fid_of("2.pkl", settings()) == values[2] and len(set(values)) == 4
+    compiled = dict(shared._spare[1])
+    assert fid_of("0.pkl", shared) == values[0] and shared._spare[1] == compiled
+    Gs = shared._spare[0]
+    assert shared.take(misc.load_pkl("other.pkl"))[0] is not Gs  # of another kind
