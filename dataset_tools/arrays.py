@@ -20,7 +20,7 @@ from training.data.tfrecord_export import TFRecordExporter, shape_problem
 # The commands. Images are shuffled in the official way unless said otherwise, labels are one-hot.
 
 
-def create_mnist(tfrecord_dir: str, mnist_dir: str, force: bool = False) -> None:
+def create_mnist(tfrecord_dir: str, mnist_dir: str, force: bool = True) -> None:
     """Writes the training images of MNIST, 28x28 in a frame of 2 pixels, with the digits as labels.
 
     `mnist_dir` holds `train-images-idx3-ubyte.gz` and `train-labels-idx1-ubyte.gz`. Raises UserError.
@@ -32,7 +32,7 @@ def create_mnist(tfrecord_dir: str, mnist_dir: str, force: bool = False) -> None
 
 
 def create_mnistrgb(
-    tfrecord_dir: str, mnist_dir: str, num_images: int = 1000000, random_seed: int = 123, force: bool = False
+    tfrecord_dir: str, mnist_dir: str, num_images: int = 1000000, random_seed: int = 123, force: bool = True
 ) -> None:
     """Writes `num_images` colour images whose three channels are random images of MNIST, without labels.
 
@@ -46,7 +46,7 @@ def create_mnistrgb(
             exporter.add_image(images[random.randint(len(images), size=3)])
 
 
-def create_cifar10(tfrecord_dir: str, cifar10_dir: str, ignore_labels: int = 0, force: bool = False) -> None:
+def create_cifar10(tfrecord_dir: str, cifar10_dir: str, ignore_labels: int = 0, force: bool = True) -> None:
     """Writes the training images of CIFAR-10 with their classes, or without if `ignore_labels` is 1.
 
     `cifar10_dir` holds the Python version, `data_batch_1` to `data_batch_5`. Raises UserError.
@@ -57,7 +57,7 @@ def create_cifar10(tfrecord_dir: str, cifar10_dir: str, ignore_labels: int = 0, 
     _export(tfrecord_dir, images, None if ignore_labels else classes, force)
 
 
-def create_cifar100(tfrecord_dir: str, cifar100_dir: str, force: bool = False) -> None:
+def create_cifar100(tfrecord_dir: str, cifar100_dir: str, force: bool = True) -> None:
     """Writes the training images of CIFAR-100 with their fine classes.
 
     `cifar100_dir` holds the Python version, `train`. Raises UserError.
@@ -66,7 +66,7 @@ def create_cifar100(tfrecord_dir: str, cifar100_dir: str, force: bool = False) -
     _export(tfrecord_dir, *_read_cifar(cifar100_dir, "train", "fine_labels"), force)
 
 
-def create_svhn(tfrecord_dir: str, svhn_dir: str, force: bool = False) -> None:
+def create_svhn(tfrecord_dir: str, svhn_dir: str, force: bool = True) -> None:
     """Writes the training images of SVHN with the digits as labels.
 
     `svhn_dir` holds `train_32x32.mat` as published, or `train_1.pkl` to `train_3.pkl` as the official tool takes them.
@@ -76,7 +76,7 @@ def create_svhn(tfrecord_dir: str, svhn_dir: str, force: bool = False) -> None:
     _export(tfrecord_dir, *_read_svhn(svhn_dir), force)
 
 
-def create_from_hdf5(tfrecord_dir: str, hdf5_filename: str, shuffle: int = 1, force: bool = False) -> None:
+def create_from_hdf5(tfrecord_dir: str, hdf5_filename: str, shuffle: int = 1, force: bool = True) -> None:
     """Writes the largest data set of an HDF5 file whose name starts with `data`, uint8 [N, C, H, W].
 
     Labels are taken from `NAME-labels.npy` beside `NAME.h5` if it is there. `shuffle`: 1 to shuffle, 0 not to.

@@ -39,7 +39,7 @@ def create_from_images(
     crop: str = "none",
     convert: str = "none",
     ignore_labels: int = 0,
-    force: bool = False,
+    force: bool = True,
 ) -> None:
     """Writes the images of a folder or zip file; sub-folders are classes, which become one-hot labels.
 
@@ -52,7 +52,7 @@ def create_from_images(
         crop: 'center' cuts out the square in the middle, 'none' does not.
         convert: 'rgb' or 'gray' converts images of other kinds, 'none' does not.
         ignore_labels: 1 to write no labels.
-        force: replace a data set that is there.
+        force: replace a data set that is there; False refuses to.
 
     Raises:
         UserError: for a source or target that cannot be used, and for images that do not fit, all of them listed.
@@ -79,13 +79,13 @@ def create_from_images(
 
 
 def create_from_image_folders(
-    tfrecord_dir: str, image_dir: str, shuffle: int = 1, ignore_labels: int = 0, force: bool = False
+    tfrecord_dir: str, image_dir: str, shuffle: int = 1, ignore_labels: int = 0, force: bool = True
 ) -> None:
     """`create_from_images` by the name it has in StyleGAN2-ADA where sub-folders are classes. Raises UserError."""
     create_from_images(tfrecord_dir, image_dir, shuffle, ignore_labels=ignore_labels, force=force)
 
 
-def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 121, force: bool = False) -> None:
+def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 121, force: bool = True) -> None:
     """Writes 128x128 crops of the aligned CelebA images, shuffled in the official way.
 
     Args:
@@ -93,7 +93,7 @@ def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 12
         celeba_dir: folder that holds `img_align_celeba_png`.
         cx: horizontal position of the middle of the crop, in pixels.
         cy: vertical position.
-        force: replace a data set that is there.
+        force: replace a data set that is there; False refuses to.
 
     Raises:
         UserError: for a source or target that cannot be used, and for images that do not fit, all of them listed.

@@ -22,7 +22,7 @@ _MAX_NAMED = 10  # images that are skipped
 
 
 def create_lsun(
-    tfrecord_dir: str, lmdb_dir: str, resolution: int = 256, max_images: int | None = None, force: bool = False
+    tfrecord_dir: str, lmdb_dir: str, resolution: int = 256, max_images: int | None = None, force: bool = True
 ) -> None:
     """Writes the squares in the middle of images of LSUN, resized, in the order of the keys.
 
@@ -31,7 +31,7 @@ def create_lsun(
         lmdb_dir: LMDB folder of one category; each value is an image file.
         resolution: width and height, a power of two.
         max_images: stop after so many images; None takes all.
-        force: replace a data set that is there.
+        force: replace a data set that is there; False refuses to.
 
     Raises:
         UserError: for a source or target that cannot be used. Images that cannot be read are named and skipped.
@@ -49,7 +49,7 @@ def create_lsun_wide(
     width: int = 512,
     height: int = 384,
     max_images: int | None = None,
-    force: bool = False,
+    force: bool = True,
 ) -> None:
     """Writes wide images of LSUN, such as cars, as width x height pixels with black bars above and below.
 
@@ -62,7 +62,7 @@ def create_lsun_wide(
         width: width of the pictures, and width and height with the bars, a power of two.
         height: height of the pictures, at most `width`.
         max_images: stop after so many images; None takes all.
-        force: replace a data set that is there.
+        force: replace a data set that is there; False refuses to.
 
     Raises:
         UserError: for a source or target that cannot be used. Images that cannot be read are named and skipped.

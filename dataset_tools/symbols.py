@@ -40,7 +40,7 @@ def create_symbols(
     num_images: int = 7000,
     random_seed: int = 123,
     font: str | None = None,
-    force: bool = False,
+    force: bool = True,
 ) -> None:
     """Writes RGB images of one large symbol each, labelled by family.
 
@@ -50,7 +50,7 @@ def create_symbols(
         num_images: number of images.
         random_seed: chooses the symbols, colours and positions.
         font: a TrueType file; None is the DejaVu Sans of matplotlib.
-        force: replace a data set that is there.
+        force: replace a data set that is there; False refuses to.
 
     Raises:
         UserError: for a target or a font that cannot be used.

@@ -165,12 +165,13 @@ def _fill_blocks(training_set: Any, num_blocks: int, size: int) -> list[list[int
 
     A class without images leaves its blocks empty.
     """
-    classes = training_set.labels_of(np.arange(training_set.num_images)).argmax(axis=1)
+    parts = np.split(np.arange(training_set.num_images), range(_DRAWN_AT_ONCE, training_set.num_images, _DRAWN_AT_ONCE))
+    classes = np.concatenate([training_set.labels_of(part).argmax(axis=1) for part in parts])
     blocks: list[list[int]] = [[] for _ in range(num_blocks)]
     there = np.unique(classes).tolist()
     missing = sum(size for block in range(num_blocks) if block % training_set.label_size in there)
-    parts = range(0, _MAX_DRAWS, _DRAWN_AT_ONCE)
-    for image in (image for start in parts for image in training_set.order(0, start, _DRAWN_AT_ONCE).tolist()):
+    starts = range(0, _MAX_DRAWS, _DRAWN_AT_ONCE)
+    for image in (image for start in starts for image in training_set.order(0, start, _DRAWN_AT_ONCE).tolist()):
         if not missing:
             break
         for block in range(classes[image], num_blocks, training_set.label_size):

@@ -52,8 +52,13 @@ def test_create_from_images(tmp_path, capsys):
     dataset_tool.extract(str(tmp_path / "in-order"), str(tmp_path / "png"))
     dataset_tool.compare(tmp_path / "in-order", tmp_path / "shuffled", 1)
     assert capsys.readouterr().out.splitlines()[-1] == f"Identical images: {(shuffled(5) == range(5)).sum()} / 5"
+    dataset_tool.create_from_images(f"{tmp_path / 'in-order'}/", tmp_path / "photos", 1)  # replaced, as officially
+    assert "Replacing the data set that was there." in capsys.readouterr().out
+    np.testing.assert_array_equal(dataset(tmp_path / "in-order")[0], images[shuffled(5)].transpose(0, 3, 1, 2))
     with pytest.raises(UserError, match="is not empty"):
-        dataset_tool.create_from_images(tmp_path / "in-order", tmp_path / "photos", 0)
+        dataset_tool.create_from_images(tmp_path / "in-order", tmp_path / "photos", 0, force=False)
+    with pytest.raises(UserError, match="--force replaces data sets only"):
+        dataset_tool.create_from_images(tmp_path / "photos", tmp_path / "photos", 0)
     dataset_tool.execute_cmdline(["dataset_tool.py", "info", str(tmp_path / "shuffled")])
     assert "images      5" in capsys.readouterr().out
 

@@ -44,7 +44,7 @@ class TFRecordExporter:
         expected_images: number of images that will be added; for progress, room on the disk, and the shuffled order.
         print_progress: print how far it is.
         progress_interval: has no effect; progress is printed five times a second.
-        force: replace a data set that is there.
+        force: replace a data set that is there, as officially; False refuses to.
 
     Raises:
         UserError: for a place that cannot be written or is taken.
@@ -56,7 +56,7 @@ class TFRecordExporter:
         expected_images: int,
         print_progress: bool = True,
         progress_interval: int = 10,
-        force: bool = False,
+        force: bool = True,
     ):
         self.tfrecord_dir = check_target(tfrecord_dir, force)
         self.expected_images = expected_images
@@ -206,7 +206,11 @@ class TFRecordExporter:
         check_target(self.tfrecord_dir, self.force)  # again: others may have written meanwhile
         if not os.path.isdir(self.tfrecord_dir):
             os.rename(self._temporary, self.tfrecord_dir)
-        elif not _exchange(self._temporary, self.tfrecord_dir):  # else the one that was there is temporary by now
+            return
+        if self.print_progress and os.listdir(self.tfrecord_dir):
+            self._say("")
+            print("Replacing the data set that was there.")
+        if not _exchange(self._temporary, self.tfrecord_dir):  # else the one that was there is temporary by now
             old = f"{self._temporary.removesuffix('.tmp')}.old"
             os.rename(self.tfrecord_dir, old)
             try:
