@@ -171,6 +171,8 @@ def _check_functions(options: LoopOptions) -> None:
             problems.append(f"{name}: {args['func_name']} cannot be imported ({error}); PYTHONPATH names more folders")
             continue
         if "loss" not in name:
+            if not str(getattr(func, "__module__", "")).startswith("training.networks"):
+                print(f"{name}: {args['func_name']} is no official network: its pickles can be written, but not read.")
             continue
         known = inspect.signature(func).parameters
         unknown = sorted(set(args) - {"func_name", *known})

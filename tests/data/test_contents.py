@@ -91,6 +91,7 @@ def test_line(tmp_path):
     (folder / "cats").rename(folder / "c\33[31m")
     assert line(folder) == "12 images, 2 classes: c\\x1b[31m, dogs"
     assert SyntheticDataset(8).describe() == "1024 images, no labels"
+    assert SyntheticDataset(8, label_size=1).describe() == "1024 images, labels of 1 number"
 
 
 def test_copies_are_the_same(tmp_path):

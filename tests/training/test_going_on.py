@@ -102,7 +102,7 @@ def test_states_that_do_not_know_their_data(tmp_path, pets, capsys):
 MINE = """
 import tensorflow as tf
 from metrics.metric_base import MetricBase
-from training import loss, networks_stylegan2
+from training import loss
 
 def G_mine(G, D, opt, training_set, minibatch_size, scale=1.0):
     value, _ = loss.G_logistic_ns(G, D, opt, training_set, minibatch_size)
@@ -111,8 +111,6 @@ def G_mine(G, D, opt, training_set, minibatch_size, scale=1.0):
 class Mine(MetricBase):
     def _evaluate(self, Gs, Gs_kwargs, num_gpus):
         self._report_result(float(self._get_dataset_obj().num_images))
-
-G_net = networks_stylegan2.G_main
 """
 
 

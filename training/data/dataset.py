@@ -72,7 +72,7 @@ class Dataset:
         self.num_images = len(labels)
         self.label_size = labels.shape[1]
         self.label_dtype = label_dtype
-        self.label_names: list[str] = []
+        self.label_names = [str(column) for column in range(labels.shape[1])]
         self.has_classes = False
         self.shuffle = True
         self.repeat = True
@@ -287,8 +287,8 @@ class TFRecordDataset(Dataset):
             count = min(source.count, max_images or source.count)
             super().__init__(source, level, cut_labels(labels, count, max_label_size))
             if labels is not None:
-                numbers = map(str, range(labels.shape[1]))
-                self.label_names = list(numbers if self.label_file else source.label_names)
+                numbers = [str(column) for column in range(labels.shape[1])]
+                self.label_names = numbers if self.label_file else list(source.label_names)
                 self.has_classes = are_classes(labels)
         except BaseException:
             source.close()
