@@ -29,7 +29,7 @@ from dataset_tools.images import create_celeba, create_from_image_folders, creat
 from dataset_tools.inspection import compare, display, extract, info
 from dataset_tools.lsun import create_lsun, create_lsun_wide
 from dataset_tools.symbols import create_symbols
-from dnnlib import flags
+from dnnlib import command_line, flags
 from dnnlib.errors import exits_on_user_error
 from training.data.tfrecord_export import TFRecordExporter, check_target
 
@@ -122,6 +122,7 @@ def _add_images(subparsers: Any) -> None:
         default="none",
         help="convert palettes, transparency, CMYK, 16 bits and mixed colours (default: %(default)s)",
     )
+    command_line.add_reading_options(command, default="upright")
     _add_ignore_labels(command, "1 to write no labels, also of sub-folders")
 
 

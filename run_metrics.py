@@ -40,7 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     count = {"type": flags.positive, "metavar": "N"}
 
-    add = parser.add_argument_group("what to compute").add_argument
+    group = parser.add_argument_group("what to compute")
+    add = group.add_argument
     network_help = "name, URL or path of a network pickle; several with commas between, or by wildcards"
     add("--network", action="append", required=True, dest="network_pkl", help=network_help, metavar="PKL")
     metrics_help = "names with commas between (default: fid50k)"
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     mirror_help = "mirror real images at random (default: false; without --dataset, as in training)"
     add("--mirror-augment", **flags.BOOLEAN, help=mirror_help)
+    command_line.add_reading_options(group, "upright; without --dataset, as in training")
     add("--num-images", **count, help="generated images or samples (default: as the name says: 50k is 50000)")
     add("--truncation-psi", type=flags.psi, help="truncate generated images (default: do not)", metavar="PSI")
     add("--seed", type=flags.seed, default=0, help="of latents, labels and noise (default: %(default)s)")

@@ -27,7 +27,7 @@ from metrics import metric_defaults
 from metrics.nets import catalog
 from projection import starts
 from projection.commands import project_generated_images, project_real_images
-from projection.sources import check_readable, find_images, open_dataset
+from projection.sources import Reading, check_readable, find_images, open_dataset
 from training.data import find_dataset
 
 FILES: dict[str, Any] = {"type": flags.split, "action": "extend", "nargs": "+", "metavar": "FILES"}
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--images", help=images_help, **FILES)
     convert_help = "convert images of other colours or depths, or with transparency (default: refuse them)"
     add("--convert", default=False, help=convert_help, **flags.BOOLEAN)
+    command_line.add_reading_options(real, default="upright")
     count_help = "project only the first so many images (default: 3 of a data set, all of --images)"
     add("--num-images", type=flags.positive, help=count_help, metavar="N")
     _add_common(real)
@@ -126,7 +127,7 @@ def _check(command: str, kwargs: dict[str, Any], problems: Problems) -> None:
     if problems.messages and kwargs.get("images") and origins:
         # Without other problems, all that is wrong with images is told when the network is there to compare them with.
         with problems.gather("--images"):
-            check_readable(origins)
+            check_readable(origins, Reading(kwargs["exif"], kwargs["max_value"]))
 
 
 def _check_distance(name: str) -> None:
@@ -140,13 +141,13 @@ def _check_distance(name: str) -> None:
 
 def _find_images(kwargs: dict[str, Any], problems: Problems) -> list[str] | None:
     """Finds the data set or the image files. Returns where each image is from, as far as it is known which they are."""
-    num_images = kwargs["num_images"]
+    num_images, reading = kwargs["num_images"], Reading(kwargs["exif"], kwargs["max_value"])
     if (kwargs["dataset_name"] is None) == (kwargs["images"] is None):
         given = "neither" if kwargs["images"] is None else "both"
         problems.messages.append(f"expected --dataset (with --data-dir) or --images, got {given}")
     elif kwargs["images"] is not None:
         with problems.gather("--images"):
-            kwargs["images"] = find_images(list(itertools.chain(*kwargs["images"])))
+            kwargs["images"] = find_images(list(itertools.chain(*kwargs["images"])), reading)
             if len(kwargs["images"]) >= (num_images or 0):
                 return kwargs["images"][:num_images]
             problems.messages.append(f"--num-images={num_images}: --images has {len(kwargs['images'])}")
@@ -158,7 +159,7 @@ def _find_images(kwargs: dict[str, Any], problems: Problems) -> list[str] | None
             kwargs["dataset_name"] = find_dataset.find_dataset(kwargs["dataset_name"], kwargs["data_dir"])[0]
             find_dataset.check_dataset(kwargs["data_dir"], kwargs["dataset_name"])
             if num_images is not None:
-                open_dataset(kwargs["dataset_name"], kwargs["data_dir"], num_images).close()
+                open_dataset(kwargs["dataset_name"], kwargs["data_dir"], num_images, reading).close()
                 return [f"{kwargs['dataset_name']} {index}" for index in range(num_images)]
     return None
 

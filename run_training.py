@@ -82,7 +82,8 @@ def _parser() -> _Parser:
     )
     count, boolean = {"type": positive}, BOOLEAN
 
-    add = parser.add_argument_group("what to train").add_argument
+    group = parser.add_argument_group("what to train")
+    add = group.add_argument
     add("--dataset", help="name of a data set in --data-dir, or path of one: tfrecords, images, zip, lmdb")
     add("--data-dir", help="root folder of data sets (default: datasets)", metavar="DIR")
     config_help = f"{CONFIGS_IN_SHORT}; of StyleGAN2-ADA: {', '.join(ADA_CONFIGS)}"
@@ -92,6 +93,7 @@ def _parser() -> _Parser:
     add("--mirror-augment", **boolean, help="mirror images at random (default: false)")
     add("--cond", **boolean, help="train with the labels of the data set (default: false)")
     add("--resolution", **count, help="train at a lower resolution than the data set's", metavar="N")
+    command_line.add_reading_options(group)
     add("--gamma", type=_not_negative, help="weight of R1 regularization (default: 10, or the configuration's)")
     add("--seed", type=seed, help="of all random numbers (default: 1000)")
 

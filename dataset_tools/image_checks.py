@@ -46,7 +46,11 @@ def _misfits(fact: ImageFacts, rules: ImageRules, mode: str, side: int | None) -
 
 
 def _help_for_mode(mode: str) -> str:
-    return "saving floating point images as 8 bits" if mode == "F" else "--convert=rgb or --convert=gray"
+    return (
+        "--max-value, what is white, or saving floating point images as 8 bits"
+        if mode == "F"
+        else "--convert=rgb or --convert=gray"
+    )
 
 
 def _report(names: Sequence[str], facts: Sequence[ImageFacts], found: Sequence[list[tuple[str, str]]]) -> str:
@@ -79,14 +83,6 @@ def announce(facts: Sequence[ImageFacts], rules: ImageRules) -> None:
         larger = sum(min(fact.width, fact.height) < rules.resolution for fact in resized)
         note = f"; {larger} smaller than that, which will look blurred" if larger else ""
         print(f"Resizing {_images(len(resized))} to {rules.resolution}x{rules.resolution} ({rules.resize}){note}.")
-    announce_rotated(facts)
-
-
-def announce_rotated(facts: Sequence[ImageFacts]) -> None:
-    """Prints how many images will look otherwise than viewers show them, if any."""
-    rotated = sum(fact.rotated for fact in facts)
-    if rotated:
-        print(f"Taking {_images(rotated)} as stored, though viewers are asked to turn them (EXIF orientation).")
 
 
 def _images(count: int) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import PIL.Image
 
-from dnnlib.pictures import to_chw
+from dnnlib.pictures import converted, to_chw
 from training.data.image_files import ImageFacts
 
 _PILLOW_MODES = {"rgb": "RGB", "gray": "L"}
@@ -34,14 +34,14 @@ class ImageRules:
 
     def mode(self, facts: ImageFacts) -> str:
         """Mode of an image when all is done."""
-        if facts.mode == "F":  # Pillow does not know the range of floating point pixels
+        if facts.mode == "F":  # nobody knows the range of floating point pixels
             return "F"
         return _PILLOW_MODES.get(self.convert, facts.mode)
 
     def apply(self, img: PIL.Image.Image) -> np.ndarray:
         """The finished image, uint8 [C, H, W]."""
         if self.convert != "none":
-            img = _converted(img, _PILLOW_MODES[self.convert])
+            img = converted(img, _PILLOW_MODES[self.convert])
         if self.crop == "center":
             side = min(img.size)
             left, top = (img.width - side) // 2, (img.height - side) // 2
@@ -50,15 +50,3 @@ class ImageRules:
             resample = PIL.Image.Resampling[self.resize.upper()]
             img = img.resize((self.resolution, self.resolution), resample)
         return to_chw(img)
-
-
-def _converted(img: PIL.Image.Image, mode: str) -> PIL.Image.Image:
-    if img.mode == mode:
-        return img
-    if img.mode in ("I", "I;16", "I;16B", "I;16L"):  # Pillow would clip at 255
-        values = np.asarray(img).astype(np.float64)
-        img = PIL.Image.fromarray(np.rint(values / 257).clip(0, 255).astype(np.uint8))
-    if img.has_transparency_data:
-        img = img.convert("RGBA")
-        img = PIL.Image.alpha_composite(PIL.Image.new("RGBA", img.size, "black"), img).convert("RGB")
-    return img.convert(mode)

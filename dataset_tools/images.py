@@ -9,18 +9,18 @@ import numpy as np
 import PIL.Image
 
 from dnnlib.errors import UserError, listed
+from dnnlib.parallel import parallel_map
 from dnnlib.pictures import to_chw
 from dnnlib.progress import Progress
 from training.data.containers import Container
-from training.data.image_files import ImageFacts, decode, look_at
+from training.data.image_files import ImageFacts, Reading, decode, look_at, notes_about, notes_about_depth
 from training.data.image_sources import level_of
 from training.data.labels import are_classes
 from training.data.tfrecord_export import TFRecordExporter
 
-from .image_checks import MAX_LISTED, announce, announce_rotated, misfits
+from .image_checks import MAX_LISTED, announce, misfits
 from .image_list import ImageList, list_images
 from .image_rules import ImageRules
-from .parallel import parallel_map
 
 _LISTING_ALL = "Images are only decoded from here on, so that all that do not fit are listed."
 _Check = Callable[[Sequence[ImageFacts]], str | None]
@@ -39,6 +39,8 @@ def create_from_images(
     crop: str = "none",
     convert: str = "none",
     ignore_labels: int = 0,
+    exif: str = "upright",
+    max_value: float | None = None,
     force: bool = True,
 ) -> None:
     """Writes the images of a folder or zip file; sub-folders are classes, which become one-hot labels.
@@ -52,6 +54,7 @@ def create_from_images(
         crop: 'center' cuts out the square in the middle, 'none' does not.
         convert: 'rgb' or 'gray' converts images of other kinds, 'none' does not.
         ignore_labels: 1 to write no labels.
+        exif, max_value: how image files are read, see `training.data.image_files.Reading`.
         force: replace a data set that is there; False refuses to.
 
     Raises:
@@ -61,21 +64,27 @@ def create_from_images(
         raise UserError(f"--resize={resize} needs --resolution, the width and height to resize to")
     if resolution and level_of(resolution) is None:
         raise UserError(f"--resolution={resolution}: expected a power of two of 4 or more")
-    rules = ImageRules(convert, crop, resolution, resize or "lanczos")
+    rules, reading = ImageRules(convert, crop, resolution, resize or "lanczos"), Reading(exif, max_value)
 
     print(f'Loading images from "{image_dir}"')
-    images = list_images(image_dir)
+    images = list_images(image_dir, reading)
     if ignore_labels:
         images = dataclasses.replace(images, labels=None, classes=[])
     _announce_labels(images)
 
     def check(facts: Sequence[ImageFacts]) -> str | None:
-        return misfits([*images.names, *images.others], [*facts, *images.others.values()], rules)
+        return misfits(images.names, facts, rules)
 
     facts = _look_at_all(images, check)
     announce(facts, rules)
+    _print_lines([*images.container.notes, *notes_about(facts, reading)])
     decoded = _write(tfrecord_dir, images, check, rules.apply, bool(shuffle), force)
-    announce_rotated([fact for fact, known in zip(decoded, facts, strict=True) if not known.rotated])
+    late = (fact for fact, known in zip(decoded, facts, strict=True) if not known.turned and fact.turned)
+    _print_lines([*notes_about(late, reading), *notes_about_depth(decoded, reading)])
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    print("".join(f"{line}\n" for line in lines), end="", flush=True)
 
 
 def create_from_image_folders(
@@ -121,7 +130,7 @@ def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 12
         head = f"{len(wrong)} of {len(names)} images are not 178x218 RGB as in CelebA; nothing was written:"
         return "\n  ".join([head, *listed(wrong, MAX_LISTED)]) if wrong else None
 
-    images = ImageList(container, names)
+    images = ImageList(container, names, Reading())
     _look_at_all(images, check)
     _write(tfrecord_dir, images, check, lambda img: to_chw(img)[:, rows, columns], True, force)
 
@@ -151,9 +160,10 @@ def _look_at_all(images: ImageList, check: _Check) -> list[ImageFacts]:
     return facts
 
 
-def _map(function: Callable[[Callable[[], BinaryIO]], Any], images: ImageList, what: str) -> Iterator[Any]:
+def _map(function: Callable[[Callable[[], BinaryIO], Reading], Any], images: ImageList, what: str) -> Iterator[Any]:
     with Progress(len(images.names), "images", desc=what) as progress:
-        for result in parallel_map(function, map(images.opener, range(len(images.names)))):
+        openers = map(images.opener, range(len(images.names)))
+        for result in parallel_map(lambda open_file: function(open_file, images.reading), openers):
             yield result
             progress.update(1)
 
@@ -173,7 +183,7 @@ def _write(
     damaged = False
 
     def read(idx: int) -> tuple[ImageFacts, np.ndarray | None]:
-        fact, img = decode(images.opener(idx))
+        fact, img = decode(images.opener(idx), images.reading)
         return fact, None if img is None or damaged else transform(img)
 
     count = len(images.names)

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 
 from dnnlib.errors import UserError
+from dnnlib.parallel import parallel_map
 from dnnlib.pictures import to_chw
 from training.data.containers import lmdb_errors, open_lmdb
+from training.data.image_files import Reading, decode
 from training.data.image_sources import level_of
 from training.data.tfrecord_export import TFRecordExporter
 
 from .image_rules import ImageRules
-from .parallel import parallel_map
 
 _MAX_NAMED = 10  # images that are skipped
 
@@ -97,10 +97,10 @@ def _create(
 
     def load(item: tuple[str, bytes]) -> np.ndarray | str:
         key, content = item
-        try:
-            img = PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(content))).convert("RGB")
-        except Exception as error:  # of any kind: decoders meet hostile files
-            return f"{key}: cannot be read ({error})"
+        fact, img = decode(lambda: io.BytesIO(content), Reading())
+        if img is None:
+            return f"{key}: {fact.problem}"
+        img = img.convert("RGB")
         result = transform(img)
         return f"{key}: {img.width}x{img.height} is too small" if result is None else result
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import Problems, UserError, exits_on_user_error
-from .flags import class_idx, label_vector, official_spelling
+from .flags import above_zero, class_idx, label_vector, official_spelling
 
 
 def check_result_dir(path: str) -> str:
@@ -50,6 +50,17 @@ def add_download_options(parser: Any) -> None:
     parser.add_argument(
         "--offline", action="store_true", default=None, help="fail instead of downloading (default: $STYLEGAN2_OFFLINE)"
     )
+
+
+def add_reading_options(parser: Any, unless_given: str = "upright", **exif: Any) -> None:
+    """--exif and --max-value, see `training.data.image_files.Reading`, of a parser or a group of its arguments.
+
+    unless_given: what --exif is then, in words. exif: arguments of `add_argument` for it.
+    """
+    exif_help = f"turn images upright by their EXIF orientation, or ignore it (default: {unless_given})"
+    parser.add_argument("--exif", choices=("upright", "ignore"), help=exif_help, **exif)
+    white_help = "what is white in images of more than 8 bits per channel, such as 4095 for 12 bits"
+    parser.add_argument("--max-value", type=above_zero, help=white_help, metavar="N")
 
 
 def submit_command(

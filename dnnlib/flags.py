@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import os
 import re
 import sys
@@ -150,6 +151,11 @@ def _integer(text: str, least: int) -> int:
 def non_negative(text: str) -> float:
     """A number of 0 or more."""
     return number(text, "of 0 or more", 0, sys.float_info.max)
+
+
+def above_zero(text: str) -> float:
+    """A number above 0."""
+    return number(text, "above 0", math.ulp(0.0), sys.float_info.max)
 
 
 def number(text: str, expected: str, least: float, most: float) -> float:

@@ -5,7 +5,30 @@ HEAD = 512
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 """The number with which the legacy container of torch.save begins, in a pickle."""
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head")
-_IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
+_IMAGES = (  # where, what, and the format
+    (0, b"\x89PNG", "PNG"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"GIF8", "GIF"),
+    (8, b"WEBP", "WebP"),
+    (8, b"CR\2\0", "camera raw"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (0, b"II+\0", "TIFF"),
+    (0, b"MM\0+", "TIFF"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"qoif", "QOI"),
+    (0, b"v/1\1", "OpenEXR"),
+    (0, b"gimp xcf", "GIMP"),
+    (0, b"FUJIFILMCCD-RAW", "camera raw"),
+    (0, b"IIRO", "camera raw"),
+    (0, b"IIU\0", "camera raw"),
+)
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"crx ": "camera raw"}
+_BRANDS |= dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC")
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd")
 _PROTOCOLS = tuple(bytes([0x80, protocol]) for protocol in range(6))
 
@@ -39,6 +62,18 @@ def kind_of(head: bytes) -> str | None:
     return "pickle" if head.startswith((*_PROTOCOLS, b"(", b"c")) else None
 
 
+def image_format(head: bytes) -> str | None:
+    """The format of an image that begins so, as people call it; None: none that is known by its first bytes.
+
+    head: the first `HEAD` bytes, or all.
+    """
+    if head.startswith(b"BM"):  # as may a text
+        return "BMP" if head[6:10] == bytes(4) else None
+    if head[4:8] == b"ftyp":  # pictures and videos alike
+        return _BRANDS.get(head[8:12])
+    return next((name for at, magic, name in _IMAGES if head.startswith(magic, at)), None)
+
+
 def is_page(head: bytes) -> bool:
     """Whether a file is a web page, by its first bytes."""
     return head.lstrip()[:100].lower().startswith(_PAGES)
@@ -55,6 +90,6 @@ def mistaken(head: bytes) -> str | None:
         return "this is a web page: the download was answered by an error or log-in page"
     if head.lstrip().startswith(b"version https://git-lfs"):
         return "this is a git-LFS pointer, not the file; run 'git lfs pull'"
-    if head.startswith(_IMAGES):
+    if image_format(head):
         return "this is an image"
     return "this file is compressed; unpack it first" if head.startswith(_PACKED) else None

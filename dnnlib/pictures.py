@@ -45,6 +45,23 @@ def count_of_mode(count: int, mode: str) -> str:
     return f"{count} {images} of {name}" if " " in name else f"{count} {name} {images}"
 
 
+def scaled_to_8_bits(values: np.ndarray, white: float) -> np.ndarray:
+    """Values as uint8 of the same shape: 0 stays, `white` and more become 255."""
+    return np.rint(np.asarray(values, np.float64) / (white / 255)).clip(0, 255).astype(np.uint8)
+
+
+def converted(img: PIL.Image.Image, mode: str) -> PIL.Image.Image:
+    """A picture of 8 bits per channel as 'L', 'RGB' or 'RGBA'. Without an alpha channel, it is laid over black."""
+    if img.mode == mode:
+        return img
+    if img.mode in ("La", "LAB"):  # of which Pillow knows one way
+        img = img.convert({"La": "LA", "LAB": "RGB"}[img.mode])
+    if mode != "RGBA" and img.has_transparency_data:
+        img = img.convert("RGBA")
+        img = PIL.Image.alpha_composite(PIL.Image.new("RGBA", img.size, "black"), img).convert("RGB")
+    return img.convert(mode)
+
+
 def to_chw(img: PIL.Image.Image) -> np.ndarray:
     """An RGB or grayscale picture as uint8 [C, H, W]."""
     array = np.asarray(img)

@@ -23,6 +23,8 @@ def run(
     truncation_psi: float | None = None,
     official_numerics: bool = False,
     json_file: str | None = None,
+    exif: str | None = None,
+    max_value: float | None = None,
     **settings: Any,
 ) -> None:
     """Computes metrics of one network or several, and prints and saves what comes out.
@@ -37,6 +39,8 @@ def run(
         truncation_psi: of generated images; None: no truncation.
         official_numerics: compute as the official code also where that is numerically weak.
         json_file: write results there, too; '-': to stdout.
+        exif, max_value: how image files are read, see `training.data.image_files.Reading`; None: upright, and no images
+            of more than 8 bits, or without `dataset` as in training.
         settings: of `metrics.features.evaluation.Evaluating`.
 
     Raises:
@@ -51,15 +55,17 @@ def run(
     print(f"Computing on {', '.join(name.split('device:')[-1] for name in settings.devices)}.")
     tflib.init_tf({"rnd.np_random_seed": settings.seed})
     Gs_kwargs = None if truncation_psi is None else {"truncation_psi": truncation_psi}
+    reading = {name: value for name, value in {"exif": exif, "max_value": max_value}.items() if value is not None}
     report = Report()
     for network in networks:
         print(f'Evaluating metrics "{",".join(metric.name for metric in group.metrics)}" for "{network}"...')
         data = options_file.options_beside(network) if dataset is None else None
+        dataset_args = data.dataset_args if data else {"tfrecord_dir": dataset} if dataset else {}
         group.run(
             pretrained_networks.get_path_or_url(network),
             run_dir=dnnlib.submit_config.run_dir,
             data_dir=data_dir or (data.data_dir if data else None),
-            dataset_args=data.dataset_args if data else {"tfrecord_dir": dataset} if dataset else {},
+            dataset_args={**dataset_args, **reading} if dataset_args else {},
             mirror_augment=data.mirror_augment if data and mirror_augment is None else bool(mirror_augment),
             Gs_kwargs=Gs_kwargs,
             settings=settings,

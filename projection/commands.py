@@ -74,18 +74,24 @@ def project_real_images(
     num_images: int | None = None,
     images: list[str] | None = None,
     convert: bool = False,
+    exif: str = "upright",
+    max_value: float | None = None,
     **settings: Any,
 ) -> None:
     """Projects the first images of a data set, or image files. settings: of `Projecting`.
 
-    num_images: how many; None: 3 of a data set, all of files. convert: see `sources.check_images`.
+    num_images: how many; None: 3 of a data set, all of files. convert: see `sources.check_images`. exif, max_value: see
+    `sources.Reading`.
     """
+    from .sources import Reading
     from .targets import DatasetImages, ImageFiles
+
+    reading = Reading(exif, max_value)
 
     def open_targets(Gs: Any, *_label: Any) -> DatasetImages | ImageFiles:
         if images is not None:
-            return ImageFiles(Gs, images, convert, num_images)
-        return DatasetImages(Gs, dataset_name, data_dir, num_images)
+            return ImageFiles(Gs, images, convert, num_images, reading)
+        return DatasetImages(Gs, dataset_name, data_dir, num_images, reading)
 
     _project(network_pkl, open_targets, Projecting(**settings))
 

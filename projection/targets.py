@@ -67,10 +67,17 @@ class GeneratedImages:
 class DatasetImages:
     """The first images of a data set: so many, or None: the first three, if there are."""
 
-    def __init__(self, Gs: Any, dataset_name: str, data_dir: str | None, num_images: int | None = None):
+    def __init__(
+        self,
+        Gs: Any,
+        dataset_name: str,
+        data_dir: str | None,
+        num_images: int | None = None,
+        reading: sources.Reading = sources.AS_USUAL,
+    ):
         print(f'Loading images from "{dataset_name}"...')
         self._name = dataset_name
-        self._dataset = sources.open_dataset(dataset_name, data_dir, num_images)
+        self._dataset = sources.open_dataset(dataset_name, data_dir, num_images, reading)
         shape, wanted = self._dataset.shape, Gs.output_shape[1:]
         if list(shape) != list(wanted):
             self._dataset.close()
@@ -90,14 +97,22 @@ class DatasetImages:
 class ImageFiles:
     """Image files, by the rule of `sources`. Their vectors are named after them."""
 
-    def __init__(self, Gs: Any, paths: Sequence[str], convert: bool = False, num_images: int | None = None):
+    def __init__(
+        self,
+        Gs: Any,
+        paths: Sequence[str],
+        convert: bool = False,
+        num_images: int | None = None,
+        reading: sources.Reading = sources.AS_USUAL,
+    ):
+        self._reading = reading
         self._paths = list(paths) if num_images is None else list(paths)[:num_images]
         _, self._channels, self._resolution, _ = Gs.output_shape
         if num_images is not None and num_images > len(paths):
             raise UserError(f"--num-images={num_images}: --images has {len(paths)}")
         problems = Problems()
         with problems.gather("--images"):
-            sources.check_images(self._paths, self._resolution, self._channels, convert)
+            sources.check_images(self._paths, self._resolution, self._channels, convert, reading)
         problems.report()
         taken: set[str] = set()
         self._vector_names = [points.unique(points.stem_of(path), taken) for path in self._paths]
@@ -107,7 +122,7 @@ class ImageFiles:
 
     def __getitem__(self, index: int) -> Target:
         path = self._paths[index]
-        pixels = sources.read_image(path, self._resolution, self._channels)[np.newaxis]
+        pixels = sources.read_image(path, self._resolution, self._channels, self._reading)[np.newaxis]
         image = adjust_dynamic_range(pixels.astype(np.float32), (0, 255), (-1, 1))
         name = f"image{index:04d}"
         return Target(name, f"{name}: {path} ({index}/{len(self)})", path, self._vector_names[index], image)

@@ -89,7 +89,7 @@ def test_class_folders_without_images(tmp_path, kind):
     labels, classes = labels_of_images(container, [name for name in container.names if is_image_name(name)])
     assert classes == ["0", "1", "2", "10"]
     np.testing.assert_array_equal(labels, np.eye(4)[[0, 2, 2]])
-    assert container.notes == [f"{path}: folders without images count as classes: 1 (1), 3 (10)."]
+    assert container.notes == ["Folders without images count as classes: 1 (1), 3 (10)."]
 
 
 def test_folders_beside_that_of_all_images_are_no_classes(tmp_path):

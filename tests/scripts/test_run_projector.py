@@ -286,7 +286,7 @@ def test_all_mistakes_at_once(tmp_path):
         [
             f"--result-dir=text.png: {tmp_path / 'text.png'} is a file, expected a folder",
             "--network: none.pkl: no such file",
-            "--images: empty: there are no images in this folder",
+            "--images: empty: there are no images in this folder. Left out 1 file: 1 not an image (readme.txt)",
             "--images: none.jpg: no such file",
             "--images: *.gif: no file has such a name",
             "--images: text.png: not an image",

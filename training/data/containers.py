@@ -1,6 +1,7 @@
 """Files by name, in a folder or a zip file; and LMDB folders, opened with care."""
 
 import contextlib
+import errno
 import os
 import zipfile
 import zlib
@@ -60,7 +61,7 @@ class Container:
             names.add(name)
         self.names = sorted(names)
         if twice:
-            self.notes.append(f"{self.path}: {twice} names are there twice; of each the last file is taken.")
+            self.notes.append(f"{twice} names are there twice; of each the last file is taken.")
 
     def open(self, name: str) -> BinaryIO:
         """A file, opened for reading. Any exception means that it cannot be read."""
@@ -72,7 +73,12 @@ class Container:
         info = self._zip.getinfo(self._stored.get(name, name))
         if info.file_size > min(_MAX_UNPACKED, max(most, _MAX_RATIO * info.compress_size)):
             raise ValueError(f"unpacks to {info.file_size} bytes")
-        return self._zip.open(info)
+        try:
+            return self._zip.open(info)
+        except OSError as error:
+            if error.errno == errno.ESTALE:  # a file server was started again; who tries again finds the file again
+                self._zip = zipfile.ZipFile(self.path)
+            raise
 
     def read(self, name: str) -> bytes | None:
         """What is in a file of text; None if there is no such file. Raises UserError if it cannot be read."""
@@ -144,8 +150,8 @@ def sampled_checksum(size: int, read: Callable[[int, int], bytes]) -> int:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file, or a folder that it is in, is hidden, or of those that macOS adds to zip files."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    """Whether a file, or a folder that it is in, is hidden, or of those that macOS and Synology add."""
+    return any(part.startswith(".") or part in ("__MACOSX", "@eaDir") for part in name.split("/"))
 
 
 # ----------------------------------------------------------------------------

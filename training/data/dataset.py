@@ -25,6 +25,7 @@ from dnnlib.progress import Progress
 
 from .contents import Contents, describe
 from .find_dataset import open_source
+from .image_files import Reading
 from .image_sources import ImageSource, ZeroSource, level_of
 from .labels import are_classes, cut_labels, find_label_file, read_label_file
 
@@ -128,6 +129,7 @@ class Dataset:
         """A hash that changes when the images do: of names, sizes and times of their files, and of some images."""
         files = [(os.path.basename(path), os.stat(path)) for path in self._source.files()]
         facts = [self.num_images, self.shape, self.dtype, [(name, s.st_size, s.st_mtime_ns) for name, s in files]]
+        facts += self._source.changes
         result = hashlib.sha256(repr(facts).encode())
         some = np.unique(np.linspace(0, self.num_images - 1, _DIGEST_IMAGES).astype(np.int64))
         result.update(self.read(some)[0].tobytes())
@@ -234,6 +236,11 @@ def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch]))).permutation(count)
 
 
+@functools.lru_cache(maxsize=64)  # metrics open the data set at each snapshot
+def _say_once(line: str) -> None:
+    print(line)
+
+
 class TFRecordDataset(Dataset):
     """Images of a folder of tfrecords; also of an image folder, a zip file or an LMDB folder.
 
@@ -247,6 +254,7 @@ class TFRecordDataset(Dataset):
         shuffle_mb: 0 for no shuffling; other values have no effect.
         prefetch_mb, buffer_mb: have no effect.
         num_threads: threads that decode images of folders, zip files and LMDB.
+        exif, max_value: how these are read, see `image_files.Reading`.
 
     Attributes besides those of `Dataset`:
         tfrecord_dir, label_file: paths.
@@ -269,12 +277,16 @@ class TFRecordDataset(Dataset):
         prefetch_mb: int = 2048,
         buffer_mb: int = 256,
         num_threads: int = 2,
+        exif: str = "upright",
+        max_value: float | None = None,
     ):
         self.tfrecord_dir = os.fspath(tfrecord_dir)
         if max_images is not None and max_images < 1:
             raise UserError(f"max_images={max_images}, expected 1 or more")
-        source = open_source(self.tfrecord_dir, num_threads)
+        source = open_source(self.tfrecord_dir, num_threads, Reading(exif, max_value))
         try:
+            for note in source.notes:
+                _say_once(f"{self.tfrecord_dir}: {note}")
             full = source.levels[0]
             level = full if resolution is None else level_of(resolution)
             if level is None or level > full:

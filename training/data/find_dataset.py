@@ -5,31 +5,34 @@ import os
 import zipfile
 
 from dnnlib.errors import UserError, did_you_mean, listed
-from dnnlib.files import list_files, short_name
+from dnnlib.files import short_name
 from dnnlib.kinds import HEAD, kind_of
 
 from .containers import is_hidden
-from .image_files import FileSource, LmdbSource, is_image_name
+from .encoded_sources import FileSource, LmdbSource
+from .image_files import Reading, is_image_name
+from .image_listing import has_images
 from .image_sources import ImageSource
 from .tfrecord_folder import TFRecordSource
 
-_IN_FOLDERS = "tfrecords (*.tfrecords), images (PNG, JPEG, WebP, BMP, TIFF), LMDB (data.mdb)"
+_IN_FOLDERS = "tfrecords (*.tfrecords), images (PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF...), LMDB (data.mdb)"
 _MAX_NAMES = 10
+_AS_THEY_ARE = Reading()
 
 
-def open_source(path: str, num_threads: int = 2) -> ImageSource:
+def open_source(path: str, num_threads: int = 2, reading: Reading = _AS_THEY_ARE) -> ImageSource:
     """The images of a data set. Raises UserError if there is none, or if it cannot be used.
 
-    num_threads: threads that decode images.
+    num_threads: threads that decode images. reading: how image files are read.
     """
     kind = check_kind(path)
     try:
-        return kind(path, num_threads)
+        return kind(path, num_threads, reading)
     except OSError as error:
         raise UserError(f"{error.filename or path}: {error.strerror}") from None
 
 
-def full_resolution(path: str) -> int:
+def full_resolution(path: str, reading: Reading = _AS_THEY_ARE) -> int:
     """The resolution of a data set by its first image: `open_source` looks at them all. Raises UserError as that does.
 
     Of tfrecords, what was found when they were first opened lies beside them.
@@ -40,9 +43,9 @@ def full_resolution(path: str) -> int:
             self.count = 1
             super()._scan()
 
-    with contextlib.suppress(OSError, UserError), contextlib.closing(First(path, 1)) as source:
+    with contextlib.suppress(OSError, UserError), contextlib.closing(First(path, 1, reading)) as source:
         return 1 << source.levels[0]
-    with contextlib.closing(open_source(path)) as source:  # to hear of all images that cannot be used
+    with contextlib.closing(open_source(path, reading=reading)) as source:  # to hear of all images that cannot be used
         return 1 << source.levels[0]
 
 
@@ -54,7 +57,7 @@ def check_kind(path: str) -> type[ImageSource]:
             return TFRecordSource
         if "data.mdb" in names:
             return LmdbSource
-        if any(map(is_image_name, list_files(path))) or (os.path.isfile(path) and zipfile.is_zipfile(path)):
+        if zipfile.is_zipfile(path) if os.path.isfile(path) else has_images(path):
             return FileSource
         raise UserError(_explain(path))
     except OSError as error:

@@ -1,315 +1,329 @@
-"""Images that are stored as files of an image format, and sources of them: folders, zip files, LMDB folders.
+"""One image in a file of an image format: what its header says, and its pixels. All readers of image files ask here.
 
-All images are looked at when a source is opened (their headers only), and all that do not fit are listed by name.
+An image is what its first bytes say, whatever its extension. It is turned upright where its EXIF orientation asks for
+that, and has 8 bits per channel when it is decoded, whatever it had before.
 """
 
-import collections
 import io
-import itertools
 import os
-import zlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
+import PIL.features
 import PIL.Image
+import PIL.PngImagePlugin
 
-from dnnlib.errors import UserError, listed
-from dnnlib.pictures import CHANNELS, mode_name, mode_of, to_chw
-from dnnlib.progress import Progress
+from dnnlib.errors import UserError
+from dnnlib.files import persistently
+from dnnlib.kinds import HEAD, image_format, mistaken
+from dnnlib.pictures import DEEP, mode_name, mode_of, scaled_to_8_bits
 
-from .containers import Container, is_hidden, lmdb_errors, open_lmdb, sampled_checksum
-from .image_sources import ImageSource, level_of, report
-from .labels import labels_of_images
+EXTENSIONS = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif"),
+    *(".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".qoi"),
+)
+"""Of files that are to be images: one that cannot be read is damaged. Other files are images if Pillow says so."""
+EXIF = ("upright", "ignore")
+"""What can be done about the orientation that EXIF asks for."""
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM", "TGA", "QOI")
+_FORMATS += ("PSD", "SGI", "PCX", "DDS")
+"""Those of Pillow that hold pictures: others run programs (EPS), or are data of other kinds (HDF5, FITS)."""
+_ANIMATED = ("GIF", "WEBP", "PNG", "TIFF", "AVIF")
+_FEATURES = {"WebP": "webp", "AVIF": "avif", "JPEG 2000": "jpg_2000"}  # which builds of Pillow may lack
+_NEVER = ("HEIC", "JPEG XL", "OpenEXR", "camera raw", "GIMP")  # of the formats in `dnnlib.kinds`
+_DARK = 0.5  # of the range: images whose largest value is below had fewer bits
+_WHITE = {"I;12": 4095.0}  # by how TIFF files store pixels
+_ORIENTATION = 0x0112  # tag of EXIF
+_TURNS = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+_BACK = {6: 8, 8: 6}  # orientations that undo others; the rest undo themselves
+_Result = TypeVar("_Result")
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-_MAX_LISTED = 20
-_AT_ONCE = 1000  # images that threads are asked for
+# ----------------------------------------------------------------------------
+# Limits. Pillow's own refuse whole photographs, and nobody can raise them from a command line.
+
+PIXELS_VARIABLE = "STYLEGAN2_MAX_PIXELS"
+"""Environment variable with the number of pixels that an image may have."""
+_MAX_PIXELS = 1 << 28
+PIL.Image.MAX_IMAGE_PIXELS = None  # `_open` looks, and says what can be done
+PIL.PngImagePlugin.MAX_TEXT_CHUNK = PIL.PngImagePlugin.MAX_TEXT_MEMORY
 
 
-def is_image_name(path: str) -> bool:
-    """Whether a path, with `/`, looks like that of an image and no part of it is hidden."""
-    return path.lower().endswith(EXTENSIONS) and not is_hidden(path)
+def _max_pixels() -> int:
+    text = os.environ.get(PIXELS_VARIABLE) or str(_MAX_PIXELS)
+    if not text.isdecimal():
+        raise UserError(f"{PIXELS_VARIABLE}={text}: expected a number of pixels, such as {_MAX_PIXELS}")
+    return int(text)
 
 
 # ----------------------------------------------------------------------------
-# One image.
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How image files are read.
+
+    exif: 'upright' turns images as their EXIF orientation asks; 'ignore' leaves them as they are stored.
+    max_value: what becomes white of images of more than 8 bits per channel, such as 4095 for 12 bits in 16. None: the
+        largest value that they can have; they are then told from images of 8 bits.
+
+    Raises UserError for other values.
+    """
+
+    exif: str = "upright"
+    max_value: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.exif not in EXIF:
+            raise UserError(f"exif={self.exif!r}, expected {' or '.join(EXIF)}")
+        number = isinstance(self.max_value, int | float) and not isinstance(self.max_value, bool)
+        if self.max_value is not None and not (number and 0 < self.max_value < float("inf")):
+            raise UserError(f"max_value={self.max_value!r}, expected a number above 0")
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a file turned out to be: size in pixels, mode (of `dnnlib.pictures`), or why it is not a whole image."""
+    """What a file turned out to be.
+
+    width, height: in pixels, as it is read. mode: of `dnnlib.pictures`. turned: its EXIF orientation is not upright.
+    animated: it has more pictures; the first is read. peak: largest value, of more than 8 bits; known once decoded.
+    problem: why it is not a whole image. foreign: it is no image at all, or of a kind that Pillow cannot decode.
+    """
 
     width: int = 0
     height: int = 0
     mode: str = ""
-    rotated: bool = field(default=False, compare=False)  # asks viewers to turn it, by its EXIF orientation
+    turned: bool = field(default=False, compare=False)
+    animated: bool = field(default=False, compare=False)
+    peak: float = field(default=0.0, compare=False)
     problem: str = ""
+    foreign: bool = False
 
     def __str__(self) -> str:
         return f"{self.width}x{self.height} {mode_name(self.mode)}"
 
 
-def look_at(open_file: Callable[[], BinaryIO]) -> ImageFacts:
-    """What an image file is by its header; a PNG file may say only after its pixels that it is rotated."""
-    try:
-        with open_file() as file:
-            image = _open(file)
-            return _facts(image, mode_of(image))
-    except Exception as error:  # of any kind: decoders meet hostile files
-        return ImageFacts(problem=_reason(error))
+def notes_about(facts: Iterable[ImageFacts], reading: Reading) -> list[str]:
+    """What is to be said of images that are read: how many are turned, and how many have more pictures."""
+    turned = animated = 0
+    for fact in facts:
+        turned, animated = turned + fact.turned, animated + fact.animated
+    notes = []
+    if turned and reading.exif == "upright":
+        notes.append(f"Turning {_images(turned)} upright, by EXIF orientation (--exif=ignore takes images as stored).")
+    elif turned:
+        notes.append(f"Taking {_images(turned)} as stored, though viewers turn them upright (EXIF orientation).")
+    if animated:
+        notes.append(f"Taking the first picture of {_images(animated)} with several.")
+    return notes
 
 
-def decode(open_file: Callable[[], BinaryIO]) -> tuple[ImageFacts, PIL.Image.Image | None]:
-    """What an image file is, and the image with its pixels; None if they are not whole."""
-    try:
-        with open_file() as file:
-            image = _open(io.BytesIO(file.read()))
-        mode = mode_of(image)
-        image.load()
-        return _facts(image, mode), image
-    except Exception as error:
-        return ImageFacts(problem=_reason(error)), None
+def notes_about_depth(facts: Iterable[ImageFacts], reading: Reading) -> list[str]:
+    """What is to be said of the values of images of more than 8 bits, once they are decoded."""
+    peaks = [fact.peak for fact in facts if fact.peak]
+    if not peaks or (reading.max_value is not None and max(peaks) <= reading.max_value):
+        return []
+    peak = max(peaks)
+    largest = f"The largest value of {_images(len(peaks))} of more than 8 bits per channel is {peak:g}"
+    if reading.max_value is not None:
+        return [f"{largest}: what is above --max-value={reading.max_value:g} becomes white."]
+    if peak > _DARK * 65535:
+        return [f"{largest}, and 65535 becomes white."]
+    return [f"{largest}, and 65535 becomes white: they are dark. --max-value={_full_scale(peak)} makes them brighter."]
+
+
+def _full_scale(peak: float) -> int:
+    """The largest value of the fewest bits that hold a value: 4095 for 4080."""
+    return (1 << max(int(peak), 1).bit_length()) - 1
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def is_image_name(path: str) -> bool:
+    """Whether a path looks like that of an image."""
+    return path.lower().endswith(EXTENSIONS)
+
+
+def look_at(open_file: Callable[[], BinaryIO], reading: Reading) -> ImageFacts:
+    """What an image file is by its header; a PNG file may say only after its pixels that it is to be turned."""
+
+    def look(file: BinaryIO) -> ImageFacts:
+        image = _open(file)
+        mode, orientation = _mode(image, reading), _orientation(image)
+        width, height = image.size
+        if orientation >= 5 and (image.format == "TIFF") == (reading.exif == "ignore"):  # Pillow has turned that one
+            width, height = height, width
+        return ImageFacts(width, height, mode, orientation != 1, _is_animated(image))
+
+    return _read(open_file, look, lambda problem, foreign: ImageFacts(problem=problem, foreign=foreign))
+
+
+def decode(open_file: Callable[[], BinaryIO], reading: Reading) -> tuple[ImageFacts, PIL.Image.Image | None]:
+    """What an image file is, and the image with its pixels, 8 bits per channel; None if they are not whole."""
+
+    def load(file: BinaryIO) -> tuple[ImageFacts, PIL.Image.Image]:
+        content = file.read()
+        image = _open(io.BytesIO(content))
+        mode, animated = _mode(image, reading), _is_animated(image)
+        asked = _orientation(image) if image.format == "TIFF" else None
+        pixels = _load(image, content, reading)
+        left = _orientation(image)  # Pillow turns images of TIFF itself; PNG may ask for it behind the pixels
+        asked = left if asked is None else asked
+        turn = left if reading.exif == "upright" else 1 if left == asked else _BACK.get(asked, asked)
+        turned = pixels.image.transpose(_TURNS[turn]) if turn in _TURNS else pixels.image
+        return ImageFacts(*turned.size, mode, asked != 1, animated, pixels.peak), turned
+
+    return _read(open_file, load, lambda problem, foreign: (ImageFacts(problem=problem, foreign=foreign), None))
 
 
 def _open(file: BinaryIO) -> PIL.Image.Image:
-    if not file.read(1):
-        raise ValueError("the file is empty")
+    head = file.read(HEAD)
+    if not head:
+        raise _ForeignError("cannot be read (the file is empty)")
     file.seek(0)
-    return PIL.Image.open(file)
+    try:
+        image = PIL.Image.open(file, formats=_FORMATS)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        kind = image_format(head)
+        if kind is None:
+            what = mistaken(head)
+            raise _ForeignError("not an image" + (f": {what}" if what else "")) from None
+        if kind in _NEVER or not PIL.features.check(_FEATURES.get(kind, "jpg")):
+            raise _ForeignError(f"{kind} image, which Pillow cannot decode") from None
+        raise ValueError(f"damaged {kind} image") from None
+    pixels, most = image.width * image.height, _max_pixels()
+    if pixels > most:
+        raise ValueError(
+            f"{image.width}x{image.height} are more than {most} pixels; reduce it with another program, or set "
+            f"{PIXELS_VARIABLE}={pixels}, which takes {pixels * 4 / 1e9:.1f} GB of memory or more"
+        )
+    return image
 
 
-def _facts(image: PIL.Image.Image, mode: str) -> ImageFacts:
-    orientation = PIL.Image.Image.getexif(image).get(0x0112, 1)  # that of PNG images would decode them
-    return ImageFacts(*image.size, mode, orientation != 1)
+class _ForeignError(ValueError):
+    """A file is not of a kind that can be read."""
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, PIL.UnidentifiedImageError):
-        return "not an image"
+def _read(
+    open_file: Callable[[], BinaryIO], work: Callable[[BinaryIO], _Result], failed: Callable[[str, bool], _Result]
+) -> _Result:
+    """What `work` makes of a file; `failed` gets why it cannot be read, and whether it is foreign."""
+
+    def attempt() -> _Result:
+        with open_file() as file:
+            return work(file)
+
+    try:
+        return persistently(attempt)
+    except UserError:
+        raise
+    except Exception as error:  # of any kind: decoders meet hostile files
+        return failed(reason(error), isinstance(error, _ForeignError))
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be read, in a few words."""
+    if isinstance(error, _ForeignError):
+        return str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return f"cannot be read ({' '.join(str(error).split())[:100] or type(error).__name__})"
+    return f"cannot be read ({' '.join(str(error).split())[:200] or type(error).__name__})"
+
+
+def _mode(image: PIL.Image.Image, reading: Reading) -> str:
+    """The mode of an image that is not loaded yet, as it counts."""
+    mode = mode_of(image)
+    if reading.max_value is None or mode not in (DEEP, "I", "F"):
+        return mode
+    return "L" if image.mode[0] in "IF" else image.mode
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    """What EXIF asks for; 1, upright, where it is damaged or asks for nothing."""
+    try:
+        orientation = PIL.Image.Image.getexif(image).get(_ORIENTATION, 1)  # that of PNG images would decode them
+    except Exception:
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
+def _is_animated(image: PIL.Image.Image) -> bool:
+    if image.format not in _ANIMATED:
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # what is behind the first picture does not matter
+        return False
 
 
 # ----------------------------------------------------------------------------
-# Many images.
+# Pixels of more than 8 bits.
 
 
-class EncodedSource(ImageSource):
-    """Images in files. A subclass sets `path`, `count` and `levels` (None: as found), then calls `_scan`.
-
-    num_threads: threads that decode images.
-    """
-
-    levels: list[int] | None = None
-
-    def __init__(self, path: str, num_threads: int):
-        self.path = path
-        self._executor = ThreadPoolExecutor(max(1, num_threads), "decode")
-
-    def name(self, index: int, level: int | None) -> str:
-        """The name of an image in messages."""
-        raise NotImplementedError
-
-    def open_image(self, index: int, level: int | None) -> BinaryIO:
-        """The file of an image. Any exception means that it cannot be read."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def checksum(self, index: int, level: int) -> int:
-        """A number of 32 bits for the content of the file of an image. Any exception means that it cannot be read."""
-        raise NotImplementedError
-
-    # Looking at all images.
-
-    def _scan(self) -> None:
-        """Finds out shape and level. Raises UserError that lists all images that cannot be used."""
-        level = self.levels[0] if self.levels else None
-        facts = self._look_at_all(level)
-        usable = collections.Counter(fact for fact in facts if fact.mode in CHANNELS)
-        expected = usable.most_common(1)[0][0] if usable else None
-        problems = []
-        for index, fact in enumerate(facts):
-            if fact.mode not in CHANNELS:
-                problem = fact.problem or f"{fact}, expected RGB or grayscale with 8 bits"
-                problems.append(f"{self.name(index, level)}: {problem}")
-            elif fact != expected:
-                problems.append(f"{self.name(index, level)}: {fact}, most are {expected}")
-        problems = listed(problems, _MAX_LISTED)
-        if expected is not None:
-            width = expected.width
-            self.channels = CHANNELS[expected.mode]
-            if width != expected.height or level_of(width) is None or level not in (None, level_of(width)):
-                wanted = "square with a power of two from 4" if level is None else f"{1 << level}x{1 << level}"
-                problems.append(f"images are {expected}, expected {wanted}")
-            elif level is None:
-                self.levels = [level_of(width)]
-        hint = (
-            "`dataset_tool.py create_from_images` makes a data set of such images, too: --resolution and "
-            "--crop=center change their sizes, --convert=rgb or --convert=gray their kinds"
-        )
-        report(self.path, problems, hint)
-
-    def _look_at_all(self, level: int | None) -> list[ImageFacts]:
-        facts = []
-        with Progress(self.count, "images") as progress:
-            look = self._executor.map(lambda index: look_at(lambda: self.open_image(index, level)), range(self.count))
-            for fact in look:
-                facts.append(fact)
-                progress.update(1)
-        return facts
-
-    def checksums(self, count: int) -> np.ndarray:
-        """Of samples of each file where it has no checksum. Raises UserError."""
-
-        def of_image(index: int) -> int:
-            try:
-                full, *lower = (self.checksum(index, level) for level in self.levels)
-            except Exception as error:
-                raise UserError(f"{self.path}: {self.name(index, self.levels[0])}: {_reason(error)}") from None
-            return full << 32 | (zlib.crc32(repr(lower).encode()) if lower else 0)
-
-        numbers = np.empty(count, np.uint64)
-        with Progress(count, "checksums of images") as progress:
-            for begin in range(0, count, _AT_ONCE):  # all at once would take 2 kB of memory each
-                part = range(begin, min(begin + _AT_ONCE, count))
-                numbers[begin : part.stop] = list(self._executor.map(of_image, part))
-                progress.update(len(part))
-        return numbers
-
-    # Reading.
-
-    def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
-        images = np.empty([len(indices), self.channels, 1 << level, 1 << level], np.uint8)
-
-        def store(item: tuple[int, int]) -> None:
-            images[item[0]] = self._decode(item[1], level)
-
-        # All results are asked for, so that an exception of a thread is raised here.
-        list((self._executor.map if len(indices) > 1 else map)(store, enumerate(indices.tolist())))
-        return images
-
-    def _decode(self, index: int, level: int) -> np.ndarray:
-        """An image, uint8 [C, H, W]. Raises UserError."""
-        facts, image = decode(lambda: self.open_image(index, level))
-        problem = facts.problem
-        if image and (image.size, CHANNELS.get(facts.mode)) != ((1 << level, 1 << level), self.channels):
-            problem = f"{facts}, unlike the other images"
-        if problem:
-            raise UserError(f"{self.path}: {self.name(index, level)}: {problem}")
-        return to_chw(image)
-
-    def verify_images(self, progress: Callable[[int], None]) -> None:
-        problems = []
-
-        def check(image: tuple[int, int]) -> None:
-            try:
-                self._decode(*image)
-            except UserError as error:
-                problems.append(str(error).removeprefix(f"{self.path}: "))
-
-        for _ in self._executor.map(check, [(index, level) for level in self.levels for index in range(self.count)]):
-            progress(1)
-        report(self.path, listed(problems, _MAX_LISTED))
+class _Pixels(NamedTuple):
+    image: PIL.Image.Image  # of 8 bits per channel
+    peak: float  # largest value of more than 8 bits; 0 for others
 
 
-# ----------------------------------------------------------------------------
-# Kinds of storage.
+def _load(image: PIL.Image.Image, content: bytes, reading: Reading) -> _Pixels:
+    mode, raw = mode_of(image), _raw_mode(image)
+    image.load()
+    if mode not in (DEEP, "I", "F"):
+        return _Pixels(image, 0.0)
+    values = np.asarray(image)  # [H, W] or [H, W, C]
+    if values.ndim == 3:  # Pillow keeps the upper 8 bits of each
+        values = values.astype(np.uint16) << 8 | _lower_bits(content, image.size, values)
+    peak, least = (float(values[..., :3].max()), float(values[..., :3].min())) if values.size else (0.0, 0.0)
+    if not np.isfinite([peak, least]).all():
+        raise ValueError("has values that are not finite")
+    white = reading.max_value or _WHITE.get(raw, 65535.0)
+    if reading.max_value is None and mode == "F":
+        return _Pixels(image, peak)  # nobody knows its range
+    if reading.max_value is None and (peak > 65535 or least < 0):
+        raise ValueError(f"32-bit values from {least:g} to {peak:g}; --max-value=N tells which is white")
+    result = scaled_to_8_bits(values, white)
+    if values.ndim == 3 and values.shape[2] == 4:
+        result[..., 3] = scaled_to_8_bits(values[..., 3], 65535.0)
+    picture = PIL.Image.fromarray(result)
+    clear = image.info.get("transparency")
+    if values.ndim == 2 and isinstance(clear, int):
+        picture.putalpha(PIL.Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return _Pixels(picture, peak)
 
 
-class FileSource(EncodedSource):
-    """Images of a folder or zip file in order of their names; labels from `dataset.json` or from class folders."""
-
-    def __init__(self, path: str, num_threads: int):
-        super().__init__(path, num_threads)
-        self._container = Container(path)
-        self.kind = self._container.kind
-        self.names = [name for name in self._container.names if is_image_name(name)]
-        self.count = len(self.names)
-        if not self.names:
-            raise UserError(f"{path}: has no images ({', '.join(EXTENSIONS)})")
-        self._scan()
-        self.labels, self.label_names = labels_of_images(self._container, self.names)
-
-    def name(self, index: int, level: int | None) -> str:
-        return self.names[index]
-
-    def open_image(self, index: int, level: int | None) -> BinaryIO:
-        return self._container.open(self.names[index])
-
-    def checksum(self, index: int, level: int) -> int:
-        return self._container.checksum(self.names[index])
-
-    def files(self) -> list[str]:
-        return list(dict.fromkeys(map(self._container.path_of, self.names)))
-
-    def close(self) -> None:
-        super().close()
-        self._container.close()
+def _raw_mode(image: PIL.Image.Image) -> str:
+    args = image.tile[0].args if image.tile else ""
+    return args if isinstance(args, str) else str(args[0] if args else "")
 
 
-class LmdbSource(EncodedSource):
-    """An LMDB folder with images under `RESOLUTION-NUMBER` (`256-00042`) and their number under `length`."""
-
-    kind = "lmdb"
-
-    def __init__(self, path: str, num_threads: int):
-        super().__init__(path, num_threads)
-        with lmdb_errors(path):
-            self._env = open_lmdb(path)
-            self._check_keys()
-        self._scan()
-
-    def _check_keys(self) -> None:
-        with self._env.begin(buffers=True) as transaction:
-            length = bytes(transaction.get(b"length") or b"")
-            levels = [level for level in range(16, 1, -1) if transaction.get(self._key(0, level)) is not None]
-            if not levels or not length.isdigit() or len(length) > 11 or int(length) < 1:
-                with transaction.cursor() as cursor:
-                    first = itertools.islice(cursor.iternext(values=False), 3)
-                    keys = [bytes(key)[:40].decode(errors="replace") for key in first]
-                raise UserError(
-                    f"{self.path}: expected an LMDB with the keys 'length' and, for example, '256-00000'; "
-                    f"its first keys are {keys}"
-                )
-            self.count, self.levels = int(length), levels
-            entries = self._env.stat()["entries"]
-            if self.count * len(levels) >= entries:
-                raise UserError(
-                    f"{self.path}: is incomplete: {entries} entries, expected {self.count} images "
-                    f"at {', '.join(str(1 << level) for level in levels)} and their number"
-                )
-            missing = [
-                f"{self.name(index, level)}: is missing"
-                for level in levels
-                for index in range(self.count)
-                if transaction.get(self._key(index, level)) is None
-            ]
-        report(self.path, listed(missing, _MAX_LISTED))
-
-    def _key(self, index: int, level: int) -> bytes:
-        return self.name(index, level).encode()
-
-    def name(self, index: int, level: int | None) -> str:
-        return f"{1 << level}-{index:05d}"
-
-    def open_image(self, index: int, level: int | None) -> BinaryIO:
-        with self._env.begin(buffers=True) as transaction:
-            return io.BytesIO(transaction.get(self._key(index, level)))
-
-    def checksum(self, index: int, level: int) -> int:
-        with self._env.begin(buffers=True) as transaction:
-            content = transaction.get(self._key(index, level))
-            return sampled_checksum(len(content), lambda begin, size: content[begin : begin + size])
-
-    def files(self) -> list[str]:
-        return [os.path.join(self.path, "data.mdb")]
-
-    def close(self) -> None:
-        super().close()
-        self._env.close()
+def _lower_bits(content: bytes, size: tuple[int, int], upper: np.ndarray) -> np.ndarray:
+    """The lower 8 bits of colours of 16 bits, read as if their bytes had the other order; else, like the upper ones."""
+    image = _open(io.BytesIO(content))
+    native, other = (";16L", ";16B") if sys.byteorder == "little" else (";16B", ";16L")
+    swapped = {";16N": other, native: other, other: native}
+    try:
+        raw = _raw_mode(image)
+        found = next(ending for ending in swapped if raw.endswith(ending))
+        new = raw.removesuffix(found) + swapped[found]
+        image.tile = [
+            tile._replace(args=new if isinstance(tile.args, str) else (new, *tile.args[1:])) for tile in image.tile
+        ]
+        image.load()
+        lower = np.asarray(image)
+        return lower if lower.shape == upper.shape else upper
+    except (StopIteration, ValueError, OSError):  # Pillow does not know how
+        return upper

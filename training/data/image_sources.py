@@ -1,7 +1,7 @@
 """Where images of a data set come from. Every kind of storage is a subclass of `ImageSource` that reads by position."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,9 @@ class ImageSource:
         names: of the images, relative paths with `/`; empty where they have none.
         labels: labels that are stored with the images, float32 [count, label_size], or None.
         label_names: of their columns: of the classes, or numbers.
+        looks_at_headers_only: whether opening leaves images that cannot be decoded to be found.
+        notes: what is to be said of the images: which were left out, and so on.
+        changes: what is done to pixels when they are read; nothing for most.
     """
 
     kind: ClassVar[str]
@@ -34,10 +37,17 @@ class ImageSource:
     names: Sequence[str] = ()
     labels: np.ndarray | None = None
     label_names: Sequence[str] = ()
+    looks_at_headers_only: ClassVar[bool] = False
+    notes: Sequence[str] = ()
+    changes: Sequence[Any] = ()
 
     def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
         """Images [N, C, 2**level, 2**level] of `dtype`, at one of `levels`."""
         raise NotImplementedError
+
+    def problem_of(self, index: int, level: int) -> str | None:
+        """Why an image, at one of `levels`, cannot be read; None if it can be."""
+        return None
 
     def verify_images(self, progress: Callable[[int], None]) -> None:
         """Reads the images of all `levels`, telling `progress` how many more are done. Raises UserError."""

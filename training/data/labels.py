@@ -115,7 +115,7 @@ def labels_of_images(container: Container, names: list[str]) -> tuple[np.ndarray
     numbers = {folder: number for number, folder in enumerate(classes)}
     if empty:
         which = ", ".join(listed([f"{numbers[folder]} ({folder})" for folder in sorted(empty)], _MAX_NAMED))
-        container.notes.append(f"{container.path}: folders without images count as classes: {which}.")
+        container.notes.append(f"Folders without images count as classes: {which}.")
     return one_hot(container.path, np.array([numbers[folder] for folder in folders]), len(classes)), classes
 
 

@@ -3,6 +3,7 @@
 import os
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +14,11 @@ from .tfrecord_reader import TFRecordFile
 
 
 class TFRecordSource(ImageSource):
-    """A folder of tfrecords, one file per level, as `dataset_tool.py` writes them. `num_threads` has no effect."""
+    """A folder of tfrecords, one file per level, as `dataset_tool.py` writes them. Other arguments have no effect."""
 
     kind = "tfrecords"
 
-    def __init__(self, path: str, num_threads: int = 0):
+    def __init__(self, path: str, num_threads: int = 0, reading: Any = None):
         self.path = path
         self.files_by_level: dict[int, TFRecordFile] = {}
         report(path, self._open())

@@ -17,6 +17,7 @@ from dnnlib.util import EasyDict
 from metrics.metric_defaults import metric_defaults, no_metric_networks, unknown_metrics
 from training.augmentation.specs import AUGPIPE_SPECS
 from training.data.find_dataset import check_dataset, find_dataset, full_resolution
+from training.data.image_files import Reading
 from training.run_folder.options_file import RUN_FUNCTION, to_json
 
 from . import augmentation, resume_target
@@ -48,6 +49,8 @@ SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "fmap_max": lambda value: {"G_args": {"fmap_max": value}, "D_args": {"fmap_max": value}},
     "precision": lambda value: {"G_args": PRECISIONS[value], "D_args": PRECISIONS[value]},
     "resolution": lambda value: {"dataset_args": {"resolution": value}},
+    "exif": lambda value: {"dataset_args": {"exif": value}},
+    "max_value": lambda value: {"dataset_args": {"max_value": value}},
     "snap": lambda value: {"network_snapshot_ticks": value},
     "image_snap": lambda value: {"image_snapshot_ticks": value},
     "keep_snapshots": lambda value: {"keep_snapshots": value},
@@ -166,8 +169,10 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
 def _resolution(settings: dict[str, Any], given: dict[str, Any], data_dir: str, dataset: str) -> int:
     """At which images are trained. Raises UserError if there are none, or they have less."""
     check_dataset(data_dir, dataset)
-    full = full_resolution(os.path.join(data_dir, dataset))
-    resolution = given.get("resolution") or settings.get("dataset_args", {}).get("resolution") or full
+    args = {**settings.get("dataset_args", {}), **given}
+    reading = Reading(**{name: args[name] for name in ("exif", "max_value") if name in args})
+    full = full_resolution(os.path.join(data_dir, dataset), reading)
+    resolution = args.get("resolution") or full
     if not is_count(resolution) or resolution > full:
         raise UserError(f"--resolution={resolution}: expected {full}, the resolution of the data set, or a lower one")
     return resolution

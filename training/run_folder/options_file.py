@@ -15,6 +15,7 @@ TRAINING_STATE = "training-state.npz"  # named here, where TensorFlow is not imp
 RUN_FUNCTION = "training.training_loop.training_loop"
 _MOST_NUMBERS = 1_000_000  # of a range
 _FOR_ONCE = ("resume_run_dir", "resume_changed_data")  # arguments that are not kept
+_IMAGES = ("", "training.dataset.TFRecordDataset", "training.data.dataset.TFRecordDataset")  # class_name
 
 
 def to_json(options: Any) -> str:
@@ -45,6 +46,8 @@ def save_training_options(
         options.pop(name, None)
     if data is not None:
         options["data"] = data
+    if _reads_images(options.get("dataset_args")):
+        options["dataset_args"] = {"exif": "upright", **options["dataset_args"]}
     with atomic_write(os.path.join(run_dir, TRAINING_OPTIONS)) as file:
         file.write(to_json(options).encode() + b"\n")
 
@@ -102,10 +105,17 @@ def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
             problems.append(f"{name} is {short(place.get(name))}, expected a folder")
     if problems:
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+    if _reads_images(options["dataset_args"]):
+        options["dataset_args"].setdefault("exif", "ignore")  # of runs of earlier versions, which go on as they began
     for name, table in options["sched_args"].items():
         if name.endswith("_dict"):
             options["sched_args"][name] = {int(k) if _is_number(k) else k: v for k, v in table.items()}
     return num_gpus, options
+
+
+def _reads_images(dataset_args: Any) -> bool:
+    """Whether these are arguments of `TFRecordDataset`."""
+    return isinstance(dataset_args, Mapping) and (dataset_args.get("class_name") or "") in _IMAGES
 
 
 def _decode(items: dict[str, Any]) -> Any:

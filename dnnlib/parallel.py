@@ -10,9 +10,11 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def parallel_map(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """Like `map`, with a thread per processor core. Works only a little ahead of what is taken."""
-    threads = min(os.cpu_count() or 1, 32)
+def parallel_map(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int | None = None
+) -> Iterator[_Result]:
+    """Like `map`, but by threads, which work only a little ahead of what is taken. threads: None: one per core."""
+    threads = min(os.cpu_count() or 1, 32) if threads is None else threads
     waiting: collections.deque[Future] = collections.deque()
     with ThreadPoolExecutor(threads) as pool:
         for item in items:
