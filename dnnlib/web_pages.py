@@ -64,10 +64,9 @@ def confirmation_url(page: str, url: str, cookies: Mapping[str, str]) -> str | N
     action = form and re.search(r'\baction="([^"]+)"', form[0])
     if action:
         inside = page[form.end() : page.find("</form", form.end())]
-        inputs = [
-            dict(re.findall(r'\b(name|value)="([^"]*)"', field)) for field in re.findall(r"<input[^<>]*>", inside)
-        ]
-        fields = [(field["name"], html.unescape(field["value"])) for field in inputs if len(field) == 2]
+        inputs = re.findall(r"<input[^<>]*>", inside)
+        attributes = [dict(re.findall(r'\b(name|value)="([^"]*)"', text)) for text in inputs]
+        fields = [(found["name"], html.unescape(found["value"])) for found in attributes if len(found) == 2]
         if "confirm" in action[1] + inside:
             return _with(urljoin(url, html.unescape(action[1])), urlencode(fields))
     for cookie, value in cookies.items():

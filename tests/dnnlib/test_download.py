@@ -247,6 +247,7 @@ def test_name_and_cache(get, server, tmp_path):
 
 def test_open_url(server, tmp_path, monkeypatch):
     """As the scripts of StyleGAN2-ADA call it."""
+    server.requests.clear()
     monkeypatch.delenv("STYLEGAN2_CACHE_DIR", raising=False)
     monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
     open_url, url = dnnlib.util.open_url, f"http://127.0.0.1:{server.server_port}/good.pkl"
