@@ -1,5 +1,6 @@
 """Data sets from files of arrays: MNIST, CIFAR, SVHN, HDF5."""
 
+import contextlib
 import glob
 import gzip
 import math
@@ -88,12 +89,14 @@ def create_from_hdf5(tfrecord_dir: str, hdf5_filename: str, shuffle: int = 1, fo
         raise UserError("reading HDF5 needs the package h5py: pip install h5py") from None
     print(f'Loading HDF5 archive from "{hdf5_filename}"')
     path = _existing(os.path.expanduser(hdf5_filename))
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read as HDF5 ({printable(str(error))})") from None
-    with file:
-        images = _largest_data(file, path, h5py.Dataset)
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(h5py.File(path, "r"))
+            images = _largest_data(file, path, h5py.Dataset)
+        except UserError:
+            raise
+        except Exception as error:  # h5py raises many kinds
+            raise UserError(f"{path}: cannot be read as HDF5 ({printable(str(error))})") from None
         label_path = os.path.splitext(path)[0] + "-labels.npy"
         if has_labels := os.path.exists(label_path):
             read_label_file(label_path, len(images))  # for its checks
@@ -102,7 +105,7 @@ def create_from_hdf5(tfrecord_dir: str, hdf5_filename: str, shuffle: int = 1, fo
             for idx in order:
                 try:
                     img = images[idx]
-                except OSError as error:
+                except Exception as error:
                     raise UserError(f"{path}: image {idx} cannot be read ({printable(str(error))})") from None
                 exporter.add_image(img)
             if has_labels:
