@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from dnnlib import command_line
-from dnnlib.errors import UserError, exits_on_user_error
+from dnnlib.errors import UserError, exits_on_user_error, lines_of
 from dnnlib.flags import BOOLEAN, ArgumentParser, names, natural, number, official_spelling, positive, seed
 from training.augmentation.specs import AUGPIPE_SPECS
 from training.data import find_dataset
@@ -198,7 +198,7 @@ def main() -> None:
         try:
             run, dry_run = parse(sys.argv[1:])
         except UserError as error:
-            for problem in str(error).splitlines():
+            for problem in lines_of(str(error)):
                 print(f"Error: {problem}")  # on stdout, as officially
             sys.exit(1)
         find_dataset.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)

@@ -123,12 +123,15 @@ def exits_on_user_error(saves_memory: str | None = None) -> Iterator[None]:
             sys.exit(130)
 
 
-_MOST_LINES = 40
+_MOST_LINES = 36
 _MOST_CHARACTERS = 2000  # in a line
 
 
+def lines_of(message: str) -> list[str]:
+    """The lines of a user error, in which there may be anything that files hold, as they can be printed."""
+    return listed([printable(line, _MOST_CHARACTERS) for line in message.split("\n")], _MOST_LINES - 1)
+
+
 def _exit(message: str) -> None:
-    """Prints a message, in which there may be anything that files hold, and ends the script."""
-    lines = [printable(line, _MOST_CHARACTERS) for line in f"Error: {message}".split("\n")]
-    print("\n".join(listed(lines, _MOST_LINES - 1)), file=sys.stderr)
+    print("\n".join(lines_of(f"Error: {message}")), file=sys.stderr)
     sys.exit(1)

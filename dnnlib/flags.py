@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
-from .errors import did_you_mean
+from .errors import did_you_mean, printable
 
 MAX_SEED = 2**32 - 1  # of NumPy's RandomState
 _MAX_COUNT = 1_000_000
@@ -45,7 +45,7 @@ class ArgumentParser(argparse.ArgumentParser):
             there = re.findall(r"[\w.-]+", choice[2])
             close = [name for name in there if len(choice[1]) > 2 and choice[1] in name]
             message += f" (did you mean {' or '.join(close)}?)" if close else did_you_mean(choice[1], there)
-        super().error(message)
+        super().error(printable(message, 2000))
 
     def _near_option(self, option: str) -> str:
         """Which option is meant by one that does not exist; by a value such as --gif the option that takes it."""

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,10 +11,23 @@ from typing import Any
 _NO_TERMINAL = (errno.EIO, errno.EBADF, errno.ENXIO)  # what writing to one that was closed gives
 
 
+# Commands to terminals, all but those of progress bars (carriage return, line up), and marks that turn the direction of
+# writing, by which a text looks like another.
+_ACTS = re.compile(
+    "\x1b(?!\\[A)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
+
+
+def harmless(text: str) -> str:
+    """A text that does nothing to a terminal but to show it: what would is escaped as in Python, such as \\x1b."""
+    return _ACTS.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
 class Tolerant:
     """A stream of text that is given up when it fails: work does not end because a terminal or a reader is gone.
 
-    Characters that the stream cannot encode, which names of files may have, are escaped.
+    Characters that the stream cannot encode, and those that make terminals do something, are escaped: names of files
+    and what is in files may have them.
 
     Args:
         stream: anything with `write`; None: there is none.
@@ -31,6 +45,7 @@ class Tolerant:
         return len(text)
 
     def _write(self, text: str) -> None:
+        text = harmless(text)
         try:
             self.stream.write(text)
         except UnicodeEncodeError:

@@ -23,7 +23,7 @@ import numpy as np
 from .download import CACHE_VARIABLE, fetch
 from .files import Log
 from .flags import boolean
-from .streams import Tolerant
+from .streams import Tolerant, harmless
 
 # ----------------------------------------------------------------------------
 # Containers and logging.
@@ -102,7 +102,7 @@ class Logger(_Copied):
     def write_to_file(self, text: str) -> None:
         """Writes text to the file only."""
         if self.log is not None:
-            self.log.add(text.encode("utf-8", "backslashreplace"))
+            self.log.add(harmless(text).encode("utf-8", "backslashreplace"))
 
     def close(self) -> None:
         """Stops copying."""

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from dnnlib.errors import exits_on_user_error
+from dnnlib.errors import UserError, exits_on_user_error
 from dnnlib.files import Log, append
+from dnnlib.flags import ArgumentParser
 from dnnlib.progress import Progress
-from dnnlib.streams import Tolerant
+from dnnlib.streams import Tolerant, tolerant
 from dnnlib.util import Logger
 
 pytestmark = pytest.mark.one_stack
@@ -146,3 +147,33 @@ def test_a_piece_is_added_whole_or_not_at_all(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert error.value.errno == errno.EFBIG
     assert path.read_bytes() == b"0123456789bbbbb"
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe \x9b31m\x00 \u2028"
+
+
+def test_what_is_printed_does_nothing_to_terminals(tmp_path, capsys):
+    """Neither on the terminal nor in the log; progress bars go on."""
+    with tolerant():
+        print(f"Reading {HOSTILE}")
+        with Logger(str(tmp_path / "log.txt")):
+            print(f"Logged {HOSTILE}")
+        print("\r 50% é 漢字 \u200d\x1b[A\tend", file=sys.stderr)
+    out, err = capsys.readouterr()
+    for text in (out, (tmp_path / "log.txt").read_text()):
+        assert (
+            text.replace("\n", "").isprintable() and r"\x1b]0;owned\x07\x1b[2J\u202egnp.exe \x9b31m\x00 \u2028" in text
+        )
+    assert err == "\r 50% é 漢字 \u200d\x1b[A\tend\n"
+
+
+def test_errors_are_short_and_printable(capsys):
+    message = "\n".join(f"{HOSTILE} {n}" for n in range(1000)) + "x" * 1_000_000
+    with pytest.raises(SystemExit), exits_on_user_error():
+        raise UserError(message)
+    err = capsys.readouterr().err
+    assert err.replace("\n", "").isprintable() and err.count("\n") == 40 and len(err) < 100_000
+    assert err.startswith(r"Error: \x1b]0;owned") and err.endswith("... and 961 more\n")
+    with pytest.raises(SystemExit):
+        ArgumentParser().error(HOSTILE)
+    assert capsys.readouterr().err.replace("\n", "").isprintable()
