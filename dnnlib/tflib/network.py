@@ -19,7 +19,7 @@ from dnnlib import util
 from dnnlib.errors import did_you_mean
 
 from . import fork_pickles, global_names, network_report, network_state
-from .network_run import NetworkRunner, frozen, with_plain_scalars
+from .network_run import NetworkRunner, frozen, known_arguments, with_plain_scalars, without_nothing
 from .scope import GivenVariables, ShapesOnly, check_variables, tf_variables, variables_from
 from .tfutil import lerp
 
@@ -54,12 +54,11 @@ class Network:
             func_name: dotted name of a network class, or the class.
             static_kwargs: its arguments.
 
-        Raises:
-            TypeError, ValueError: unknown or impossible arguments.
+        Unknown arguments are ignored with a warning. Raises TypeError or ValueError for impossible ones.
         """
         model_class = _model_class(func_name)
         name = model_class.__name__ if name is None else name
-        static_kwargs = network_state.plain(static_kwargs)
+        static_kwargs = known_arguments(name, model_class, network_state.plain(static_kwargs))
         self._set(_build(model_class, name, static_kwargs), static_kwargs, static_kwargs)
         global_names.register(self)
 
@@ -92,8 +91,7 @@ class Network:
         self.output_names, self.output_shapes = list(model.io_outputs), [list(s) for s in model.io_outputs.values()]
         self.input_shape, self.output_shape = self.input_shapes[0], self.output_shapes[0]
         self.num_inputs, self.num_outputs = len(self.input_shapes), len(self.output_shapes)
-        parameters = inspect.signature(type(model).call).parameters.values()
-        self._call_arguments = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        self._call_arguments = model.call_arguments()
         self._variants: dict[Any, Any] = {}
         self._runner = NetworkRunner(self)
         self.components = util.EasyDict()
@@ -120,7 +118,7 @@ class Network:
         if not 1 <= len(in_expr) <= self.num_inputs or in_expr[0] is None:
             raise ValueError(f"{self.name}: expected inputs {', '.join(self.input_names)}, got {len(in_expr)}")
         call_kwargs, build_kwargs = self._split_kwargs(dynamic_kwargs)
-        outputs = self._variant(build_kwargs)(*in_expr, **call_kwargs)
+        outputs = self._variant(build_kwargs)(*without_nothing(in_expr, self), **call_kwargs)
         if return_as_list:
             return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
         return outputs
@@ -140,6 +138,7 @@ class Network:
     def _split_kwargs(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Divides arguments into those of the call and those that need a model built with them."""
         of_call = self.call_arguments()
+        kwargs = known_arguments(self.name, type(self.model), kwargs)
         call_kwargs = with_plain_scalars({key: value for key, value in kwargs.items() if key in of_call})
         build_kwargs = network_state.plain({key: value for key, value in kwargs.items() if key not in of_call})
         return call_kwargs, self.model.effective_kwargs(build_kwargs) if build_kwargs else {}
@@ -224,8 +223,9 @@ class Network:
 
     def clone(self, name: str | None = None, **new_static_kwargs: Any) -> "Network":
         """A network of its own with the same values; `new_static_kwargs` change or add arguments."""
-        new_static_kwargs = network_state.plain(new_static_kwargs)
-        model_class, build_kwargs = type(self.model), {**self.build_kwargs, **new_static_kwargs}
+        model_class = type(self.model)
+        new_static_kwargs = known_arguments(self.name, model_class, network_state.plain(new_static_kwargs))
+        build_kwargs = {**self.build_kwargs, **new_static_kwargs}
         if new_static_kwargs:
             model = _build(model_class, name or self.name, build_kwargs)
             _copy(self.vars, tf_variables(model.named_variables()))

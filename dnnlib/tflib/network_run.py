@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,9 +46,9 @@ class NetworkRunner:
                 for all items. Without a GPU all is computed in 32 bit, unless `num_fp16_res` or `fp16_dtype` is given.
         """
         net = self.net
-        arrays = [None if array is None else np.asarray(array) for array in in_arrays]
-        if not 1 <= len(arrays) <= net.num_inputs or arrays[0] is None:
-            raise ValueError(f"{net.name}.run: expected inputs {', '.join(net.input_names)}, got {len(arrays)}")
+        if not 1 <= len(in_arrays) <= net.num_inputs or in_arrays[0] is None:
+            raise ValueError(f"{net.name}.run: expected inputs {', '.join(net.input_names)}, got {len(in_arrays)}")
+        arrays = [None if array is None else np.asarray(array) for array in without_nothing(in_arrays, net)]
         if any(array is not None and array.ndim == 0 for array in arrays):
             raise ValueError(f"{net.name}.run: inputs must be arrays with a first axis N")
         num_items = len(arrays[0])
@@ -58,9 +60,9 @@ class NetworkRunner:
         minibatch_size = num_items if minibatch_size is None else minibatch_size
         if minibatch_size < 1:
             raise ValueError(f"{net.name}.run: minibatch_size must be 1 or more, got {minibatch_size}")
-        _check_gpus(num_gpus, min(minibatch_size, num_items))
+        check_gpus(num_gpus, min(minibatch_size, num_items))
 
-        dynamic_kwargs = with_plain_scalars(dynamic_kwargs)
+        dynamic_kwargs = with_plain_scalars(known_arguments(net.name, type(net.model), dynamic_kwargs))
         dynamic_kwargs = {**net.model.rendering_kwargs(dynamic_kwargs), **dynamic_kwargs}
         fixed, fed = _split_fed(dynamic_kwargs, net)
         net.prepare(**fixed)
@@ -111,6 +113,43 @@ class NetworkRunner:
                     parts.append(self.net.get_output_for(*gpu_inputs, return_as_list=True, **kwargs))
             outputs = [tf.concat(part, axis=0) for part in zip(*parts, strict=True)]
         return _transform(output_transform, outputs)
+
+
+_unknown_arguments: set[str] = set()  # of which users were warned
+
+
+def warn_of_unknown_arguments(owner: str, unknown: Mapping[str, str]) -> None:
+    """Warns once of each argument that a network does not know. unknown: what may have been meant, by name."""
+    for name, close in unknown.items():
+        if name not in _unknown_arguments:
+            _unknown_arguments.add(name)
+            warnings.warn(f"{owner}: unknown argument {name!r} is ignored{close}", stacklevel=5)
+
+
+def known_arguments(owner: str, model_class: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that networks of a class take, when they are built or called.
+
+    The official networks ignore others; so do these, with a warning.
+    """
+    ignored = model_class.ignored_arguments(kwargs)
+    warn_of_unknown_arguments(owner, ignored)
+    return {name: value for name, value in kwargs.items() if name not in ignored}
+
+
+def without_nothing(inputs: Sequence[Any], net: Any) -> list[Any]:
+    """Inputs of a network with None in place of labels that are none.
+
+    Those are lists of None, and for a network without labels whatever is empty: `[]`, zeros `[1, 0]` or `[N, 0]`.
+    """
+    shapes = net.input_shapes[1 : len(inputs)]
+    return [*inputs[:1], *(None if _is_none(x, shape) else x for x, shape in zip(inputs[1:], shapes, strict=True))]
+
+
+def _is_none(labels: Any, shape: Sequence[int | None]) -> bool:
+    if isinstance(labels, (list, tuple, np.ndarray)) and len(labels) and all(item is None for item in labels):
+        return True
+    sizes = labels.shape if hasattr(labels, "shape") else np.shape(labels)
+    return 0 in shape and 0 in tuple(sizes)
 
 
 def with_plain_scalars(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -167,7 +206,8 @@ class _ById:
         return id(self.value)
 
 
-def _check_gpus(num_gpus: int, minibatch_size: int) -> None:
+def check_gpus(num_gpus: int, minibatch_size: int) -> None:
+    """Raises ValueError unless there are so many GPUs, among which a minibatch can be divided."""
     if num_gpus == 1:
         return
     available = len(tf.config.list_logical_devices("GPU"))

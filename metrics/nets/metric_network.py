@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.tflib.network_run import check_gpus, warn_of_unknown_arguments
+
 _MINIBATCH = 16  # what `run` computes at once unless told otherwise
 Shape = list[int | None]
 
@@ -45,31 +47,63 @@ class MetricNetwork:
         self.digest = self.digest or self.trunk_digest
         self._functions: dict[Any, Any] = {}  # by types and sizes of inputs
 
-    def get_output_for(self, *inputs: Any) -> Any:
+    @property
+    def num_inputs(self) -> int:
+        """How many images are taken at once."""
+        return len(self.input_shapes)
+
+    @property
+    def input_shape(self) -> Shape:
+        """Of the first input."""
+        return self.input_shapes[0]
+
+    def clone(self, *_args: Any, **_kwargs: Any) -> "MetricNetwork":
+        """Itself: the official metrics have one for each GPU."""
+        return self
+
+    def get_output_for(self, *inputs: Any, return_as_list: bool = False, **unknown: Any) -> Any:
         """The output for tensors: differentiable, eager or inside a `tf.function`.
 
         Images are [N, C, H, W], uint8 or float 0..255 (-1..1 for attribute classifiers). Grey images (C = 1) are taken
-        as three equal channels. Labels may be given as None.
+        as three equal channels. Labels may be given as None. Unknown arguments are ignored with a warning.
 
         Raises ValueError for other shapes.
         """
+        warn_of_unknown_arguments(self.name, dict.fromkeys(unknown, ""))
         tensors = self._checked(inputs, tf.convert_to_tensor)
-        return self._output(*tensors) if tf.inside_function() else self._compiled(tensors)
+        output = self._output(*tensors) if tf.inside_function() else self._compiled(tensors)
+        return [output] if return_as_list else output
 
-    def run(self, *arrays: Any, minibatch_size: int | None = None) -> Any:
-        """The output for NumPy arrays, computed `minibatch_size` (None: 16) items at a time. See `get_output_for`."""
+    def run(
+        self,
+        *arrays: Any,
+        return_as_list: bool = False,
+        print_progress: bool = False,
+        minibatch_size: int | None = None,
+        num_gpus: int = 1,
+        assume_frozen: bool = False,
+        **unknown: Any,
+    ) -> Any:
+        """The output for NumPy arrays, computed `minibatch_size` (None: 16) items at a time. See `get_output_for`.
+
+        The other arguments are those of the official networks: `num_gpus` is checked, but one GPU does the work;
+        `print_progress` and `assume_frozen` have no effect.
+        """
+        warn_of_unknown_arguments(self.name, dict.fromkeys(unknown, ""))
         arrays = self._checked(arrays, np.asarray)
         size = _MINIBATCH if minibatch_size is None else minibatch_size
         if size < 1:
             raise ValueError(f"{self.name}.run: minibatch_size must be 1 or more, got {size}")
         num_items = len(arrays[0])
+        check_gpus(num_gpus, min(size, max(num_items, 1)))
         if num_items == 0 or any(len(array) != num_items for array in arrays):
             raise ValueError(f"{self.name}.run: inputs have {', '.join(str(len(array)) for array in arrays)} items")
         pieces = []
         for begin in range(0, num_items, size):
             batch = [tf.constant(array[begin : begin + size]) for array in arrays]
             pieces.append(tf.nest.map_structure(lambda output: output.numpy(), self._compiled(batch)))
-        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *pieces)
+        output = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *pieces)
+        return [output] if return_as_list else output
 
     def _output(self, *inputs: tf.Tensor) -> Any:
         features = self.trunk(*inputs)

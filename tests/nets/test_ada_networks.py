@@ -7,6 +7,7 @@ import pytest
 from dnnlib.formats import network_pickle
 from dnnlib.tflib import Network, convert_images_to_uint8, network_report
 from dnnlib.tflib.checkpoints import network_files
+from training import networks_stylegan2
 
 FOLDER = golden.ADA_GOLDENS / "tf_pickles"
 CASES = golden.read_index(FOLDER / "index.json")
@@ -260,7 +261,6 @@ def test_table_of_layers():
         ({"mapping_lrmul": 0}, "mapping_lrmul must be"),
         ({"mapping_fmaps": 0, "label_size": 3}, "mapping_fmaps must be an integer of 1 or more"),
         ({"freeze_layers": -1}, "freeze_layers must be"),
-        ({"mapping_layer": 2}, "did you mean mapping_layers"),
     ],
 )
 def test_wrong_arguments(kwargs, message):
@@ -273,9 +273,8 @@ def test_wrong_arguments_of_generators():
         ({"label_fmaps": 0, "label_size": 3}, "label_fmaps must be an integer of 1 or more"),
         ({"fmap_const": 0}, "fmap_const must be an integer of 1 or more"),
         ({"synthesis_func": "G_synthesis_stylegan2"}, "synthesis_func must be one of 'G_synthesis'"),
-        ({"label_fmap": 3}, "did you mean label_fmaps"),
     ):
         with pytest.raises((ValueError, TypeError), match=message):
             build("G_main", **kwargs)
-    with pytest.raises(TypeError, match="unknown argument 'label_fmaps'"):
-        Network("G", func_name="training.networks_stylegan2.G_main", label_fmaps=3, **TINY)
+    with pytest.raises(TypeError, match="unknown argument 'label_fmaps'"):  # a model, which ignores nothing
+        networks_stylegan2.G_main("G", label_fmaps=3, **TINY)

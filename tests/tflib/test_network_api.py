@@ -1,6 +1,7 @@
 """The official `Network` API."""
 
 import copy
+import warnings
 
 import golden
 import numpy as np
@@ -82,8 +83,6 @@ def test_arguments_of_one_call(G):
     golden.close(tf.cast(half, tf.float32), G.run(Z, LABELS, **FIXED), 2e-2)
     images, dlatents = G.run(Z, LABELS, return_dlatents=True, **FIXED)
     golden.close(G.components.synthesis.run(dlatents, **FIXED), images, 1e-5)
-    with pytest.raises(TypeError, match="did you mean truncation_psi"):
-        G.run(Z, LABELS, truncation_pzi=1)
     with pytest.raises(ValueError, match="do not fit"):
         G.run(Z, LABELS, resolution=16)
 
@@ -141,12 +140,53 @@ def test_arguments_of_other_networks_are_ignored(G):
     assert not G.components.mapping._variants and not D._variants
 
 
+def test_unknown_arguments_are_ignored_with_one_warning_each(G, monkeypatch):
+    """As officially, in calls and constructions; whoever misspells one is told what may have been meant."""
+    monkeypatch.setattr("dnnlib.tflib.network_run._unknown_arguments", set())
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        net = Network("N", func_name="training.networks_stylegan2.G_main", impl="cuda", fmap_maxx=3, **G_KWARGS)
+        net = net.clone(init_res=[4, 4], truncation_psi=0.7).convert("training.networks_stylegan2.G_main", impl="ref")
+        net.copy_vars_from(G)
+        for verbose in (object(), object()):
+            images = net.run(Z, LABELS, truncation_pzi=1, verbose=verbose, **FIXED)
+            golden.close(net.get_output_for(Z, LABELS, nois=[], verbose=verbose, **FIXED), images, 1e-6)
+        golden.close(images, G.run(Z, LABELS, truncation_psi=0.7, **FIXED), 1e-6)
+    assert len(net._runner.functions) == 1 and net.static_kwargs == {**G_KWARGS, "truncation_psi": 0.7}
+    assert [str(warning.message) for warning in warned] == [
+        "N: unknown argument 'fmap_maxx' is ignored (did you mean fmap_max?)",
+        "N: unknown argument 'impl' is ignored",
+        "N: unknown argument 'init_res' is ignored",
+        "N: unknown argument 'truncation_pzi' is ignored (did you mean truncation_psi?)",
+        "N: unknown argument 'verbose' is ignored",
+        "N: unknown argument 'nois' is ignored (did you mean noise?)",
+    ]
+
+
+def test_labels_of_unconditional_networks():
+    kwargs = {**G_KWARGS, "label_size": 0}
+    G = Network("G", func_name="training.networks_stylegan2.G_main", **kwargs)
+    D = Network(
+        "D", func_name="training.networks_stylegan2.D_stylegan2", **{**KWARGS, "label_size": 0}, mbstd_group_size=1
+    )
+    for net, inputs, fixed in ((G, Z, FIXED), (D, golden.rnd(2, 5, 3, 8, 8), {})):
+        expected = net.run(inputs, minibatch_size=2, **fixed)
+        for labels in (None, [None], [None] * 5, [], [[]] * 5, np.zeros([1, 0]), np.zeros([5, 0]), np.zeros([0, 0])):
+            golden.close(net.run(inputs, labels, minibatch_size=2, **fixed), expected, 1e-6)
+        whole = net.run(inputs, **fixed)
+        for labels in ([None], [], tf.zeros([1, 0]), tf.zeros([5, 0])):
+            golden.close(net.get_output_for(inputs, labels, **fixed), whole, 1e-5)
+        with pytest.raises(ValueError, match=r"labels must have shape .N, 0., got"):
+            net.run(inputs, np.zeros([5, 2]))
+
+
 def test_wrong_inputs(G):
     for args, message in (
         ((), "expected inputs latents_in, labels_in"),
         ((Z, LABELS, Z), "expected inputs"),
         ((Z, LABELS[:3]), "labels_in has 3 items"),
         ((Z[:0], None), "no items"),
+        ((Z, []), "labels_in has 0 items"),
         ((Z, np.zeros([5, 3])), "labels must have shape"),
         ((np.zeros([5, 12]), LABELS), r"latents must have shape .N, 6."),
         ((np.zeros([6]), None), r"latents must have shape .N, 6."),

@@ -121,6 +121,12 @@ class NetworkModel(Scoped, tf.keras.Model):
         return {key: value for key, value in kwargs.items() if key in declared}
 
     @classmethod
+    def call_arguments(cls) -> frozenset[str]:
+        """Names of the arguments that each call takes, besides the inputs."""
+        parameters = inspect.signature(cls.call).parameters.values()
+        return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+
+    @classmethod
     def declared_arguments(cls) -> dict[str, Any]:
         """The keyword arguments of the network with their defaults: its own, and those of networks it extends."""
         declared: dict[str, Any] = {}
@@ -154,6 +160,16 @@ class NetworkModel(Scoped, tf.keras.Model):
     def unknown_arguments(cls, names: Iterable[str]) -> list[str]:
         """Those of some names that are an argument of no network of the family, sorted."""
         return sorted(set(names) - cls.family_arguments() - COMMON_ARGUMENTS)
+
+    @classmethod
+    def ignored_arguments(cls, names: Iterable[str]) -> dict[str, str]:
+        """Those of some names that no network of the family takes, neither when it is built nor when it is called.
+
+        The values say what may have been meant: ' (did you mean fmap_max?)', or nothing.
+        """
+        of_calls = {name for relative in _families[cls.family] for name in relative.call_arguments()}
+        known = cls.family_arguments() | of_calls
+        return {name: did_you_mean(name, known) for name in cls.unknown_arguments(names) if name not in of_calls}
 
     @property
     def components(self) -> dict[str, "NetworkModel"]:
