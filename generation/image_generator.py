@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.errors import Problems
+from dnnlib.errors import Problems, listed
 from dnnlib.pictures import MODES
 from dnnlib.tflib import Network, convert_images_to_uint8
 from training.nets.generator import noise_variables
@@ -17,6 +17,8 @@ from training.nets.generator import noise_variables
 from . import conventions
 from .conventions import SEED_NOISE, Rendering
 from .points import Point, Vectors
+
+_MAX_LISTED = 20  # layers
 
 
 class ImageGenerator:
@@ -90,8 +92,8 @@ class ImageGenerator:
             yield f"--truncation-cutoff={cutoff}: expected 0 to {self.num_layers}, the number of layers"
         wrong = sorted({style for style in col_styles if not 0 <= style < self.num_layers})
         if wrong:
-            listed = ",".join(map(str, wrong))
-            yield f"--col-styles: the network has layers 0 to {self.num_layers - 1}, got {listed}"
+            shown = ",".join(listed([str(style) for style in wrong], _MAX_LISTED))
+            yield f"--col-styles: the network has layers 0 to {self.num_layers - 1}, got {shown}"
 
     def labels(self, num: int) -> np.ndarray | None:
         """Labels `[num, label_size]`, all of them what was chosen; None without."""

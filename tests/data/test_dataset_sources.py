@@ -92,6 +92,15 @@ def test_class_folders_without_images(tmp_path, kind):
     assert container.notes == ["Folders without images count as classes: 1 (1), 3 (10)."]
 
 
+def test_labels_take_memory_for_what_there_is(tmp_path):
+    """A number can mean as many classes."""
+    folder = save_folder(tmp_path / "set", ["a.png", "b.png"], images(2))
+    (folder / "dataset.json").write_text(json.dumps({"labels": [["a.png", 0], ["b.png", 10**6]]}))
+    for path in (folder, zip_of(folder, tmp_path / "set.zip")):
+        with pytest.raises(UserError, match="1000001 classes for 2 images; expected class numbers, such as 0 to 9"):
+            dataset.TFRecordDataset(str(path))
+
+
 def test_folders_beside_that_of_all_images_are_no_classes(tmp_path):
     path = save_folder(tmp_path / "set", ["images/a.png", "images/b.png"], images(2))
     (path / "masks").mkdir()

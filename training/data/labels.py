@@ -12,6 +12,7 @@ from .containers import Container
 from .dataset_json import MAX_CLASSES
 
 _MAX_NAMED = 10  # classes
+_MOST_UNUSED = 1 << 15  # classes, most of which have no image: numbers beyond are something else
 _MAX_BYTES = 16 << 30  # of a label array in memory
 
 
@@ -58,6 +59,8 @@ def one_hot(path: str, classes: np.ndarray, size: int = 0) -> np.ndarray:
     if (integers != classes).any() or integers.min(initial=0) < 0 or integers.max(initial=0) >= MAX_CLASSES:
         raise UserError(f"{path}: expected class numbers from 0, got {classes.min()} to {classes.max()}")
     size = max(size, int(integers.max(initial=0)) + 1)
+    if size > max(_MOST_UNUSED, len(integers)):
+        raise UserError(f"{path}: {size} classes for {len(integers)} images; expected class numbers, such as 0 to 9")
     if size * len(integers) * 4 > _MAX_BYTES:
         raise UserError(f"{path}: {size} classes for {len(integers)} images do not fit into memory")
     result = np.zeros([len(integers), size], np.float32)
