@@ -1,5 +1,6 @@
 """Pretrained networks by name, URL or path, downloaded once into a cache."""
 
+import contextlib
 import glob
 import os
 import re
@@ -7,7 +8,9 @@ from typing import Any
 
 import dnnlib
 from dnnlib.download import default_cache_dir
-from dnnlib.errors import UserError, did_you_mean
+from dnnlib.errors import UserError, did_you_mean, listed
+from dnnlib.formats.checkpoint_formats import SAVED_MODEL_FILE
+from dnnlib.kinds import HEAD, is_text, kind_of, mistaken
 
 _BASE_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2/networks/"
 _FILES = [
@@ -89,13 +92,60 @@ def locate(path_or_gdrive_path: str) -> str:
     if not path:
         raise UserError("the name of the network is empty; expected a path, a URL, or a gdrive: name")
     if os.path.isdir(path):
-        raise UserError(f"{path}: is a folder, expected a network pickle")
+        raise UserError(f"{path}: is a folder, expected a network pickle{_networks_in(path)}")
     if not os.path.exists(path):
         folder, base = os.path.split(path)
         there = [name for name in glob.glob(os.path.join(glob.escape(folder), "*")) if os.path.isfile(name)]
         close = did_you_mean(path, there) or did_you_mean(f"gdrive:networks/{base}", gdrive_urls, cutoff=0.85)
         raise UserError(f"{path}: no such file{close or did_you_mean(path, short_names, cutoff=0.85)}")
     return path
+
+
+def locate_networks(path_or_gdrive_path: str) -> str:
+    """`locate`, for a file that should hold networks.
+
+    Raises UserError also for files that by their name or first bytes are something else, with the networks beside it.
+    """
+    path_or_url = locate(path_or_gdrive_path)
+    if dnnlib.util.is_url(path_or_url):
+        return path_or_url
+    try:
+        with open(path_or_url, "rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise UserError(f"{path_or_url}: {error.strerror or error}") from None
+    problem = _BESIDE_NETWORKS.get(os.path.basename(path_or_url)) or mistaken(head)
+    if problem is None and kind_of(head) is None:
+        problem = f"damaged or not a network pickle: {'this is text' if is_text(head) else 'it begins otherwise'}"
+    if problem:
+        raise UserError(
+            f"{path_or_url}: {problem}. Expected a network pickle{_networks_in(os.path.dirname(path_or_url))}"
+        )
+    return path_or_url
+
+
+_BESIDE_NETWORKS = {  # files of run folders that look like networks
+    "submit_config.pkl": "these are the settings of a run",
+    "training-state.npz": "this is the state of a training, which goes on with --resume=FOLDER",
+}
+_NETWORK_FILES = (".pkl", ".npz", ".safetensors", ".weights.h5", ".pt", ".pth")
+
+
+def _networks_in(folder: str, besides: str = "") -> str:
+    """'; networks there, newest first: ...', of the files in a folder that may be networks; '' where there are none.
+
+    besides: name of a file that is none.
+    """
+    if os.path.exists(os.path.join(folder, SAVED_MODEL_FILE)):
+        return "; this is a SavedModel, a program: give the file that it was made of"
+    with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
+        others = {besides, *_BESIDE_NETWORKS}
+        files = [x for x in entries if x.name.endswith(_NETWORK_FILES) and x.name not in others]
+        files.sort(key=lambda x: (x.stat().st_mtime_ns, x.name), reverse=True)
+        paths = [x.path.removeprefix("./") for x in files]
+        if paths:
+            return f"; networks there, newest first: {', '.join(listed(paths, 3))}"
+    return ""
 
 
 _cached_networks: dict[Any, Any] = {}
@@ -117,24 +167,27 @@ def load_networks(
     Raises:
         UserError: an unknown name, a download that failed, a file that holds no networks that can be built.
     """
-    path_or_url = locate(path_or_gdrive_path)
+    path_or_url = locate_networks(path_or_gdrive_path)
     key = (path_or_url, _version_of(path_or_url))
     if key in _cached_networks:
         return _cached_networks[key]
-    content = read(path_or_url, cache_dir, offline)
-    if not isinstance(content, (tuple, list)):
-        content = (content, None, content)
-    if len(content) != 3:
-        raise UserError(f"{path_or_url}: holds {len(content)} networks, expected (G, D, Gs) or a single one")
-    _cached_networks[key] = tuple(content)
+    _cached_networks[key] = _three(read(path_or_url, cache_dir, offline), path_or_url)
     return _cached_networks[key]
+
+
+def _three(content: Any, name: str) -> tuple[Any, Any, Any]:
+    """(G, D, Gs) of what a file holds. name: of the file, for messages."""
+    networks = tuple(content) if isinstance(content, (tuple, list)) else (content, None, content)
+    if len(networks) != 3:
+        raise UserError(f"{name}: holds {len(networks)} networks, expected (G, D, Gs) or a single one")
+    return networks
 
 
 def read(path_or_gdrive_path: str, cache_dir: str | None = None, offline: bool | None = None) -> Any:
     """What a network pickle holds: one network, or a tuple or list of them. Arguments as of `load_networks`."""
     from dnnlib.tflib.checkpoints import network_files
 
-    path_or_url = locate(path_or_gdrive_path)
+    path_or_url = locate_networks(path_or_gdrive_path)
     if not dnnlib.util.is_url(path_or_url):
         return network_files.load_pkl(path_or_url)
     with dnnlib.util.open_url(path_or_url, cache_dir=cache_dir or default_cache_dir(), offline=offline) as file:
@@ -151,11 +204,18 @@ def load_generator(
     Raises UserError also for what is no whole generator.
     """
     load = read if anew else load_networks
-    networks = load(path_or_gdrive_path, cache_dir, offline)
-    net = networks[-1] if isinstance(networks, (tuple, list)) else networks
+    G, _D, net = _three(load(path_or_gdrive_path, cache_dir, offline), path_or_gdrive_path)
+    if net is None and G is None:
+        raise UserError(f"{path_or_gdrive_path}: holds no generator, only D, which judges images")
+    if net is None:
+        raise UserError(
+            f"{path_or_gdrive_path}: holds no Gs, the average of G that images are made with; "
+            f"run_convert.py {path_or_gdrive_path} --network=G --output=G.pkl makes a file of G alone"
+        )
     if not is_generator(net):
         kind = type(net.model).__name__
-        raise UserError(f"{path_or_gdrive_path}: network {net.name!r} ({kind}) is not a generator")
+        instead = ", which judges images" if "images_in" in net.input_names else ""
+        raise UserError(f"{path_or_gdrive_path}: network {net.name!r} ({kind}) is not a generator{instead}")
     return net
 
 

@@ -87,7 +87,7 @@ def _networks(given: list[str]) -> list[str]:
                 problems.messages.append(f"--network: {name}: there is no such file")
             for path in found:
                 with problems.gather("--network"):
-                    pretrained_networks.locate(path)
+                    pretrained_networks.locate_networks(path)
             result += found
     problems.report()
     return list(dict.fromkeys(result))

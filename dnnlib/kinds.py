@@ -79,6 +79,12 @@ def is_page(head: bytes) -> bool:
     return head.lstrip()[:100].lower().startswith(_PAGES)
 
 
+def is_text(head: bytes) -> bool:
+    """Whether a file is text, such as JSON or a log, by its first bytes."""
+    text = head.decode("utf-8", errors="ignore")
+    return len(head) - len(text.encode()) < 4 and all(x.isprintable() or x in "\t\r\n" for x in text)
+
+
 def mistaken(head: bytes) -> str | None:
     """What a file is that people often have instead of the one they mean, and what to do; None: none of these.
 

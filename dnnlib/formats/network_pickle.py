@@ -83,6 +83,7 @@ ALLOWED: safe_pickle.Allowed = ARRAYS | {
     "tfutil": {"Network": PickledNetwork},  # ProGAN
     "network": {"Network": "a network of the Theano version of ProGAN, which this version cannot build"},
     "dnnlib.util": {"EasyDict": _EasyDict},
+    "dnnlib.submission.submit": {"SubmitConfig": "these are the settings of a run, not networks"},
     "copy_reg": _RECONSTRUCTOR,
     "copyreg": _RECONSTRUCTOR,
     "__builtin__": ARRAYS["__builtin__"] | _OBJECT,

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from dnnlib.errors import UserError
-from pretrained_networks import gdrive_urls, locate
+from pretrained_networks import gdrive_urls, locate, locate_networks
 
 BASE_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan/networks/metrics/"
 _COPIES_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada/pretrained/metrics/"
@@ -92,7 +92,7 @@ def official_name(name: str) -> str | None:
 
 
 def locate_generator(path_or_gdrive_path: str) -> str:
-    """`pretrained_networks.locate`, for what should make images.
+    """`pretrained_networks.locate_networks`, for what should make images.
 
     Raises UserError also for files that are known as metric networks.
     """
@@ -102,4 +102,4 @@ def locate_generator(path_or_gdrive_path: str) -> str:
             f"{path_or_url}: is a metric network, which measures images; expected a generator, such as "
             f"{next(iter(gdrive_urls))}; run_projector.py takes files of LPIPS as --distance=FILE"
         )
-    return path_or_url
+    return locate_networks(path_or_url)

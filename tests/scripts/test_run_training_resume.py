@@ -242,6 +242,7 @@ def test_neither_a_run_folder_nor_a_pickle(folder, capsys):
     nothing = "no such run folder or pickle"
     go_on = f"; to go on with the run, name its folder: --resume={run_dir}"
     (folder / "README.md").write_text("# Cats")
+    (folder / run_dir / "submit_config.pkl").write_bytes(b"\x80")
     messages = {
         "latset": f"{nothing} (did you mean latest?)",
         "results/nothing": nothing,
@@ -249,6 +250,7 @@ def test_neither_a_run_folder_nor_a_pickle(folder, capsys):
         f"{Path(run_dir).name}x": f"{nothing} (did you mean {Path(run_dir).name}?)",
         f"{run_dir}/training-state.npz": nothing + go_on,
         f"{run_dir}/training_options.json": "is not a network pickle" + go_on,
+        f"{run_dir}/submit_config.pkl": "is not a network pickle" + go_on,
         f"{run_dir}/network-snapshot-000012.pkl": nothing,
         "README.md": "is not a network pickle",
         "stylegan2-ffhq-config-f.pkl": f"{nothing} (did you mean gdrive:networks/stylegan2-ffhq-config-f.pkl?)",

@@ -17,6 +17,7 @@ from .configs import CONFIGS
 
 _TRAINING = re.compile(r"(\d+)-stylegan2-.+")  # names of run folders of trainings, unless people rename them
 _MAX_LISTED = 10
+_RUN_SETTINGS = "submit_config.pkl"
 _NETWORK_FILES = (".pkl", ".pt", ".pth", ".npz", ".safetensors", ".h5")
 
 
@@ -139,7 +140,8 @@ def find_pickle(resume: str, result_dir: str) -> str:
         return path
     folder = os.path.dirname(path)
     problem = "is not a network pickle" if os.path.exists(path) else "no such run folder or pickle"
-    if os.path.isfile(os.path.join(folder, TRAINING_OPTIONS)) and not path.endswith(".pkl"):
+    is_pickle = path.endswith(".pkl") and os.path.basename(path) != _RUN_SETTINGS
+    if os.path.isfile(os.path.join(folder, TRAINING_OPTIONS)) and not is_pickle:
         hint = f"; to go on with the run, name its folder: --resume={folder or '.'}"
     else:
         hint = did_you_mean(resume, _known_names(folder, result_dir))
@@ -148,9 +150,10 @@ def find_pickle(resume: str, result_dir: str) -> str:
 
 def _may_hold_networks(path: str) -> bool:
     """Whether to try and read it; what it holds shows then."""
+    if os.path.basename(path) in (TRAINING_STATE, _RUN_SETTINGS):
+        return False
     with open(path, "rb") as file:
-        is_pickle = file.read(1) == b"\x80"
-    return is_pickle or (path.endswith(_NETWORK_FILES) and os.path.basename(path) != TRAINING_STATE)
+        return file.read(1) == b"\x80" or path.endswith(_NETWORK_FILES)
 
 
 def _known_names(folder: str, result_dir: str) -> set[str]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import short
+from dnnlib.errors import listed, short
+from dnnlib.formats.network_pickle import PickledNetwork
 from dnnlib.tflib.network_state import Makers, NetworkState, NetworkStateError
 
 from . import nvidia_torch, rosinality
@@ -106,6 +107,9 @@ def describe(content: Any) -> str:
         return f"a {content.class_name} of PyTorch"
     if isinstance(content, np.ndarray):
         return "an array"
+    if isinstance(content, (tuple, list)):
+        items = listed([_kind(item) for item in content], 6)
+        return f"a {type(content).__name__} of {len(content)}{': ' if items else ''}{', '.join(items)}"
     if not isinstance(content, dict):
         return f"a {type(content).__name__.strip('_')}"
     for value in [content, *content.values()]:
@@ -121,4 +125,6 @@ def _kind(value: Any) -> str:
         return f"a {value.class_name}"
     if isinstance(value, np.ndarray):
         return f"an array {list(value.shape)}"
+    if isinstance(value, PickledNetwork):
+        return "a network"
     return type(value).__name__.strip("_")
