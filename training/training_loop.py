@@ -55,8 +55,8 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
         save_training_options(dnnlib.make_run_dir_path(), num_gpus, vars(options))
     _check_functions(options)
     if foreign := sorted({str(value) for _, value in foreign_code(vars(options))}):
-        print(f"Not of this project: {', '.join(foreign)}. To go on with this run, --resume needs --options=FILE, too,")
-        print("with a file that names them again.")
+        again = "to go on with this run, --resume needs an --options=FILE that names them again"
+        print(f"Not of this project: {', '.join(foreign)}; {again}.")
     devices = find_devices(num_gpus, options.logical_cpus)
     # It fails on graphs of gradients, with a message for each, and leaves them as fast without.
     tf.config.optimizer.set_experimental_options({"remapping": False})
@@ -202,11 +202,14 @@ def _saved_state(resume_run_dir: str | None) -> state.SavedState | None:
 
 def _save_options(run_dir: str, num_gpus: int, options: LoopOptions, contents: Contents | None) -> None:
     """Writes `training_options.json`; of a run that goes on, prints what has changed in it."""
-    before = load_training_options(run_dir)
+    then: tuple[int, Any] | None = None
+    with contextlib.suppress(UserError):  # of a program that calls the loop with a data set of its own
+        then = load_training_options(run_dir)
     save_training_options(run_dir, num_gpus, vars(options), contents and contents.facts())
-    then, now = ({"num_gpus": number, **kwargs} for number, kwargs in (before, load_training_options(run_dir)))
-    for name, old, new in differences(then, now):
-        print(f"{name}: {short(new)}, it was {short(old)}")
+    if then is not None:
+        of_both = ({"num_gpus": number, **kwargs} for number, kwargs in (then, load_training_options(run_dir)))
+        for name, old, new in differences(*of_both):
+            print(f"{name}: {short(new)}, it was {short(old)}")
 
 
 def _check_labels(training_set: Any, dataset_args: Mapping[str, Any]) -> None:

@@ -200,6 +200,19 @@ def test_changed_images_of_databases(tmp_path, make):
         assert then.changes(of(make(tmp_path / name, numbers))) == changes, name
 
 
+def test_index_of_other_tfrecords(tmp_path):
+    """Beside files of as many bytes and the same times."""
+    then = of(make_tfrecords(tmp_path / "a"))
+    shutil.copytree(tmp_path / "a", tmp_path / "kept", copy_function=shutil.copy2)
+    make_tfrecords(tmp_path / "a", [*range(11), 20])
+    for path in (tmp_path / "kept").iterdir():
+        if path.suffix == ".index":
+            shutil.copy(path, tmp_path / "a")
+        else:
+            os.utime(tmp_path / "a" / path.name, ns=(0, path.stat().st_mtime_ns))
+    assert then.changes(of(tmp_path / "a")) == ["1 image replaced"]
+
+
 def test_large_files(tmp_path):
     """Some parts of them are looked at, and their size."""
     data = bytearray(os.urandom(1 << 20))

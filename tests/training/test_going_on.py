@@ -122,7 +122,10 @@ def test_functions_of_ones_own(tmp_path, pets, monkeypatch, capsys):
     names["metric_arg_list"] = [{"func_name": "own_code.Mine", "name": "mine"}]
     run_dir = train(tmp_path, f"--dataset={pets}", "--config=config-f", **{"total-kimg": 0.016, **names})
     log = (run_dir / "log.txt").read_text()
-    assert "Not of this project: own_code.G_mine, own_code.Mine. To go on with this run, --resume needs" in log
+    assert (
+        "Not of this project: own_code.G_mine, own_code.Mine; to go on with this run, --resume needs an --options"
+        in log
+    )
     assert "mine 20.0000" in (run_dir / "metric-mine.txt").read_text()
 
     options = f"--options={tmp_path}/options.yaml"

@@ -22,6 +22,7 @@ from .tfrecord_parser import FOOTER, HEADER, DamagedError, Record, checksum, pre
 
 MAX_CHECKED_AT_OPENING = 256 << 20  # bytes; of larger files only a sample of the data is checked when they are opened
 _SAMPLE = 18  # records
+_SAMPLE_OF_INDEX = 64  # records whose checksums are compared when an index is found
 _MAX_PROBLEMS = 10  # told per file
 _BLOCK = 16 << 20  # bytes read at once to check them
 _CHUNK = 1 << 14  # records indexed at once
@@ -191,6 +192,14 @@ def _load_index(path: str, size: int, mtime_ns: int) -> RecordIndex | None:
     return RecordIndex(tuple(shape), count, stride, *of_records)
 
 
+def _is_of(fd: int, size: int, index: RecordIndex) -> bool:
+    """Whether an index is that of a file, by some checksums: a file of another content may have the same time."""
+    which = np.unique(np.linspace(0, index.count - 1, _SAMPLE_OF_INDEX).astype(np.int64))
+    ends = (which + 1) * index.stride if index.stride else np.append(index.starts[1:], size)[which]
+    found = [int.from_bytes(pread(fd, FOOTER, end - FOOTER), "little") for end in ends.tolist()]
+    return found == index.checksums[which].tolist()
+
+
 def _save_index(path: str, size: int, mtime_ns: int, index: RecordIndex) -> None:
     """Keeps the index. A folder that cannot be written is passed over: the index is made again next time."""
     facts = [_VERSION, size, mtime_ns, index.count, index.stride, *index.shape]
@@ -219,6 +228,7 @@ class TFRecordFile:
             status = os.fstat(self.fd)
             self._size = status.st_size
             kept = _load_index(path, self._size, status.st_mtime_ns)
+            kept = kept if kept is not None and _is_of(self.fd, self._size, kept) else None
             self.index = kept or build_index(self.fd, self._size)
             self.shape, self.count = self.index.shape, self.index.count
             if not kept:
