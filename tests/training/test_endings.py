@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 import time
 import types
 from pathlib import Path
@@ -23,7 +24,7 @@ from dnnlib.errors import UserError, exits_on_user_error
 from dnnlib.progress import Progress
 from dnnlib.tflib import autosummary
 from metrics.metric_base import DummyMetric
-from training.loop import run, signals
+from training.loop import reals, run, signals
 from training.loop.reals import RealsReader
 from training.run_folder import report, snapshots, state
 from training.training_loop import _explained_memory
@@ -161,6 +162,20 @@ def test_whatever_ends_a_training_it_goes_on_exactly(tmp_path, monkeypatch, caps
     for name in names[0]:
         if name.endswith(".png"):
             assert (of["whole"] / name).read_bytes() == (of["parts"] / name).read_bytes(), name
+
+
+def test_data_that_do_not_come_can_be_stopped(monkeypatch):
+    """A network drive that hangs: the state can be saved nevertheless."""
+    monkeypatch.setattr(reals, "_PATIENCE_SECONDS", 0.01)
+    comes = threading.Event()
+    images = np.zeros([2, 3, 4, 4], np.uint8), np.zeros([2, 0], np.float32)
+    data = types.SimpleNamespace(order=lambda *_: np.arange(2), read=lambda *_: comes.wait(60) and images)
+    reader = RealsReader(data, seed=1)
+    assert reader.pieces(0, 2, 2, 0, lambda: True) is None
+    comes.set()
+    (piece,) = reader.pieces(0, 2, 2, 0, lambda: False)
+    assert piece[0] == 0 and piece[1].shape == (2, 3, 4, 4)
+    reader.close()
 
 
 def test_metrics_that_end_a_training_twice_are_left_out():

@@ -1,6 +1,7 @@
 """Real images for the iterations of training, read ahead in a thread."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from dnnlib.tflib.tfutil import lerp
 from training.misc import adjust_dynamic_range
 
 from .schedule import num_rounds
+
+_PATIENCE_SECONDS = 1.0
 
 
 @dataclass
@@ -28,19 +31,32 @@ class RealsReader:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="reals")
         self._ahead: tuple[tuple, Future] | None = None
 
-    def pieces(self, position: int, minibatch_size: int, minibatch_gpu: int, lod: int) -> list[tuple[int, Any, Any]]:
+    def pieces(
+        self,
+        position: int,
+        minibatch_size: int,
+        minibatch_gpu: int,
+        lod: int,
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> list[tuple[int, Any, Any]] | None:
         """The pieces of the minibatch at a position: (number, images uint8 `[minibatch_gpu, C, H, W]`, labels).
 
-        What an unchanged next request will ask for is read in the meantime.
+        What an unchanged next request will ask for is read in the meantime. None is returned if `is_stopping()` becomes
+        true before they are there: network drives can take for ever.
         """
         request = position, minibatch_size, minibatch_gpu, lod
-        if self._ahead is not None and self._ahead[0] == request:
-            result = self._ahead[1].result()
-        else:
-            result = self._read(*request)
-        following = position + minibatch_size, minibatch_size, minibatch_gpu, lod
-        self._ahead = following, self._pool.submit(self._read, *following)
+        if self._ahead is None or self._ahead[0] != request:
+            self._read_ahead(*request)
+        future = self._ahead[1]
+        while not wait([future], timeout=_PATIENCE_SECONDS).done:
+            if is_stopping():
+                return None
+        result = future.result()
+        self._read_ahead(position + minibatch_size, minibatch_size, minibatch_gpu, lod)
         return result
+
+    def _read_ahead(self, *request: int) -> None:
+        self._ahead = request, self._pool.submit(self._read, *request)
 
     def _read(self, position: int, minibatch_size: int, minibatch_gpu: int, lod: int) -> list[tuple[int, Any, Any]]:
         rounds = range(num_rounds(minibatch_size, minibatch_gpu, self.num_replicas))

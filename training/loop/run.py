@@ -224,8 +224,15 @@ class TrainingRun:
                 self.step.reset_optimizers()
             c.prev_lod = sched.lod
         self.step.set_lod(sched.lod)
-        while c.repeat < self.options.minibatch_repeats and not (received and self.devices.is_only_worker):
-            reals = self.reader.pieces(c.cur_nimg, sched.minibatch_size, sched.minibatch_gpu, int(np.floor(sched.lod)))
+
+        def is_stopping() -> bool:
+            return bool(received) and self.devices.is_only_worker
+
+        while c.repeat < self.options.minibatch_repeats and not is_stopping():
+            sizes = sched.minibatch_size, sched.minibatch_gpu
+            reals = self.reader.pieces(c.cur_nimg, *sizes, int(np.floor(sched.lod)), is_stopping)
+            if reals is None:
+                break
             self._is_whole = False
             self._results += self._iteration(sched, reals)
             c.cur_nimg += sched.minibatch_size
