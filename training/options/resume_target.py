@@ -140,12 +140,16 @@ def find_pickle(resume: str, result_dir: str) -> str:
         return path
     folder = os.path.dirname(path)
     problem = "is not a network pickle" if os.path.exists(path) else "no such run folder or pickle"
-    is_pickle = path.endswith(".pkl") and os.path.basename(path) != _RUN_SETTINGS
-    if os.path.isfile(os.path.join(folder, TRAINING_OPTIONS)) and not is_pickle:
+    if os.path.isfile(os.path.join(folder, TRAINING_OPTIONS)) and not _is_pickle(path):
         hint = f"; to go on with the run, name its folder: --resume={folder or '.'}"
     else:
         hint = did_you_mean(resume, _known_names(folder, result_dir))
     raise UserError(f"--resume={resume}: {problem}{hint}")
+
+
+def _is_pickle(path: str) -> bool:
+    """Whether a file has the name of a network pickle."""
+    return path.endswith(".pkl") and os.path.basename(path) != _RUN_SETTINGS
 
 
 def _may_hold_networks(path: str) -> bool:
@@ -159,7 +163,7 @@ def _may_hold_networks(path: str) -> bool:
 def _known_names(folder: str, result_dir: str) -> set[str]:
     """What --resume could have meant: what is beside it, and where it has no folder, what names alone stand for."""
     beside = {os.path.join(folder, name) for name in _list(folder or ".")}
-    names = {path for path in beside if path.endswith(".pkl") or _is_training(path)}
+    names = {path for path in beside if _is_pickle(path) or _is_training(path)}
     if not folder:
         names |= {"latest", *pretrained_networks.gdrive_urls, *pretrained_networks.short_names, *_trainings(result_dir)}
     return names
