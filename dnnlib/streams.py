@@ -113,3 +113,9 @@ def tolerant() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = streams
+
+
+def need_not_arrive() -> None:
+    """From now on stdout may fail like stderr: what is printed is not what the script is for."""
+    if isinstance(sys.stdout, Tolerant):
+        sys.stdout.must_arrive = False

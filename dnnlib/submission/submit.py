@@ -21,6 +21,7 @@ from typing import Any
 from dnnlib import util
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_write, only_one
+from dnnlib.streams import need_not_arrive
 from dnnlib.util import EasyDict
 
 from .internal import local
@@ -161,6 +162,7 @@ def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwarg
     except BaseException:
         shutil.rmtree(run_dir, ignore_errors=True)
         raise
+    need_not_arrive()  # the run's folder has it
     print(f"Local submit - run_dir: {run_dir}")
     return run_wrapper(submit_config)
 
@@ -188,6 +190,7 @@ def resume_run(run_dir: str, run_func_name: str, num_gpus: int = 1, **run_func_k
     submit_config.run_id, submit_config.run_desc = (int(match[1]), match[2]) if match else (0, submit_config.run_name)
     submit_config.num_gpus = num_gpus
     _describe_run(submit_config, run_dir, run_func_name, run_func_kwargs)
+    need_not_arrive()
     print(f"Local submit - goes on in run_dir: {run_dir}")
     return run_wrapper(submit_config, resumes=True)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import dnnlib
 from dnnlib.errors import UserError, exits_on_user_error
 from dnnlib.files import Log, append
 from dnnlib.flags import ArgumentParser
@@ -32,6 +33,10 @@ def gone_terminal():
     terminal, side = os.openpty()
     os.close(terminal)
     return open(side, "w")
+
+
+def full_disk():
+    return open("/dev/full", "w")
 
 
 def closed_file():
@@ -78,8 +83,19 @@ def test_scripts_outside_of_runs(monkeypatch, capsys):
     assert end.value.code == 1 and capsys.readouterr().err == ""
     printing(gone_terminal())
     with pytest.raises(SystemExit) as end:
-        printing(open("/dev/full", "w"))  # noqa: SIM115
+        printing(full_disk())
     assert end.value.code == 1 and capsys.readouterr().err == "Error: stdout: No space left on device\n"
+
+
+@pytest.mark.parametrize("make", [broken_pipe, full_disk])
+def test_runs_do_not_need_stdout(tmp_path, monkeypatch, make):
+    config = dnnlib.SubmitConfig()
+    config.run_dir_root, config.run_desc = str(tmp_path), "desc"
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", make())
+        with exits_on_user_error("--minibatch-size"):
+            dnnlib.submit_run(config, "dnnlib.util.format_time", seconds=3)
+    assert (tmp_path / "00000-desc" / "_finished.txt").exists()
 
 
 class Cell(io.TextIOBase):
