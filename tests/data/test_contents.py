@@ -171,7 +171,7 @@ def test_changed_classes(tmp_path):
     (folder / "cats" / "8.png").rename(folder / "birds" / "8.png")
     now = of(folder)
     assert "1 class added: birds" in then.changes(now)
-    assert then.misfits(now) == ["labels have 3 (birds, cats, dogs) columns now, they had 2 (cats, dogs)"]
+    assert then.misfits(now) == ["labels have 3 columns (birds, cats, dogs) now, they had 2 columns (cats, dogs)"]
 
 
 def test_changed_labels_of_files(tmp_path):

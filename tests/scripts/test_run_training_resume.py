@@ -280,6 +280,26 @@ def test_folders_that_cannot_go_on(folder):
     assert message.endswith(advice)
 
 
+def test_named_again(folder):
+    run_dir = make_run(folder, 0)
+    path = folder / run_dir / "training_options.json"
+    options = json.loads(path.read_text())
+    for change in (
+        {"D_args": {"func_name": "mine.D"}},
+        {"dataset_args": {"tfrecord_dir": "cats", "class_name": "mine.Pets"}},
+        {"tf_config": {"env.OMP_NUM_THREADS": "1"}},
+        {"metric_arg_list": [{"name": "mine", "func_name": "mine.Metric"}]},
+    ):
+        path.write_text(json.dumps({**options, **change}))
+        assert "if you trust it, name it again" in problems(f"--resume={run_dir}")[0]
+        ((name, args),) = change.items()
+        again = (
+            {key: value for key, value in args.items() if key != "tfrecord_dir"} if name != "metric_arg_list" else args
+        )
+        run_training.parse([f"--resume={run_dir}", write(folder, json.dumps({name: again}))])
+    run_training.parse([f"--resume={run_dir}", "--metrics=none"])
+
+
 def test_options_for_data(folder):
     """What metrics need is judged alone: foreign losses do not matter, classes of data sets do."""
     run_dir = make_run(folder, 0)

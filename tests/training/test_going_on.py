@@ -59,7 +59,7 @@ def test_data_that_changed(tmp_path, pets, capsys):
     assert json.loads((run_dir / "training_options.json").read_text()) == options
     save_image(pets / "ants" / "1.png", 1)
     lines = refusal(run_dir, "--resume-changed-data")
-    assert lines[0].endswith("its networks do not fit:") and "3 (ants, cats, wolves) columns now" in lines[1]
+    assert lines[0].endswith("its networks do not fit:") and "3 columns (ants, cats, wolves) now" in lines[1]
     assert "--resume-partial" in lines[-1]
     shutil.rmtree(pets / "ants")
 

@@ -102,8 +102,8 @@ class Contents:
         if self.shape != now.shape:
             problems.append(f"images are of the shape {list(now.shape)} now, they were {list(self.shape)}")
         if self.label_size != now.label_size:
-            is_now, was = (f"{of.label_size} ({_listed(of._classes()) or 'none'})" for of in (now, self))
-            problems.append(f"labels have {is_now} columns now, they had {was}")
+            is_now, was = (f"{of.label_size} columns ({_listed(of._classes()) or 'none'})" for of in (now, self))
+            problems.append(f"labels have {is_now} now, they had {was}")
         return problems
 
     def changes(self, now: "Contents") -> list[str]:

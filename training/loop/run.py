@@ -17,7 +17,7 @@ from dnnlib.tflib import autosummary, random_stream
 from dnnlib.tflib.devices import Devices, peak_gpu_memory
 from training import misc
 from training.run_folder import snapshots, state
-from training.run_folder.options_file import TRAINING_STATE
+from training.run_folder.options_file import TRAINING_STATE, foreign_code
 from training.run_folder.report import TickReport
 
 from . import signals
@@ -188,7 +188,7 @@ class TrainingRun:
         if self.run_dir is None:
             print(now)
             return
-        resume = f"--resume={self.run_dir}"
+        resume = f"--resume={self.run_dir}" + " --options=FILE" * bool(foreign_code(vars(self.options)))
         try:
             self._check_finite()
             self.save_state()

@@ -14,6 +14,7 @@ TRAINING_OPTIONS = "training_options.json"
 TRAINING_STATE = "training-state.npz"  # named here, where TensorFlow is not imported; `state` writes it
 RUN_FUNCTION = "training.training_loop.training_loop"
 _MOST_NUMBERS = 1_000_000  # of a range
+_MAX_PROBLEMS = 10  # told of a file
 _FOR_ONCE = ("resume_run_dir", "resume_changed_data")  # arguments that are not kept
 _IMAGES = ("", "training.dataset.TFRecordDataset", "training.data.dataset.TFRecordDataset")  # class_name
 
@@ -104,7 +105,7 @@ def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
         if isinstance(place, dict) and not isinstance(place.get(name), str):
             problems.append(f"{name} is {short(place.get(name))}, expected a folder")
     if problems:
-        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+        raise UserError("\n".join(f"{path}: {problem}" for problem in listed(problems, _MAX_PROBLEMS)))
     if _reads_images(options["dataset_args"]):
         options["dataset_args"].setdefault("exif", "ignore")  # of runs of earlier versions, which go on as they began
     for name, table in options["sched_args"].items():
@@ -134,7 +135,6 @@ def _is_number(key: str) -> bool:
 # ----------------------------------------------------------------------------
 # What a file of others must not decide alone.
 
-_MAX_PROBLEMS = 10
 _NAMES_OF_CODE = ("func_name", "class_name", "apply_func")
 
 
