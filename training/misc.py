@@ -18,8 +18,18 @@ from dnnlib.tflib.checkpoints import network_files
 
 
 def load_pkl(file_or_url: str) -> Any:
-    """The networks of a pickle: of a path, a URL or a `gdrive:` name. Nothing in it is executed. Raises UserError."""
-    return pretrained_networks.read(file_or_url)
+    """The networks of a pickle: of a path, a URL or a `gdrive:` name. Nothing in it is executed. Raises UserError.
+
+    Metric networks, such as that of vgg16_zhang_perceptual.pkl, have the official `run` and `get_output_for`, too.
+    """
+    try:
+        return pretrained_networks.read(file_or_url)
+    except network_files.NetworkFileError:
+        located = pretrained_networks.locate(file_or_url)
+        metric_network = util.call_func_by_name(located, func_name="metrics.nets.loading.of_file")
+        if metric_network is None:
+            raise
+        return metric_network
 
 
 def open_file_or_url(file_or_url: str) -> BinaryIO:

@@ -24,6 +24,14 @@ INCEPTION = [
     for conv in CONVS
 ]
 
+INCEPTION_SOFTMAX = LayerSpec(
+    "softmax",
+    (NUM_FEATURES, NUM_CLASSES),
+    aliases=("fc", "output", "logits", "softmax/logits"),
+    unused=("bias",),
+    either_way=True,
+)
+
 
 def inception_features(file: WeightFile) -> MetricNetwork:
     """Images [N, C, H, W] to features [N, 2048]. Raises UserError if the weights do not fit."""
@@ -36,14 +44,7 @@ def inception_softmax(file: WeightFile) -> MetricNetwork:
 
 
 def _inception(file: WeightFile, name: str, has_head: bool) -> MetricNetwork:
-    softmax = LayerSpec(
-        "softmax",
-        (NUM_FEATURES, NUM_CLASSES),
-        aliases=("fc", "output", "logits", "softmax/logits"),
-        unused=("bias",),
-        optional=not has_head,
-        either_way=True,
-    )
+    softmax = replace(INCEPTION_SOFTMAX, optional=not has_head)
     matched = match(file, [*INCEPTION, softmax], INCEPTION_TITLE, _hint(name))
     weights = _only(matched, INCEPTION)
     return MetricNetwork(

@@ -1,5 +1,6 @@
 """Metric networks by official name, path or URL, from any file that holds their weights."""
 
+import contextlib
 import os
 import sys
 from weakref import WeakValueDictionary
@@ -7,13 +8,14 @@ from weakref import WeakValueDictionary
 from dnnlib.download import DownloadError, default_cache_dir, fetch, find_cached
 from dnnlib.errors import UserError, did_you_mean
 from dnnlib.files import sha256_of
+from dnnlib.tflib.network_state import NetworkState
 from dnnlib.util import is_url
 
 from . import attribute_classifier, builders, catalog
 from .catalog import FEATURES, LPIPS, OFFICIAL, SOFTMAX, VGG16, Official
 from .matching import has_layers
 from .metric_network import MetricNetwork
-from .weight_files import WeightFile, read_weight_file
+from .weight_files import OFFICIAL_PICKLE, WeightFile, flat_variables, read_weight_file
 
 _loaded: WeakValueDictionary[tuple, MetricNetwork] = WeakValueDictionary()
 
@@ -56,6 +58,30 @@ def load(
         raise UserError(f"{path}: neither a file nor the name of a metric network{close}")
     name = catalog.official_name(as_) if as_ else catalog.official_name(catalog.base_name(path))
     return _load_files([path], name)
+
+
+def of_file(path_or_url: str) -> MetricNetwork | None:
+    """The metric network in a file, for `misc.load_pkl`; None where it holds none, or nothing tells which."""
+    path = path_or_url if is_url(path_or_url) else os.path.abspath(path_or_url)  # a name alone is that of a download
+    with contextlib.suppress(UserError):
+        network = load(path)
+        return network if network.name in OFFICIAL else None
+    return None
+
+
+def of_state(state: NetworkState) -> MetricNetwork | None:
+    """The metric network of a state, for `pickle.load`; None where it is none, or nothing tells which.
+
+    Raises UserError for one whose weights do not fit.
+    """
+    file = WeightFile(state.name, OFFICIAL_PICKLE, flat_variables(state), (state,))
+    name = catalog.official_name(state.name)
+    if name is None:
+        with contextlib.suppress(UserError):
+            name = _recognized(file)
+    if name == FEATURES and has_layers(file, [builders.INCEPTION_SOFTMAX]):  # the pickle of features lacks it
+        name = SOFTMAX
+    return _build([file], name) if name in OFFICIAL else None
 
 
 # ----------------------------------------------------------------------------

@@ -2,17 +2,21 @@
 
 import hashlib
 import os
+import pickle
 
 import metric_net_files as files
 import numpy as np
 import pytest
+import tensorflow as tf
 import weight_writers as writers
 
+from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.tflib import Network, network_state
 from metrics.nets import builders, catalog, loading
 from metrics.nets.matching import WeightsMismatchError
 from metrics.nets.weight_files import WeightFile
+from training import misc
 
 pytestmark = pytest.mark.one_stack
 GRAPH = "classify_image_graph_def.pb"
@@ -229,6 +233,43 @@ def test_every_file_gives_the_same_lpips(lpips_folder, tmp_path):
     assert len({net.digest for net in nets}) == 1
     for other in others:
         np.testing.assert_array_equal(other, first)
+
+
+def test_pickles_as_scripts_load_and_call_them(lpips_folder, inception_folder, monkeypatch):
+    """As official metrics and projectors do, and other people's scripts."""
+    path = str(lpips_folder / "vgg16_zhang_perceptual.pkl")
+    a, b = images(32), images(33)[:, :, :32, :32]
+    expected = loading.load(path).run(a, b)
+    monkeypatch.chdir(lpips_folder)
+    monkeypatch.setattr("dnnlib.tflib.network_run._unknown_arguments", set())
+    with open(path, "rb") as file:
+        nets = [pickle.load(file), misc.load_pkl(path), misc.load_pkl("vgg16_zhang_perceptual.pkl")]
+    for lpips in nets:
+        assert lpips.name == catalog.LPIPS and lpips.num_inputs == 2
+        np.testing.assert_array_equal(lpips.run(a, b, num_gpus=1, assume_frozen=True), expected)
+        np.testing.assert_array_equal(lpips.run(a, b, return_as_list=True, print_progress=False)[0], expected)
+    found = nets[0].clone("copy").get_output_for(tf.cast(a, tf.float32), tf.cast(b, tf.float32))
+    np.testing.assert_allclose(tflib.run(found), expected, rtol=1e-5)
+    with pytest.warns(UserWarning, match="unknown argument 'impl' is ignored"):
+        nets[0].get_output_for(a, b, impl="cuda")
+    with pytest.raises(ValueError, match="num_gpus=7: this machine has"):
+        nets[0].run(a, b, num_gpus=7)
+    for name, columns in (("inception_v3_features", 2048), ("inception_v3_softmax", 1008)):
+        with open(inception_folder / f"{name}.pkl", "rb") as file:
+            net = pickle.load(file)
+        assert net.name == misc.load_pkl(str(inception_folder / f"{name}.pkl")).name == name
+        assert net.output_shape == [None, columns] and net.input_shape == [None, 3, None, None]
+    assert misc.load_pkl(str(inception_folder / PTH)).name == catalog.FEATURES
+
+
+def test_networks_that_are_no_metric_networks_are_refused_as_ever(tmp_path, classifier_weights):
+    writers.write_official_pickle(tmp_path / "other.pkl", "Other", {"a/weight": np.ones(3, np.float32)}, "other_net")
+    write_classifier(tmp_path / "progan.pkl", classifier_weights, PROGAN_SOURCE)
+    for name, reason in (("other", "cannot build 'other_net'"), ("progan", "a ProGAN network")):
+        with pytest.raises(UserError, match=reason):
+            misc.load_pkl(str(tmp_path / f"{name}.pkl"))
+    with open(tmp_path / "other.pkl", "rb") as file, pytest.raises(ValueError, match="cannot build 'other_net'"):
+        pickle.load(file)
 
 
 def test_half_of_lpips(lpips_folder, tmp_path):
