@@ -4,7 +4,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from dnnlib.errors import listed
+from dnnlib.errors import listed, printable
 from dnnlib.pictures import CHANNELS, count_of_mode, mode_name
 from training.data.image_files import ImageFacts
 from training.data.image_sources import level_of
@@ -60,7 +60,7 @@ def _report(names: Sequence[str], facts: Sequence[ImageFacts], found: Sequence[l
     lines = []
     for name, fact, problems in offenders:
         what = f"{fact}: " if fact.mode else ""
-        lines.append(f"{name}: {what}{'; '.join(problem for problem, _ in problems)}")
+        lines.append(f"{printable(name)}: {what}{'; '.join(problem for problem, _ in problems)}")
     helps = Counter(help_ for _, _, problems in offenders for _, help_ in problems)
     if "--resolution" in helps:
         side = int(statistics.median(min(fact.width, fact.height) for fact in facts if not fact.problem))

@@ -224,6 +224,11 @@ _given_up = threading.Event()  # until something can be read again
 _Result = TypeVar("_Result")
 
 
+def gave_up() -> bool:
+    """Whether `persistently` has given up, and nothing could be read since."""
+    return _given_up.is_set()
+
+
 def persistently(read: Callable[[], _Result]) -> _Result:
     """What a function reads, called again after growing pauses if an error of the file system may pass.
 

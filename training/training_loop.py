@@ -76,10 +76,13 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     tflib.init_tf({"rnd.np_random_seed": seed, **options.tf_config})
     data_dir = dnnlib.convert_path(options.data_dir or "")
     training_set = dataset.load_dataset(data_dir=data_dir, verbose=True, **options.dataset_args)
-    contents = None
+    contents = check = None
     if isinstance(training_set, dataset.Dataset):
         print(training_set.describe())
         contents = training_set.contents()
+        if devices.worker == 0:
+            check = training_set.image_check()
+            check.ahead()
     _check_labels(training_set, options.dataset_args)
     if saved is not None:
         _check_data(saved.contents, contents, options)
@@ -102,6 +105,7 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
         print("Building TensorFlow graph...")
         step = TrainingStep(*networks, training_set, options, augment)
     run = TrainingRun(run_dir, devices, networks, step, training_set, grid, seed, options, contents)
+    run.reader.check = check
     run.check_schedule()
     print("Initializing logs...")
     run.metrics = metric_base.MetricGroup(options.metric_arg_list) if run_dir is not None else None

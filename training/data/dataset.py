@@ -25,6 +25,7 @@ from dnnlib.progress import Progress
 
 from .contents import Contents, describe
 from .find_dataset import open_source
+from .image_check import ImageCheck
 from .image_files import Reading
 from .image_sources import ImageSource, ZeroSource, level_of
 from .labels import are_classes, cut_labels, find_label_file, read_label_file
@@ -162,6 +163,10 @@ class Dataset:
         self._source.verify_images(progress.update if verbose else lambda count: None)
         if verbose:
             progress.finish()
+
+    def image_check(self) -> ImageCheck:
+        """A check of all images, for the start of a training."""
+        return ImageCheck(self._source, self.num_images)
 
     # The official stream.
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dnnlib.errors import UserError, listed
+from dnnlib.errors import UserError, listed, printable
 from dnnlib.files import persistently
 from dnnlib.parallel import parallel_map
 from dnnlib.pictures import CHANNELS, DEEP, to_chw
@@ -188,7 +188,7 @@ class FileSource(EncodedSource):
         self.labels, self.label_names = labels_of_images(self._container, self.names)
 
     def name(self, index: int, level: int | None) -> str:
-        return self.names[index]
+        return printable(self.names[index])
 
     def open_image(self, index: int, level: int | None) -> BinaryIO:
         return self._container.open(self.names[index])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.errors import UserError
 from dnnlib.tflib import random_stream
 from dnnlib.tflib.tfutil import lerp
 from training.misc import adjust_dynamic_range
@@ -26,6 +27,7 @@ class RealsReader:
     worker: int = 0  # which reads the pieces of its own replicas only
     local_replicas: int = 1
     num_replicas: int = 1
+    check: Any = None  # a `training.data.image_check.ImageCheck` that is in progress
 
     def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="reals")
@@ -42,8 +44,11 @@ class RealsReader:
         """The pieces of the minibatch at a position: (number, images uint8 `[minibatch_gpu, C, H, W]`, labels).
 
         What an unchanged next request will ask for is read in the meantime. None is returned if `is_stopping()` becomes
-        true before they are there: network drives can take for ever.
+        true before they are there: network drives can take for ever. Raises UserError that names all images that cannot
+        be read, as soon as they are known.
         """
+        if self.check is not None:
+            self.check.go_on()
         request = position, minibatch_size, minibatch_gpu, lod
         if self._ahead is None or self._ahead[0] != request:
             self._read_ahead(*request)
@@ -51,7 +56,12 @@ class RealsReader:
         while not wait([future], timeout=_PATIENCE_SECONDS).done:
             if is_stopping():
                 return None
-        result = future.result()
+        try:
+            result = future.result()
+        except UserError as error:
+            if self.check is not None:
+                self.check.finish(str(error))
+            raise
         self._read_ahead(position + minibatch_size, minibatch_size, minibatch_gpu, lod)
         return result
 
@@ -68,7 +78,9 @@ class RealsReader:
         return list(zip(numbers, images, np.split(labels, len(numbers)), strict=True))
 
     def close(self) -> None:
-        """Stops reading ahead."""
+        """Stops reading ahead, and checking."""
+        if self.check is not None:
+            self.check.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
