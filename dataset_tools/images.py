@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import PIL.Image
 
-from dnnlib.errors import UserError, listed
+from dnnlib.errors import UserError, listed, printable
 from dnnlib.parallel import parallel_map
 from dnnlib.pictures import to_chw
 from dnnlib.progress import Progress
@@ -143,7 +143,7 @@ def _announce_labels(images: ImageList) -> None:
         print(f"  label vectors of {labels.shape[1]} numbers from {labels.min():g} to {labels.max():g}, not classes")
         return
     for idx, name in enumerate(images.classes):
-        print(f"  label {idx}: {name} ({np.count_nonzero(labels[:, idx])} images)")
+        print(f"  label {idx}: {printable(name)} ({np.count_nonzero(labels[:, idx])} images)")
 
 
 # ----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import PIL.Image
 import pretrained_networks
 from dnnlib import util
 from dnnlib.download import default_cache_dir
+from dnnlib.errors import UserError, did_you_mean
 from dnnlib.formats import submit_config
 from dnnlib.pictures import save_image, to_pil
 from dnnlib.tflib.checkpoints import network_files
@@ -139,6 +140,8 @@ def setup_snapshot_image_grid(
 
     Returns:
         (columns, rows), images `[columns * rows, C, H, W]`, labels `[columns * rows, L]`.
+
+    Raises UserError for another layout.
     """
     columns = rows = 1
     if size in _SCREENS:
@@ -153,7 +156,8 @@ def setup_snapshot_image_grid(
 
     shapes = {"row_per_class": (columns, 1), "col_per_class": (1, rows), "class4x4": (4, 4)}
     if layout not in shapes:
-        raise ValueError(f"layout must be 'random' or one of {', '.join(shapes)}, got {layout!r}")
+        near = did_you_mean(layout, shapes)
+        raise UserError(f"grid_args: layout: expected random, {', '.join(shapes)}, got {layout!r}{near}")
     block_w, block_h = shapes[layout]
     block_columns, block_rows = (columns - 1) // block_w + 1, (rows - 1) // block_h + 1
     blocks = _fill_blocks(training_set, block_columns * block_rows, block_w * block_h)

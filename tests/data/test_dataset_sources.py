@@ -79,7 +79,7 @@ def test_class_folders(tmp_path, kind):
 def test_class_folders_without_images(tmp_path, kind):
     """They count, so that the others keep their numbers, and they are noted; hidden ones do not."""
     path = save_folder(tmp_path / "set", ["top/0/a.png", "top/2/b.png", "top/2/deeper/c.png"], images(3))
-    for name in ("top/1/none", "top/2/none", "top/10", "top/.hidden", "other"):
+    for name in ("top/1/none", "top/2/none", "top/10", "top/11\x1b[2J", "top/.hidden", "other"):
         (path / name).mkdir(parents=True)
     (path / "top" / "10" / "notes.txt").write_text("no image")
     if kind == "zip":
@@ -87,9 +87,9 @@ def test_class_folders_without_images(tmp_path, kind):
         path = tmp_path / "set.zip"
     container = Container(str(path))
     labels, classes = labels_of_images(container, [name for name in container.names if is_image_name(name)])
-    assert classes == ["0", "1", "2", "10"]
-    np.testing.assert_array_equal(labels, np.eye(4)[[0, 2, 2]])
-    assert container.notes == ["Folders without images count as classes: 1 (1), 3 (10)."]
+    assert classes == ["0", "1", "2", "10", "11\x1b[2J"]
+    np.testing.assert_array_equal(labels, np.eye(5)[[0, 2, 2]])
+    assert container.notes == ["Folders without images count as classes: 1 (1), 3 (10), 4 (11\\x1b[2J)."]
 
 
 def test_labels_take_memory_for_what_there_is(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from dnnlib import EasyDict
+from dnnlib.errors import UserError
 from dnnlib.tflib import random_stream
 from training import misc
 from training.loop.reals import process_reals
@@ -125,6 +126,11 @@ def test_grid_layouts(case):
     assert list(size) == case["grid_size"]
     np.testing.assert_array_equal(reals[:, 0, 0, 0], values)
     np.testing.assert_array_equal(grid_labels, labels)
+
+
+def test_a_layout_that_is_none():
+    with pytest.raises(UserError, match="layout: expected random, .*, got 'row_by_class' .did you mean row_per_class"):
+        misc.setup_snapshot_image_grid(Numbered(256, 5), "1080p", "row_by_class")
 
 
 def test_a_class_without_images_leaves_its_places_black():

@@ -1,11 +1,13 @@
 """Labels of data sets: of the `.labels` file (a NumPy array), of `dataset.json`, or of the folders images are in."""
 
+import contextlib
 import glob
 import os
 
 import numpy as np
 
-from dnnlib.errors import UserError, listed
+from dnnlib.errors import UserError, listed, printable
+from dnnlib.kinds import HEAD, mistaken
 
 from . import dataset_json
 from .containers import Container
@@ -35,7 +37,7 @@ def read_label_file(path: str, count: int) -> np.ndarray:
     try:
         labels = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a huge size in the header does no harm
     except Exception as error:
-        raise UserError(f"{path}: is not a NumPy array of labels ({error})") from None
+        raise UserError(f"{path}: is not a NumPy array of labels ({_what_is(path) or error})") from None
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "biuf" or labels.ndim not in (1, 2):
         raise UserError(f"{path}: expected an array of numbers, [images, label_size] or classes [images]")
     if len(labels) != count:
@@ -50,6 +52,12 @@ def read_label_file(path: str, count: int) -> np.ndarray:
     return result
 
 
+def _what_is(path: str) -> str | None:
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return mistaken(file.read(HEAD))
+    return None
+
+
 def one_hot(path: str, classes: np.ndarray, size: int = 0) -> np.ndarray:
     """One-hot labels, float32 [N, classes], of class numbers [N]. Raises UserError if they are none.
 
@@ -57,7 +65,8 @@ def one_hot(path: str, classes: np.ndarray, size: int = 0) -> np.ndarray:
     """
     integers = classes.astype(np.int64) if np.isfinite(classes).all() else np.full(len(classes), -1)
     if (integers != classes).any() or integers.min(initial=0) < 0 or integers.max(initial=0) >= MAX_CLASSES:
-        raise UserError(f"{path}: expected class numbers from 0, got {classes.min()} to {classes.max()}")
+        found = f"got {classes.min()} to {classes.max()}"
+        raise UserError(f"{path}: expected class numbers from 0, {found}; label vectors are [images, label_size]")
     size = max(size, int(integers.max(initial=0)) + 1)
     if size > max(_MOST_UNUSED, len(integers)):
         raise UserError(f"{path}: {size} classes for {len(integers)} images; expected class numbers, such as 0 to 9")
@@ -113,13 +122,18 @@ def labels_of_images(container: Container, names: list[str]) -> tuple[np.ndarray
         return None, []
     folders = [name.split("/")[0] for name in inside]
     empty = set(container.folders(common)) - set(folders)
-    numeric = all(folder.isdecimal() for folder in [*folders, *empty])
-    classes = sorted({*folders, *empty}, key=(lambda folder: (int(folder), folder)) if numeric else None)
+    numeric = all(folder.isdecimal() for folder in folders)
+    classes = sorted({*folders, *empty}, key=_by_number if numeric else None)
     numbers = {folder: number for number, folder in enumerate(classes)}
     if empty:
-        which = ", ".join(listed([f"{numbers[folder]} ({folder})" for folder in sorted(empty)], _MAX_NAMED))
+        which = ", ".join(listed([f"{numbers[folder]} ({printable(folder)})" for folder in sorted(empty)], _MAX_NAMED))
         container.notes.append(f"Folders without images count as classes: {which}.")
     return one_hot(container.path, np.array([numbers[folder] for folder in folders]), len(classes)), classes
+
+
+def _by_number(name: str) -> tuple[bool, int, str]:
+    """Numbers in their order, then other names."""
+    return (False, int(name), name) if name.isdecimal() else (True, 0, name)
 
 
 def below_common(names: list[str]) -> list[str]:
