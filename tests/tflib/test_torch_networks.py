@@ -1,5 +1,6 @@
 """Networks in checkpoints of PyTorch: those of StyleGAN2-ADA as the official code wrote them, and what they compute."""
 
+import copy
 import io
 
 import golden
@@ -351,3 +352,33 @@ def test_other_modules_are_named(small):
     assert "G_ema: expected a network, got an array [2]" in problems_of(
         {"G": small["G"], "G_ema": np.zeros(2, np.float32)}
     )
+
+
+def test_mapping_networks_without_layers(small):
+    """W is Z, normalized. 'mapping_fmaps' and the like do not exist then."""
+    G = copy.deepcopy(small["G"])
+    mapping = G.args[0]["state"]["_modules"]["mapping"].args[0]["state"]
+    mapping["num_layers"], mapping["_modules"] = 0, {}
+    net = read({"G_ema": G})[2]
+    z = golden.rnd(1, 2, 8)
+    golden.close(net.run(z, None, randomize_noise=False), reference.generate(small["g"], reference.normalize(z)), 1e-5)
+
+
+def test_mapping_networks_without_an_average(small, capsys):
+    """There, they cannot be truncated; here, the average of random Z stands in."""
+    G = copy.deepcopy(small["G"])
+    mapping = G.args[0]["state"]["_modules"]["mapping"].args[0]["state"]
+    mapping["w_avg_beta"] = None
+    del mapping["_buffers"]["w_avg"]
+    net = read({"G_ema": G})[2]
+    assert "Gs: has no average of W (w_avg_beta=None)" in capsys.readouterr().err
+    w = reference.mapping(small["g"], golden.rnd(7, 4096, 8).astype(np.float64))
+    assert np.abs(net.get_var("dlatent_avg") - w.mean(axis=0)).max() < 5 * w.std() / 64
+    assert net.static_kwargs["dlatent_avg_beta"] is None
+
+
+def test_images_that_are_not_square(small):
+    G = copy.deepcopy(small["G"])
+    block = G.args[0]["state"]["_modules"]["synthesis"].args[0]["state"]["_modules"]["b4"].args[0]["state"]
+    block["_parameters"]["const"] = writers.Parameter(np.zeros([12, 6, 4], np.float32))
+    assert "for images that are not square: it begins with 6x4" in problems_of({"G_ema": G})

@@ -119,6 +119,26 @@ def _variables(
 # Arguments of networks that follow from tensors.
 
 
+def shape_of(tensors: Tensors, name: str, rank: int) -> tuple[int, ...]:
+    """The shape of a tensor. Raises NetworkStateError where it is missing or has another number of axes."""
+    tensor = tensors.get(name)
+    if tensor is None or tensor.ndim != rank:
+        given = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
+        raise NetworkStateError(f"{name} {given}, expected {rank} axes")
+    return tensor.shape
+
+
+def check_constant(const: np.ndarray | None) -> None:
+    """Raises NetworkStateError for the input of a generator `[..., H, W]` that begins with something else than 4x4."""
+    size = (4, 4) if const is None or const.ndim < 2 else const.shape[-2:]
+    if size != (4, 4):
+        what = "that are not square" if size[0] != size[1] else "of other sizes"
+        raise NetworkStateError(
+            f"of a fork, for images {what}: it begins with {size[0]}x{size[1]} (height x width) in place of 4x4; "
+            "networks here are for images of 4x4, 8x8, 16x16, ... pixels"
+        )
+
+
 def feature_map_arguments(channels: Mapping[int, int]) -> dict[str, float]:
     """`fmap_base` and `fmap_max` that give these feature maps: likely ones, if they do.
 

@@ -5,16 +5,30 @@ modules themselves rather than from the arguments these were made with, whose na
 """
 
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from dnnlib.errors import short
+from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import NetworkState, NetworkStateError
 
-from .foreign_variables import Stored, convolution, dense, feature_map_arguments, resample_kernel_of, state_of
+from .foreign_variables import (
+    Stored,
+    check_constant,
+    convolution,
+    dense,
+    feature_map_arguments,
+    resample_kernel_of,
+    state_of,
+)
 from .torch_modules import TorchModule
 
 _FILTER = "resample_filter"
+_AVERAGE = "mapping.w_avg"
+_MOST_NUMBERS = 1 << 23  # in random Z and labels
 _USUAL_BETA = 0.995  # of the average of W: the default of ours, and of StyleGAN2-ADA; 0.998 in StyleGAN3
 
 
@@ -34,6 +48,7 @@ def generator_state(module: TorchModule, name: str) -> NetworkState:
             "of StyleGAN3, networks of --cfg=stylegan2 can be read"
         )
     blocks = _blocks(synthesis)
+    check_constant(blocks[4].parameters.get("const"))
     layers = _parts(blocks.values(), "conv0", "conv1")
     num_layers = _same("num_layers", [mapping])
     dense_layers = _numbered(mapping, num_layers)
@@ -42,9 +57,6 @@ def generator_state(module: TorchModule, name: str) -> NetworkState:
         "label_size": _same("c_dim", [mapping]),
         "dlatent_size": _same("w_dim", [mapping]),
         "mapping_layers": num_layers,
-        "mapping_fmaps": _rows(dense_layers[0] if dense_layers else None),
-        "mapping_lrmul": _same("bias_gain", dense_layers),
-        "mapping_nonlinearity": _same("activation", dense_layers),
         "truncation_psi": 1,
         "resolution": max(blocks),
         "num_channels": _same("img_channels", [synthesis]),
@@ -55,6 +67,10 @@ def generator_state(module: TorchModule, name: str) -> NetworkState:
         "conv_clamp": _same("conv_clamp", [*layers, *_parts(blocks.values(), "torgb")]),
         "num_fp16_res": _fp16_blocks(blocks),
     }
+    if dense_layers:  # else W is Z
+        kwargs["mapping_fmaps"] = _rows(dense_layers[0])
+        kwargs["mapping_lrmul"] = _same("bias_gain", dense_layers)
+        kwargs["mapping_nonlinearity"] = _same("activation", dense_layers)
     beta = _same("w_avg_beta", [mapping])
     if beta != _USUAL_BETA:
         kwargs["dlatent_avg_beta"] = beta
@@ -62,7 +78,25 @@ def generator_state(module: TorchModule, name: str) -> NetworkState:
         kwargs["label_fmaps"] = _rows(mapping.modules["embed"])
     if not _same("use_noise", layers):
         kwargs["use_noise"] = False
-    return state_of(name, "training.networks.G_main", kwargs, module.tensors(), _stored_in_generator, _FILTER)
+    tensors = module.tensors()
+    has_average = beta is not None or _AVERAGE in tensors
+    if not has_average:
+        tensors[_AVERAGE] = np.zeros([kwargs["dlatent_size"]], np.float32)
+    state = state_of(name, "training.networks.G_main", kwargs, tensors, _stored_in_generator, _FILTER)
+    if not has_average:
+        print(f"{name}: has no average of W (w_avg_beta=None); truncation takes that of random Z", file=sys.stderr)
+        state.variables["dlatent_avg"] = _average_w(state)
+    return state
+
+
+def _average_w(state: NetworkState) -> np.ndarray:
+    """The mean of W of a generator over random latents, with its classes in turn."""
+    mapping = Network.from_state(state).components.mapping
+    (_, latent_size), (_, label_size) = mapping.input_shapes
+    count = max(1, min(4096, _MOST_NUMBERS // (latent_size + label_size)))
+    z = np.random.RandomState(0).randn(count, latent_size)
+    labels = (np.arange(count)[:, np.newaxis] % label_size == np.arange(label_size)) if label_size else None
+    return mapping.run(z, labels)[:, 0].mean(axis=0)
 
 
 def discriminator_state(module: TorchModule, name: str) -> NetworkState:
@@ -125,7 +159,7 @@ _DISCRIMINATOR_LAYERS = {
 def _stored_in_generator(name: str, shape: tuple[int, ...]) -> Stored:
     scope, _, leaf = name.rpartition("/")
     if name == "dlatent_avg":
-        return Stored("mapping.w_avg", shape)
+        return Stored(_AVERAGE, shape)
     if leaf.startswith("noise") and leaf != "noise_strength":
         index = int(leaf.removeprefix("noise"))
         layer = "conv0" if index % 2 else "conv1"

@@ -14,7 +14,17 @@ import numpy as np
 
 from dnnlib.tflib.network_state import NetworkState, NetworkStateError
 
-from .foreign_variables import Stored, Tensors, convolution, dense, feature_map_arguments, resample_kernel_of, state_of
+from .foreign_variables import (
+    Stored,
+    Tensors,
+    check_constant,
+    convolution,
+    dense,
+    feature_map_arguments,
+    resample_kernel_of,
+    shape_of,
+    state_of,
+)
 
 _MODULE = "training.networks_stylegan2"
 _FILTER = "kernel"
@@ -46,12 +56,13 @@ def generator_state(tensors: Tensors, name: str, latent_avg: np.ndarray | None =
     Raises:
         NetworkStateError: with all tensors that do not fit.
     """
+    check_constant(tensors["input.input"])
     mapping_layers = _count(tensors, r"style\.(\d+)\.weight", first=1)
     num_convs = _count(tensors, r"convs\.(\d+)\.conv\.weight")
-    dlatent_size = _shape(tensors, "style.1.weight", 2)[1]
-    channels = {4: _shape(tensors, "conv1.conv.weight", 5)[1]}
+    dlatent_size = shape_of(tensors, "style.1.weight", 2)[1]
+    channels = {4: shape_of(tensors, "conv1.conv.weight", 5)[1]}
     for idx in range(num_convs // 2):
-        channels[8 << idx] = _shape(tensors, f"convs.{2 * idx + 1}.conv.weight", 5)[1]
+        channels[8 << idx] = shape_of(tensors, f"convs.{2 * idx + 1}.conv.weight", 5)[1]
     kwargs = {
         "latent_size": dlatent_size,
         "dlatent_size": dlatent_size,
@@ -60,7 +71,7 @@ def generator_state(tensors: Tensors, name: str, latent_avg: np.ndarray | None =
         "mapping_lrmul": _MAPPING_LRMUL,
         "truncation_psi": 1,
         "resolution": max(channels),
-        "num_channels": _shape(tensors, "to_rgb1.bias", 4)[1],
+        "num_channels": shape_of(tensors, "to_rgb1.bias", 4)[1],
         **feature_map_arguments(channels),
         "architecture": "skip",
         "resample_kernel": _resample_kernel(tensors),
@@ -84,17 +95,17 @@ def generator_state(tensors: Tensors, name: str, latent_avg: np.ndarray | None =
 def discriminator_state(tensors: Tensors, name: str) -> NetworkState:
     """A state dict of a discriminator as the state of a `networks_stylegan2.D_stylegan2`. Raises NetworkStateError."""
     num_blocks = _count(tensors, r"convs\.(\d+)\.conv1\.0\.weight", first=1)
-    out_fmaps, num_channels = _shape(tensors, "convs.0.0.weight", 4)[:2]
+    out_fmaps, num_channels = shape_of(tensors, "convs.0.0.weight", 4)[:2]
     channels = {4 << num_blocks: out_fmaps}
     for idx in range(num_blocks):
-        channels[4 << (num_blocks - 1 - idx)] = _shape(tensors, f"convs.{idx + 1}.conv2.1.weight", 4)[0]
+        channels[4 << (num_blocks - 1 - idx)] = shape_of(tensors, f"convs.{idx + 1}.conv2.1.weight", 4)[0]
     kwargs = {
         "num_channels": num_channels,
         "resolution": max(channels),
         **feature_map_arguments(channels),
         "architecture": "resnet",
         "mbstd_group_size": 4,
-        "mbstd_num_features": _shape(tensors, "final_conv.0.weight", 4)[1] - channels[4],
+        "mbstd_num_features": shape_of(tensors, "final_conv.0.weight", 4)[1] - channels[4],
         "resample_kernel": _resample_kernel(tensors),
     }
     stored_as = partial(_stored_in_discriminator, num_blocks + 2)
@@ -165,14 +176,6 @@ def _count(tensors: Tensors, pattern: str, first: int = 0) -> int:
     if count > _MOST_LAYERS:
         raise NetworkStateError(f"it has {count} layers of the kind {pattern}, expected {_MOST_LAYERS} or fewer")
     return count
-
-
-def _shape(tensors: Tensors, name: str, rank: int) -> tuple[int, ...]:
-    tensor = tensors.get(name)
-    if tensor is None or tensor.ndim != rank:
-        given = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
-        raise NetworkStateError(f"{name} {given}, expected {rank} axes")
-    return tensor.shape
 
 
 def _resample_kernel(tensors: Tensors) -> list[float]:

@@ -4,6 +4,8 @@
   {'G': ..., 'D': ..., 'G_ema': ..., 'augment_pipe': ...}, of some of these, or of one network. See `nvidia_torch`.
 - rosinality/stylegan2-pytorch: a file of torch.save of {'g': ..., 'd': ..., 'g_ema': ..., 'latent_avg': ...}, of some
   of these, or of one state dict. See `rosinality`.
+- genforce and its sister projects: a file of torch.save of {'generator': ..., 'discriminator': ...,
+  'generator_smooth': ...}, of some of these (of a training: under 'models'), or of one state dict. See `genforce`.
 """
 
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from dnnlib.errors import listed, short
 from dnnlib.formats.network_pickle import PickledNetwork
 from dnnlib.tflib.network_state import Makers, NetworkState, NetworkStateError
 
-from . import nvidia_torch, rosinality
+from . import genforce, nvidia_torch, rosinality
 from .torch_modules import TorchModule
 
 
@@ -44,22 +46,43 @@ def _of_modules(content: Any) -> Makers:
 
 
 def _of_state_dicts(content: Any) -> Makers:
+    content = _without_prefix(content)
     if _is_state_dict(content):
-        content = {"d" if rosinality.is_discriminator(content) else "g_ema": content}
+        is_discriminator = rosinality.is_discriminator(content) or genforce.is_discriminator(content)
+        content = {"d" if is_discriminator else "g_ema": content}
+    if isinstance(content, dict) and isinstance(content.get("models"), dict):  # a training of genforce
+        content = content["models"]
     if not isinstance(content, dict):
         return {}
+    content = {key: _without_prefix(value) for key, value in content.items()}
     latent_avg = content.get("latent_avg")
     latent_avg = latent_avg if isinstance(latent_avg, np.ndarray) else None
     makers: Makers = {}
-    for key, name in (("g", "G"), ("g_ema", "Gs")):
+    for keys, name in ((("g", "generator"), "G"), (("g_ema", "generator_smooth"), "Gs")):
+        for key in keys:
+            tensors = content.get(key)
+            if _is_state_dict(tensors) and rosinality.is_generator(tensors):
+                average = latent_avg if key == "g_ema" or "g_ema" not in content else None
+                makers[name] = partial(_made, key, None, rosinality.generator_state, tensors, name, average)
+            elif _is_state_dict(tensors) and genforce.is_generator(tensors):
+                makers[name] = partial(_made, key, None, genforce.generator_state, tensors, name)
+    for key in ("d", "discriminator"):
         tensors = content.get(key)
-        if _is_state_dict(tensors) and rosinality.is_generator(tensors):
-            average = latent_avg if key == "g_ema" or "g_ema" not in content else None
-            makers[name] = partial(_made, key, None, rosinality.generator_state, tensors, name, average)
-    if _is_state_dict(content.get("d")) and rosinality.is_discriminator(content["d"]):
-        make = rosinality.discriminator_state
-        makers["D"] = partial(_made, "d", content.get("ada_aug_p"), make, content["d"], "D")
+        for project in (rosinality, genforce):
+            if _is_state_dict(tensors) and project.is_discriminator(tensors):
+                make = project.discriminator_state
+                makers["D"] = partial(_made, key, content.get("ada_aug_p"), make, tensors, "D")
     return makers
+
+
+def _without_prefix(content: Any) -> Any:
+    """A state dict without the prefix of all its names that `torch.nn.DataParallel` gives; other things as they are."""
+    while _is_state_dict(content) and all(isinstance(key, str) and key.startswith(_PARALLEL) for key in content):
+        content = {key.removeprefix(_PARALLEL): tensor for key, tensor in content.items()}
+    return content
+
+
+_PARALLEL = "module."
 
 
 def _is_state_dict(content: Any) -> bool:
