@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 import dnnlib
 import pretrained_networks
 from dnnlib.errors import Problems, UserError
@@ -199,6 +201,10 @@ def load_points(
     Gs = pretrained_networks.load_generator(network_pkl, rendering.cache_dir, rendering.offline)
     if not of_seeds:
         rendering = replace(rendering, noise_mode=rendering.noise_mode or "const")
+    lists = {  # scripts give ranges of NumPy
+        flag: [int(point) if isinstance(point, np.integer) else point for point in points]
+        for flag, points in lists.items()
+    }
     has_seeds = any(isinstance(point, int) for points in lists.values() for point in points)
     problems = Problems()
     vectors = Vectors()

@@ -102,17 +102,23 @@ def lerp_clip(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
 def run(fetches: Any, *_args: Any, **_kwargs: Any) -> Any:
     """Values of tensors and variables as NumPy arrays, in the nesting given. Functions (update ops) are called.
 
-    A text is the global name of a network's variable, see `global_names`. Raises ValueError for one that is none.
+    A text is the global name of a network's variable, see `global_names`. Numbers, arrays and None are returned as they
+    are. Raises ValueError for a text that is no such name, TypeError for other things that have no value.
     """
     if isinstance(fetches, dict):  # its keys may be variables, which tf.nest would sort
         return type(fetches)((key, run(value)) for key, value in fetches.items())
     if isinstance(fetches, (list, tuple)):
-        return type(fetches)(run(value) for value in fetches)
+        values = [run(value) for value in fetches]
+        return type(fetches)(*values) if hasattr(fetches, "_fields") else type(fetches)(values)  # of namedtuples
     if isinstance(fetches, str):
         return global_names.find(fetches).numpy()
     if is_tf_expression(fetches):
         return fetches.numpy()
-    return run(fetches()) if callable(fetches) else fetches
+    if callable(fetches):
+        return run(fetches())
+    if fetches is not None and not isinstance(fetches, (int, float, complex, np.ndarray, np.generic)):
+        raise TypeError(f"a {type(fetches).__name__} has no value: expected tensors, variables or their global names")
+    return fetches
 
 
 def set_vars(var_to_value_dict: dict[Any, Any] | Iterable[tuple[Any, Any]]) -> None:

@@ -262,6 +262,13 @@ def test_what_is_no_generator(tmp_path):
         run_generator.generate_images(str(tmp_path / "D.pkl"), [1])
 
 
+def test_seeds_of_numpy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    demo = str(ROOT / "demo" / "symbols-32x32.pkl")
+    run_generator.generate_images(demo, np.arange(2), np.float32(0.7))
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["seed0000.png", "seed0001.png"]
+
+
 def test_official_signatures():
     """Scripts call the functions with these arguments, by position or name."""
     for function, names in (

@@ -1,5 +1,6 @@
 """The official `Network` API."""
 
+import collections
 import copy
 import warnings
 
@@ -305,6 +306,11 @@ def test_tfutil():
     tflib.init_tf({"rnd.np_random_seed": 1000})
     np.testing.assert_array_equal(first, np.random.randn(3, 4))
     variable = tf.Variable([1.0, 2.0])
+    pair = collections.namedtuple("Pair", "a b")
+    assert tflib.run(pair(tf.constant(1), [None, lambda: tf.constant(2)])) == pair(1, [None, 2])
+    for other in (b"Gs/lod:0", object(), {"a": [b"lod"]}):
+        with pytest.raises(TypeError, match="has no value"):
+            tflib.run(other)
     tflib.set_vars([(variable, [3, 4])])
     tflib.set_vars({variable.ref(): [5, 6]})
     np.testing.assert_array_equal(tflib.run({"a": [variable, tf.constant(1)]})["a"][0], [5, 6])
