@@ -135,6 +135,11 @@ def describe(content: Any) -> str:
         return f"a {type(content).__name__} of {len(content)}{': ' if items else ''}{', '.join(items)}"
     if not isinstance(content, dict):
         return f"a {type(content).__name__.strip('_')}"
+    if {"name", "kwargs", "state_dict"} <= content.keys():
+        return (
+            "a network of adriansahlman/stylegan2_pytorch, which computes other images of the same weights than the "
+            "official code; give the pickle of TensorFlow that it was made of"
+        )
     for value in [content, *content.values()]:
         for name, meaning in _KNOWN_TENSORS.items():
             if isinstance(value, dict) and name in value:
