@@ -3,6 +3,7 @@
 import errno
 import io
 import struct
+import tracemalloc
 import zipfile
 import zlib
 
@@ -18,6 +19,7 @@ from dnnlib.pictures import converted
 from projection.sources import check_images, find_images, read_image
 from training.data import find_dataset, image_files
 from training.data.dataset import TFRecordDataset
+from training.data.encoded_sources import EncodedSource
 from training.data.image_files import Reading, decode, look_at
 
 pytestmark = pytest.mark.one_stack
@@ -136,6 +138,26 @@ def test_first_picture_of_several(tmp_path, capsys, name, image_format):
     facts, image = decode(opener((tmp_path / name).read_bytes()), AS_USUAL)
     assert facts.animated and look_at(opener((tmp_path / name).read_bytes()), AS_USUAL).animated
     np.testing.assert_array_equal(np.asarray(image.convert("L")), np.asarray(first))
+
+
+def test_opening_takes_little_memory():
+    """Of each image its name; nothing that waits in a queue."""
+    content = encoded(PIL.Image.new("RGB", (4, 4)))
+
+    class Source(EncodedSource):
+        def __init__(self):
+            super().__init__("many", 2, AS_USUAL)
+            self.count = 4000
+            self._scan()
+
+        def open_image(self, index, level):
+            return io.BytesIO(content)
+
+    tracemalloc.start()
+    Source().verify_images(lambda count: None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4000 * 400  # bytes
 
 
 # ----------------------------------------------------------------------------
@@ -282,6 +304,9 @@ def test_12_bits_in_16(tmp_path, capsys):
     np.testing.assert_array_equal(read(tmp_path / "in", max_value=4095), expected)
     with pytest.raises(UserError, match="--max-value=N reads images of more than 8 bits as they are"):
         read(tmp_path / "in")
+    capsys.readouterr()
+    assert read(tmp_path / "in", max_value=1000).max() == 255
+    assert capsys.readouterr().out.count("what is above --max-value=1000 becomes white") == 1
     path = str(tmp_path / "in" / "0.png")
     check_images([path], 16, 1, True)
     assert "--max-value=4095 makes them brighter" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Reading of tfrecords: checksums, damaged and hostile files, the index, very large files."""
 
+import errno
 import os
 import shutil
 import struct
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dnnlib import files
 from dnnlib.errors import UserError
 from training.data import tfrecord_reader
 from training.data.dataset import TFRecordDataset
@@ -318,6 +320,28 @@ def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
     for _ in range(2):
         assert TFRecordFile(str(tmp_path / "x.tfrecords")).count == 5
     assert os.listdir(tmp_path) == ["x.tfrecords"]
+
+
+def test_drives_that_stumble(tmp_path, monkeypatch, capsys):
+    """What cannot be read is tried again; a stale handle is replaced, unless the file is another one."""
+    data = images(5)
+    path = tmp_path / "x.tfrecords"
+    path.write_bytes(b"".join(map(framed, map(example, data))))
+    file, errors, preadv = TFRecordFile(str(path)), [errno.EIO, errno.ESTALE], os.preadv
+
+    def stumble(*args):
+        if errors:
+            raise OSError(errors.pop(0), "stumbled")
+        return preadv(*args)
+
+    monkeypatch.setattr(tfrecord_reader.os, "preadv", stumble)
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+    np.testing.assert_array_equal(file.read([3, 1]), data[[3, 1]])
+    assert "stumbled; trying again in 1 s" in capsys.readouterr().err
+    errors.append(errno.ESTALE)
+    path.write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match="has changed since it was opened"):
+        file.read([0])
 
 
 # ----------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from dnnlib.pictures import CHANNELS, DEEP, to_chw
 from dnnlib.progress import Progress
 
 from .containers import Container, lmdb_errors, open_lmdb, sampled_checksum
-from .image_files import ImageFacts, Reading, decode, look_at, notes_about, reason
+from .image_files import ImageFacts, Reading, decode, look_at, notes_about, notes_about_depth, reason
 from .image_listing import find_images
 from .image_sources import ImageSource, level_of, report
 from .labels import labels_of_images
@@ -50,6 +50,7 @@ class EncodedSource(ImageSource):
         self.path = path
         self.notes = []
         self._reading = reading
+        self._has_cut = False  # values above `max_value`, and said so
         self._threads = max(1, num_threads)
         self._executor = ThreadPoolExecutor(self._threads, "decode")
 
@@ -149,6 +150,9 @@ class EncodedSource(ImageSource):
             problem = f"{facts}, unlike the other images"
         if problem:
             raise UserError(f"{self.path}: {self.name(index, level)}: {problem}")
+        if self._reading.max_value is not None and facts.peak > self._reading.max_value and not self._has_cut:
+            self._has_cut = True
+            print(f"{self.path}: {self.name(index, level)}: {notes_about_depth([facts], self._reading)[0]}")
         return to_chw(image)
 
     def problem_of(self, index: int, level: int) -> str | None:

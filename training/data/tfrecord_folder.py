@@ -3,12 +3,12 @@
 import os
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from dnnlib.errors import Problems
 
+from .image_files import Reading
 from .image_sources import ImageSource, level_of, report
 from .tfrecord_reader import TFRecordFile
 
@@ -18,8 +18,10 @@ class TFRecordSource(ImageSource):
 
     kind = "tfrecords"
 
-    def __init__(self, path: str, num_threads: int = 0, reading: Any = None):
+    def __init__(self, path: str, num_threads: int = 0, reading: Reading | None = None):
         self.path = path
+        if reading is not None and reading.max_value is not None:
+            self.notes = ["--max-value has no effect on tfrecords."]
         self.files_by_level: dict[int, TFRecordFile] = {}
         report(path, self._open())
         self.levels = sorted(self.files_by_level, reverse=True)

@@ -5,6 +5,7 @@ signal that ends the process, and opening 200 GB takes no more memory than its i
 """
 
 import contextlib
+import errno
 import math
 import os
 import weakref
@@ -14,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from dnnlib.errors import UserError, listed
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, persistently
 from dnnlib.formats.arrays import load_npz
 from dnnlib.kinds import HEAD, mistaken
 
@@ -226,7 +227,7 @@ class TFRecordFile:
             self.fd = os.open(path, os.O_RDONLY)
             self._close = weakref.finalize(self, os.close, self.fd)
             status = os.fstat(self.fd)
-            self._size = status.st_size
+            self._size, self._mtime_ns = status.st_size, status.st_mtime_ns
             kept = _load_index(path, self._size, status.st_mtime_ns)
             kept = kept if kept is not None and _is_of(self.fd, self._size, kept) else None
             self.index = kept or build_index(self.fd, self._size)
@@ -250,12 +251,31 @@ class TFRecordFile:
         rows = images.reshape(len(indices), -1)  # [N, C*H*W]
         indices, index = np.asarray(indices, np.int64), self.index
         positions = (indices * index.stride if index.stride else index.starts[indices]) + index.offsets[indices]
-        fd, size = self.fd, rows.shape[1]
         with self._user_errors():
-            for row, position in zip(rows, positions.tolist(), strict=True):
+            persistently(lambda: self._read_rows(rows, positions.tolist()))
+        return images
+
+    def _read_rows(self, rows: np.ndarray, positions: list[int]) -> None:
+        fd, size = self.fd, rows.shape[1]
+        try:
+            for row, position in zip(rows, positions, strict=True):
                 if os.preadv(fd, (row,), position) != size:
                     row[:] = np.frombuffer(pread(fd, size, position), np.uint8)
-        return images
+        except OSError as error:
+            if error.errno == errno.ESTALE:  # a file server was started again; who tries again finds the file again
+                self._reopen()
+            raise
+
+    def _reopen(self) -> None:
+        """Opens the file again under the descriptor that it has. Raises DamagedError if it is another one."""
+        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            status = os.fstat(fd)
+            if (status.st_size, status.st_mtime_ns) != (self._size, self._mtime_ns):
+                raise DamagedError("has changed since it was opened")
+            os.dup2(fd, self.fd)
+        finally:
+            os.close(fd)
 
     def verify(self, progress: Callable[[int], None] | None = None) -> None:
         """Checks the data of all records. Raises UserError.
