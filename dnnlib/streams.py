@@ -106,7 +106,7 @@ def tolerant() -> Iterator[None]:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest number that is free
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = Tolerant(sys.stdout, must_arrive=True), Tolerant(sys.stderr)
     try:

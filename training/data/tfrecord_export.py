@@ -19,7 +19,7 @@ from types import TracebackType
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import format_size, only_one, short_name
+from dnnlib.files import format_size, free_space, only_one, short_name
 from dnnlib.util import format_time
 
 from .image_sources import halved, level_of
@@ -225,11 +225,10 @@ class TFRecordExporter:
         try:
             yield
         except OSError as error:
-            free = format_size(shutil.disk_usage(self._temporary).free)
+            free = free_space(self._temporary)
+            room = "" if free is None else f" ({format_size(free)} free on the disk)"
             reason = error.strerror or error  # NumPy's have a text only
-            raise UserError(
-                f"{self.tfrecord_dir}: writing failed: {reason} ({free} free on the disk). Nothing was kept."
-            ) from None
+            raise UserError(f"{self.tfrecord_dir}: writing failed: {reason}{room}. Nothing was kept.") from None
 
 
 # ----------------------------------------------------------------------------
@@ -293,10 +292,10 @@ def _check_room(tfrecord_dir: str, shape: tuple[int, ...], num_images: int) -> N
     channels, size, _ = shape
     sizes = [1 << level for level in range(2, size.bit_length())]
     total = num_images * sum(channels * size * size + _RECORD_OVERHEAD for size in sizes)
-    disk = shutil.disk_usage(_existing_part(tfrecord_dir))
-    free = disk.free
-    print(f"Writing {num_images} images of {_by(shape)}: {format_size(total)}, {format_size(free)} free.")
-    if total > free and disk.total:  # some network file systems do not know
+    free = free_space(_existing_part(tfrecord_dir))
+    room = "" if free is None else f", {format_size(free)} free"
+    print(f"Writing {num_images} images of {_by(shape)}: {format_size(total)}{room}.")
+    if free is not None and total > free:
         raise UserError(f"{tfrecord_dir}: needs {format_size(total)}, only {format_size(free)} are free on the disk")
 
 

@@ -9,12 +9,12 @@ import contextlib
 import errno
 import math
 import os
-import shutil
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from dnnlib.errors import UserError, printable, short
+from dnnlib.files import free_space
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Makers, NetworkStateError
 
@@ -32,7 +32,8 @@ def write(nets: Networks, path: str) -> None:
     h5py = import_h5py()
     folder = os.path.dirname(path) or "."
     needed = sum(int(np.prod(var.shape)) * 4 + 4096 for var in net.vars.values())
-    if shutil.disk_usage(folder).free < needed:  # HDF5 can crash on a full disk
+    free = free_space(folder)
+    if free is not None and free < needed:  # HDF5 can crash on a full disk
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
     names = _official_names(net, folder)
     try:
