@@ -149,6 +149,12 @@ def test_whatever_ends_a_training_it_goes_on_exactly(tmp_path, monkeypatch, caps
     assert counters()["cur_nimg"] == 32 + 48
     assert f"goes on from kimg 0.1. ({run_dir / 'state'}: No space left)" in capsys.readouterr().out
 
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        failing(patch, run.TrainingRun, "_iteration", 1, raising(MemoryError()))
+        start("parts", "--resume=latest")
+    assert counters()["cur_nimg"] == 32 + 48
+    assert f"Ended at kimg 0.1, within an iteration: --resume={run_dir} goes on" in capsys.readouterr().out
+
     start("parts", "--resume=latest")
     of = {name: next((tmp_path / name).iterdir()) for name in ("whole", "parts")}
     a, b = (dict(np.load(folder / "training-state.npz")) for folder in of.values())

@@ -150,8 +150,7 @@ class TrainingRun:
             except signals.StopAtOnce:
                 raise
             except BaseException:
-                if self._is_whole:
-                    self._save_last("Ended")
+                self._save_last("Ended")
                 raise
             if signum:
                 self._save_last("Stopped")
@@ -183,20 +182,23 @@ class TrainingRun:
 
     def _save_last(self, what: str) -> None:
         """Saves the state before training ends, and says how to go on. Raises no errors, as others wait to be told."""
-        now = f"{what} at kimg {self.counters.cur_nimg / 1000:.1f}."
+        now = f"{what} at kimg {self.counters.cur_nimg / 1000:.1f}"
         self.report.clear_live()
         if self.run_dir is None:
-            print(now)
+            print(f"{now}.")
             return
         resume = f"--resume={self.run_dir}" + " --options=FILE" * bool(foreign_code(vars(self.options)))
+        goes_on = f"{resume} goes on from kimg {self._saved_nimg / 1000:.1f}"
+        if not self._is_whole:
+            print(f"{now}, within an iteration: {goes_on}.")
+            return
         try:
             self._check_finite()
             self.save_state()
-            print(f"{now} To continue: {resume}")
+            print(f"{now}. To continue: {resume}")
         except Exception as error:
             why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-            saved = f"{resume} goes on from kimg {self._saved_nimg / 1000:.1f}"
-            print(f"{now} Its state could not be saved; {saved}. ({why})")
+            print(f"{now}. Its state could not be saved; {goes_on}. ({why})")
 
     def _first_snapshot(self) -> None:
         kimg = self.total_nimg / 1000
@@ -286,7 +288,7 @@ class TrainingRun:
             bad = c.bad_updates[result.name] = 0 if finite else c.bad_updates.get(result.name, 0) + 1
             c.skipped += not finite
             if bad >= _BAD_UPDATES_IN_A_ROW:
-                self._is_whole = False  # and keep the state of better times
+                self._is_whole = False  # the state of better times is kept
                 last = c.last_snapshot or "the one that the run started from"
                 raise UserError(
                     f"{bad} updates in a row were skipped at kimg {c.cur_nimg / 1000:.1f}: the gradients of "
