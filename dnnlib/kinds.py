@@ -1,5 +1,7 @@
 """What a file is, judged by its first bytes. All readers of files that others have written ask here."""
 
+import contextlib
+
 HEAD = 512
 """How many of the first bytes tell."""
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
@@ -99,3 +101,10 @@ def mistaken(head: bytes) -> str | None:
     if image_format(head):
         return "this is an image"
     return "this file is compressed; unpack it first" if head.startswith(_PACKED) else None
+
+
+def mistaken_file(path: str) -> str | None:
+    """The same of the file at a path; None, too, if it cannot be read."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return mistaken(file.read(HEAD))
+    return None

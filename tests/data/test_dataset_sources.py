@@ -101,6 +101,23 @@ def test_labels_take_memory_for_what_there_is(tmp_path):
             dataset.TFRecordDataset(str(path))
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"<!DOCTYPE html><title>Too many downloads</title>", "this is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "this is a git-LFS pointer"),
+        (b"\x1f\x8b\x08 of a tar.gz", "this file is compressed; unpack it first"),
+        (b"", "the file is empty"),
+    ],
+)
+def test_files_that_are_no_zip_files(tmp_path, content, what):
+    (tmp_path / "set.zip").write_bytes(content)
+    with pytest.raises(UserError, match=f"set.zip: is there, but is no data set: {what}"):
+        dataset.TFRecordDataset(str(tmp_path / "set.zip"))
+    with pytest.raises(UserError, match=f"expected a folder or a zip file, but it cannot be .* .{what}"):
+        Container(str(tmp_path / "set.zip"))
+
+
 def test_folders_beside_that_of_all_images_are_no_classes(tmp_path):
     path = save_folder(tmp_path / "set", ["images/a.png", "images/b.png"], images(2))
     (path / "masks").mkdir()

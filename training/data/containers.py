@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from dnnlib.errors import UserError
 from dnnlib.files import list_files
+from dnnlib.kinds import mistaken_file
 
 _MAX_UNPACKED = 1 << 30  # bytes of one file of a zip file
 _MAX_SMALL = 1 << 28  # bytes that a small file may unpack to: an image without much in it
@@ -41,9 +42,8 @@ class Container:
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise UserError(
-                f"{path}: expected a folder or a zip file, but it cannot be read as a zip file ({error})"
-            ) from None
+            what = f"it cannot be read as a zip file ({mistaken_file(path) or error})"
+            raise UserError(f"{path}: expected a folder or a zip file, but {what}") from None
         self._set_names(info.filename for info in self._zip.infolist() if not info.filename.endswith(("/", "\\")))
 
     def _set_names(self, stored: Iterable[str]) -> None:

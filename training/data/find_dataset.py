@@ -6,7 +6,7 @@ import zipfile
 
 from dnnlib.errors import UserError, did_you_mean, listed
 from dnnlib.files import short_name
-from dnnlib.kinds import HEAD, kind_of
+from dnnlib.kinds import HEAD, kind_of, mistaken
 
 from .containers import is_hidden
 from .encoded_sources import FileSource, LmdbSource
@@ -97,9 +97,9 @@ def _why_not(path: str) -> str:
         return f"it is one image; give its folder, {folder}"
     with open(path, "rb") as file:
         head = file.read(HEAD)
-    if not head:
-        return "the file is empty"
-    return "the zip file is damaged or cut off" if kind_of(head) in ("zip", "npz") else "it is no zip file"
+    if kind_of(head) in ("zip", "npz"):
+        return "the zip file is damaged or cut off"
+    return mistaken(head) or "it is no zip file"
 
 
 def find_dataset(dataset: str, data_dir: str) -> tuple[str, str]:

@@ -1,13 +1,12 @@
 """Labels of data sets: of the `.labels` file (a NumPy array), of `dataset.json`, or of the folders images are in."""
 
-import contextlib
 import glob
 import os
 
 import numpy as np
 
 from dnnlib.errors import UserError, listed, printable
-from dnnlib.kinds import HEAD, mistaken
+from dnnlib.kinds import mistaken_file
 
 from . import dataset_json
 from .containers import Container
@@ -37,7 +36,7 @@ def read_label_file(path: str, count: int) -> np.ndarray:
     try:
         labels = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a huge size in the header does no harm
     except Exception as error:
-        raise UserError(f"{path}: is not a NumPy array of labels ({_what_is(path) or error})") from None
+        raise UserError(f"{path}: is not a NumPy array of labels ({mistaken_file(path) or error})") from None
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "biuf" or labels.ndim not in (1, 2):
         raise UserError(f"{path}: expected an array of numbers, [images, label_size] or classes [images]")
     if len(labels) != count:
@@ -50,12 +49,6 @@ def read_label_file(path: str, count: int) -> np.ndarray:
     if not np.isfinite(result).all():
         raise UserError(f"{path}: has labels that are not finite")
     return result
-
-
-def _what_is(path: str) -> str | None:
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        return mistaken(file.read(HEAD))
-    return None
 
 
 def one_hot(path: str, classes: np.ndarray, size: int = 0) -> np.ndarray:
