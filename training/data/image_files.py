@@ -54,7 +54,7 @@ _Result = TypeVar("_Result")
 
 PIXELS_VARIABLE = "STYLEGAN2_MAX_PIXELS"
 """Environment variable with the number of pixels that an image may have."""
-_MAX_PIXELS = 1 << 28
+_MAX_PIXELS = 200_000_000
 PIL.Image.MAX_IMAGE_PIXELS = None  # `_open` looks, and says what can be done
 PIL.PngImagePlugin.MAX_TEXT_CHUNK = PIL.PngImagePlugin.MAX_TEXT_MEMORY
 
