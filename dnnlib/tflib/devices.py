@@ -53,9 +53,21 @@ def find_devices(num_gpus: int = 1, logical_cpus: int | None = None) -> Devices:
     kind = "GPU" if "GPU" in names[0] else "CPU"
     if len(names) == 1:
         return Devices(tf.distribute.get_strategy(), f"1 {kind}", 1, 1, 0)
-    strategy = tf.distribute.MirroredStrategy(names)
+    strategy = tf.distribute.MirroredStrategy(names, cross_device_ops=_cross_device_ops(kind))
     kind = f"{len(names)} {kind}s" if kind == "GPU" else f"{len(names)} logical CPUs"
     return Devices(strategy, kind, len(names), len(names), 0)
+
+
+def _cross_device_ops(kind: str) -> tf.distribute.CrossDeviceOps | None:
+    """How devices of this machine add up what each of them has; None: as TensorFlow chooses.
+
+    What TensorFlow chooses keeps 1.5 to 3 kB of host memory for each collective that was ever executed, 10 GB in a long
+    training. The others keep nothing. On CPUs it takes ten times as long, too; on GPUs NCCL does the work either way.
+    """
+    if kind == "CPU":
+        return tf.distribute.ReductionToOneDevice()
+    whole = len(tf.config.list_physical_devices("GPU")) == len(tf.config.list_logical_devices("GPU"))
+    return tf.distribute.NcclAllReduce() if whole and os.name == "posix" else None  # NCCL knows whole GPUs only
 
 
 def device_names(num_gpus: int = 1, logical_cpus: int | None = None) -> list[str]:
