@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,8 +13,8 @@ import dnnlib
 import pretrained_networks
 from dnnlib import tflib
 from dnnlib.errors import UserError, is_out_of_memory, short
-from dnnlib.tflib import random_stream
-from dnnlib.tflib.devices import find_devices
+from dnnlib.tflib import random_stream, workers
+from dnnlib.tflib.devices import Devices, find_devices
 from metrics import metric_base
 from metrics.features.evaluation import Evaluating
 from training.augmentation.adaptive import AdaptiveAugment
@@ -57,6 +58,8 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     if foreign := sorted({str(value) for _, value in foreign_code(vars(options))}):
         again = "to go on with this run, --resume needs an --options=FILE that names them again"
         print(f"Not of this project: {', '.join(foreign)}; {again}.")
+    if (cluster := workers.cluster()) is not None:
+        workers.meet(cluster, _of_all_workers(options, num_gpus))
     devices = find_devices(num_gpus, options.logical_cpus)
     # It fails on graphs of gradients, with a message for each, and leaves them as fast without.
     tf.config.optimizer.set_experimental_options({"remapping": False})
@@ -118,11 +121,14 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
         "tf_config": dict(options.tf_config),
     }
     try:
-        with _explained_memory():
+        with _explained_memory(), _explained_workers(devices, run_dir or options.resume_run_dir):
             if saved is not None:
                 run.restore(saved)
                 saved = None  # it holds all arrays
             run.train()
+        if not devices.is_only_worker:  # those that end while the first computes metrics, TensorFlow calls crashed
+            with contextlib.suppress(*_LOST):
+                step.largest(0)
     finally:
         run.close()
         training_set.close()
@@ -133,6 +139,17 @@ training_loop.__signature__ = inspect.signature(LoopOptions)  # for people who a
 
 # ----------------------------------------------------------------------------
 # Setting up.
+
+
+# What TensorFlow raises where a worker of a cluster is gone.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.InternalError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.UnknownError,
+)
 
 
 @contextlib.contextmanager
@@ -148,6 +165,38 @@ def _explained_memory() -> Iterator[None]:
                 f"--minibatch), or a smaller --fmap-base: {reason}"
             )
         raise UserError(reason) from error
+
+
+# What may differ between workers: where things are on a machine.
+_OF_A_MACHINE = ("data_dir", "metric_networks", "resume_run_dir")
+
+
+def _of_all_workers(options: LoopOptions, num_gpus: int) -> dict[str, Any]:
+    """What must be the same for all workers of a training, as `training_options.json` has it."""
+    shared = {"num_gpus": num_gpus, **vars(options)}
+    goes_on = os.path.basename(os.path.normpath(options.resume_run_dir)) if options.resume_run_dir else None
+    shared["resume"] = goes_on
+    shared["dataset_args"] = dict(options.dataset_args)
+    if "tfrecord_dir" in shared["dataset_args"]:
+        shared["dataset_args"]["tfrecord_dir"] = os.path.basename(
+            os.path.normpath(options.dataset_args["tfrecord_dir"])
+        )
+    return json.loads(json.dumps({k: v for k, v in shared.items() if k not in _OF_A_MACHINE}, default=str))
+
+
+@contextlib.contextmanager
+def _explained_workers(devices: Devices, run_dir: str | None) -> Iterator[None]:
+    """Inside, a worker that the others cannot reach any more is a UserError that says how to go on."""
+    try:
+        yield
+    except _LOST as error:
+        if devices.is_only_worker:
+            raise
+        resume = f"--resume={run_dir}" if run_dir else "--resume"
+        raise UserError(
+            "another worker has ended, or cannot be reached. What was computed since the last snapshot is lost; start "
+            f"all workers again with {resume}"
+        ) from error
 
 
 def _make_augment(augment_args: Mapping[str, Any] | None, shape: Sequence[int]) -> AdaptiveAugment | None:

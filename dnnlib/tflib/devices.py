@@ -5,7 +5,6 @@ this machine are used, or its CPU; `logical_cpus` splits the CPU into several de
 """
 
 import contextlib
-import json
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,8 @@ from typing import Any
 import tensorflow as tf
 
 from dnnlib.errors import UserError
+
+from . import workers
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ def find_devices(num_gpus: int = 1, logical_cpus: int | None = None) -> Devices:
     for gpu in tf.config.list_physical_devices("GPU"):
         with contextlib.suppress(RuntimeError):  # in use already, with the settings it has
             tf.config.experimental.set_memory_growth(gpu, True)
-    if os.environ.get("TF_CONFIG"):
-        return _multi_worker(num_gpus)
+    if (cluster := workers.cluster()) is not None:
+        return _multi_worker(num_gpus, cluster)
     names = device_names(num_gpus, logical_cpus)
     kind = "GPU" if "GPU" in names[0] else "CPU"
     if len(names) == 1:
@@ -114,23 +115,15 @@ def _split_cpu(number: int | None) -> None:
         raise UserError(f"--logical-cpus={number}: too late, TensorFlow is in use already") from error
 
 
-def _multi_worker(num_gpus: int) -> Devices:
-    try:
-        config = json.loads(os.environ["TF_CONFIG"])
-        workers, index = config["cluster"]["worker"], int(config["task"]["index"])
-        if config["task"]["type"] != "worker" or not 0 <= index < len(workers):
-            raise KeyError("task")
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            'TF_CONFIG: expected {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}, '
-            f"got {os.environ['TF_CONFIG'][:200]!r}"
-        ) from error
+def _multi_worker(num_gpus: int, cluster: workers.Cluster) -> Devices:
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     replicas = strategy.num_replicas_in_sync
-    local = replicas // len(workers)
+    local = replicas // len(cluster.workers)
     if local != num_gpus:
         raise UserError(f"--num-gpus={num_gpus}: this worker has {local} device(s), and all of them train")
-    return Devices(strategy, f"{len(workers)} workers with {local} device(s) each", replicas, local, index)
+    return Devices(
+        strategy, f"{len(cluster.workers)} workers with {local} device(s) each", replicas, local, cluster.index
+    )
 
 
 def peak_gpu_memory() -> float:

@@ -1,0 +1,95 @@
+"""Workers of a cluster: they wait for each other, with a word and a limit, and have the same options."""
+
+import json
+import socket
+import threading
+
+import pytest
+
+from dnnlib.errors import UserError
+from dnnlib.tflib import workers
+
+pytestmark = pytest.mark.one_stack
+
+
+@pytest.fixture
+def addresses():
+    """Of three workers."""
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(3)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return tuple(f"localhost:{port}" for port in ports)
+
+
+def meet(addresses, *options, strangers=0):
+    """What is said by workers with these options, in the order of their numbers."""
+    results = ["missing"] * len(options)
+
+    def worker(index):
+        try:
+            workers.meet(workers.Cluster(addresses, index), options[index])
+            results[index] = "met"
+        except UserError as error:
+            results[index] = str(error)
+
+    threads = [threading.Thread(target=worker, args=[index]) for index in range(len(options))]
+    for thread in threads[:1]:
+        thread.start()
+    for _ in range(strangers):
+        while True:
+            try:
+                with socket.create_connection(workers._place(addresses[0]), timeout=5) as s:
+                    s.sendall(b"GET / HTTP/1.1\n")
+                break
+            except ConnectionRefusedError:
+                pass
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    return results
+
+
+def test_meeting(addresses, capsys):
+    same = {"seed": 1, "G_args": {"fmap_base": 64}}
+    assert meet(addresses, same, same, same, strangers=2) == ["met"] * 3
+    out = capsys.readouterr().out
+    assert f"Waiting for workers 1 at {addresses[1]}, 2 at {addresses[2]}, 30 minutes at most..." in out
+    assert out.count("All 3 workers are here.") == 3
+    socket.create_server(workers._place(addresses[0])).close()  # the port is free again
+
+
+def test_options_that_differ(addresses):
+    results = meet(addresses, {"seed": 1, "a": {"b": [1]}}, {"seed": 1, "a": {"b": [2]}}, {"seed": 3, "c": True})
+    assert len(set(results)) == 1
+    assert results[0].splitlines() == [
+        "the workers have different options; start all of them alike",
+        "seed is 1 of worker 0, 3 of worker 2",
+        "a.b is [1] of worker 0, [2] of worker 1, None of worker 2",
+        "c is None of worker 0, True of worker 2",
+    ]
+
+
+def test_a_worker_that_does_not_come(addresses, monkeypatch):
+    monkeypatch.setenv(workers.LIMIT_VARIABLE, "0.05")
+    first, second = meet(addresses, {}, {})
+    assert first.startswith(f"worker 2 at {addresses[2]} did not come in 0.05 minutes. Start the same command there")
+    assert second.startswith(f"worker 0 at {addresses[0]} did not come in 0.05 minutes.")
+    monkeypatch.setenv(workers.LIMIT_VARIABLE, "soon")
+    assert meet(addresses, {}) == ["STYLEGAN2_WAIT_MINUTES=soon: expected a number of minutes above 0"]
+
+
+def test_clusters(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert workers.cluster() is None
+    config = {"cluster": {"worker": ["a:1", "[::1]:2"]}, "task": {"type": "worker", "index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    assert workers.cluster() == workers.Cluster(("a:1", "[::1]:2"), 1)
+    assert workers._place("[::1]:2") == ("::1", 2)
+    alone = {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}
+    workers.meet(workers.Cluster(("a:1",), 0), alone)
+    for wrong in ("{", "3", json.dumps({**config, "task": {"type": "chief", "index": 0}}), json.dumps(alone)[:-1]):
+        monkeypatch.setenv("TF_CONFIG", wrong)
+        with pytest.raises(UserError, match="TF_CONFIG: expected"):
+            workers.cluster()
