@@ -58,8 +58,12 @@ def test_an_image_that_training_meets_first(tmp_path, monkeypatch):
         monkeypatch.setattr(check, "go_on", lambda: None)
         monkeypatch.setattr(image_check, "gave_up", lambda gave_up=gave_up: gave_up)
         reader = RealsReader(training_set, 0, check=check)
-        with pytest.raises(UserError) as error:
+        with pytest.raises(UserError, match=r"^\S+: \d{4}.png: cannot be read") as first:
             reader.pieces(0, 8, 8, 0)
+        with pytest.raises(UserError) as error:  # once the state is saved
+            reader.explain(first.value)
+            raise first.value
+        reader.explain(UserError("something else"))
         found = set(re.findall(r"(\d{4})\.png: cannot be read", str(error.value)))
         assert found == names if names else len(found) == 1
         reader.close()

@@ -32,6 +32,7 @@ class RealsReader:
     def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="reals")
         self._ahead: tuple[tuple, Future] | None = None
+        self._failed: BaseException | None = None  # of the last request
 
     def pieces(
         self,
@@ -44,8 +45,8 @@ class RealsReader:
         """The pieces of the minibatch at a position: (number, images uint8 `[minibatch_gpu, C, H, W]`, labels).
 
         What an unchanged next request will ask for is read in the meantime. None is returned if `is_stopping()` becomes
-        true before they are there: network drives can take for ever. Raises UserError that names all images that cannot
-        be read, as soon as they are known.
+        true before they are there: network drives can take for ever. Raises UserError for an image that cannot be read,
+        which `explain` may know more about, or for all of them if they are known by now.
         """
         if self.check is not None:
             self.check.go_on()
@@ -56,14 +57,15 @@ class RealsReader:
         while not wait([future], timeout=_PATIENCE_SECONDS).done:
             if is_stopping():
                 return None
-        try:
-            result = future.result()
-        except UserError as error:
-            if self.check is not None:
-                self.check.finish(str(error))
-            raise
+        self._failed = future.exception()
+        result = future.result()
         self._read_ahead(position + minibatch_size, minibatch_size, minibatch_gpu, lod)
         return result
+
+    def explain(self, error: BaseException) -> None:
+        """Raises UserError that names all images that cannot be read, if that is the error. It may take a minute."""
+        if self.check is not None and error is self._failed and isinstance(error, UserError):
+            self.check.finish(str(error))
 
     def _read_ahead(self, *request: int) -> None:
         self._ahead = request, self._pool.submit(self._read, *request)

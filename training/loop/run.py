@@ -149,8 +149,9 @@ class TrainingRun:
                 signum = self._train(received)
             except signals.StopAtOnce:
                 raise
-            except BaseException:
+            except BaseException as error:
                 self._save_last("Ended")
+                self.reader.explain(error)
                 raise
             if signum:
                 self._save_last("Stopped")
