@@ -45,34 +45,51 @@ def check_common(owner: str, nonlinearity: str, dtype: str, **sizes: int) -> Non
     check_sizes(owner, **sizes)
 
 
-def check_kernel(owner: str, resample_kernel: Any) -> None:
+def check_kernel(owner: str, argument: str, kernel: Any) -> None:
     """Raises ValueError unless a resampling filter is None or numbers that do not sum to 0."""
-    if resample_kernel is None:
+    if kernel is None:
         return
     try:
-        taps = np.asarray(resample_kernel, float)
-        usable = 0 < len(taps) <= 32 and np.isfinite(taps).all() and abs(np.sum(taps)) > 1e-12
+        taps = np.asarray(kernel, float)
+        usable = taps.ndim == 1 and 0 < len(taps) <= 32 and np.abs(taps).max() <= 1e6 and abs(np.sum(taps)) > 1e-6
     except (TypeError, ValueError):
         usable = False
     if not usable:
-        raise ValueError(
-            f"{owner}: resample_kernel must be None or a filter such as [1, 3, 3, 1], got {short(resample_kernel)}"
-        )
+        raise ValueError(f"{owner}: {argument} must be None or a filter such as [1, 3, 3, 1], got {short(kernel)}")
+
+
+# Numbers beyond which networks give infinity or NaN.
+_RANGES = {
+    **{"truncation_psi": (-100, 100), "truncation_psi_val": (-100, 100)},
+    **{"mapping_lrmul": (-100, 100), "dlatent_avg_beta": (0, 1)},
+}
 
 
 def check_numbers(owner: str, **values: Any) -> None:
-    """Raises ValueError unless all are finite numbers, None, or tensors; `lrmul` may not be 0."""
+    """Raises ValueError unless all are finite numbers, not too large, None, or tensors; `lrmul` may not be near 0."""
     for name, value in values.items():
         if value is None or hasattr(value, "dtype"):
             continue
-        if not isinstance(value, (int, float)) or not math.isfinite(value) or (value == 0 and name.endswith("lrmul")):
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ValueError(f"{owner}: {name} must be a finite number, got {short(value)}")
+        least, most = _RANGES.get(name, (-math.inf, math.inf))
+        if not least <= value <= most:
+            raise ValueError(f"{owner}: {name} must be a number from {least:g} to {most:g}, got {short(value)}")
+        if name.endswith("lrmul") and abs(value) < 1e-9:
+            raise ValueError(f"{owner}: {name} must be a number farther from 0, got {short(value)}")
+
+
+def check_flags(owner: str, **flags: Any) -> None:
+    """Raises ValueError unless all are True or False, 1 or 0, None, or tensors."""
+    for name, value in flags.items():
+        if not (value is None or hasattr(value, "dtype") or (isinstance(value, int) and value in (0, 1))):
+            raise ValueError(f"{owner}: {name} must be True or False, got {short(value)}")
 
 
 def check_sizes(owner: str, **sizes: int) -> None:
-    """Raises ValueError unless all are integers of 1 or more; `label_size` may be 0."""
+    """Raises ValueError unless all are integers of 1 or more; those that may be are 0."""
     for name, value in sizes.items():
-        least = 0 if name in ("label_size", "mapping_layers") else 1
+        least = 0 if name in ("label_size", "mapping_layers", "mbstd_group_size") else 1
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= 1 << 20:
             raise ValueError(f"{owner}: {name} must be an integer of {least} or more, got {short(value)}")
         if name == "mapping_layers" and value > 1000:

@@ -9,7 +9,7 @@ from dnnlib.tflib import random_stream, replicas
 from dnnlib.tflib.scope import Scoped, random_normal
 from dnnlib.tflib.tfutil import finite_or, lerp
 
-from .checks import check_choice, check_common, check_numbers, check_sizes, prepare_labels
+from .checks import check_choice, check_common, check_flags, check_numbers, check_sizes, prepare_labels
 from .layers import Dense, normalize_2nd_moment
 from .network_model import AS_BUILT, COMMON_ARGUMENTS, NetworkModel, as_built, reject_unknown_kwargs
 
@@ -58,7 +58,9 @@ class Generator(NetworkModel):
         }
         check_numbers(name, **numbers)
         flags = {"is_training": is_training, "is_validation": is_validation}
-        self.options = {**numbers, **flags, "return_dlatents": kwargs.get("return_dlatents", False)}
+        flags["return_dlatents"] = kwargs.get("return_dlatents", False)
+        check_flags(name, **flags)
+        self.options = {**numbers, **flags}
         mapping_class = self._chosen("mapping_func", self.mapping_classes, kwargs)
         synthesis_class = self._chosen("synthesis_func", self.synthesis_classes, kwargs)
         own = {*self.declared_arguments(), *COMMON_ARGUMENTS}
@@ -67,7 +69,9 @@ class Generator(NetworkModel):
             self.add_variable("lod", [], trainable=False)
         self.add_variable("dlatent_avg", [kwargs.get("dlatent_size", 512)], trainable=False)
         synthesis = self.add_child(synthesis_class, "G_synthesis", **kwargs)
-        mapping_kwargs = {"dlatent_broadcast": synthesis.io_inputs["dlatents_in"][1], **kwargs}
+        num_layers = synthesis.io_inputs["dlatents_in"][1]
+        mapping_kwargs = {"dlatent_broadcast": num_layers, **kwargs}
+        check_choice(name, "dlatent_broadcast", mapping_kwargs["dlatent_broadcast"], (num_layers,))
         mapping = self.add_child(mapping_class, "G_mapping", **mapping_kwargs)
         self.set_io(mapping.io_inputs, synthesis.io_outputs)
 
@@ -279,6 +283,7 @@ class Mapping(NetworkModel):
         label_fmaps = _kwargs.get("label_fmaps")
         check_common(name, mapping_nonlinearity, dtype, latent_size=latent_size, label_size=label_size)
         check_numbers(name, mapping_lrmul=mapping_lrmul)
+        check_flags(name, normalize_latents=normalize_latents)
         if dlatent_broadcast is not None:
             check_sizes(name, dlatent_broadcast=dlatent_broadcast)
         check_sizes(name, dlatent_size=dlatent_size, mapping_layers=mapping_layers, mapping_fmaps=mapping_fmaps)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from dnnlib.errors import short
 
 from . import stylegan2_discriminator, stylegan2_generator, stylegan2_synthesis
-from .checks import check_numbers, check_sizes, prepare_labels
+from .checks import check_flags, check_numbers, check_sizes, prepare_labels
 from .layers import Dense, normalize_2nd_moment
 from .network_model import NetworkModel
 
@@ -130,6 +130,7 @@ class D_main(stylegan2_discriminator.D_stylegan2, family="stylegan2-ada-discrimi
         if wanted:
             raise ValueError(f"{name}: StyleGAN2-ADA networks with {' and '.join(wanted)} are not supported")
         check_numbers(name, mapping_lrmul=mapping_lrmul)
+        check_flags(name, pytorch_details=pytorch_details)
         check_sizes(name, mapping_layers=mapping_layers, score_size=score_size, score_max=score_max)
         if freeze_layers != 0:
             check_sizes(name, freeze_layers=freeze_layers)

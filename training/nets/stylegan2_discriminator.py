@@ -151,7 +151,9 @@ class _StyleGAN2Discriminator(Discriminator):
         self.setup(num_channels, resolution, label_size, nonlinearity, dtype)
         if mbstd_num_features != 0:
             check_sizes(name, mbstd_num_features=mbstd_num_features)
-        check_kernel(name, resample_kernel)
+        check_kernel(name, "resample_kernel", resample_kernel)
+        if mbstd_group_size is not None:
+            check_sizes(name, mbstd_group_size=mbstd_group_size)
         self.nonlinearity = nonlinearity
         self.num_channels = num_channels
         self.resample_kernel = resample_kernel

@@ -12,7 +12,7 @@ import tensorflow as tf
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from dnnlib.tflib.scope import Scoped, random_normal
 
-from .checks import check_choice, check_common, check_kernel, check_sizes, feature_maps, resolution_log2_of
+from .checks import check_choice, check_common, check_flags, check_kernel, check_sizes, feature_maps, resolution_log2_of
 from .generator import Synthesis
 from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
 from .layers import Conv2D, SynthesisLayer, ToRGB
@@ -142,7 +142,8 @@ class _SynthesisNetwork(Synthesis):
         """
         super().__init__(name)
         reject_unknown_kwargs(type(self), _kwargs)
-        check_kernel(name, resample_kernel)
+        check_kernel(name, "resample_kernel", resample_kernel)
+        check_flags(name, randomize_noise=randomize_noise, fused_modconv=fused_modconv)
         check_common(name, nonlinearity, dtype, dlatent_size=dlatent_size, num_channels=num_channels)
         self.resolution_log2 = resolution_log2_of(name, resolution)
         self.num_layers = self.resolution_log2 * 2 - 2
@@ -192,6 +193,7 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator", mod
         """
         super().__init__(name, **kwargs)
         check_choice(name, "architecture", architecture, ARCHITECTURES)
+        check_flags(name, use_noise=use_noise)
         if fmap_const is not None:
             check_sizes(name, fmap_const=fmap_const)
         self.architecture = architecture

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from .checks import check_choice, check_sizes, feature_maps
+from .checks import check_choice, check_flags, check_kernel, check_sizes, feature_maps
 from .discriminator import Discriminator
 from .growing import STRUCTURES, DiscriminatorSteps, grow_discriminator, resolve_structure
 from .layers import Conv2D, Dense, minibatch_stddev_layer
@@ -43,7 +43,9 @@ class D_basic(Discriminator, family="stylegan-discriminator", module="training.n
         check_choice(name, "nonlinearity", nonlinearity, GAIN)
         check_choice(name, "structure", structure, STRUCTURES)
         check_choice(name, "fused_scale", fused_scale, (True, False, "auto"))
-        check_sizes(name, mbstd_num_features=mbstd_num_features)
+        check_kernel(name, "blur_filter", blur_filter)
+        check_flags(name, use_wscale=use_wscale)
+        check_sizes(name, mbstd_num_features=mbstd_num_features, mbstd_group_size=mbstd_group_size)
         self.mbstd_group_size = mbstd_group_size
         self.mbstd_num_features = mbstd_num_features
         self.structure = structure

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from .checks import check_choice, check_common, feature_maps, resolution_log2_of
+from .checks import check_choice, check_common, check_flags, check_kernel, feature_maps, resolution_log2_of
 from .generator import Generator, Mapping, Synthesis
 from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
 from .layers import Conv2D
@@ -39,6 +39,7 @@ class G_mapping(Mapping, family="stylegan-generator", module="training.networks_
 
     def _equalized_kwargs(self, act: str, *, use_wscale: bool, **_kwargs: Any) -> dict[str, Any]:
         check_choice(self.name, "mapping_nonlinearity", act, GAIN)
+        check_flags(self.name, use_wscale=use_wscale)
         return {"gain": GAIN[act], "use_wscale": use_wscale, "act_gain": 1}
 
 
@@ -99,6 +100,10 @@ class G_synthesis(Synthesis, family="stylegan-generator", module="training.netwo
         check_choice(name, "nonlinearity", nonlinearity, GAIN)
         check_choice(name, "structure", structure, STRUCTURES)
         check_choice(name, "fused_scale", fused_scale, (True, False, "auto"))
+        check_kernel(name, "blur_filter", blur_filter)
+        check_flags(name, use_styles=use_styles, const_input_layer=const_input_layer, use_noise=use_noise)
+        check_flags(name, randomize_noise=randomize_noise, use_wscale=use_wscale)
+        check_flags(name, use_pixel_norm=use_pixel_norm, use_instance_norm=use_instance_norm)
         self.resolution_log2 = resolution_log2_of(name, resolution)
         self.num_layers = self.resolution_log2 * 2 - 2
         self.use_styles = use_styles
