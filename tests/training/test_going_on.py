@@ -84,18 +84,6 @@ def test_data_may_not_change_in_a_new_run(tmp_path, pets):
         run_training.parse([f"--dataset={pets}", "--config=config-f", "--resume-changed-data"])
 
 
-def test_states_that_do_not_know_their_data(tmp_path, pets, capsys):
-    run_dir = train(tmp_path, f"--dataset={pets}", "--config=config-f", **{"total-kimg": 0.016})
-    with np.load(run_dir / "training-state.npz") as file:
-        arrays = {name: value for name, value in file.items() if not name.startswith("data/")}
-    meta = json.loads(str(arrays.pop("meta")))
-    del meta["data"]
-    np.savez(run_dir / "training-state.npz", meta=json.dumps(meta), **arrays)
-    shutil.rmtree(pets / "dogs")
-    resume(run_dir)
-    assert "whether it has changed since is not known" in capsys.readouterr().out
-
-
 # ----------------------------------------------------------------------------
 # Functions of one's own.
 
