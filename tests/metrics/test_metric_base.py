@@ -139,7 +139,7 @@ def test_progress(capsys):
     metric._last_progress -= 100
     metric._report_progress(2, 10, "reals")
     assert capsys.readouterr().err == "dummy: 2/10 reals\n"
-    metric._phase, metric._last_progress = ("reals", time.time() - 100, 2), 0.0
+    metric._phase, metric._last_progress = ("reals", time.monotonic() - 100, 2), 0.0
     metric._report_progress(7, 10, "reals")
     assert capsys.readouterr().err == "dummy: 7/10 reals, 0.05/s, 1m 00s left\n"
 

@@ -24,7 +24,6 @@ ROOT = Path(__file__).parent.parent.parent
 def test_going_on(folder):
     run_dir = make_run(folder, 3, "--config=config-a", "--gamma=5", "--seed=7", "--metrics=ls,pr50k3", "--cond")
     started = kwargs_of("--config=config-a", "--gamma=5", "--seed=7", "--metrics=ls,pr50k3", "--cond")
-    started["dataset_args"]["exif"] = "upright"
     for args in (f"--resume={run_dir}",), (f"--resume={folder / run_dir}/",), (f"--resume={Path(run_dir).name}",):
         run, _ = run_training.parse([*args])
         assert run.kwargs == {**started, "resume_run_dir": run.run_dir}
@@ -42,13 +41,21 @@ def test_what_may_change_on_the_way(folder):
     run, _ = run_training.parse([f"--resume={run_dir}", *may, "--logical-cpus=2", "--result-dir=other", option])
     new = {"total_kimg": 99, "metric_arg_list": [], "network_snapshot_ticks": 1, "image_snapshot_ticks": 2}
     new |= {"keep_snapshots": 3, "logical_cpus": 2, "resume_run_dir": run_dir}
-    new["dataset_args"] = {**kwargs_of()["dataset_args"], "exif": "upright"}
     assert {key: value for key, value in run.kwargs.items() if kwargs_of().get(key) != value} == new
     assert run.submit_config.num_gpus == 2
     run, _ = run_training.parse([f"--resume={run_dir}", option])
     assert run.kwargs.image_snapshot_ticks == 7
 
-    same = ("--dataset=cats", "--config=config-f", "--gamma=10", "--mirror-augment=no", "--seed=1000", "--cond=no")
+    assert "--exif: cannot change from upright to ignore" in problems(f"--resume={run_dir}", "--exif=ignore")[0]
+    same = (
+        "--exif=upright",
+        "--dataset=cats",
+        "--config=config-f",
+        "--gamma=10",
+        "--mirror-augment=no",
+        "--seed=1000",
+        "--cond=no",
+    )
     same += ("--data-dir=./datasets", "--dataset=datasets/cats", "--minibatch=32", "--minibatch-gpu=4")
     run_training.parse([f"--resume={run_dir}", *same])
 
@@ -306,10 +313,7 @@ def test_options_for_data(folder):
     path = folder / run_dir / "training_options.json"
     options = json.loads(path.read_text())
     path.write_text(json.dumps({**options, "G_loss_args": {"func_name": "mine.G_loss"}}))
-    assert options_file.options_beside(f"{run_dir}/network-final.pkl").dataset_args == {
-        "exif": "upright",
-        "tfrecord_dir": "cats",
-    }
+    assert options_file.options_beside(f"{run_dir}/network-final.pkl").dataset_args == {"tfrecord_dir": "cats"}
     path.write_text(json.dumps({**options, "dataset_args": {"tfrecord_dir": "cats", "class_name": "os.system"}}))
     with pytest.raises(UserError, match=r"dataset_args.class_name is 'os.system', expected a function of training"):
         options_file.options_beside(f"{run_dir}/network-final.pkl")

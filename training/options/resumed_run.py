@@ -72,6 +72,7 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
         old = kwargs.config or "an unknown one (the folder was renamed)"
         problems.append(_cannot_change("--config", old, flags["config"]))
     started = {**kwargs, **{name: {"num_fp16_res": 0, **kwargs[name]} for name in ("G_args", "D_args")}}
+    started["dataset_args"] = {"exif": "upright", **kwargs.dataset_args}
     if started.get("seed") is None:
         started["seed"] = kwargs.tf_config.get("rnd.np_random_seed")
     for name in sorted(flags.keys() - _MAY_CHANGE - _HANDLED_APART):

@@ -107,7 +107,9 @@ def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
     if problems:
         raise UserError("\n".join(f"{path}: {problem}" for problem in listed(problems, _MAX_PROBLEMS)))
     if _reads_images(options["dataset_args"]):
-        options["dataset_args"].setdefault("exif", "ignore")  # of runs of earlier versions, which go on as they began
+        exif = options["dataset_args"].pop("exif", "ignore")  # of runs of earlier versions, which go on as they began
+        if exif != "upright":  # the default
+            options["dataset_args"].exif = exif
     for name, table in options["sched_args"].items():
         if name.endswith("_dict"):
             options["sched_args"][name] = {int(k) if _is_number(k) else k: v for k, v in table.items()}
