@@ -136,9 +136,3 @@ def test_what_does_not_fit_is_named(made):
         assert "expected" in problem_of({key: x for key, x in made["G"].items() if key != name})
     many = {**made["D"], "layer99999.weight": np.zeros(1, np.float32)}
     assert "expected 0 to 30" in problem_of(many)
-
-
-def test_another_project_is_named(made):
-    part = {"name": "GeneratorMapping", "kwargs": {"latent_size": 8}, "state_dict": {"main.0.bias": made["average"]}}
-    whole = {"name": "Generator", "kwargs": {}, "state_dict": {"dlatent_avg": made["average"]}, "G_mapping": part}
-    assert "a network of adriansahlman/stylegan2_pytorch, which computes other images" in problem_of(whole)

@@ -1,5 +1,6 @@
 """Variables of our networks as files of other projects store them: under other names, in other shapes."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from dnnlib.tflib.network_state import NetworkState, NetworkStateError
 from dnnlib.tflib.official_modules import import_source
 
 _MOST_PROBLEMS = 30  # in a message
+_MOST_BLOCKS = 15  # those of 65536x65536 images
 _BASES = (16 << 10, 8 << 10)  # `fmap_base` of configs f and e, and of networks that NVIDIA published
 Tensors = Mapping[str, np.ndarray]
 
@@ -126,6 +128,21 @@ def shape_of(tensors: Tensors, name: str, rank: int) -> tuple[int, ...]:
         given = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
         raise NetworkStateError(f"{name} {given}, expected {rank} axes")
     return tensor.shape
+
+
+def last_number(tensors: Tensors, pattern: str) -> int:
+    """The largest number in names of a kind. Raises NetworkStateError for none, or one beyond those of any network."""
+    found = [int(match[1]) for key in tensors if (match := re.fullmatch(pattern, key)) and len(match[1]) < 6]
+    if not found or max(found) > 2 * _MOST_BLOCKS:
+        raise NetworkStateError(f"its layers of the kind {pattern} are {found[:20]}, expected 0 to {2 * _MOST_BLOCKS}")
+    return max(found)
+
+
+def random_noise(count: int) -> list[np.ndarray]:
+    """Noise images `[1, 1, H, W]` of a generator for files that have none: normal numbers, always the same."""
+    random = np.random.RandomState(0)
+    sizes = [4 << (idx + 1) // 2 for idx in range(count)]
+    return [random.randn(1, 1, size, size).astype(np.float32) for size in sizes]
 
 
 def check_constant(const: np.ndarray | None) -> None:

@@ -4,7 +4,6 @@ What a state dict does not tell has the projects' defaults: a learning-rate mult
 no tanh after the last layer, groups of four samples.
 """
 
-import re
 from collections.abc import Mapping
 from functools import partial
 
@@ -17,6 +16,7 @@ from .foreign_variables import (
     convolution,
     dense,
     feature_map_arguments,
+    last_number,
     resample_kernel_of,
     shape_of,
     state_of,
@@ -24,7 +24,6 @@ from .foreign_variables import (
 
 _MODULE = "training.networks_stylegan2"
 _FILTER = "kernel"
-_MOST_BLOCKS = 15  # those of 65536x65536 images
 
 
 def is_generator(tensors: Mapping) -> bool:
@@ -46,8 +45,8 @@ def generator_state(tensors: Tensors, name: str) -> NetworkState:
         NetworkStateError: with all tensors that do not fit.
     """
     check_constant(tensors["synthesis.early_layer.const"])
-    num_blocks = 1 + _last(tensors, r"synthesis\.layer(\d+)\.weight") // 2
-    mapping_layers = 1 + _last(tensors, r"mapping\.dense(\d+)\.weight")
+    num_blocks = 1 + last_number(tensors, r"synthesis\.layer(\d+)\.weight") // 2
+    mapping_layers = 1 + last_number(tensors, r"mapping\.dense(\d+)\.weight")
     hidden, joined_size = shape_of(tensors, "mapping.dense0.weight", 2)
     channels = {4 << idx: shape_of(tensors, f"synthesis.layer{2 * idx}.weight", 4)[0] for idx in range(num_blocks)}
     label_size = len(tensors["mapping.label_weight"]) if "mapping.label_weight" in tensors else 0
@@ -69,7 +68,7 @@ def generator_state(tensors: Tensors, name: str) -> NetworkState:
 
 def discriminator_state(tensors: Tensors, name: str) -> NetworkState:
     """A state dict of a discriminator as the state of a `networks_stylegan2.D_stylegan2`. Raises NetworkStateError."""
-    last = _last(tensors, r"layer(\d+)\.weight")
+    last = last_number(tensors, r"layer(\d+)\.weight")
     num_blocks = last // 2  # the last has three layers
     if num_blocks < 2:
         raise NetworkStateError("a discriminator of 4x4 images cannot be read")
@@ -134,14 +133,6 @@ def _stored_in_discriminator(num_blocks: int, name: str, shape: tuple[int, ...])
 
 # ----------------------------------------------------------------------------
 # What follows from tensors.
-
-
-def _last(tensors: Tensors, pattern: str) -> int:
-    """The largest number in names of a kind."""
-    found = [int(match[1]) for key in tensors if (match := re.fullmatch(pattern, key)) and len(match[1]) < 6]
-    if not found or max(found) > 2 * _MOST_BLOCKS:
-        raise NetworkStateError(f"its layers of the kind {pattern} are {found[:20]}, expected 0 to {2 * _MOST_BLOCKS}")
-    return max(found)
 
 
 def _resample_kernel(tensors: Tensors) -> list[float]:

@@ -21,6 +21,7 @@ from .foreign_variables import (
     convolution,
     dense,
     feature_map_arguments,
+    random_noise,
     resample_kernel_of,
     shape_of,
     state_of,
@@ -78,10 +79,7 @@ def generator_state(tensors: Tensors, name: str, latent_avg: np.ndarray | None =
     }
     tensors = dict(tensors)
     if max(channels) <= 1024 and not any(key.startswith("noises.") for key in tensors):
-        random = np.random.RandomState(_SEED)
-        for idx in range(2 * len(channels) - 1):
-            size = 4 << (idx + 1) // 2
-            tensors[f"noises.noise_{idx}"] = random.randn(1, 1, size, size).astype(np.float32)
+        tensors |= {f"noises.noise_{idx}": image for idx, image in enumerate(random_noise(2 * len(channels) - 1))}
     if latent_avg is not None:
         tensors["latent_avg"] = latent_avg.reshape(-1) if latent_avg.ndim == 2 and len(latent_avg) == 1 else latent_avg
     else:

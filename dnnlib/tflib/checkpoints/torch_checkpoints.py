@@ -6,6 +6,7 @@
   of these, or of one state dict. See `rosinality`.
 - genforce and its sister projects: a file of torch.save of {'generator': ..., 'discriminator': ...,
   'generator_smooth': ...}, of some of these (of a training: under 'models'), or of one state dict. See `genforce`.
+- adriansahlman/stylegan2_pytorch: a file of torch.save of one network. See `adriansahlman`.
 """
 
 from collections.abc import Callable
@@ -18,13 +19,25 @@ from dnnlib.errors import listed, short
 from dnnlib.formats.network_pickle import PickledNetwork
 from dnnlib.tflib.network_state import Makers, NetworkState, NetworkStateError
 
-from . import genforce, nvidia_torch, rosinality
+from . import adriansahlman, genforce, nvidia_torch, rosinality
 from .torch_modules import TorchModule
 
 
 def networks_of(content: Any) -> Makers:
     """The networks in what a file holds; {} for a file of something else."""
+    if adriansahlman.is_network(content):
+        return _of_described(content)
     return _of_modules(content) or _of_state_dicts(content)
+
+
+def _of_described(content: dict) -> Makers:
+    """The network of a file of adriansahlman's."""
+    makes = {"Generator": adriansahlman.generator_state, "Discriminator": adriansahlman.discriminator_state}
+    class_name = content["name"]
+    if class_name not in list(makes):
+        return {}
+    role = "D" if class_name == "Discriminator" else "Gs"
+    return {role: partial(_made, class_name, None, makes[class_name], content, role)}
 
 
 def _of_modules(content: Any) -> Makers:
@@ -135,11 +148,8 @@ def describe(content: Any) -> str:
         return f"a {type(content).__name__} of {len(content)}{': ' if items else ''}{', '.join(items)}"
     if not isinstance(content, dict):
         return f"a {type(content).__name__.strip('_')}"
-    if {"name", "kwargs", "state_dict"} <= content.keys():
-        return (
-            "a network of adriansahlman/stylegan2_pytorch, which computes other images of the same weights than the "
-            "official code; give the pickle of TensorFlow that it was made of"
-        )
+    if adriansahlman.is_network(content):
+        return f"{short(content['name'])} of adriansahlman/stylegan2_pytorch; expected a Generator or a Discriminator"
     for value in [content, *content.values()]:
         for name, meaning in _KNOWN_TENSORS.items():
             if isinstance(value, dict) and name in value:
