@@ -79,10 +79,10 @@ class _EasyDict(OrderedItems):
 _RECONSTRUCTOR = {"_reconstructor": Call(_reconstructor)}
 _OBJECT = {"object": Name()}
 ALLOWED: safe_pickle.Allowed = ARRAYS | {
-    "dnnlib.tflib.network": {"Network": PickledNetwork},  # StyleGAN, StyleGAN2, StyleGAN2-ADA
+    ".tflib.network": {"Network": PickledNetwork},  # StyleGAN, StyleGAN2, StyleGAN2-ADA, in whatever package
     "tfutil": {"Network": PickledNetwork},  # ProGAN
     "network": {"Network": "a network of the Theano version of ProGAN, which this version cannot build"},
-    "dnnlib.util": {"EasyDict": _EasyDict},
+    ".dnnlib.util": {"EasyDict": _EasyDict},
     "dnnlib.submission.submit": {"SubmitConfig": "these are the settings of a run, not networks"},
     "copy_reg": _RECONSTRUCTOR,
     "copyreg": _RECONSTRUCTOR,

@@ -24,7 +24,8 @@ class DamagedPickleError(pickle.UnpicklingError):
     """A file that is no complete, consistent network pickle."""
 
 
-# What a pickle may name, by module and name: a stand-in, or a text that says why it is refused.
+# What a pickle may name, by module and name: a stand-in, or a text that says why it is refused. A module that begins
+# with a dot stands for all that end so: nothing is imported, and people move packages into others.
 Allowed = dict[str, dict[str, Any]]
 
 
@@ -400,8 +401,10 @@ class Unpickler(pickle._Unpickler):
     # What a pickle may name.
 
     def find_class(self, module_name: str, global_name: str) -> Any:
+        endings = (module for module in self._allowed if module[0] == "." and f".{module_name}".endswith(module))
+        module = module_name if module_name in self._allowed else next(endings, None)
         try:
-            allowed = self._allowed[module_name][global_name]
+            allowed = self._allowed[module][global_name]
         except KeyError:
             asked = printable(f"{module_name}.{global_name}")
             raise UnsafePickleError(

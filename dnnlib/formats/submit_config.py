@@ -25,7 +25,7 @@ class _Settings(StandIn):
         return finisher.finish(self.state)
 
 
-_EASY_DICT = network_pickle.ALLOWED["dnnlib.util"]["EasyDict"]
+_EASY_DICT = network_pickle.ALLOWED[".dnnlib.util"]["EasyDict"]
 _ENUM = Call(lambda value: value)
 _ALLOWED: safe_pickle.Allowed = network_pickle.ALLOWED | {
     "dnnlib.submission.submit": {

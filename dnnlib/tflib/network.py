@@ -58,7 +58,9 @@ class Network:
         """
         model_class = _model_class(func_name)
         name = model_class.__name__ if name is None else name
-        static_kwargs = known_arguments(name, model_class, network_state.plain(static_kwargs))
+        static_kwargs = known_arguments(
+            name, model_class, network_state.with_whole_counts(network_state.plain(static_kwargs))
+        )
         self._set(_build(model_class, name, static_kwargs), static_kwargs, static_kwargs)
         global_names.register(self)
 

@@ -21,6 +21,10 @@ from . import official_modules, official_readers
 
 STATE_VERSION = 4  # the version of StyleGAN2, which we write unless a network is of StyleGAN2-ADA
 READABLE_VERSIONS = (2, 3, 4, 5)  # ProGAN, StyleGAN, StyleGAN2, StyleGAN2-ADA
+_COUNTS = {  # arguments that are whole numbers, which some scripts make floats
+    *("resolution", "num_channels", "label_size", "latent_size", "dlatent_size", "mapping_layers", "mapping_fmaps"),
+    *("label_fmaps", "fmap_min", "fmap_max", "mbstd_group_size", "mbstd_num_features", "num_fp16_res", "freeze_layers"),
+}
 _MOST_COMPONENTS = 10  # official generators have two
 _MOST_SOURCE = 1 << 18  # characters; official modules have about 50,000, and what is parsed takes 500 times the memory
 
@@ -147,7 +151,14 @@ def _checked_kwargs(kwargs: dict) -> dict[str, Any]:
     for key in kwargs:
         if not isinstance(key, str):
             raise NetworkStateError(f"{short(key)} is not a name of an argument")
-    return {key: checked(value, 0) for key, value in kwargs.items()}
+    return with_whole_counts({key: checked(value, 0) for key, value in kwargs.items()})
+
+
+def with_whole_counts(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments with integers in place of floats such as `resolution=32.0`."""
+    return {
+        key: int(x) if key in _COUNTS and isinstance(x, float) and x.is_integer() else x for key, x in kwargs.items()
+    }
 
 
 def _checked_variables(variables: list) -> dict[str, np.ndarray]:

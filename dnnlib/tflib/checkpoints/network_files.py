@@ -15,7 +15,7 @@ from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Maker
 from dnnlib.tflib.scope import VariableMismatchError
 
-from . import array_checkpoints, pickle_writer, torch_checkpoints
+from . import array_checkpoints, network_containers, pickle_writer, torch_checkpoints, untrained_variables
 from .torch_modules import ALLOWED
 
 _MOST_NETWORKS = 10  # of a file; official ones have three
@@ -29,6 +29,7 @@ def read(file: BinaryIO, name: str) -> Any:
     """The networks of a file, of which nothing is executed.
 
     - A network pickle of the official TensorFlow code: one `Network`, or a tuple or list of them, as the file has it.
+      A dict of 'G', 'D' and 'G_ema' or 'Gs' gives (G, D, Gs). What else lies there is left out with a line on stderr.
     - A checkpoint of PyTorch (see `torch_checkpoints`): (G, D, Gs), None for what the file lacks. Without a moving
       average, Gs is as G.
     - Arrays with a description of their networks (see `array_checkpoints`): the same.
@@ -41,7 +42,7 @@ def read(file: BinaryIO, name: str) -> Any:
         NetworkFileError: unsafe, damaged, or a network that cannot be built.
     """
     problems: list[str] = []
-    nets = _each(partial(_build, problems), _makers(file, name))
+    nets = _each(partial(_build, name, problems), _makers(file, name))
     if problems:
         raise NetworkFileError(f"{name}: " + "\n".join(problems))
     _say_what_is_odd([net for net in (nets if isinstance(nets, (tuple, list)) else [nets]) if net is not None], name)
@@ -79,16 +80,26 @@ def _makers(file: BinaryIO, name: str) -> Any:
             content = _load(file, head, name)
         except (network_pickle.UnsafePickleError, network_pickle.DamagedPickleError) as error:
             raise NetworkFileError(str(error)) from None
+        content, left_out = network_containers.in_tuple(content)
         items = content if isinstance(content, (tuple, list)) else [content]
         if len(items) > _MOST_NETWORKS:
             raise NetworkFileError(f"{name}: holds {len(items)} objects, expected a network, or a few")
         if {type(item) for item in items} - {type(None)} == {network_pickle.PickledNetwork}:
-            return _each(lambda network: partial(network_state.from_dict, network.state), content)
-        makers = torch_checkpoints.networks_of(content)
+            _say_left_out(left_out, name)
+            return _each(network_containers.maker, content)
+        makers, left_out = network_containers.in_dict(content)
+        _say_left_out(left_out, name)
+        makers = makers or torch_checkpoints.networks_of(content)
         if not makers:
             found = f"the file holds {torch_checkpoints.describe(content)}"
             raise NetworkFileError(f"{name}: expected a network, or a tuple such as (G, D, Gs); {found}")
     return makers.get("G"), makers.get("D"), makers.get("Gs", makers.get("G"))
+
+
+def _say_left_out(described: list[str], name: str) -> None:
+    """A line on stderr on what lies beside networks, if there is anything."""
+    if described:
+        print(f"{name}: left out, as it is no network: {', '.join(listed(described, 6))}", file=sys.stderr)
 
 
 def _load(file: BinaryIO, head: bytes, name: str) -> Any:
@@ -99,10 +110,10 @@ def _load(file: BinaryIO, head: bytes, name: str) -> Any:
     return torch_pickle.load_pickle(file, name, "network pickle", ALLOWED)
 
 
-def _build(problems: list[str], make: Maker) -> Network | None:
-    """The network of a state; None after adding to the problems."""
+def _build(name: str, problems: list[str], make: Maker) -> Network | None:
+    """The network of a state; None after adding to the problems. name: of the file."""
     try:
-        return Network.from_state(make())
+        return Network.from_state(untrained_variables.completed(make(), name))
     except (network_state.NetworkStateError, VariableMismatchError, TypeError, ValueError) as error:
         problems.append(str(error))
     except (ArithmeticError, MemoryError) as error:  # arguments of absurd size

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import short
-from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import NetworkState, NetworkStateError
 
 from .foreign_variables import (
@@ -25,10 +24,10 @@ from .foreign_variables import (
     state_of,
 )
 from .torch_modules import TorchModule
+from .untrained_variables import average_w
 
 _FILTER = "resample_filter"
 _AVERAGE = "mapping.w_avg"
-_MOST_NUMBERS = 1 << 23  # in random Z and labels
 _USUAL_BETA = 0.995  # of the average of W: the default of ours, and of StyleGAN2-ADA; 0.998 in StyleGAN3
 
 
@@ -85,18 +84,8 @@ def generator_state(module: TorchModule, name: str) -> NetworkState:
     state = state_of(name, "training.networks.G_main", kwargs, tensors, _stored_in_generator, _FILTER)
     if not has_average:
         print(f"{name}: has no average of W (w_avg_beta=None); truncation takes that of random Z", file=sys.stderr)
-        state.variables["dlatent_avg"] = _average_w(state)
+        state.variables["dlatent_avg"] = average_w(state)
     return state
-
-
-def _average_w(state: NetworkState) -> np.ndarray:
-    """The mean of W of a generator over random latents, with its classes in turn."""
-    mapping = Network.from_state(state).components.mapping
-    (_, latent_size), (_, label_size) = mapping.input_shapes
-    count = max(1, min(4096, _MOST_NUMBERS // (latent_size + label_size)))
-    z = np.random.RandomState(0).randn(count, latent_size)
-    labels = (np.arange(count)[:, np.newaxis] % label_size == np.arange(label_size)) if label_size else None
-    return mapping.run(z, labels)[:, 0].mean(axis=0)
 
 
 def discriminator_state(module: TorchModule, name: str) -> NetworkState:
