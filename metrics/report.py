@@ -1,6 +1,7 @@
 """Results of several networks: a table, JSON, and what failed."""
 
 import json
+import sys
 from typing import Any
 
 from dnnlib.errors import UserError
@@ -35,10 +36,12 @@ class Report:
             print("  ".join([name.ljust(widths[0]), *numbers]).rstrip())
 
     def write_json(self, path: str) -> None:
-        """Writes the results to a file, or prints them for '-'."""
+        """Writes the results to a file, or prints them for '-'. Raises UserError if nothing takes what is printed."""
         text = json.dumps(self.records, indent=2)
         if path == "-":
-            print(text)
+            print(text, flush=True)
+            if getattr(sys.stdout, "is_gone", False):
+                raise UserError("--json=-: the results could not be written to stdout; log.txt of the run has them")
             return
         with atomic_write(path) as file:
             file.write(text.encode() + b"\n")

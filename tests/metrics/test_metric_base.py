@@ -1,6 +1,7 @@
 """Metrics as training uses them: result lines, files, and what happens to those that fail."""
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from dnnlib.errors import UserError
+from dnnlib.streams import Tolerant
 from metrics.features.evaluation import Evaluating
 from metrics.metric_base import DummyMetric, MetricBase, MetricGroup
 from metrics.metric_defaults import metric_defaults
+from metrics.report import Report
 from training.run_folder import options_file
 
 ROOT = Path(__file__).parent.parent.parent
@@ -215,3 +218,10 @@ def test_official_cache_files(tmp_path, monkeypatch):
         metric = MetricBase(case["name"])
         metric._reset(dataset_args=case["dataset_args"], mirror_augment=case["mirror_augment"])
         assert metric._get_cache_file_for_reals(**case["kwargs"]) == case["path"]
+
+
+def test_results_that_stdout_does_not_take_are_an_error(monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", Tolerant(full))
+        with pytest.raises(UserError, match="--json=-: the results could not be written to stdout"):
+            Report().write_json("-")
