@@ -6,6 +6,7 @@ import dnnlib
 import pretrained_networks
 from dnnlib import tflib
 from metrics.features.evaluation import Evaluating
+from training.data.contents import describe_facts
 from training.run_folder import options_file
 
 from .metric_base import MetricGroup
@@ -69,6 +70,7 @@ def run(
             mirror_augment=data.mirror_augment if data and mirror_augment is None else bool(mirror_augment),
             Gs_kwargs=Gs_kwargs,
             settings=settings,
+            of_training=describe_facts(data.data) if data else None,
         )
         report.add(network, group)
     report.print_table()

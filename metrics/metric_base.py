@@ -85,7 +85,7 @@ class MetricBase:
         self._network_pkl = network_pkl
         self._evaluation: Any = None
         self._data_source = DataSource(data_dir, dataset_args, mirror_augment).or_of_run(run_dir)
-        self._data_dir, self._dataset_args, self._mirror_augment = self._data_source
+        self._data_dir, self._dataset_args, self._mirror_augment, _ = self._data_source
         self._dataset_obj: Any = None
         self._results: list[Result] = []
         self._eval_time = 0.0
@@ -320,19 +320,23 @@ class MetricGroup:
         log_results: bool = True,
         Gs_kwargs: Mapping[str, Any] | None = None,
         settings: Evaluating | None = None,
+        of_training: str | None = None,
     ) -> None:
-        """Runs every metric, with one pass over generated images for all of them. Arguments as of `MetricBase.run`."""
+        """Runs every metric, with one pass over generated images for all of them.
+
+        of_training: see `DataSource`. Other arguments as of `MetricBase.run`.
+        """
         self.failed = {}
         for metric in self.metrics:
             metric.close()  # no results rather than old ones
         if self.metrics:
             try:
-                data = DataSource(data_dir, dataset_args, mirror_augment).or_of_run(run_dir)
+                data = DataSource(data_dir, dataset_args, mirror_augment, of_training).or_of_run(run_dir)
                 settings = settings or Evaluating(num_gpus=num_gpus)
                 evaluation = Evaluation.open(network_pkl, data, settings, Gs_kwargs)
                 if evaluation.is_conditional:
                     evaluation.generator  # noqa: B018, finds out whether its labels are those of the data set
-                self._run(evaluation, network_pkl, run_dir, *data, log_results=log_results)
+                self._run(evaluation, network_pkl, run_dir, *data[:3], log_results=log_results)
             except Exception as error:  # the network cannot be read: the same for all
                 self._fail(self.metrics, error)
         self.failed |= self._cannot_run  # said when the group was made

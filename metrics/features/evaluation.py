@@ -116,22 +116,24 @@ def _kind_of(net: Any) -> Any:
 class DataSource(NamedTuple):
     """Where the real images are: the arguments of `training.dataset.load_dataset`, and whether they are mirrored.
 
-    mirror_augment: as in training; None: not known.
+    mirror_augment: as in training; None: not known. of_training: what the network was trained with, as
+    `Dataset.describe` says it; None: not known.
     """
 
     data_dir: str | None = None
     dataset_args: Mapping[str, Any] | None = None
     mirror_augment: bool | None = None
+    of_training: str | None = None
 
     def or_of_run(self, run_dir: str | None) -> "DataSource":
         """The same with what it lacks from the options of a training, if there is one. Raises UserError."""
-        data_dir, dataset_args, mirror_augment = self
+        data_dir, dataset_args, mirror_augment, _ = self
         if run_dir is not None and (dataset_args is None or mirror_augment is None):
             options = load_for_data(run_dir)
             data_dir = options.data_dir if data_dir is None else data_dir
             dataset_args = {**options.dataset_args, "shuffle_mb": 0} if dataset_args is None else dataset_args
             mirror_augment = bool(options.get("mirror_augment")) if mirror_augment is None else mirror_augment
-        return DataSource(data_dir, EasyDict(dataset_args or {}), mirror_augment)
+        return DataSource(data_dir, EasyDict(dataset_args or {}), mirror_augment, self.of_training)
 
     def open(self, with_labels: bool) -> Any:
         """Opens the data set. with_labels: with all labels, unless the arguments say how many. Raises UserError."""
@@ -144,7 +146,9 @@ class DataSource(NamedTuple):
         args.pop("max_images", None)  # of a training: it is measured against all images, as officially
         found = dataset.load_dataset(data_dir=self.data_dir, **args)
         if isinstance(found, dataset.Dataset):
-            print(f"Real images: {found.describe()}.", file=sys.stderr)
+            differs = self.of_training not in (None, found.describe())
+            trained = f"; the network was trained with {self.of_training}" if differs else ""
+            print(f"Real images: {found.describe()}{trained}.", file=sys.stderr)
         return found
 
 

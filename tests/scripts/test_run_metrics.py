@@ -73,11 +73,13 @@ def test_the_data_set_is_that_of_the_training(place, metric_networks):
     options = {"data_dir": str(place / "datasets"), "dataset_args": {"tfrecord_dir": "cats"}, "mirror_augment": True}
     options |= {name: {} for name in ("G_args", "D_args", "sched_args", "tf_config")}
     options |= {"run_func_name": "training.training_loop.training_loop", "num_gpus": 1}
+    options["data"] = {"images": 19, "label_names": []}
     (run_dir / "training_options.json").write_text(json.dumps(options))
     common = ["--metrics=fid50k", "--num-images=8", f"--metric-networks={metric_networks}", "--json=-"]
     result = run(place, f"--network={run_dir}/network-snapshot-*.pkl", *common)
     assert result.returncode == 0, result.stderr
-    assert "Real images: 20 images, no labels.\n" in result.stderr
+    trained = "; the network was trained with 19 images, no labels"
+    assert f"Real images: 20 images, no labels{trained}.\n" in result.stderr
     record = json.loads((run_dir.parent / "00001-run-metrics" / "metric-fid0.008k.jsonl").read_text())
     assert record["mirror_augment"] is True
     assert f'"fid0.008k": {record["results"]["fid0.008k"]}' in result.stdout

@@ -31,6 +31,15 @@ def describe(num_images: int, label_names: Sequence[str], has_classes: bool) -> 
     return f"{_count(num_images, 'image')}, {labels}"
 
 
+def describe_facts(facts: Any) -> str | None:
+    """The same of what `Contents.facts` returned and a file has kept; None if it is something else."""
+    facts = facts if isinstance(facts, Mapping) else {}
+    count, names = facts.get("images"), facts.get("classes", facts.get("label_names"))
+    if not isinstance(count, int) or not isinstance(names, list):
+        return None
+    return describe(count, [str(name) for name in names], "classes" in facts)
+
+
 @dataclass(frozen=True, eq=False)
 class Contents:
     """What `Dataset.contents` finds.

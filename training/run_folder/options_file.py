@@ -64,11 +64,14 @@ def options_beside(network_pkl: str) -> EasyDict | None:
 def load_for_data(run_dir: str) -> EasyDict:
     """The arguments of `training_loop` that a run was started with, for whoever opens its data set.
 
+    With them `data`: the facts that `save_training_options` was given, unchecked; None if there are none.
+
     Raises UserError as `load_training_options` does, and where the class of the data set is not of this project.
     """
-    options = load_training_options(run_dir)[1]
+    _, options, data = _load(run_dir)
     if problems := problems_of_trust(run_dir, {"dataset_args": options.dataset_args}):
         raise UserError("\n".join(problems))
+    options.data = data
     return options
 
 
@@ -80,6 +83,12 @@ def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
     Raises:
         UserError: no such file, or not what `save_training_options` writes.
     """
+    num_gpus, options, _ = _load(run_dir)
+    return num_gpus, options
+
+
+def _load(run_dir: str) -> tuple[int, EasyDict, Any]:
+    """The number of GPUs, the arguments, and the facts about the data set."""
     path = os.path.join(run_dir, TRAINING_OPTIONS)
     try:
         with open(path, encoding="utf-8") as file:
@@ -90,7 +99,8 @@ def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
         raise UserError(f"{path}: damaged ({printable(str(error))})") from None
     if not isinstance(options, dict) or options.pop("run_func_name", None) != RUN_FUNCTION:
         raise UserError(f"{path}: not the options of a training")
-    for name in ("data", *_FOR_ONCE):
+    data = options.pop("data", None)
+    for name in _FOR_ONCE:
         options.pop(name, None)
     num_gpus = options.pop("num_gpus", None)
     problems = [] if isinstance(num_gpus, int) and num_gpus > 0 else [f"num_gpus is {short(num_gpus)}"]
@@ -113,7 +123,7 @@ def load_training_options(run_dir: str) -> tuple[int, EasyDict]:
     for name, table in options["sched_args"].items():
         if name.endswith("_dict"):
             options["sched_args"][name] = {int(k) if _is_number(k) else k: v for k, v in table.items()}
-    return num_gpus, options
+    return num_gpus, options, data
 
 
 def _reads_images(dataset_args: Any) -> bool:
