@@ -99,7 +99,7 @@ def _add_images(subparsers: Any) -> None:
         subparsers,
         create_from_images,
         "create a data set from a folder or zip file of images",
-        {"IMAGE_DIR": "folder or zip file of images"},
+        {"IMAGE_DIR": "folder or zip file of images, or a quoted pattern ('photos/*.png'): images without labels"},
         "Sub-folders are classes and become labels. Images are RGB or grayscale and square, all of one size, a power "
         "of two; options can make them so. All of them are checked before anything is written.",
     )

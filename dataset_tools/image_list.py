@@ -1,5 +1,6 @@
-"""Lists the images of a folder or a zip file, with their classes."""
+"""Lists the images of a folder or a zip file, with their classes, or those that a pattern matches."""
 
+import glob
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,21 +39,26 @@ class ImageList:
 
 
 def list_images(source: str, reading: Reading) -> ImageList:
-    """The images of a folder or zip file, by the rule of `training.data.image_listing`.
+    """The images of a folder or zip file, or of what a pattern matches, by the rule of `training.data.image_listing`.
 
-    Labels are those of `training.data.labels`: from `dataset.json`, or the sub-folders are classes.
+    Labels are those of `training.data.labels`: from `dataset.json`, or the sub-folders are classes. Patterns, which are
+    taken as officially, give none.
 
     Raises:
         UserError: for a source that is missing, empty, or holds images both with and without a class.
     """
     path = os.path.expanduser(source)
-    if not os.path.exists(path):
-        raise UserError(f"{source}: no such folder or zip file")
-    container = Container(path)
+    matched = matching(path)
+    if matched is None and not os.path.exists(path):
+        raise UserError(f"{source}: no such folder or zip file{', and no pattern of any' if _is_pattern(path) else ''}")
+    container = matched or Container(path)
     names, others = find_images(container, reading)
     container.notes += [others] if others else []
     if not names:
         raise UserError("\n".join([f"{source}: there are no images in it", *container.notes]))
+    if matched is not None:
+        container.notes.append(f"Taken as a pattern, which {len(names)} images match; patterns give no labels.")
+        return ImageList(container, names, reading)
     labels, classes = labels_of_images(container, names)
     inside = below_common(names)
     folders = list(dict.fromkeys(name.split("/")[0] for name in inside if "/" in name))
@@ -64,3 +70,24 @@ def list_images(source: str, reading: Reading) -> ImageList:
             f"files are in none, such as {outside[0]}"
         )
     return ImageList(container, names, reading, labels, classes)
+
+
+def matching(path: str) -> Container | None:
+    """The files that a pattern such as `photos/*.png` matches, and those right in the folders that it matches.
+
+    None for what is there by this name, is no pattern, or matches nothing.
+    """
+    if os.path.exists(path) or not _is_pattern(path):
+        return None
+    files: list[str] = []
+    for match in glob.glob(path):
+        inside = glob.glob(os.path.join(glob.escape(match), "*")) if os.path.isdir(match) else [match]
+        files += filter(os.path.isfile, inside)
+    if not files:
+        return None
+    folder = os.path.commonpath([os.path.dirname(file) for file in files]) or "."
+    return Container(folder, (os.path.relpath(file, folder) for file in files))
+
+
+def _is_pattern(path: str) -> bool:
+    return glob.escape(path) != path

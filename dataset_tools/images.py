@@ -12,14 +12,14 @@ from dnnlib.errors import UserError, listed, printable
 from dnnlib.parallel import parallel_map
 from dnnlib.pictures import to_chw
 from dnnlib.progress import Progress
-from training.data.containers import Container
+from training.data.containers import Container, is_hidden
 from training.data.image_files import ImageFacts, Reading, decode, look_at, notes_about, notes_about_depth
 from training.data.image_sources import level_of
 from training.data.labels import are_classes
 from training.data.tfrecord_export import TFRecordExporter
 
 from .image_checks import MAX_LISTED, announce, misfits
-from .image_list import ImageList, list_images
+from .image_list import ImageList, list_images, matching
 from .image_rules import ImageRules
 
 _LISTING_ALL = "Images are only decoded from here on, so that all that do not fit are listed."
@@ -47,7 +47,7 @@ def create_from_images(
 
     Args:
         tfrecord_dir: folder to create.
-        image_dir: folder or zip file.
+        image_dir: folder or zip file; or a pattern such as `photos/*.png` or `photos/2019-*`: images without labels.
         shuffle: 1 to shuffle the images in the official way, 0 to keep them in the order of their names.
         resolution: width and height to resize to; None is no resizing.
         resize: filter for that, 'box', 'lanczos' or 'bicubic'; None is 'lanczos'.
@@ -112,8 +112,11 @@ def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 12
             raise UserError(f"{name}={center}: expected {_CELEBA_HALF} to {size - _CELEBA_HALF}, inside of the images")
 
     print(f'Loading CelebA from "{celeba_dir}"')
-    container = Container(os.path.join(os.path.expanduser(celeba_dir), "img_align_celeba_png"))
-    names = [name for name in container.names if name.endswith(".png") and name[0] != "." and "/" not in name]
+    folder = os.path.join(os.path.expanduser(celeba_dir), "img_align_celeba_png")
+    matched = matching(folder)
+    container = matched or Container(folder)
+    names = [name for name in container.names if name.endswith(".png") and not is_hidden(name)]
+    names = [name for name in names if matched is not None or "/" not in name]
     if not names:
         raise UserError(f"{celeba_dir}: expected PNG images in a folder img_align_celeba_png, found none")
     if len(names) != _CELEBA_IMAGES:

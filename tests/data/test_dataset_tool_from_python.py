@@ -114,3 +114,39 @@ def test_exporter_refuses(tmp_path):
                 exporter.add_image(wrong)
         exporter.add_image(np.zeros([1, 8, 8], np.uint8))
     assert not list(tmp_path.iterdir())
+
+
+def test_patterns(tmp_path, monkeypatch, capsys):
+    """As the official functions take them through glob: files that match, and those right in folders that match."""
+    images = random_images(6, 16, 16, 3)
+    for name, idx in (("a/x", 0), ("b/y", 2), ("b/deeper/z", 4)):
+        save_images(tmp_path / "photos" / name, images[idx : idx + 2])
+    (tmp_path / "photos" / "b" / "y" / "notes.txt").write_text("no image")
+    planar = images.transpose(0, 3, 1, 2)
+    monkeypatch.chdir(tmp_path)
+    for pattern, taken in (
+        ("photos/*/*", 4),
+        ("photos/*/[xy]/*.png", 4),
+        (f"{tmp_path}/p*/a/x", 2),
+        ("photos/?/x*", 2),
+    ):
+        dataset_tool.create_from_images("out", pattern, shuffle=0)
+        np.testing.assert_array_equal(dataset(tmp_path / "out")[0], planar[:taken])
+        said = capsys.readouterr().out
+        assert f"Taken as a pattern, which {taken} images match; patterns give no labels." in said
+        assert list(tmp_path.glob("out/*.labels")) == [] and ("notes.txt" in said) == (pattern == "photos/*/*")
+    assert run(tmp_path, "create_from_images", "shell", "photos/*/x").returncode == 0
+    np.testing.assert_array_equal(dataset(tmp_path / "shell")[0], planar[:2][shuffled(2)])
+    for nothing in ("photos/*.gif", "photos/[", "photos/b/y/*.txt"):
+        with pytest.raises(UserError, match=r"no such folder or zip file|there are no images in it"):
+            dataset_tool.create_from_images("none", nothing)
+    # What is there by this name is no pattern: its sub-folders are classes.
+    (tmp_path / "photos").rename(tmp_path / "[photos]*")
+    dataset_tool.create_from_image_folders("literal", "[photos]*", 0)
+    assert dataset(tmp_path / "literal")[1].shape == (6, 2)
+
+
+def test_patterns_of_celeba(tmp_path):
+    save_images(tmp_path / "celeba-2015" / "img_align_celeba_png", random_images(2, 218, 178, 3))
+    dataset_tool.create_celeba(tmp_path / "out", tmp_path / "celeba-*")
+    assert dataset(tmp_path / "out")[0].shape == (2, 3, 128, 128)

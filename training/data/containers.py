@@ -28,16 +28,16 @@ class Container:
         names: of all files, hidden ones included, relative to the folder, as `member_name` spells them; sorted.
         notes: what is to be said of them.
 
-    Raises UserError for a file that cannot be read as a zip file.
+    Given names of files of a folder, it has these alone. Raises UserError for a file that cannot be read as a zip file.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, names: Iterable[str] | None = None):
         self.path = path
         self.notes: list[str] = []
         self._zip: zipfile.ZipFile | None = None
         self.kind = "zip" if os.path.isfile(path) else "folder"
         if self.kind == "folder":
-            self._set_names(list_files(path))
+            self._set_names(list_files(path) if names is None else names)
             return
         try:
             self._zip = zipfile.ZipFile(path)
