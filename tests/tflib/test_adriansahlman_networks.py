@@ -137,14 +137,11 @@ def test_what_computes_something_else_is_named(made):
     assert "its activation is 'lrelu', expected lrelu:0.2" in problem_of(without(G, "G_mapping", activation="lrelu"))
     assert "groups of 1 samples" in problem_of({**made["D"], "kwargs": {"mbstd_group_size": 1}})
     assert "G_synthesis is not there" in problem_of({k: x for k, x in G.items() if k != "G_synthesis"})
-    assert "main.1.bias: missing" in problem_of(
-        {
-            **G,
-            "G_mapping": {
-                **G["G_mapping"],
-                "state_dict": {k: x for k, x in G["G_mapping"]["state_dict"].items() if k != "main.1.bias"},
-            },
-        }
-    )
+    fewer = {key: x for key, x in G["G_mapping"]["state_dict"].items() if key != "main.1.bias"}
+    problem = problem_of({**G, "G_mapping": {**G["G_mapping"], "state_dict": fewer}})
+    assert "mapping.main.1.bias: missing, the network needs shape [8]" in problem
     part = problem_of(G["G_mapping"])
     assert "'GeneratorMapping' of adriansahlman/stylegan2_pytorch; expected a Generator or a Discriminator" in part
+    assert "file holds ['x'] of adriansahlman" in problem_of({**G, "name": ["x"]})
+    odd = without(G, "G_synthesis", **{"eps": [np.ones(3, np.float32)], "base_shape": (4, 2), "lr_mul": "\x1b[1m"})
+    assert problem_of(odd).isprintable()

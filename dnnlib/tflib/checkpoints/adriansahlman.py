@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import listed, short
+from dnnlib.errors import listed, printable, short
 from dnnlib.tflib.network_state import NetworkState, NetworkStateError
 
 from .foreign_variables import (
@@ -160,7 +160,7 @@ def _check(*all_kwargs: Mapping) -> None:
         for key, value in kwargs.items():
             only = 1 if key == "lr_mul" else _ONLY.get(key, value)
             if (list(value) if isinstance(value, tuple) else value) != only:
-                problems.append(f"{key}={short(value)} (only {only} can be read)")
+                problems.append(f"{printable(str(key))}={short(value)} (only {only} can be read)")
     if problems:
         raise NetworkStateError(f"it computes what networks here do not: {', '.join(listed(problems, 8))}")
 

@@ -34,7 +34,7 @@ def _of_described(content: dict) -> Makers:
     """The network of a file of adriansahlman's."""
     makes = {"Generator": adriansahlman.generator_state, "Discriminator": adriansahlman.discriminator_state}
     class_name = content["name"]
-    if class_name not in list(makes):
+    if not isinstance(class_name, str) or class_name not in makes:
         return {}
     role = "D" if class_name == "Discriminator" else "Gs"
     return {role: partial(_made, class_name, None, makes[class_name], content, role)}
