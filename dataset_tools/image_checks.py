@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from dnnlib.errors import listed, printable
-from dnnlib.pictures import CHANNELS, count_of_mode, mode_name
+from dnnlib.pictures import CHANNELS, DEEP, count_of_mode, mode_name
 from training.data.image_files import ImageFacts
 from training.data.image_sources import level_of
 
@@ -46,11 +46,10 @@ def _misfits(fact: ImageFacts, rules: ImageRules, mode: str, side: int | None) -
 
 
 def _help_for_mode(mode: str) -> str:
-    return (
-        "--max-value, what is white, or saving floating point images as 8 bits"
-        if mode == "F"
-        else "--convert=rgb or --convert=gray"
-    )
+    if mode == "F":
+        return "--max-value, what is white, or saving floating point images as 8 bits"
+    convert = "--convert=rgb or --convert=gray"
+    return f"--max-value, what is white, or {convert}" if mode == DEEP else convert
 
 
 def _report(names: Sequence[str], facts: Sequence[ImageFacts], found: Sequence[list[tuple[str, str]]]) -> str:

@@ -299,7 +299,8 @@ def test_conversions(tmp_path):
         "e.png: 8x8 16 bits per channel: expected",
         "f.png: 8x8 grayscale: most images are RGB",
         "g.png: 8x8 16 bits per channel: expected",
-        "What would help: --convert=rgb or --convert=gray (6 images)",
+        "What would help: --convert=rgb or --convert=gray (4 images), "
+        "--max-value, what is white, or --convert=rgb or --convert=gray (2 images)",
     ):
         assert line in message
     result = succeeds(tmp_path, "create_from_images", "out", "in", "--convert=rgb", "--shuffle=0")
