@@ -14,6 +14,7 @@ import numpy as np
 
 from dnnlib.errors import UserError, listed, printable, short
 from dnnlib.formats import safe_pickle
+from dnnlib.formats.stand_ins import ARRAYS
 from training.data.labels import one_hot, read_label_file
 from training.data.tfrecord_export import TFRecordExporter, shape_problem
 
@@ -167,7 +168,7 @@ def _read_pickle(path: str) -> Any:
     """The dicts, lists and tuples of numbers, strings and NumPy arrays in a pickle; nothing in it is executed."""
     try:
         with open(_existing(path), "rb") as file:
-            return safe_pickle.load(file, path, "pickle of arrays", safe_pickle.ARRAYS)
+            return safe_pickle.load(file, path, "pickle of arrays", ARRAYS)
     except (safe_pickle.UnsafePickleError, safe_pickle.DamagedPickleError) as error:
         raise UserError(str(error)) from None
     except OSError as error:

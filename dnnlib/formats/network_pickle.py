@@ -5,7 +5,8 @@ from typing import Any, BinaryIO
 from dnnlib.kinds import HEAD, kind_of, mistaken
 
 from . import safe_pickle
-from .safe_pickle import ARRAYS, Call, DamagedPickleError, Finisher, Name, OrderedItems, StandIn, UnsafePickleError
+from .safe_pickle import DamagedPickleError, UnsafePickleError
+from .stand_ins import ARRAYS, Allowed, Call, Finisher, Name, OrderedItems, StandIn
 
 __all__ = ["ALLOWED", "DamagedPickleError", "PickledNetwork", "UnsafePickleError", "load"]
 
@@ -78,7 +79,7 @@ class _EasyDict(OrderedItems):
 
 _RECONSTRUCTOR = {"_reconstructor": Call(_reconstructor)}
 _OBJECT = {"object": Name()}
-ALLOWED: safe_pickle.Allowed = ARRAYS | {
+ALLOWED: Allowed = ARRAYS | {
     ".tflib.network": {"Network": PickledNetwork},  # StyleGAN, StyleGAN2, StyleGAN2-ADA, in whatever package
     "tfutil": {"Network": PickledNetwork},  # ProGAN
     "network": {"Network": "a network of the Theano version of ProGAN, which this version cannot build"},

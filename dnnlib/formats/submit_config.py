@@ -3,7 +3,8 @@
 from typing import Any, BinaryIO
 
 from . import network_pickle, safe_pickle
-from .safe_pickle import Call, DamagedPickleError, Finisher, StandIn
+from .safe_pickle import DamagedPickleError
+from .stand_ins import Allowed, Call, Finisher, StandIn
 
 
 class _Settings(StandIn):
@@ -27,7 +28,7 @@ class _Settings(StandIn):
 
 _EASY_DICT = network_pickle.ALLOWED[".dnnlib.util"]["EasyDict"]
 _ENUM = Call(lambda value: value)
-_ALLOWED: safe_pickle.Allowed = network_pickle.ALLOWED | {
+_ALLOWED: Allowed = network_pickle.ALLOWED | {
     "dnnlib.submission.submit": {
         "SubmitConfig": _EASY_DICT,
         "PlatformExtras": _EASY_DICT,

@@ -21,7 +21,8 @@ from dnnlib.errors import UserError, short
 from dnnlib.kinds import HEAD, TORCH_MAGIC, kind_of
 
 from . import safe_pickle
-from .safe_pickle import Budget, Call, Finisher, OrderedItems, StandIn, Unchangeable, UnsafePickleError
+from .safe_pickle import UnsafePickleError
+from .stand_ins import Allowed, Budget, Call, Finisher, OrderedItems, StandIn, Unchangeable
 
 _KIND = "PyTorch file"
 _PROTOCOL = 1001
@@ -33,7 +34,7 @@ class TorchScriptError(UnsafePickleError):
     """A file holds a compiled program instead of an object."""
 
 
-def load(file: BinaryIO, name: str, allowed: safe_pickle.Allowed | None = None) -> Any:
+def load(file: BinaryIO, name: str, allowed: Allowed | None = None) -> Any:
     """The object in a file of `torch.save`: containers, numbers and strings as they are, arrays in place of tensors.
 
     bfloat16 comes out as float32, everything else in its own type.
@@ -59,7 +60,7 @@ def load(file: BinaryIO, name: str, allowed: safe_pickle.Allowed | None = None) 
         raise ValueError(_TAR if kind == "tar" else "neither a zip nor a legacy container")
 
 
-def load_pickle(file: BinaryIO, name: str, kind: str, allowed: safe_pickle.Allowed) -> Any:
+def load_pickle(file: BinaryIO, name: str, kind: str, allowed: Allowed) -> Any:
     """The object in a plain pickle that may hold tensors. See `safe_pickle.load` for arguments, result and errors.
 
     allowed: what the pickle may name besides storages.
@@ -100,7 +101,7 @@ def state_dict(loaded: Any, name: str) -> dict[str, np.ndarray]:
 # Containers.
 
 
-def _read_legacy(content: safe_pickle.Content, allowed: safe_pickle.Allowed, storages: "_Storages") -> Any:
+def _read_legacy(content: safe_pickle.Content, allowed: Allowed, storages: "_Storages") -> Any:
     """What is to be given to a `Finisher`."""
 
     def read(persistent_load: Callable[[Any], Any] | None = None) -> Any:
@@ -124,7 +125,7 @@ def _read_legacy(content: safe_pickle.Content, allowed: safe_pickle.Allowed, sto
     return loaded
 
 
-def _load_zip(file: BinaryIO, size: int, allowed: safe_pickle.Allowed) -> Any:
+def _load_zip(file: BinaryIO, size: int, allowed: Allowed) -> Any:
     with zipfile.ZipFile(file) as archive:
         members = {info.filename: info for info in archive.infolist()}
         if len(members) != len(archive.infolist()):
@@ -309,7 +310,7 @@ _STORAGE_TYPES = {
     "Byte": "u1",
     "Bool": "?",
 }
-ALLOWED: safe_pickle.Allowed = {
+ALLOWED: Allowed = {
     "collections": {"OrderedDict": OrderedItems},
     "torch": {f"{name}Storage": _StorageType(dtype) for name, dtype in _STORAGE_TYPES.items()},
     "torch._utils": {

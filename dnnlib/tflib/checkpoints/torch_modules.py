@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.formats import network_pickle, safe_pickle, torch_pickle
-from dnnlib.formats.safe_pickle import Call, Finisher, StandIn
+from dnnlib.formats import network_pickle, torch_pickle
+from dnnlib.formats.stand_ins import Allowed, Call, Finisher, StandIn
 from dnnlib.tflib.network_state import NetworkStateError
 
 _MOST_MODULES = 2000  # a generator of 1024x1024 images has about 80
@@ -107,7 +107,7 @@ def _set(items: Any = ()) -> tuple:
 
 
 _SET = {"set": Call(_set)}
-ALLOWED: safe_pickle.Allowed = (
+ALLOWED: Allowed = (
     network_pickle.ALLOWED
     | torch_pickle.ALLOWED
     | {
