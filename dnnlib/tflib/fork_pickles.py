@@ -76,8 +76,8 @@ def without_additions(state: NetworkState) -> NetworkState:
 
 def left_out_of(net: Any) -> tuple[str, ...]:
     """What was left out of the file that a `Network` was read from. It is not built for that."""
-    pending = net.__dict__.get("_pending")
-    state = net.pickled_state if pending is None else pending[0]
+    unbuilt = net.unbuilt()
+    state = net.pickled_state if unbuilt is None else unbuilt[0]
     return () if state is None else state.left_out
 
 

@@ -6,7 +6,6 @@ the Keras model itself.
 """
 
 import functools
-import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,8 +18,9 @@ from dnnlib import util
 from dnnlib.errors import did_you_mean
 
 from . import fork_pickles, global_names, network_report, network_state
+from .model_building import build_model, model_class_of, variable_shapes
 from .network_run import NetworkRunner, frozen, known_arguments, with_plain_scalars, without_nothing
-from .scope import GivenVariables, ShapesOnly, check_variables, tf_variables, variables_from
+from .scope import GivenVariables, check_variables, tf_variables
 from .tfutil import lerp
 
 
@@ -56,12 +56,11 @@ class Network:
 
         Unknown arguments are ignored with a warning. Raises TypeError or ValueError for impossible ones.
         """
-        model_class = _model_class(func_name)
+        model_class = model_class_of(func_name)
         name = model_class.__name__ if name is None else name
-        static_kwargs = known_arguments(
-            name, model_class, network_state.with_whole_counts(network_state.plain(static_kwargs))
-        )
-        self._set(_build(model_class, name, static_kwargs), static_kwargs, static_kwargs)
+        static_kwargs = network_state.with_whole_counts(network_state.plain(static_kwargs))
+        static_kwargs = known_arguments(name, model_class, static_kwargs)
+        self._set(build_model(model_class, name, static_kwargs), static_kwargs, static_kwargs)
         global_names.register(self)
 
     def _set(
@@ -153,9 +152,9 @@ class Network:
         if key not in self._variants:
             kwargs = {**self.build_kwargs, **build_kwargs}
             variables = self.model.named_variables()
-            shapes = _shapes(type(self.model), kwargs)
+            shapes = variable_shapes(type(self.model), kwargs)
             check_variables(f"{self.name} with {build_kwargs}", shapes, variables, all_used=False)
-            self._variants[key] = _build(type(self.model), self.name, kwargs, GivenVariables(variables))
+            self._variants[key] = build_model(type(self.model), self.name, kwargs, GivenVariables(variables))
         return self._variants[key]
 
     # ------------------------------------------------------------------------
@@ -218,7 +217,7 @@ class Network:
 
     def _initial_values(self) -> dict[str, Any]:
         """The variables of a new network like this one."""
-        return _build(type(self.model), self.name, self.build_kwargs).named_variables()
+        return build_model(type(self.model), self.name, self.build_kwargs).named_variables()
 
     # ------------------------------------------------------------------------
     # Other networks from this one.
@@ -229,11 +228,11 @@ class Network:
         new_static_kwargs = known_arguments(self.name, model_class, network_state.plain(new_static_kwargs))
         build_kwargs = {**self.build_kwargs, **new_static_kwargs}
         if new_static_kwargs:
-            model = _build(model_class, name or self.name, build_kwargs)
+            model = build_model(model_class, name or self.name, build_kwargs)
             _copy(self.vars, tf_variables(model.named_variables()))
         else:
             values = {key: np.asarray(var.numpy()) for key, var in self.vars.items()}
-            model = _build(model_class, name or self.name, build_kwargs, GivenVariables(values))
+            model = build_model(model_class, name or self.name, build_kwargs, GivenVariables(values))
         pickled = self.pickled_state
         if pickled is not None:
             pickled = pickled.with_kwargs(new_static_kwargs, model_class.declared_arguments())
@@ -334,8 +333,8 @@ class Network:
     def _set_pickled(self, state: "network_state.NetworkState") -> None:
         state = fork_pickles.without_additions(state)
         plan = network_state.plan(state)
-        model_class = _model_class(plan.class_name)
-        check_variables(f"network {state.name!r}", _shapes(model_class, plan.build_kwargs), plan.values)
+        model_class = model_class_of(plan.class_name)
+        check_variables(f"network {state.name!r}", variable_shapes(model_class, plan.build_kwargs), plan.values)
         self.name = state.name
         self.source_format, self.augment_p = state.source_format, state.augment_p
         self._pending = state, plan
@@ -343,15 +342,19 @@ class Network:
         if tf.distribute.has_strategy():  # variables belong to the strategy that is active now
             self._build_pending()
 
+    def unbuilt(self) -> "tuple[network_state.NetworkState, network_state.BuildPlan] | None":
+        """The state and plan of a network that was only read; None of one whose model is built."""
+        return self.__dict__.get("_pending")
+
     def _build_pending(self) -> None:
         """Builds the model of a network that was only read. Safe in several threads, and when interrupted."""
         with _build_lock:
-            pending = self.__dict__.get("_pending")
+            pending = self.unbuilt()
             if pending is None:
                 return
             state, plan = pending
-            model_class = _model_class(plan.class_name)
-            model = _build(model_class, self.name, plan.build_kwargs, GivenVariables(plan.values))
+            model_class = model_class_of(plan.class_name)
+            model = build_model(model_class, self.name, plan.build_kwargs, GivenVariables(plan.values))
             self._set(model, state.static_kwargs, plan.build_kwargs, state)
             del self._pending
 
@@ -369,45 +372,6 @@ class Network:
 
 
 _build_lock = threading.RLock()
-
-
-def _model_class(func_name: Any) -> Any:
-    """The network class of a dotted name."""
-    if func_name is None:
-        raise ValueError("Network: func_name must name a network, e.g. 'training.networks_stylegan2.G_main'")
-    model_class = util.get_obj_by_name(func_name) if isinstance(func_name, str) else func_name
-    if not (inspect.isclass(model_class) and issubclass(model_class, tf.keras.Model)):
-        raise ValueError(f"Network: {func_name!r} is not a network")
-    return model_class
-
-
-def _build(
-    model_class: Any, name: str, kwargs: dict[str, Any], source: GivenVariables | ShapesOnly | None = None
-) -> Any:
-    """A model, with variables from a source; None: with initial values."""
-    with variables_from(source):
-        return model_class(name=name, **kwargs)
-
-
-def variable_shapes(func_name: str, kwargs: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Shapes of all variables of a network by name, without creating any.
-
-    Raises TypeError or ValueError for unknown or impossible arguments.
-    """
-    return dict(_shapes(_model_class(func_name), kwargs))
-
-
-_known_shapes: dict[Any, dict[str, tuple[int, ...]]] = {}
-
-
-def _shapes(model_class: Any, kwargs: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Shapes of all variables of a network, without creating any."""
-    key = model_class, frozen(kwargs)
-    if key not in _known_shapes:
-        source = ShapesOnly()
-        _build(model_class, "shapes", kwargs, source)
-        _known_shapes[key] = source.shapes
-    return _known_shapes[key]
 
 
 def _copy(source: dict[str, Any], target: dict[str, Any]) -> None:

@@ -103,8 +103,8 @@ _MOST_NAMES = 3
 
 def not_finite(net: Any) -> list[str]:
     """The local names of a network's variables in which there is NaN or infinity. It is not built for that."""
-    pending = net.__dict__.get("_pending")
-    values = net.vars if pending is None else pending[1].values
+    unbuilt = net.unbuilt()
+    values = net.vars if unbuilt is None else unbuilt[1].values
     return [name for name, value in values.items() if not np.isfinite(np.asarray(value)).all()]
 
 

@@ -112,11 +112,9 @@ def _component_state(component: Any) -> NetworkState:
         if component.state.get("components"):
             raise NetworkStateError("components of a network cannot have components themselves")
         return from_dict(component.state)
-    pending = getattr(component, "__dict__", {}).get("_pending")
-    if pending is not None:  # plain pickle.load makes networks of components first
-        return pending[0]
-    if hasattr(component, "own_vars"):  # a network that is in use: copy.copy hands it over as it is
-        return from_dict(component.__getstate__())
+    if hasattr(component, "unbuilt"):  # plain pickle.load makes networks of components first
+        unbuilt = component.unbuilt()
+        return from_dict(component.__getstate__()) if unbuilt is None else unbuilt[0]
     raise NetworkStateError(f"a component of a network must be a network, got {type(component).__name__}")
 
 

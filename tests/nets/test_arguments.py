@@ -2,7 +2,7 @@
 
 import pytest
 
-from dnnlib.tflib.network import variable_shapes
+from dnnlib.tflib.model_building import variable_shapes
 
 SIZES = {"resolution": 8, "num_channels": 1, "fmap_base": 16, "fmap_max": 4, "label_size": 2}
 G = {**SIZES, "latent_size": 8, "dlatent_size": 8, "mapping_layers": 2, "mapping_fmaps": 8}

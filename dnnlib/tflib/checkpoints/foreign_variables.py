@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import listed, printable
-from dnnlib.tflib.network import variable_shapes
+from dnnlib.tflib.model_building import variable_shapes
 from dnnlib.tflib.network_state import NetworkState, NetworkStateError
 from dnnlib.tflib.official_modules import import_source
 
