@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dnnlib.errors import UserError, listed, short
+from .errors import UserError, listed, short
 
 LIMIT_VARIABLE = "STYLEGAN2_WAIT_MINUTES"
 _LIMIT_MINUTES = 30.0
@@ -44,7 +44,7 @@ def cluster() -> Cluster | None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             'TF_CONFIG: expected {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}, '
-            f"got {text[:200]!r}"
+            f"got {short(text, 200)}"
         ) from error
     return Cluster(workers, index)
 
@@ -95,9 +95,8 @@ class _Wait:
     def go_on(self, missing: list[int]) -> None:
         """missing: numbers of the workers that are waited for."""
         now = time.monotonic()
-        names = ", ".join(f"{number} at {self._cluster.workers[number]}" for number in missing[:8])
-        names += f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-        who = f"worker{'s' if len(missing) > 1 else ''} {names}"
+        names = listed([f"{number} at {self._cluster.workers[number]}" for number in missing], 8)
+        who = f"worker{'s' if len(missing) > 1 else ''} {', '.join(names)}"
         if now - self._start > self._minutes * 60:
             raise UserError(
                 f"{who} did not come in {self._minutes:g} minutes. Start the same command there, with the same cluster "
@@ -161,13 +160,12 @@ def _differences(options: Mapping[int, Mapping[str, Any]]) -> str:
     names = dict.fromkeys(name for said in flat.values() for name in said)
     lines = []
     for name in names:
-        values = {number: short(said.get(name)) for number, said in sorted(flat.items())}
         if len({repr(said.get(name)) for said in flat.values()}) > 1:
+            values = {number: short(said.get(name)) for number, said in sorted(flat.items())}
             others = [f"{value} of worker {number}" for number, value in values.items() if value != values[0]]
             lines.append(f"{name} is {values[0]} of worker 0, {', '.join(listed(others, 4))}")
-    return (
-        "\n".join(["the workers have different options; start all of them alike", *listed(lines, 20)]) if lines else ""
-    )
+    head = "the workers have different options; start all of them alike"
+    return "\n".join([head, *listed(lines, 20)]) if lines else ""
 
 
 def _flat(options: Any, name: str = "") -> Iterator[tuple[str, Any]]:

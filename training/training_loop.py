@@ -11,9 +11,9 @@ import tensorflow as tf
 
 import dnnlib
 import pretrained_networks
-from dnnlib import tflib
+from dnnlib import tflib, workers
 from dnnlib.errors import UserError, is_out_of_memory, short
-from dnnlib.tflib import random_stream, workers
+from dnnlib.tflib import random_stream
 from dnnlib.tflib.devices import Devices, find_devices
 from metrics import metric_base
 from metrics.features.evaluation import Evaluating

@@ -11,9 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from dnnlib import workers
 from dnnlib.errors import UserError
-
-from . import workers
 
 
 @dataclass(frozen=True)

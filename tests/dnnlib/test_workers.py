@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
+from dnnlib import workers
 from dnnlib.errors import UserError
-from dnnlib.tflib import workers
 
 pytestmark = pytest.mark.one_stack
 

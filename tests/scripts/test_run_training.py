@@ -451,10 +451,13 @@ def test_start(folder, monkeypatch):
 
     worker = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}})
     for run in (new, old):
-        for config in (worker.replace("1}", "0}"), "{", "3"):
+        monkeypatch.setenv("TF_CONFIG", worker.replace("1}", "0}"))
+        run.start()
+        assert called.pop()[0] == ("new" if run is new else "old")
+        for config in ("{", "3"):
             monkeypatch.setenv("TF_CONFIG", config)
-            run.start()
-            assert called.pop()[0] == ("new" if run is new else "old")
+            with pytest.raises(UserError, match="TF_CONFIG: expected"):
+                run.start()
         monkeypatch.setenv("TF_CONFIG", worker)
         monkeypatch.setattr(dnnlib.util, "call_func_by_name", record("worker"))
         run.start()

@@ -5,13 +5,12 @@ configuration gives. So a flag that is not given leaves no trace, and a run that
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from typing import Any
 
 import dnnlib
-from dnnlib import command_line
+from dnnlib import command_line, workers
 from dnnlib.errors import Problems, UserError, did_you_mean
 from dnnlib.util import EasyDict
 from metrics.metric_defaults import metric_defaults, no_metric_networks, unknown_metrics
@@ -83,22 +82,13 @@ class Run:
         return to_json({"run_func_name": RUN_FUNCTION, **where, "num_gpus": self.submit_config.num_gpus, **self.kwargs})
 
     def start(self) -> Any:
-        """Trains; returns when the training is over."""
+        """Trains; returns when the training is over. Raises UserError for a TF_CONFIG that is damaged."""
         submit, num_gpus = dnnlib.submission.submit, self.submit_config.num_gpus
-        if cluster()[0] > 0:
+        if (cluster := workers.cluster()) is not None and cluster.index > 0:
             return submit.run_as_worker(RUN_FUNCTION, num_gpus, **self.kwargs)
         if self.run_dir is not None:
             return submit.resume_run(self.run_dir, RUN_FUNCTION, num_gpus, **self.kwargs)
         return dnnlib.submit_run(self.submit_config, RUN_FUNCTION, **self.kwargs)
-
-
-def cluster() -> tuple[int, int]:
-    """Which worker this process is, and of how many; `training_loop` says what is wrong with a damaged TF_CONFIG."""
-    try:
-        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-        return int(config["task"]["index"]), max(len(config["cluster"]["worker"]), 1)
-    except (ValueError, KeyError, TypeError):
-        return 0, 1
 
 
 def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Run:

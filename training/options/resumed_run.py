@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import dnnlib
+from dnnlib import workers
 from dnnlib.errors import UserError
 from dnnlib.util import EasyDict
 from metrics import metric_defaults
@@ -88,7 +89,8 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     new_run.apply(kwargs, changes, changing)
     notes = []
     if minibatches(kwargs.sched_args) == pieces:  # no other was asked for
-        notes = consistency.fit_minibatch_gpu(kwargs, num_gpus * new_run.cluster()[1])
+        cluster = workers.cluster()
+        notes = consistency.fit_minibatch_gpu(kwargs, num_gpus * (len(cluster.workers) if cluster else 1))
     problems += problems_of_trust(run_dir, kwargs, settings)
     problems += consistency.check_consistency(kwargs, num_gpus, goes_on=True)
     if problems:
