@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import UserError, listed, printable, short
+from dnnlib.errors import UserError, listed, printable, reason_of, short
 from dnnlib.formats import safe_pickle
 from dnnlib.formats.stand_ins import ARRAYS
 from training.data.labels import one_hot, read_label_file
@@ -97,7 +97,7 @@ def create_from_hdf5(tfrecord_dir: str, hdf5_filename: str, shuffle: int = 1, fo
         except UserError:
             raise
         except Exception as error:  # h5py raises many kinds
-            raise UserError(f"{path}: cannot be read as HDF5 ({printable(str(error))})") from None
+            raise UserError(f"{path}: cannot be read as HDF5 ({reason_of(error)})") from None
         label_path = os.path.splitext(path)[0] + "-labels.npy"
         if has_labels := os.path.exists(label_path):
             read_label_file(label_path, len(images))  # for its checks
@@ -107,7 +107,7 @@ def create_from_hdf5(tfrecord_dir: str, hdf5_filename: str, shuffle: int = 1, fo
                 try:
                     img = images[idx]
                 except Exception as error:
-                    raise UserError(f"{path}: image {idx} cannot be read ({printable(str(error))})") from None
+                    raise UserError(f"{path}: image {idx} cannot be read ({reason_of(error)})") from None
                 exporter.add_image(img)
             if has_labels:
                 exporter.add_labels(np.load(label_path)[order])
@@ -148,7 +148,7 @@ def _read_idx(folder: str, name: str, dimensions: int) -> np.ndarray:
         with gzip.open(path, "rb") as file:
             content = file.read(_most_unpacked(path))
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: damaged ({printable(str(error))})") from None
+        raise UserError(f"{path}: damaged ({reason_of(error)})") from None
     start = 4 + 4 * dimensions
     shape = struct.unpack(f">{dimensions}I", content[4:start]) if len(content) >= start else ()
     if content[:4] != bytes([0, 0, 8, dimensions]) or math.prod(shape) != len(content) - start:
@@ -203,9 +203,7 @@ def _read_svhn(folder: str) -> tuple[np.ndarray, np.ndarray]:
         content = scipy.io.loadmat(path, variable_names=["X", "y"])
         images, labels = content["X"].transpose(3, 2, 0, 1), content["y"][:, 0] % 10  # [H, W, C, N]; 10 stands for 0
     except Exception as error:  # of any kind: the file is damaged
-        raise UserError(
-            f"{path}: damaged, or not a file of SVHN ({type(error).__name__}: {printable(str(error))})"
-        ) from None
+        raise UserError(f"{path}: damaged, or not a file of SVHN ({reason_of(error, with_kind=True)})") from None
     return _checked(images, labels, path)
 
 

@@ -4,7 +4,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from dnnlib.errors import listed, printable
+from dnnlib.errors import counted, listed, printable
 from dnnlib.pictures import CHANNELS, DEEP, count_of_mode, mode_name
 from training.data.image_files import ImageFacts
 from training.data.image_sources import level_of
@@ -55,7 +55,7 @@ def _help_for_mode(mode: str) -> str:
 def _report(names: Sequence[str], facts: Sequence[ImageFacts], found: Sequence[list[tuple[str, str]]]) -> str:
     offenders = [offender for offender in zip(names, facts, found, strict=True) if offender[2]]
     do = "does" if len(offenders) == 1 else "do"
-    head = f"{len(offenders)} of {_images(len(facts))} {do} not fit; nothing was written:"
+    head = f"{len(offenders)} of {counted(len(facts), 'image')} {do} not fit; nothing was written:"
     lines = []
     for name, fact, problems in offenders:
         what = f"{fact}: " if fact.mode else ""
@@ -64,7 +64,9 @@ def _report(names: Sequence[str], facts: Sequence[ImageFacts], found: Sequence[l
     if "--resolution" in helps:
         side = int(statistics.median(min(fact.width, fact.height) for fact in facts if not fact.problem))
         helps[f"--resolution={1 << max(side.bit_length() - 1, 2)}"] = helps.pop("--resolution")
-    helping = ", ".join(f"{text} ({_images(count)})" if count > 1 else text for text, count in helps.most_common())
+    helping = ", ".join(
+        f"{text} ({counted(count, 'image')})" if count > 1 else text for text, count in helps.most_common()
+    )
     return "\n  ".join([head, *listed(lines, MAX_LISTED)]) + f"\nWhat would help: {helping}"
 
 
@@ -76,13 +78,10 @@ def announce(facts: Sequence[ImageFacts], rules: ImageRules) -> None:
         print(f"Converting to {mode_name(rules.mode(facts[0]))}: {kinds}. Transparent parts become black.")
     cropped = sum(fact.width != fact.height for fact in facts)
     if cropped:
-        print(f"Cropping {_images(cropped)} to the square in the middle.")
+        print(f"Cropping {counted(cropped, 'image')} to the square in the middle.")
     resized = [fact for fact in facts if rules.resolution not in (None, min(fact.width, fact.height))]
     if resized:
         larger = sum(min(fact.width, fact.height) < rules.resolution for fact in resized)
         note = f"; {larger} smaller than that, which will look blurred" if larger else ""
-        print(f"Resizing {_images(len(resized))} to {rules.resolution}x{rules.resolution} ({rules.resize}){note}.")
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
+        to = f"{rules.resolution}x{rules.resolution} ({rules.resize})"
+        print(f"Resizing {counted(len(resized), 'image')} to {to}{note}.")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlparse
 
 from . import web_pages
-from .errors import UserError, printable
+from .errors import UserError, printable, reason_of
 from .files import only_one, sha256_of
 from .kinds import HEAD, is_page
 
@@ -156,7 +156,7 @@ def _fetch(
             _forget(part)
             return os.fspath(target)
         except (_Retry, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            reason = printable(" ".join(str(error).split())) or type(error).__name__
+            reason = reason_of(error)
             if isinstance(error, requests.ConnectionError) and not part.exists():
                 reason = f"no connection to {urlparse(url).netloc}"
                 attempts = min(attempts, _CONNECT_ATTEMPTS)
@@ -170,8 +170,7 @@ def _fetch(
                 time.sleep(wait)
             attempt += 1
         except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to something that is no URL
-            reason = printable(" ".join(str(error).split()))
-            raise DownloadError(f"{_name_of(url)}: {url} cannot be downloaded: {reason}") from None
+            raise DownloadError(f"{_name_of(url)}: {url} cannot be downloaded: {reason_of(error)}") from None
     raise DownloadError(
         f"{_name_of(url)}: {url} could not be downloaded in {attempt} attempts: {reason}. Try again later (the "
         f"download goes on where it stopped), or save the file by hand as {cache / f'{key}_{_name_of(url)}'}."

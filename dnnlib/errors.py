@@ -42,6 +42,12 @@ def listed(problems: Sequence[str], most: int) -> list[str]:
     return [*problems[:most], *more]
 
 
+def counted(number: int, what: str) -> str:
+    """'1 class', '2 classes'."""
+    plural = "es" if what.endswith("s") else "s"
+    return f"{number} {what}{plural if number != 1 else ''}"
+
+
 def short(value: Any, most: int = 80) -> str:
     """`repr` of a value that comes from a file, cut to so many characters: printable, and soon done whatever it is.
 
@@ -66,6 +72,15 @@ def printable(text: str, most: int = 200) -> str:
     """
     cut = text if len(text) <= most else f"{text[: most - 3]}..."
     return cut if cut.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+
+
+def reason_of(error: BaseException, most: int = 200, with_kind: bool = False) -> str:
+    """What the error of a library says, as it can be printed: in one line, cut to so many characters; else its kind.
+
+    with_kind: 'ValueError: what it says'.
+    """
+    kind, text = type(error).__name__, printable(" ".join(str(error).split()), most)
+    return f"{kind}: {text}" if with_kind and text else text or kind
 
 
 def did_you_mean(name: object, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> str:

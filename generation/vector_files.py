@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import UserError, printable, short
+from dnnlib.errors import UserError, printable, reason_of, short
 from dnnlib.files import atomic_write
 from dnnlib.formats.arrays import ArrayFileError
 
@@ -79,8 +79,7 @@ def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:
     except pickle.UnpicklingError as error:  # which names the file
         raise UserError(str(error)) from None
     except Exception as error:  # zip files and headers break in many ways
-        reason = printable(" ".join(str(error).split()), 100) or type(error).__name__
-        raise UserError(f"{path}: is damaged, or no file of W vectors ({reason})") from None
+        raise UserError(f"{path}: is damaged, or no file of W vectors ({reason_of(error, 100)})") from None
     notes = [] if found.name is None else [f"its array {short(found.name, 40)} is taken for W"]
     vectors = found.vectors
     while vectors.ndim > 3 and len(vectors) == 1:

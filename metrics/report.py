@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, counted
 from dnnlib.files import atomic_write
 
 from .metric_base import MetricGroup
@@ -50,4 +50,4 @@ class Report:
         """Raises UserError if metrics could not be computed."""
         failed = sum(len(record["failed"]) for record in self.records)
         if failed:
-            raise UserError(f"{failed} metric{'s' if failed > 1 else ''} could not be computed; see above")
+            raise UserError(f"{counted(failed, 'metric')} could not be computed; see above")

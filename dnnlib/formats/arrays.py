@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dnnlib.errors import UserError, printable, short
+from dnnlib.errors import UserError, printable, reason_of, short
 
 Arrays = dict[str, np.ndarray]
 Notes = dict[str, str]
@@ -153,5 +153,4 @@ def _checked_notes(notes: Any) -> Notes:
 
 
 def _damaged(error: Exception) -> str:
-    reason = printable(" ".join(str(error).split()), 100)
-    return f"damaged ({type(error).__name__}{': ' if reason else ''}{reason})"
+    return f"damaged ({reason_of(error, 100, with_kind=True)})"

@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, ClassVar
 
-from dnnlib.errors import printable
+from dnnlib.errors import printable, reason_of
 
 from .stand_ins import Allowed, Budget, Finisher, OrderedItems, Unchangeable, checked_key
 
@@ -58,9 +58,8 @@ def readable_errors(name: str, kind: str) -> Iterator[None]:
     except OSError as error:
         raise DamagedPickleError(f"{name}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # the content is hostile until proven otherwise: any exception means damage
-        reason = printable(" ".join(str(error).split()))
         raise DamagedPickleError(
-            f"{name}: damaged or not a {kind} ({type(error).__name__}{': ' + reason if reason else ''}). "
+            f"{name}: damaged or not a {kind} ({reason_of(error, with_kind=True)}). "
             "If it was downloaded, delete it and download it again."
         ) from None
 

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from dnnlib import workers
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, counted
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def check_devices(num_gpus: int, logical_cpus: int | None = None, gpus_found: in
         gpus_found = len(tf.config.list_physical_devices("GPU"))
     if num_gpus <= (logical_cpus or max(gpus_found, 1)):
         return
-    found = f"{gpus_found} GPU{'s' if gpus_found > 1 else ''}" if gpus_found else "no GPU"
+    found = counted(gpus_found, "GPU") if gpus_found else "no GPU"
     instead = f"--num-gpus={gpus_found}" if gpus_found else "--num-gpus=1, which uses the CPU,"
     raise UserError(
         f"--num-gpus={num_gpus}: TensorFlow finds {found} on this machine. Use {instead} "

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.errors import counted, listed
+
 from .scope import recorded_rows
 
 Layer = tuple[str, list[int | None], dict[str, Any]]
@@ -118,7 +120,5 @@ def describe_not_finite(nets: Mapping[str, Any]) -> str:
         found = not_finite(net)
         if not found:
             continue
-        count = "1 variable" if len(found) == 1 else f"{len(found)} variables"
-        more = f" and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""
-        parts.append(f"{count} of {key} ({', '.join(found[:_MOST_NAMES])}{more})")
+        parts.append(f"{counted(len(found), 'variable')} of {key} ({', '.join(listed(found, _MOST_NAMES))})")
     return f"NaN or infinity in {', '.join(parts)}" if parts else ""

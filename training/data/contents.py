@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import listed, printable
+from dnnlib.errors import counted, listed, printable
 
 _MAX_NAMES = 10  # of classes
 _MAX_EXAMPLES = 3  # of images
@@ -25,10 +25,10 @@ def describe(num_images: int, label_names: Sequence[str], has_classes: bool) -> 
         labels = "no labels"
     elif has_classes:
         names = _listed(label_names)
-        labels = f"{_count(len(label_names), 'class')}: {names}"
+        labels = f"{counted(len(label_names), 'class')}: {names}"
     else:
-        labels = f"labels of {_count(len(label_names), 'number')}"
-    return f"{_count(num_images, 'image')}, {labels}"
+        labels = f"labels of {counted(len(label_names), 'number')}"
+    return f"{counted(num_images, 'image')}, {labels}"
 
 
 def describe_facts(facts: Any) -> str | None:
@@ -144,16 +144,16 @@ class Contents:
         """gone: numbers of images that are not there now; came: of those that were not there before."""
         if not (self.names and now.names):
             changed = min(len(gone), len(came))
-            lines = [f"{_count(changed, 'image')} replaced"] * bool(changed)
-            lines += [f"{_count(len(gone) - changed, 'image')} removed"] * (len(gone) > changed)
-            return lines + [f"{_count(len(came) - changed, 'image')} added"] * (len(came) > changed)
+            lines = [f"{counted(changed, 'image')} replaced"] * bool(changed)
+            lines += [f"{counted(len(gone) - changed, 'image')} removed"] * (len(gone) > changed)
+            return lines + [f"{counted(len(came) - changed, 'image')} added"] * (len(came) > changed)
         old, new = ({of.names[i]: None for i in which} for of, which in ((self, gone), (now, came)))
         kinds = {
             "removed": [name for name in old if name not in new],
             "added": [name for name in new if name not in old],
             "replaced": [name for name in old if name in new],
         }
-        return [f"{_count(len(names), 'image')} {kind}{_examples(names)}" for kind, names in kinds.items() if names]
+        return [f"{counted(len(names), 'image')} {kind}{_examples(names)}" for kind, names in kinds.items() if names]
 
     def _changed_labels(self, now: "Contents", pairs: list[tuple[int, int]]) -> list[str]:
         """pairs: numbers of the same image, then and now."""
@@ -161,7 +161,7 @@ class Contents:
             return []
         if not (self.numbers_classes and now.numbers_classes):
             changed = [now.names[j] if now.names else f"image {j}" for i, j in pairs if self.labels[i] != now.labels[j]]
-            return [f"other labels of {_count(len(changed), 'image')}{_examples(changed)}"] * bool(changed)
+            return [f"other labels of {counted(len(changed), 'image')}{_examples(changed)}"] * bool(changed)
         before, after = self._classes(), now._classes()
         moves = Counter((before[self.labels[i]], after[now.labels[j]]) for i, j in pairs)
         renamed = {a: b for a, b in moves if a not in after and b not in before}
@@ -175,10 +175,10 @@ class Contents:
         ):
             if names:
                 shown = _listed(names)
-                lines.append(f"{_count(len(names), 'class')} {what}: {shown}")
+                lines.append(f"{counted(len(names), 'class')} {what}: {shown}")
         for (a, b), count in moves.items():
             if a != b and renamed.get(a) != b:
-                lines.append(f"{_count(count, 'image')} moved from class {printable(a)} to {printable(b)}")
+                lines.append(f"{counted(count, 'image')} moved from class {printable(a)} to {printable(b)}")
         places = [(name, before.index(name), after.index(name)) for name in before if name in after]
         numbers = [f"{name} {i} -> {j}" for name, i, j in places if i != j]
         if numbers:
@@ -198,12 +198,6 @@ def _matched(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[int, int]
 
 def _columns(pairs: list[tuple[int, int]]) -> tuple[Sequence[int], Sequence[int]]:
     return tuple(zip(*pairs, strict=True)) or ((), ())
-
-
-def _count(number: int, what: str) -> str:
-    """'1 class', '2 classes'."""
-    plural = "es" if what.endswith("s") else "s"
-    return f"{number} {what}{plural if number != 1 else ''}"
 
 
 def _examples(names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ import PIL.features
 import PIL.Image
 import PIL.PngImagePlugin
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, counted, reason_of
 from dnnlib.files import persistently
 from dnnlib.kinds import HEAD, image_format, mistaken
 from dnnlib.pictures import DEEP, mode_name, mode_of, scaled_to_8_bits
@@ -118,13 +118,13 @@ def notes_about(facts: Iterable[ImageFacts], reading: Reading) -> list[str]:
     turned = animated = 0
     for fact in facts:
         turned, animated = turned + fact.turned, animated + fact.animated
-    notes = []
+    notes, images = [], counted(turned, "image")
     if turned and reading.exif == "upright":
-        notes.append(f"Turning {_images(turned)} upright, by EXIF orientation (--exif=ignore takes images as stored).")
+        notes.append(f"Turning {images} upright, by EXIF orientation (--exif=ignore takes images as stored).")
     elif turned:
-        notes.append(f"Taking {_images(turned)} as stored, though viewers turn them upright (EXIF orientation).")
+        notes.append(f"Taking {images} as stored, though viewers turn them upright (EXIF orientation).")
     if animated:
-        notes.append(f"Taking the first picture of {_images(animated)} with several.")
+        notes.append(f"Taking the first picture of {counted(animated, 'image')} with several.")
     return notes
 
 
@@ -134,7 +134,7 @@ def notes_about_depth(facts: Iterable[ImageFacts], reading: Reading) -> list[str
     if not peaks or (reading.max_value is not None and max(peaks) <= reading.max_value):
         return []
     peak = max(peaks)
-    largest = f"The largest value of {_images(len(peaks))} of more than 8 bits per channel is {peak:g}"
+    largest = f"The largest value of {counted(len(peaks), 'image')} of more than 8 bits per channel is {peak:g}"
     if reading.max_value is not None:
         return [f"{largest}: what is above --max-value={reading.max_value:g} becomes white."]
     if peak > _DARK * 65535:
@@ -145,10 +145,6 @@ def notes_about_depth(facts: Iterable[ImageFacts], reading: Reading) -> list[str
 def _full_scale(peak: float) -> int:
     """The largest value of the fewest bits that hold a value: 4095 for 4080."""
     return (1 << max(int(peak), 1).bit_length()) - 1
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
 
 
 def is_image_name(path: str) -> bool:
@@ -241,7 +237,7 @@ def reason(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return f"cannot be read ({' '.join(str(error).split())[:200] or type(error).__name__})"
+    return f"cannot be read ({reason_of(error)})"
 
 
 def _mode(image: PIL.Image.Image, reading: Reading) -> str:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
-from dnnlib.errors import listed, printable
+from dnnlib.errors import counted, listed, printable
 from dnnlib.files import list_files
 from dnnlib.parallel import parallel_map
 
@@ -63,8 +63,7 @@ def _describe(problems: dict[str, str]) -> str:
     for name, problem in problems.items():
         by_problem[problem].append(name)
     kinds = [f"{len(names)} {problem} ({_shortened(names)})" for problem, names in by_problem.items()]
-    files = "1 file" if len(problems) == 1 else f"{len(problems)} files"
-    return f"Left out {files}: {'; '.join(listed(kinds, _MOST))}"
+    return f"Left out {counted(len(problems), 'file')}: {'; '.join(listed(kinds, _MOST))}"
 
 
 def _shortened(names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dnnlib.errors import UserError, listed, printable, short
+from dnnlib.errors import UserError, listed, printable, reason_of, short
 from dnnlib.files import atomic_write
 from dnnlib.util import EasyDict
 
@@ -96,7 +96,7 @@ def _load(run_dir: str) -> tuple[int, EasyDict, Any]:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: damaged ({printable(str(error))})") from None
+        raise UserError(f"{path}: damaged ({reason_of(error)})") from None
     if not isinstance(options, dict) or options.pop("run_func_name", None) != RUN_FUNCTION:
         raise UserError(f"{path}: not the options of a training")
     data = options.pop("data", None)

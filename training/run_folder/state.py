@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.errors import UserError, printable
+from dnnlib.errors import UserError, reason_of
 from dnnlib.files import atomic_write
 from dnnlib.formats.arrays import load_npz
 from dnnlib.tflib import autosummary
@@ -83,7 +83,7 @@ def load(run_dir: str) -> "SavedState":
     except Exception as error:  # zip files and headers of arrays break in many ways
         newest = snapshots.newest(run_dir)
         instead = f". Start a new run from its networks: --resume={newest}" if newest else ""
-        raise UserError(f"{path} is damaged: {printable(str(error))}{instead}") from error
+        raise UserError(f"{path} is damaged: {reason_of(error)}{instead}") from error
 
 
 def remove_logs(run_dir: str) -> None:

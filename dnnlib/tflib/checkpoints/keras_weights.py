@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dnnlib.errors import UserError, printable, short
+from dnnlib.errors import UserError, reason_of, short
 from dnnlib.files import free_space
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Makers, NetworkStateError
@@ -72,8 +72,7 @@ def read(file: BinaryIO) -> Makers:
     except (NetworkStateError, UserError):
         raise
     except Exception as error:  # h5py raises many kinds
-        reason = printable(" ".join(str(error).split()), 100)
-        raise NetworkStateError(f"damaged ({type(error).__name__}: {reason})") from None
+        raise NetworkStateError(f"damaged ({reason_of(error, 100, with_kind=True)})") from None
 
 
 def _read(file: BinaryIO) -> Makers:
