@@ -114,7 +114,7 @@ def locate_networks(path_or_gdrive_path: str) -> str:
             head = file.read(HEAD)
     except OSError as error:
         raise UserError(f"{path_or_url}: {error.strerror or error}") from None
-    problem = _BESIDE_NETWORKS.get(os.path.basename(path_or_url)) or mistaken(head)
+    problem = NO_NETWORKS.get(os.path.basename(path_or_url)) or mistaken(head)
     if problem is None and kind_of(head) is None:
         problem = f"damaged or not a network pickle: {'this is text' if is_text(head) else 'it begins otherwise'}"
     if problem:
@@ -124,23 +124,21 @@ def locate_networks(path_or_gdrive_path: str) -> str:
     return path_or_url
 
 
-_BESIDE_NETWORKS = {  # files of run folders that look like networks
+NO_NETWORKS = {
     "submit_config.pkl": "these are the settings of a run",
     "training-state.npz": "this is the state of a training, which goes on with --resume=FOLDER",
 }
-_NETWORK_FILES = (".pkl", ".npz", ".safetensors", ".weights.h5", ".pt", ".pth")
+"""Files of run folders that look like networks, and what they are."""
+NETWORK_FILES = (".pkl", ".npz", ".safetensors", ".h5", ".pt", ".pth")
+"""Ends of the names of files that may hold networks."""
 
 
-def _networks_in(folder: str, besides: str = "") -> str:
-    """'; networks there, newest first: ...', of the files in a folder that may be networks; '' where there are none.
-
-    besides: name of a file that is none.
-    """
+def _networks_in(folder: str) -> str:
+    """'; networks there, newest first: ...', of the files in a folder that may be networks; '' where there are none."""
     if os.path.exists(os.path.join(folder, SAVED_MODEL_FILE)):
         return "; this is a SavedModel, a program: give the file that it was made of"
     with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
-        others = {besides, *_BESIDE_NETWORKS}
-        files = [x for x in entries if x.name.endswith(_NETWORK_FILES) and x.name not in others]
+        files = [x for x in entries if x.name.endswith(NETWORK_FILES) and x.name not in NO_NETWORKS]
         files.sort(key=lambda x: (x.stat().st_mtime_ns, x.name), reverse=True)
         paths = [x.path.removeprefix("./") for x in files]
         if paths:

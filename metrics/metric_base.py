@@ -228,7 +228,7 @@ class MetricBase:
             rate = (done - first) / max(now - start, 1e-9)
             ahead = f", {rate:.2f}/s, {format_time((total - done) / rate)} left" if rate else ""
             print(f"{self.name}: {done}/{total} {status}".rstrip() + ahead, file=sys.stderr)
-            if dnnlib.RunContext._current is not None:
+            if dnnlib.RunContext.is_in_progress():
                 dnnlib.RunContext.get().update()
 
     # ----------------------------------------------------------------------------

@@ -27,6 +27,11 @@ class RunContext:
             raise RuntimeError("no run is in progress: start it with dnnlib.submit_run")
         return RunContext._current
 
+    @staticmethod
+    def is_in_progress() -> bool:
+        """Whether there is a run in progress."""
+        return RunContext._current is not None
+
     def __init__(self, submit_config: Any, config_module: Any = None):
         RunContext._current = self
         self.submit_config = submit_config

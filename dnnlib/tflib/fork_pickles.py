@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from dnnlib.errors import did_you_mean, listed, short
 
 from . import network_state, official_modules
-from .network_state import NetworkState, NetworkStateError
+from .network_state import SIZES_OF_IMAGES, NetworkState, NetworkStateError
 
 _DEFAULT_RESOLUTION = 1024  # of official networks
 _MOST_PROBLEMS = 10  # in a message
@@ -106,7 +106,7 @@ def _cleaned(
         else:
             used.setdefault(_ARGUMENTS[name].purpose, []).append(f"{name}={short(value)}")
     for purpose, arguments in used.items():
-        limit = "; networks here are for images of 4x4, 8x8, 16x16, ... pixels" if purpose == _SHAPE else ""
+        limit = f"; {SIZES_OF_IMAGES}" if purpose == _SHAPE else ""
         problems.append(f"of a fork, {purpose}: {', '.join(arguments)}{limit}")
     if state.static_kwargs.get("label_size") and _numbers_as_labels(state):
         problems.append("of a fork (DiffAugment), in which labels are numbers of classes and scaled otherwise")

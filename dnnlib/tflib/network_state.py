@@ -21,6 +21,8 @@ from . import official_modules, official_readers
 
 STATE_VERSION = 4  # the version of StyleGAN2, which we write unless a network is of StyleGAN2-ADA
 READABLE_VERSIONS = (2, 3, 4, 5)  # ProGAN, StyleGAN, StyleGAN2, StyleGAN2-ADA
+SIZES_OF_IMAGES = "networks here are for images of 4x4, 8x8, 16x16, ... pixels"
+"""Of messages about networks for others."""
 _COUNTS = {  # arguments that are whole numbers, which some scripts make floats
     *("resolution", "num_channels", "label_size", "latent_size", "dlatent_size", "mapping_layers", "mapping_fmaps"),
     *("label_fmaps", "fmap_min", "fmap_max", "mbstd_group_size", "mbstd_num_features", "num_fp16_res", "freeze_layers"),

@@ -33,8 +33,8 @@ def noted() -> Iterator[list[int]]:
         if not received:
             received.append(signum)  # and print nothing: the terminal may be gone
             first_at = time.monotonic()
-            if RunContext._current is not None:
-                RunContext._current.should_stop_flag = True
+            if RunContext.is_in_progress():
+                RunContext.get().should_stop_flag = True
         elif signum == signal.SIGINT and time.monotonic() - first_at > _GRACE_SECONDS:
             raise StopAtOnce
 

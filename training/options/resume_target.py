@@ -17,8 +17,6 @@ from .configs import CONFIGS
 
 _TRAINING = re.compile(r"(\d+)-stylegan2-.+")  # names of run folders of trainings, unless people rename them
 _MAX_LISTED = 10
-_RUN_SETTINGS = "submit_config.pkl"
-_NETWORK_FILES = (".pkl", ".pt", ".pth", ".npz", ".safetensors", ".h5")
 
 
 def find_folder(resume: str, result_dir: str) -> str | None:
@@ -149,15 +147,15 @@ def find_pickle(resume: str, result_dir: str) -> str:
 
 def _is_pickle(path: str) -> bool:
     """Whether a file has the name of a network pickle."""
-    return path.endswith(".pkl") and os.path.basename(path) != _RUN_SETTINGS
+    return path.endswith(".pkl") and os.path.basename(path) not in pretrained_networks.NO_NETWORKS
 
 
 def _may_hold_networks(path: str) -> bool:
     """Whether to try and read it; what it holds shows then."""
-    if os.path.basename(path) in (TRAINING_STATE, _RUN_SETTINGS):
+    if os.path.basename(path) in pretrained_networks.NO_NETWORKS:
         return False
     with open(path, "rb") as file:
-        return file.read(1) == b"\x80" or path.endswith(_NETWORK_FILES)
+        return file.read(1) == b"\x80" or path.endswith(pretrained_networks.NETWORK_FILES)
 
 
 def _known_names(folder: str, result_dir: str) -> set[str]:

@@ -19,12 +19,13 @@ from dnnlib.tflib.network_state import NetworkState, NetworkStateError
 
 from .foreign_variables import (
     Stored,
-    Tensors,
     check_constant,
     convolution,
     dense,
     feature_map_arguments,
+    filters_in,
     last_number,
+    level_of_block,
     random_noise,
     resample_kernel_of,
     shape_of,
@@ -96,7 +97,7 @@ def generator_state(content: Mapping, name: str) -> NetworkState:
         **feature_map_arguments(channels),
         "architecture": "skip" if kwargs.get("skip", True) else "orig",
         "nonlinearity": _activation(kwargs),
-        "resample_kernel": _resample_kernel(tensors),
+        "resample_kernel": resample_kernel_of(filters_in(tensors, _FILTER).values()),
     }
     if own_kwargs.get("dlatent_avg_beta", 0.995) != 0.995:
         kwargs["dlatent_avg_beta"] = own_kwargs["dlatent_avg_beta"]
@@ -128,7 +129,7 @@ def discriminator_state(content: Mapping, name: str) -> NetworkState:
         "nonlinearity": _activation(kwargs),
         "mbstd_group_size": None if group_size < 0 else group_size,
         "mbstd_num_features": int(group_size != 0),
-        "resample_kernel": _resample_kernel(tensors),
+        "resample_kernel": resample_kernel_of(filters_in(tensors, _FILTER).values()),
     }
     tensors = {key: tensor for key, tensor in tensors.items() if key != "downsample.weight"}
     stored_as = partial(_stored_in_discriminator, num_blocks, last)
@@ -178,11 +179,6 @@ def _activation(kwargs: Mapping) -> str:
     )
 
 
-def _resample_kernel(tensors: Tensors) -> list[float]:
-    found = [array for key, array in tensors.items() if key.split(".")[-1] == _FILTER]
-    return resample_kernel_of(array[0, 0] if array.shape[:2] == (1, 1) else array for array in found)
-
-
 # ----------------------------------------------------------------------------
 # Names of variables.
 
@@ -200,7 +196,7 @@ def _stored_in_generator(name: str, shape: tuple[int, ...]) -> Stored:
     if scope.startswith("G_mapping/"):
         return _layer(f"mapping.main.{scope.removeprefix('G_mapping/Dense')}", leaf, shape)
     _, block, layer = scope.split("/")
-    idx = int(block.split("x")[0]).bit_length() - 3  # 0 for 4x4
+    idx = level_of_block(block)
     is_rgb = layer == "ToRGB"
     path = (
         f"synthesis.to_data_layers.{idx}" if is_rgb else f"synthesis.conv_blocks.{idx}.conv_block.{layer == 'Conv1':d}"
@@ -222,7 +218,7 @@ def _stored_in_discriminator(num_blocks: int, last: str, name: str, shape: tuple
     if scope in ("4x4/Dense0", "Output"):
         return _layer(f"dense.{0 if scope == '4x4/Dense0' else 1}", leaf, shape)
     block, layer = scope.split("/")
-    idx = num_blocks - (int(block.split("x")[0]).bit_length() - 3)
+    idx = num_blocks - level_of_block(block)
     if layer == "Skip":
         return convolution(f"conv_blocks.{idx}.projection.weight", shape)
     path = {

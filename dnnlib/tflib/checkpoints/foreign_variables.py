@@ -9,7 +9,7 @@ import numpy as np
 
 from dnnlib.errors import listed, printable
 from dnnlib.tflib.model_building import variable_shapes
-from dnnlib.tflib.network_state import NetworkState, NetworkStateError
+from dnnlib.tflib.network_state import SIZES_OF_IMAGES, NetworkState, NetworkStateError
 from dnnlib.tflib.official_modules import import_source
 
 _MOST_PROBLEMS = 30  # in a message
@@ -40,6 +40,11 @@ class Stored:
         array = array.reshape(shape)
         array = array[::-1, ::-1] if self.flipped else array
         return array - np.float32(self.offset) if self.offset else array
+
+
+def level_of_block(block: str) -> int:
+    """The number of a block of layers, '4x4', '8x8', ...: 0, 1, ..."""
+    return int(block.split("x")[0]).bit_length() - 3
 
 
 def dense(path: str, leaf: str, shape: tuple[int, ...]) -> Stored:
@@ -95,7 +100,7 @@ def _variables(
     shapes: Mapping[str, tuple[int, ...]], tensors: Tensors, stored_as: StoredAs, filters: str
 ) -> dict[str, np.ndarray]:
     values, problems = {}, []
-    used = {name for name in tensors if name.split(".")[-1] == filters}
+    used = set(filters_in(tensors, filters))
     for name, shape in shapes.items():
         if name == "lod":  # of growing, always 0
             values[name] = np.zeros(shape, np.float32)
@@ -152,7 +157,7 @@ def check_constant(const: np.ndarray | None) -> None:
         what = "that are not square" if size[0] != size[1] else "of other sizes"
         raise NetworkStateError(
             f"of a fork, for images {what}: it begins with {size[0]}x{size[1]} (height x width) in place of 4x4; "
-            "networks here are for images of 4x4, 8x8, 16x16, ... pixels"
+            + SIZES_OF_IMAGES
         )
 
 
@@ -173,14 +178,19 @@ def feature_map_arguments(channels: Mapping[int, int]) -> dict[str, float]:
     return {"fmap_base": int(base) if base == int(base) else base, "fmap_max": largest}
 
 
+def filters_in(tensors: Tensors, last_part: str) -> dict[str, np.ndarray]:
+    """The resampling filters in a file by name, which ends with this part."""
+    return {name: tensor for name, tensor in tensors.items() if name.split(".")[-1] == last_part}
+
+
 def resample_kernel_of(kernels: Iterable[np.ndarray]) -> list[float]:
-    """The FIR filter, of one dimension, of the filters in a file, which have two.
+    """The FIR filter, of one dimension, of the filters in a file, which have two: `[k, k]` or `[1, 1, k, k]`.
 
     Raises NetworkStateError where they differ, or are no products of one filter with itself.
     """
     found: list[np.ndarray] = []
     for kernel in kernels:
-        kernel = np.asarray(kernel, np.float64)
+        kernel = np.asarray(kernel[0, 0] if kernel.shape[:2] == (1, 1) else kernel, np.float64)
         total = kernel.sum()
         if kernel.ndim not in (1, 2) or not 0 < kernel.size <= 1024 or not np.isfinite(total) or abs(total) < 1e-6:
             raise NetworkStateError(f"a resampling filter of shape {list(kernel.shape)} cannot be used")

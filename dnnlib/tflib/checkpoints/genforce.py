@@ -16,7 +16,9 @@ from .foreign_variables import (
     convolution,
     dense,
     feature_map_arguments,
+    filters_in,
     last_number,
+    level_of_block,
     resample_kernel_of,
     shape_of,
     state_of,
@@ -61,7 +63,7 @@ def generator_state(tensors: Tensors, name: str) -> NetworkState:
         "num_channels": shape_of(tensors, f"synthesis.output{num_blocks - 1}.bias", 1)[0],
         **feature_map_arguments(channels),
         "architecture": "skip" if "synthesis.output0.weight" in tensors else "orig",
-        "resample_kernel": _resample_kernel(tensors),
+        "resample_kernel": resample_kernel_of(filters_in(tensors, _FILTER).values()),
     }
     return state_of(name, f"{_MODULE}.G_main", kwargs, tensors, _stored_in_generator, _FILTER)
 
@@ -84,7 +86,7 @@ def discriminator_state(tensors: Tensors, name: str) -> NetworkState:
         "architecture": "resnet" if skip_layers else "skip" if "input1.weight" in tensors else "orig",
         "mbstd_group_size": 4,
         "mbstd_num_features": shape_of(tensors, f"layer{last - 2}.weight", 4)[1] - channels[4],
-        "resample_kernel": _resample_kernel(tensors),
+        "resample_kernel": resample_kernel_of(filters_in(tensors, _FILTER).values()),
     }
     stored_as = partial(_stored_in_discriminator, num_blocks)
     return state_of(name, f"{_MODULE}.D_stylegan2", kwargs, tensors, stored_as, _FILTER)
@@ -107,7 +109,7 @@ def _stored_in_generator(name: str, shape: tuple[int, ...]) -> Stored:
     if scope.startswith("G_mapping/"):
         return dense(f"mapping.dense{scope.removeprefix('G_mapping/Dense')}", leaf, shape)
     _, block, layer = scope.split("/")
-    idx = int(block.split("x")[0]).bit_length() - 3  # 0 for 4x4
+    idx = level_of_block(block)
     layers = {"Conv": "layer0", "Conv0_up": f"layer{2 * idx - 1}", "Conv1": f"layer{2 * idx}", "ToRGB": f"output{idx}"}
     path = f"synthesis.{layers[layer]}"
     if leaf == "weight":
@@ -123,18 +125,9 @@ def _stored_in_discriminator(num_blocks: int, name: str, shape: tuple[int, ...])
     if scope in ("4x4/Dense0", "Output"):
         return dense(f"layer{last - 1 if scope == '4x4/Dense0' else last}", leaf, shape)
     block, layer = scope.split("/")
-    idx = num_blocks - 1 - (int(block.split("x")[0]).bit_length() - 3)
+    idx = num_blocks - 1 - level_of_block(block)
     path = {
         **{"FromRGB": f"input{idx}", "Conv0": f"layer{2 * idx}", "Conv1_down": f"layer{2 * idx + 1}"},
         **{"Skip": f"skip_layer{idx}", "Conv": f"layer{last - 2}"},
     }[layer]
     return convolution(f"{path}.weight", shape) if leaf == "weight" else Stored(f"{path}.{leaf}", shape)
-
-
-# ----------------------------------------------------------------------------
-# What follows from tensors.
-
-
-def _resample_kernel(tensors: Tensors) -> list[float]:
-    found = [array for key, array in tensors.items() if key.split(".")[-1] == _FILTER]
-    return resample_kernel_of(array[0, 0] if array.shape[:2] == (1, 1) else array for array in found)

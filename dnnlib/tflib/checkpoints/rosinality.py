@@ -21,6 +21,8 @@ from .foreign_variables import (
     convolution,
     dense,
     feature_map_arguments,
+    filters_in,
+    level_of_block,
     random_noise,
     resample_kernel_of,
     shape_of,
@@ -75,7 +77,7 @@ def generator_state(tensors: Tensors, name: str, latent_avg: np.ndarray | None =
         "num_channels": shape_of(tensors, "to_rgb1.bias", 4)[1],
         **feature_map_arguments(channels),
         "architecture": "skip",
-        "resample_kernel": _resample_kernel(tensors),
+        "resample_kernel": resample_kernel_of(filters_in(tensors, _FILTER).values()),
     }
     tensors = dict(tensors)
     if max(channels) <= 1024 and not any(key.startswith("noises.") for key in tensors):
@@ -104,9 +106,9 @@ def discriminator_state(tensors: Tensors, name: str) -> NetworkState:
         "architecture": "resnet",
         "mbstd_group_size": 4,
         "mbstd_num_features": shape_of(tensors, "final_conv.0.weight", 4)[1] - channels[4],
-        "resample_kernel": _resample_kernel(tensors),
+        "resample_kernel": resample_kernel_of(filters_in(tensors, _FILTER).values()),
     }
-    stored_as = partial(_stored_in_discriminator, num_blocks + 2)
+    stored_as = partial(_stored_in_discriminator, num_blocks)
     return state_of(name, f"{_MODULE}.D_stylegan2", kwargs, tensors, stored_as, _FILTER)
 
 
@@ -125,7 +127,7 @@ def _stored_in_generator(name: str, shape: tuple[int, ...]) -> Stored:
     if scope.startswith("G_mapping/"):
         return dense(f"style.{int(scope.removeprefix('G_mapping/Dense')) + 1}", leaf, shape)
     _, block, layer = scope.split("/")
-    level = int(block.split("x")[0]).bit_length() - 3  # 0 for 4x4
+    level = level_of_block(block)
     path = {
         "Conv": "conv1",
         "Conv0_up": f"convs.{2 * level - 2}",
@@ -143,12 +145,12 @@ def _stored_in_generator(name: str, shape: tuple[int, ...]) -> Stored:
     return Stored(f"{path}.bias", (1, *shape, 1, 1)) if layer == "ToRGB" else Stored(f"{path}.activate.bias", shape)
 
 
-def _stored_in_discriminator(resolution_log2: int, name: str, shape: tuple[int, ...]) -> Stored:
+def _stored_in_discriminator(num_blocks: int, name: str, shape: tuple[int, ...]) -> Stored:
     scope, _, leaf = name.rpartition("/")
     if scope in ("4x4/Dense0", "Output"):
         return dense(f"final_linear.{0 if scope == '4x4/Dense0' else 1}", leaf, shape)
     block, layer = scope.split("/")
-    index = 1 + resolution_log2 - (int(block.split("x")[0]).bit_length() - 1)
+    index = num_blocks + 1 - level_of_block(block)
     path, first = {  # the number of the convolution; the next is that of the activation, which has the bias
         "FromRGB": ("convs.0", 0),
         "Conv0": (f"convs.{index}.conv1", 0),
@@ -174,10 +176,6 @@ def _count(tensors: Tensors, pattern: str, first: int = 0) -> int:
     if count > _MOST_LAYERS:
         raise NetworkStateError(f"it has {count} layers of the kind {pattern}, expected {_MOST_LAYERS} or fewer")
     return count
-
-
-def _resample_kernel(tensors: Tensors) -> list[float]:
-    return resample_kernel_of(array for key, array in tensors.items() if key.split(".")[-1] == _FILTER)
 
 
 def _average_w(variables: Tensors, num_layers: int) -> np.ndarray:
