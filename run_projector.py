@@ -27,8 +27,9 @@ from metrics import metric_defaults
 from metrics.nets import catalog
 from projection import starts
 from projection.commands import project_generated_images, project_real_images
-from projection.sources import Reading, check_readable, find_images, open_dataset
+from projection.sources import check_readable, find_images, open_dataset
 from training.data import find_dataset
+from training.data.image_files import Reading
 
 FILES: dict[str, Any] = {"type": flags.split, "action": "extend", "nargs": "+", "metavar": "FILES"}
 """Arguments of `add_argument` for names of files, which become lists of lists."""

@@ -13,7 +13,7 @@ from dnnlib.parallel import parallel_map
 from dnnlib.pictures import to_chw
 from dnnlib.progress import Progress
 from training.data.containers import Container, is_hidden
-from training.data.image_files import ImageFacts, Reading, decode, look_at, notes_about, notes_about_depth
+from training.data.image_files import AS_USUAL, ImageFacts, Reading, decode, look_at, notes_about, notes_about_depth
 from training.data.image_sources import level_of
 from training.data.labels import are_classes
 from training.data.tfrecord_export import TFRecordExporter
@@ -133,7 +133,7 @@ def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 12
         head = f"{len(wrong)} of {len(names)} images are not 178x218 RGB as in CelebA; nothing was written:"
         return "\n  ".join([head, *listed(wrong, MAX_LISTED)]) if wrong else None
 
-    images = ImageList(container, names, Reading())
+    images = ImageList(container, names, AS_USUAL)
     _look_at_all(images, check)
     _write(tfrecord_dir, images, check, lambda img: to_chw(img)[:, rows, columns], True, force)
 

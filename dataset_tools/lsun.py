@@ -12,7 +12,7 @@ from dnnlib.errors import UserError
 from dnnlib.parallel import parallel_map
 from dnnlib.pictures import to_chw
 from training.data.containers import lmdb_errors, open_lmdb
-from training.data.image_files import Reading, decode
+from training.data.image_files import AS_USUAL, decode
 from training.data.image_sources import level_of
 from training.data.tfrecord_export import TFRecordExporter
 
@@ -97,7 +97,7 @@ def _create(
 
     def load(item: tuple[str, bytes]) -> np.ndarray | str:
         key, content = item
-        fact, img = decode(lambda: io.BytesIO(content), Reading())
+        fact, img = decode(lambda: io.BytesIO(content), AS_USUAL)
         if img is None:
             return f"{key}: {fact.problem}"
         img = img.convert("RGB")

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, digests and sizes, work that one process at a time does, and finding files."""
+"""Files that appear whole or not at all, logs, digests and sizes, work of one process at a time, and finding files."""
 
 import contextlib
 import errno
@@ -9,10 +9,8 @@ import secrets
 import shutil
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 from .errors import UserError, did_you_mean
 
@@ -209,57 +207,6 @@ def only_one(lock: str | os.PathLike, waiting: str | None = None, busy: str | No
         with contextlib.suppress(OSError):
             os.unlink(lock)  # before others can lock it: they see that it is gone, and make another
         file_lock.release()
-
-
-# ----------------------------------------------------------------------------
-# File systems of networks that stumble.
-
-PAUSES = (1, 2, 4, 8, 16, 30)
-"""Seconds between attempts to read."""
-_NAMES_OF_PASSING = ("EIO", "ESTALE", "ETIMEDOUT", "EREMOTEIO", "ENOTCONN", "ECONNRESET", "ECONNABORTED", "EAGAIN")
-_NAMES_OF_PASSING += ("EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENETRESET")
-_PASSING = {getattr(errno, name, None) for name in _NAMES_OF_PASSING} - {None}  # Windows lacks some
-_speaking = threading.Lock()  # of the thread that says what it waits for
-_given_up = threading.Event()  # until something can be read again
-_Result = TypeVar("_Result")
-
-
-def gave_up() -> bool:
-    """Whether `persistently` has given up, and nothing could be read since."""
-    return _given_up.is_set()
-
-
-def persistently(read: Callable[[], _Result]) -> _Result:
-    """What a function reads, called again after growing pauses if an error of the file system may pass.
-
-    When one call has been given up, others do not wait any more, until something can be read again. One of several
-    threads that wait says so on stderr. Raises what the function does.
-    """
-    speaks = False
-    try:
-        for pause in (*PAUSES, None):
-            try:
-                result = read()
-            except OSError as error:
-                if error.errno not in _PASSING or _given_up.is_set():
-                    raise
-                if pause is None:
-                    _given_up.set()
-                    raise
-                speaks = speaks or _speaking.acquire(blocking=False)
-                if speaks:
-                    where = f"{error.filename}: " if error.filename else ""
-                    print(f"{where}{error.strerror}; trying again in {pause} s", file=sys.stderr)
-                time.sleep(pause)
-            else:
-                _given_up.clear()
-                if speaks:
-                    print("It can be read again.", file=sys.stderr)
-                return result
-    finally:
-        if speaks:
-            _speaking.release()
-    raise AssertionError("the last attempt returns or raises")
 
 
 # ----------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from dnnlib.pictures import MODES
 from dnnlib.progress import Progress
 from generation import conventions, vector_files
 from generation.video import VideoWriter
+from training.data.image_files import Reading
 
 from . import starts
 from .schedule import snapshot_steps
@@ -81,9 +82,8 @@ def project_real_images(
     """Projects the first images of a data set, or image files. settings: of `Projecting`.
 
     num_images: how many; None: 3 of a data set, all of files. convert: see `sources.check_images`. exif, max_value: see
-    `sources.Reading`.
+    `training.data.image_files.Reading`.
     """
-    from .sources import Reading
     from .targets import DatasetImages, ImageFiles
 
     reading = Reading(exif, max_value)

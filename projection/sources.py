@@ -19,11 +19,17 @@ from dnnlib.errors import Problems, UserError, listed
 from dnnlib.pictures import MODES, converted, mode_name
 from training.data import dataset, image_listing
 from training.data.containers import Container
-from training.data.image_files import ImageFacts, Reading, decode, is_image_name, notes_about, notes_about_depth
+from training.data.image_files import (
+    AS_USUAL,
+    ImageFacts,
+    Reading,
+    decode,
+    is_image_name,
+    notes_about,
+    notes_about_depth,
+)
 
 _MAX_LISTED = 20
-AS_USUAL = Reading()
-"""How image files are read if nobody asks for something else."""
 
 
 def open_dataset(

@@ -13,6 +13,7 @@ from dnnlib.errors import Problems, UserError
 from generation import points
 from generation.conventions import Rendering
 from generation.image_generator import ImageGenerator
+from training.data.image_files import AS_USUAL, Reading
 from training.misc import adjust_dynamic_range
 
 from . import sources
@@ -73,7 +74,7 @@ class DatasetImages:
         dataset_name: str,
         data_dir: str | None,
         num_images: int | None = None,
-        reading: sources.Reading = sources.AS_USUAL,
+        reading: Reading = AS_USUAL,
     ):
         print(f'Loading images from "{dataset_name}"...')
         self._name = dataset_name
@@ -103,7 +104,7 @@ class ImageFiles:
         paths: Sequence[str],
         convert: bool = False,
         num_images: int | None = None,
-        reading: sources.Reading = sources.AS_USUAL,
+        reading: Reading = AS_USUAL,
     ):
         self._reading = reading
         self._paths = list(paths) if num_images is None else list(paths)[:num_images]

@@ -13,7 +13,7 @@ import PIL.PngImagePlugin
 import pytest
 from dataset_tool_runs import dataset, fails, random_images, save_images, succeeds
 
-from dnnlib import files
+from dnnlib import network_drives
 from dnnlib.errors import UserError
 from dnnlib.pictures import converted
 from projection.sources import check_images, find_images, read_image
@@ -364,7 +364,7 @@ def test_much_text(packed):
 def test_io_errors_are_tried_again(tmp_path, monkeypatch, capsys):
     save_images(tmp_path / "in", random_images(3, 16, 16, 3))
     pauses, failing = [], [errno.EIO, errno.ESTALE, errno.ETIMEDOUT]
-    monkeypatch.setattr(files.time, "sleep", pauses.append)
+    monkeypatch.setattr(network_drives.time, "sleep", pauses.append)
     stumbles = lambda open_file: lambda: stumble(open_file)  # noqa: E731
 
     def stumble(open_file):
@@ -379,9 +379,9 @@ def test_io_errors_are_tried_again(tmp_path, monkeypatch, capsys):
     assert "in/0.png: stumbled; trying again in 1 s" in said and "It can be read again." in said
     failing += [errno.EIO] * 50
     assert decode(stumbles(opener(content)), AS_USUAL)[0].problem == "stumbled"
-    assert pauses[3:] == list(files.PAUSES)
-    assert look_at(stumbles(opener(content)), AS_USUAL).problem == "stumbled" and len(pauses) == 3 + len(files.PAUSES)
+    assert pauses[3:] == list(network_drives.PAUSES)
+    assert look_at(stumbles(opener(content)), AS_USUAL).problem == "stumbled" and len(pauses) == 3 + len(network_drives.PAUSES)
     failing.clear()
     decode(stumbles(opener(content)), AS_USUAL)
     failing.append(errno.ENOENT)
-    assert decode(stumbles(opener(content)), AS_USUAL)[0].problem == "stumbled" and len(pauses) == 3 + len(files.PAUSES)
+    assert decode(stumbles(opener(content)), AS_USUAL)[0].problem == "stumbled" and len(pauses) == 3 + len(network_drives.PAUSES)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnnlib import files
+from dnnlib import network_drives
 from dnnlib.errors import UserError
 from training.data import tfrecord_reader
 from training.data.dataset import TFRecordDataset
@@ -335,7 +335,7 @@ def test_drives_that_stumble(tmp_path, monkeypatch, capsys):
         return preadv(*args)
 
     monkeypatch.setattr(tfrecord_reader.os, "preadv", stumble)
-    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(network_drives.time, "sleep", lambda seconds: None)
     np.testing.assert_array_equal(file.read([3, 1]), data[[3, 1]])
     assert "stumbled; trying again in 1 s" in capsys.readouterr().err
     errors.append(errno.ESTALE)

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dnnlib.errors import UserError, listed, printable
-from dnnlib.files import persistently
+from dnnlib.network_drives import persistently
 from dnnlib.parallel import parallel_map
 from dnnlib.pictures import CHANNELS, DEEP, to_chw
 from dnnlib.progress import Progress

@@ -10,17 +10,16 @@ from dnnlib.kinds import HEAD, kind_of, mistaken
 
 from .containers import is_hidden
 from .encoded_sources import FileSource, LmdbSource
-from .image_files import Reading, is_image_name
+from .image_files import AS_USUAL, Reading, is_image_name
 from .image_listing import has_images
 from .image_sources import ImageSource
 from .tfrecord_folder import TFRecordSource
 
 _IN_FOLDERS = "tfrecords (*.tfrecords), images (PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF...), LMDB (data.mdb)"
 _MAX_NAMES = 10
-_AS_THEY_ARE = Reading()
 
 
-def open_source(path: str, num_threads: int = 2, reading: Reading = _AS_THEY_ARE) -> ImageSource:
+def open_source(path: str, num_threads: int = 2, reading: Reading = AS_USUAL) -> ImageSource:
     """The images of a data set. Raises UserError if there is none, or if it cannot be used.
 
     num_threads: threads that decode images. reading: how image files are read.
@@ -32,7 +31,7 @@ def open_source(path: str, num_threads: int = 2, reading: Reading = _AS_THEY_ARE
         raise UserError(f"{error.filename or path}: {error.strerror}") from None
 
 
-def full_resolution(path: str, reading: Reading = _AS_THEY_ARE) -> int:
+def full_resolution(path: str, reading: Reading = AS_USUAL) -> int:
     """The resolution of a data set by its first image: `open_source` looks at them all. Raises UserError as that does.
 
     Of tfrecords, what was found when they were first opened lies beside them.

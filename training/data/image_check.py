@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from dnnlib.errors import UserError, listed, printable
-from dnnlib.files import gave_up
+from dnnlib.network_drives import gave_up
 from dnnlib.parallel import parallel_map
 from dnnlib.progress import Progress
 

@@ -17,8 +17,8 @@ import PIL.Image
 import PIL.PngImagePlugin
 
 from dnnlib.errors import UserError, counted, reason_of
-from dnnlib.files import persistently
 from dnnlib.kinds import HEAD, image_format, mistaken
+from dnnlib.network_drives import persistently
 from dnnlib.pictures import DEEP, mode_name, mode_of, scaled_to_8_bits
 
 EXTENSIONS = (
@@ -89,6 +89,10 @@ class Reading:
         number = isinstance(self.max_value, int | float) and not isinstance(self.max_value, bool)
         if self.max_value is not None and not (number and 0 < self.max_value < float("inf")):
             raise UserError(f"max_value={self.max_value!r}, expected a number above 0")
+
+
+AS_USUAL = Reading()
+"""How image files are read if nobody asks for something else."""
 
 
 @dataclass(frozen=True)

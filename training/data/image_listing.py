@@ -10,7 +10,7 @@ from dnnlib.files import list_files
 from dnnlib.parallel import parallel_map
 
 from .containers import Container, is_hidden, member_name
-from .image_files import ImageFacts, Reading, is_image_name, look_at
+from .image_files import AS_USUAL, ImageFacts, Reading, is_image_name, look_at
 
 LABEL_FILE = "dataset.json"
 """With labels, of the data sets of StyleGAN2-ADA."""
@@ -45,7 +45,7 @@ def has_images(folder: str) -> bool:
     if any(map(is_image_name, files)):
         return True
     container = Container(folder)
-    return not all(_look(container, name, Reading()).foreign for name in files)
+    return not all(_look(container, name, AS_USUAL).foreign for name in files)
 
 
 def _look(container: Container, name: str, reading: Reading) -> ImageFacts:

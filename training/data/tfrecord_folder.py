@@ -8,7 +8,7 @@ import numpy as np
 
 from dnnlib.errors import Problems
 
-from .image_files import Reading
+from .image_files import AS_USUAL, Reading
 from .image_sources import ImageSource, level_of, report
 from .tfrecord_reader import TFRecordFile
 
@@ -18,9 +18,9 @@ class TFRecordSource(ImageSource):
 
     kind = "tfrecords"
 
-    def __init__(self, path: str, num_threads: int = 0, reading: Reading | None = None):
+    def __init__(self, path: str, num_threads: int = 0, reading: Reading = AS_USUAL):
         self.path = path
-        if reading is not None and reading.max_value is not None:
+        if reading.max_value is not None:
             self.notes = ["--max-value has no effect on tfrecords."]
         self.files_by_level: dict[int, TFRecordFile] = {}
         report(path, self._open())

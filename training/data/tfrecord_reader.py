@@ -15,9 +15,10 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from dnnlib.errors import UserError, listed
-from dnnlib.files import atomic_write, persistently
+from dnnlib.files import atomic_write
 from dnnlib.formats.arrays import load_npz
 from dnnlib.kinds import HEAD, mistaken
+from dnnlib.network_drives import persistently
 
 from .tfrecord_parser import FOOTER, HEADER, DamagedError, Record, checksum, pread, read_length, read_record
 
