@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import UserError, listed, printable, reason_of, short
+from dnnlib.errors import UserError, enumerated, reason_of, short
 from dnnlib.formats import safe_pickle
 from dnnlib.formats.stand_ins import ARRAYS
 from training.data.labels import one_hot, read_label_file
@@ -231,8 +231,8 @@ def _largest_data(file: Any, path: str, dataset_type: type) -> Any:
     found = [value for key, value in file.items() if key.startswith("data") and isinstance(value, dataset_type)]
     found = [value for value in found if value.ndim == 4 and len(value)]
     if not found:
-        there = ", ".join(listed([printable(name, 40) for name in file], 8))
-        raise UserError(f"{path}: expected data sets [N, C, H, W] named data..., found {there or 'nothing'}")
+        there = enumerated(list(file), 8) or "nothing"
+        raise UserError(f"{path}: expected data sets [N, C, H, W] named data..., found {there}")
     images = max(found, key=lambda value: value.shape[3])
     problem = shape_problem(images.shape[1:]) or (None if images.dtype == np.uint8 else "expected uint8")
     if problem:

@@ -83,6 +83,11 @@ def reason_of(error: BaseException, most: int = 200, with_kind: bool = False) ->
     return f"{kind}: {text}" if with_kind and text else text or kind
 
 
+def enumerated(names: Sequence[str], most: int) -> str:
+    """The first of some names, at most so many, with commas between and as they can be printed, and how many more."""
+    return ", ".join(map(printable, listed(names, most)))
+
+
 def did_you_mean(name: object, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> str:
     """' (did you mean config-e or config-f?)', or nothing if no known name is near. Case does not matter.
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import UserError, listed, short
+from .errors import UserError, enumerated, listed, short
 
 LIMIT_VARIABLE = "STYLEGAN2_WAIT_MINUTES"
 _LIMIT_MINUTES = 30.0
@@ -95,8 +95,8 @@ class _Wait:
     def go_on(self, missing: list[int]) -> None:
         """missing: numbers of the workers that are waited for."""
         now = time.monotonic()
-        names = listed([f"{number} at {self._cluster.workers[number]}" for number in missing], 8)
-        who = f"worker{'s' if len(missing) > 1 else ''} {', '.join(names)}"
+        names = enumerated([f"{number} at {self._cluster.workers[number]}" for number in missing], 8)
+        who = f"worker{'s' if len(missing) > 1 else ''} {names}"
         if now - self._start > self._minutes * 60:
             raise UserError(
                 f"{who} did not come in {self._minutes:g} minutes. Start the same command there, with the same cluster "
@@ -163,7 +163,7 @@ def _differences(options: Mapping[int, Mapping[str, Any]]) -> str:
         if len({repr(said.get(name)) for said in flat.values()}) > 1:
             values = {number: short(said.get(name)) for number, said in sorted(flat.items())}
             others = [f"{value} of worker {number}" for number, value in values.items() if value != values[0]]
-            lines.append(f"{name} is {values[0]} of worker 0, {', '.join(listed(others, 4))}")
+            lines.append(f"{name} is {values[0]} of worker 0, {enumerated(others, 4)}")
     head = "the workers have different options; start all of them alike"
     return "\n".join([head, *listed(lines, 20)]) if lines else ""
 

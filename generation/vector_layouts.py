@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import printable, short
+from dnnlib.errors import enumerated, short
 from dnnlib.formats import torch_pickle
 from dnnlib.formats.arrays import ArrayFileError, load_npz, of_kind
 from dnnlib.kinds import HEAD, kind_of
@@ -80,7 +80,7 @@ def _of_npz(file: Any) -> Found:
         if name is None and len(others) == 1 and others[0].lower() not in _Z:
             name = others[0]
         if name is None:
-            have = ", ".join(printable(name, 40) for name in sorted(npz.files)[:5]) or "nothing"
+            have = enumerated(sorted(npz.files), 5) or "nothing"
             of_z = "; Z vectors are inputs of the mapping network, which gives W" if set(others) & set(_Z) else ""
             raise ArrayFileError(f"has no array '{NAMES[0]}' (or {' or '.join(NAMES[1:])}), only {have}{of_z}")
         vectors, *noise = [_floats(npz[key], key) for key in [name, *noises]]

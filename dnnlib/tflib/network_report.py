@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dnnlib.errors import counted, listed
+from dnnlib.errors import counted, enumerated
 
 from .scope import recorded_rows
 
@@ -120,5 +120,5 @@ def describe_not_finite(nets: Mapping[str, Any]) -> str:
         found = not_finite(net)
         if not found:
             continue
-        parts.append(f"{counted(len(found), 'variable')} of {key} ({', '.join(listed(found, _MOST_NAMES))})")
+        parts.append(f"{counted(len(found), 'variable')} of {key} ({enumerated(found, _MOST_NAMES)})")
     return f"NaN or infinity in {', '.join(parts)}" if parts else ""

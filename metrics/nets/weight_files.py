@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dnnlib.errors import UserError, printable
+from dnnlib.errors import UserError, enumerated
 from dnnlib.formats import network_pickle, torch_pickle
 from dnnlib.formats.safe_pickle import DamagedPickleError, UnsafePickleError
 from dnnlib.kinds import HEAD, kind_of, mistaken
@@ -154,7 +154,7 @@ def _read_archive(path: str, file: BinaryIO) -> WeightFile:
             members = [member for member in archive if member.isfile()]
             graphs = [member for member in members if member.name.endswith(".pb")]
             if len(graphs) != 1 or graphs[0].issparse():
-                names = ", ".join(printable(member.name, 100) for member in members[:8])
+                names = enumerated([member.name for member in members], 8)
                 raise ValueError(f"it holds {names or 'nothing'}")
             piece = archive.extractfile(graphs[0]).read()
     except Exception as error:  # tarfile and gzip raise many kinds for damaged files

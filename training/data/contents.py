@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import counted, listed, printable
+from dnnlib.errors import counted, enumerated, listed, printable
 
 _MAX_NAMES = 10  # of classes
 _MAX_EXAMPLES = 3  # of images
@@ -24,7 +24,7 @@ def describe(num_images: int, label_names: Sequence[str], has_classes: bool) -> 
     if not label_names:
         labels = "no labels"
     elif has_classes:
-        names = _listed(label_names)
+        names = enumerated(label_names, _MAX_NAMES)
         labels = f"{counted(len(label_names), 'class')}: {names}"
     else:
         labels = f"labels of {counted(len(label_names), 'number')}"
@@ -111,7 +111,9 @@ class Contents:
         if self.shape != now.shape:
             problems.append(f"images are of the shape {list(now.shape)} now, they were {list(self.shape)}")
         if self.label_size != now.label_size:
-            is_now, was = (f"{of.label_size} columns ({_listed(of._classes()) or 'none'})" for of in (now, self))
+            is_now, was = (
+                f"{of.label_size} columns ({enumerated(of._classes(), _MAX_NAMES) or 'none'})" for of in (now, self)
+            )
             problems.append(f"labels have {is_now} now, they had {was}")
         return problems
 
@@ -174,7 +176,7 @@ class Contents:
             (found, "added"),
         ):
             if names:
-                shown = _listed(names)
+                shown = enumerated(names, _MAX_NAMES)
                 lines.append(f"{counted(len(names), 'class')} {what}: {shown}")
         for (a, b), count in moves.items():
             if a != b and renamed.get(a) != b:
@@ -182,7 +184,7 @@ class Contents:
         places = [(name, before.index(name), after.index(name)) for name in before if name in after]
         numbers = [f"{name} {i} -> {j}" for name, i, j in places if i != j]
         if numbers:
-            lines.append(f"classes have other numbers: {_listed(numbers)}")
+            lines.append(f"classes have other numbers: {enumerated(numbers, _MAX_NAMES)}")
         return lines
 
 
@@ -201,8 +203,4 @@ def _columns(pairs: list[tuple[int, int]]) -> tuple[Sequence[int], Sequence[int]
 
 
 def _examples(names: Sequence[str]) -> str:
-    return f" ({_listed(names, _MAX_EXAMPLES)})" if names else ""
-
-
-def _listed(names: Sequence[str], most: int = _MAX_NAMES) -> str:
-    return ", ".join(listed([printable(name) for name in names], most))
+    return f" ({enumerated(names, _MAX_EXAMPLES)})" if names else ""

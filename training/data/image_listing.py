@@ -2,10 +2,9 @@
 
 import collections
 import os
-from collections.abc import Sequence
 from functools import partial
 
-from dnnlib.errors import counted, listed, printable
+from dnnlib.errors import counted, enumerated, listed
 from dnnlib.files import list_files
 from dnnlib.parallel import parallel_map
 
@@ -62,9 +61,5 @@ def _describe(problems: dict[str, str]) -> str:
     by_problem: dict[str, list[str]] = collections.defaultdict(list)
     for name, problem in problems.items():
         by_problem[problem].append(name)
-    kinds = [f"{len(names)} {problem} ({_shortened(names)})" for problem, names in by_problem.items()]
+    kinds = [f"{len(names)} {problem} ({enumerated(names, _MOST)})" for problem, names in by_problem.items()]
     return f"Left out {counted(len(problems), 'file')}: {'; '.join(listed(kinds, _MOST))}"
-
-
-def _shortened(names: Sequence[str]) -> str:
-    return ", ".join(map(printable, listed(names, _MOST)))

@@ -60,8 +60,10 @@ def check_kernel(owner: str, argument: str, kernel: Any) -> None:
 
 # Numbers beyond which networks give infinity or NaN.
 _RANGES = {
-    **{"truncation_psi": (-100, 100), "truncation_psi_val": (-100, 100)},
-    **{"mapping_lrmul": (-100, 100), "dlatent_avg_beta": (0, 1)},
+    "truncation_psi": (-100, 100),
+    "truncation_psi_val": (-100, 100),
+    "mapping_lrmul": (-100, 100),
+    "dlatent_avg_beta": (0, 1),
 }
 
 

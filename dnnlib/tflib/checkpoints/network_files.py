@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, BinaryIO
 
-from dnnlib.errors import UserError, listed
+from dnnlib.errors import UserError, enumerated
 from dnnlib.files import atomic_write
 from dnnlib.formats import network_pickle, torch_pickle
 from dnnlib.kinds import HEAD, kind_of
@@ -53,8 +53,8 @@ def _say_what_is_odd(nets: list[Network], name: str) -> None:
     """A line on stderr each on what was left out of a fork's networks, and on NaN and infinity in them."""
     left_out = list(dict.fromkeys(addition for net in nets for addition in fork_pickles.left_out_of(net)))
     if left_out:
-        shown = ", ".join(listed(left_out, 12))
-        print(f"{name}: of a fork of the official code; left out, as it changes nothing: {shown}", file=sys.stderr)
+        what = enumerated(left_out, 12)
+        print(f"{name}: of a fork of the official code; left out, as it changes nothing: {what}", file=sys.stderr)
     found = network_report.describe_not_finite({net.name: net for net in nets})
     if found:
         print(f"Warning: {name}: {found}. What it computes is worth nothing.", file=sys.stderr)
