@@ -99,7 +99,7 @@ def _makers(file: BinaryIO, name: str) -> Any:
 def _say_left_out(described: list[str], name: str) -> None:
     """A line on stderr on what lies beside networks, if there is anything."""
     if described:
-        print(f"{name}: left out, as it is no network: {', '.join(listed(described, 6))}", file=sys.stderr)
+        print(f"{name}: left out, as it is no network: {enumerated(described, 6)}", file=sys.stderr)
 
 
 def _load(file: BinaryIO, head: bytes, name: str) -> Any:

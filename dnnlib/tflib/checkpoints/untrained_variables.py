@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from dnnlib.errors import listed
+from dnnlib.errors import enumerated
 from dnnlib.tflib import fork_pickles, network_state
-from dnnlib.tflib.network import Network, variable_shapes
+from dnnlib.tflib.model_building import variable_shapes
+from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import NetworkState
 
 _AVERAGE = "dlatent_avg"
@@ -44,7 +45,7 @@ def completed(state: NetworkState, name: str) -> NetworkState:
     if _AVERAGE in missing:
         state.variables[_AVERAGE] = average_w(state)
         what.insert(0, f"{_AVERAGE} (now that of random Z)")
-    print(f"{name}: network {state.name!r} lacks untrained variables: {', '.join(listed(what, 6))}", file=sys.stderr)
+    print(f"{name}: network {state.name!r} lacks untrained variables: {enumerated(what, 6)}", file=sys.stderr)
     return state
 
 
