@@ -6,7 +6,7 @@ import os
 import numpy as np
 import PIL.Image
 
-from dnnlib.errors import UserError, listed
+from dnnlib.errors import UserError, listed, printable
 from dnnlib.files import atomic_write, format_size, list_files, short_name
 from dnnlib.pictures import MODES, save_image, to_pil
 from dnnlib.progress import Progress
@@ -118,9 +118,11 @@ def _print_labels(dataset: TFRecordDataset) -> None:
 
 
 def _print_files(path: str) -> None:
-    inside = (os.path.join(path, name) for name in sorted(list_files(path)) if not name.startswith("."))
-    sizes = {file: os.path.getsize(file) for file in (inside if os.path.isdir(path) else [path])}
-    lines = [f"{format_size(size):>10s}  {os.path.basename(file)}" for file, size in sizes.items()]
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    inside = [name for name in sorted(list_files(path)) if not name.startswith(".")]
+    names = inside if folder == path else [os.path.basename(path)]
+    sizes = {name: os.path.getsize(os.path.join(folder, name)) for name in names}
+    lines = [f"{format_size(size):>10s}  {printable(name)}" for name, size in sizes.items()]
     print("\n".join(f"  {line}" for line in listed(lines, _MAX_FILES)))
     print(f"  {format_size(sum(sizes.values())):>10s}  in all")
 

@@ -75,7 +75,7 @@ LISTS = "labels are to be class numbers, or lists of numbers of one length"
                 'entry 4 of "labels" is a list of 1, expected ["NAME", 3]',
                 'entry 5 of "labels" is an object',
                 "1 of 4 images have no label, such as 00000/img0.png",
-                "has labels of 1 images that are not there, such as img0.png",
+                "has labels of 1 image that is not there, such as img0.png",
             ],
         ),
         (

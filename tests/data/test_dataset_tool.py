@@ -16,6 +16,7 @@ import PIL.Image
 import pytest
 from dataset_tool_runs import ROOT, dataset, fails, parse, random_images, run, save_images, start, succeeds
 
+from dataset_tools import inspection
 from training.data import tfrecord_export
 from training.data.tfrecord_export import TFRecordExporter
 from training.data.tfrecord_writer import TFRecordFileWriter
@@ -306,6 +307,12 @@ def test_info_of_a_zip_file(tmp_path):
     lines = succeeds(tmp_path, "info", "sets/x.zip").stdout.splitlines()
     assert lines[0] == "sets/x.zip: zip"
     assert any(line.endswith("  x.zip") for line in lines)
+
+
+def test_info_names_files_with_their_folders(tmp_path, capsys):
+    save_images(tmp_path / "cats", random_images(1, 8, 8), ["two\nlines.png"])
+    inspection.info(str(tmp_path))
+    assert "  cats/two\\nlines.png\n" in capsys.readouterr().out
 
 
 def test_display_without_a_screen(tmp_path, symbols):

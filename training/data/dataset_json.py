@@ -47,7 +47,8 @@ def read_labels(path: str, content: bytes, names: Sequence[str]) -> np.ndarray |
         problems.append(f"{len(missing)} of {len(names)} images have no label, {_such_as(missing)}")
     unknown = sorted(labels.keys() - set(keys.values()))
     if unknown:
-        problems.append(f"has labels of {len(unknown)} images that are not there, {_such_as(unknown)}")
+        images = "image that is" if len(unknown) == 1 else "images that are"
+        problems.append(f"has labels of {len(unknown)} {images} not there, {_such_as(unknown)}")
     there = {name: labels[key] for name, key in keys.items() if key in labels}
     array = _array(list(there.values()))
     if array is None and there:
