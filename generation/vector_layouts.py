@@ -59,6 +59,9 @@ def read(path: str) -> Found:
         file.seek(0)
         if file.read(6) != b"\x93NUMPY":
             raise ArrayFileError("is none of the files with vectors: .npz, .npy, or .pt of PyTorch")
+        file.seek(0)
+        if _dtype_in_header(file).hasobject:
+            raise ArrayFileError("has Python objects, such as a dict of arrays, in it; save the array of vectors alone")
     array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a huge size in the header does no harm
     return Found(_floats(array, "of the file"))
 
@@ -70,6 +73,11 @@ def _is_torch_zip(path: str) -> bool:
 
 # ----------------------------------------------------------------------------
 # NumPy.
+
+
+def _dtype_in_header(file: Any) -> np.dtype:
+    first = np.lib.format.read_magic(file) == (1, 0)
+    return (np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0)(file)[2]
 
 
 def _of_npz(file: Any) -> Found:

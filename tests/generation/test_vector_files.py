@@ -144,6 +144,7 @@ def test_what_is_refused(tmp_path):
     (tmp_path / "empty.npz").write_bytes(b"")
     (tmp_path / "cut.npz").write_bytes(savez("whole.npz").read_bytes()[:-40])
     np.savez(tmp_path / "other.npz", a=rnd(2), b=rnd(2))
+    np.save(tmp_path / "dict.npy", {"a.jpg": rnd(1, 6, 8)}, allow_pickle=True)
     for path, message in (
         (tmp_path / "none.npz", "no such file, expected a .npz file"),
         (tmp_path, "is a folder"),
@@ -156,6 +157,7 @@ def test_what_is_refused(tmp_path):
             "is damaged, or no file of W vectors (EOF: reading array data",
         ),
         (tmp_path / "object.npz", "Object arrays cannot be loaded"),
+        (tmp_path / "dict.npy", "has Python objects, such as a dict of arrays, in it; save the array of vectors alone"),
         (tmp_path / "shape.npz", "is damaged, or no file of W vectors"),
         (tmp_path / "type.npz", "is damaged, or no file of W vectors"),
         (
