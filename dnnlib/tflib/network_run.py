@@ -48,7 +48,7 @@ class NetworkRunner:
         net = self.net
         if not 1 <= len(in_arrays) <= net.num_inputs or in_arrays[0] is None:
             raise ValueError(f"{net.name}.run: expected inputs {', '.join(net.input_names)}, got {len(in_arrays)}")
-        arrays = [None if array is None else np.asarray(array) for array in without_nothing(in_arrays, net)]
+        arrays = [None if array is None else _numbers(array) for array in without_nothing(in_arrays, net)]
         if any(array is not None and array.ndim == 0 for array in arrays):
             raise ValueError(f"{net.name}.run: inputs must be arrays with a first axis N")
         num_items = len(arrays[0])
@@ -136,6 +136,12 @@ def known_arguments(owner: str, model_class: Any, kwargs: dict[str, Any]) -> dic
     return {name: value for name, value in kwargs.items() if name not in ignored}
 
 
+def _numbers(array: Any) -> np.ndarray:
+    """An array of numbers; those in texts and among Python's objects become float32, as TensorFlow 1 fed them."""
+    array = np.asarray(array)
+    return array.astype(np.float32) if array.dtype.kind in "OSU" and array.ndim else array
+
+
 def without_nothing(inputs: Sequence[Any], net: Any) -> list[Any]:
     """Inputs of a network with None in place of labels that are none.
 
@@ -146,7 +152,8 @@ def without_nothing(inputs: Sequence[Any], net: Any) -> list[Any]:
 
 
 def _is_none(labels: Any, shape: Sequence[int | None]) -> bool:
-    if isinstance(labels, (list, tuple, np.ndarray)) and len(labels) and all(item is None for item in labels):
+    items = labels.tolist() if isinstance(labels, np.ndarray) and labels.dtype == object else labels
+    if items is None or (isinstance(items, (list, tuple)) and items and all(item is None for item in items)):
         return True
     sizes = labels.shape if hasattr(labels, "shape") else np.shape(labels)
     return 0 in shape and 0 in tuple(sizes)

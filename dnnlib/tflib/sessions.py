@@ -86,9 +86,9 @@ def get_collection(key: str, scope: str | None = None) -> list[Any]:
     return known[key](scope) if key in known else []
 
 
-def _eval(self: Any, *_args: Any, **_kwargs: Any) -> np.ndarray:
-    """The value."""
-    return self.numpy()
+def _eval(self: Any, feed_dict: dict[Any, Any] | None = None, session: Session | None = None) -> Any:
+    """The value. Raises NotImplementedError as `Session.run`."""
+    return (session or _default).run(self, feed_dict)
 
 
 def install() -> None:
@@ -98,12 +98,14 @@ def install() -> None:
     for module in (tf, v1):
         for stand_in in [*stand_ins, get_collection]:
             setattr(module, stand_in.__name__, stand_in)
+        module.all_variables = global_variables  # its former name
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of names that TensorFlow is about to remove
         for name in dir(v1):
             if name[0] != "_" and not hasattr(tf, name):
                 setattr(tf, name, getattr(v1, name))
-    for kind in (type(tf.constant(0)), tf.Variable, type(tf.Variable(0))):
+    variables = (kind for kind in type(tf.Variable(0)).__mro__ if issubclass(kind, tf.Variable))
+    for kind in (type(tf.constant(0)), *variables):  # what assignments return is of a class in between
         kind.eval = _eval
 
 

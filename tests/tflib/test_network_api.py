@@ -172,13 +172,23 @@ def test_labels_of_unconditional_networks():
     )
     for net, inputs, fixed in ((G, Z, FIXED), (D, golden.rnd(2, 5, 3, 8, 8), {})):
         expected = net.run(inputs, minibatch_size=2, **fixed)
-        for labels in (None, [None], [None] * 5, [], [[]] * 5, np.zeros([1, 0]), np.zeros([5, 0]), np.zeros([0, 0])):
+        of_no_columns = [np.zeros([n, 0]) for n in (0, 1, 5)]
+        for labels in (None, [None], [None] * 5, np.array(None), [], [[]] * 5, *of_no_columns):
             golden.close(net.run(inputs, labels, minibatch_size=2, **fixed), expected, 1e-6)
         whole = net.run(inputs, **fixed)
         for labels in ([None], [], tf.zeros([1, 0]), tf.zeros([5, 0])):
             golden.close(net.get_output_for(inputs, labels, **fixed), whole, 1e-5)
         with pytest.raises(ValueError, match=r"labels must have shape .N, 0., got"):
             net.run(inputs, np.zeros([5, 2]))
+
+
+def test_numbers_in_other_arrays(G):
+    """As TensorFlow 1 took them: of objects, and as texts."""
+    expected = G.run(Z, LABELS, **FIXED)
+    for kind in (object, str):
+        np.testing.assert_array_equal(G.run(Z.astype(kind), LABELS.astype(kind), **FIXED), expected)
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        G.run(np.full([5, 6], "x"), LABELS)
 
 
 def test_wrong_inputs(G):

@@ -3,6 +3,7 @@
 import gc
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import golden
@@ -78,3 +79,24 @@ def test_variables_by_global_names():
     np.testing.assert_array_equal(tflib.run("Named/dlatent_avg:0"), value["a"][1])
     with pytest.raises(ValueError, match="no network has a variable 'Named_1/dlatent_avg:0'"):
         tflib.run("Named_1/dlatent_avg:0")
+
+
+def test_values_of_what_assignments_return(tmp_path):
+    script = """
+        import numpy as np
+        import tensorflow as tf
+        variable = tf.Variable([1.0, 2.0])
+        assert variable.assign([3.0, 4.0]).eval(session=tf.Session()).tolist() == [3, 4]
+        assert tf.assign_add(variable, [1.0, 1.0]).eval().tolist() == [4, 5]
+        assert tf.all_variables() == tf.global_variables() == []
+        for value in (variable, tf.constant(1)):
+            try:
+                value.eval(feed_dict={"placeholder": 0})
+            except NotImplementedError as error:
+                print(error)
+    """
+    (tmp_path / "script.py").write_text(textwrap.dedent(script))
+    command = [sys.executable, "-m", "dnnlib.tflib.sessions", tmp_path / "script.py"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("feed_dict needs a graph") == 2
