@@ -119,7 +119,7 @@ def _print_labels(dataset: TFRecordDataset) -> None:
 
 def _print_files(path: str) -> None:
     folder = path if os.path.isdir(path) else os.path.dirname(path)
-    inside = [name for name in sorted(list_files(path)) if not name.startswith(".")]
+    inside = [name for name in sorted(list_files(path, [])) if not name.startswith(".")]
     names = inside if folder == path else [os.path.basename(path)]
     sizes = {name: os.path.getsize(os.path.join(folder, name)) for name in names}
     lines = [f"{format_size(size):>10s}  {printable(name)}" for name, size in sizes.items()]

@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -243,14 +244,49 @@ def find(name: str, wanted: Callable[[str], bool], what: str, recursive: bool = 
     raise UserError(f"{name}: no such file{did_you_mean(os.path.basename(path), known)}")
 
 
-def list_files(path: str) -> Iterable[str]:
-    """All files below a folder, relative to it, with `/`. Links to folders are followed, each folder once."""
+def list_files(path: str, denied: list[str] | None = None) -> Iterable[str]:
+    """All files below a folder, relative to it, with `/`. Links to folders are followed, each folder once.
+
+    denied: gets the folders below that this user may not look into; None: they are an error.
+
+    Raises OSError for folders that cannot be read.
+    """
+
+    def failed(error: OSError) -> None:
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            return  # there is nothing, or nothing any more
+        inside = _inside(path, error.filename)
+        if isinstance(error, PermissionError) and denied is not None and inside != ".":
+            denied.append(inside)
+        else:
+            raise error
+
     seen = set()
-    for root, folders, files in os.walk(path, followlinks=True):
+    for root, folders, files in os.walk(path, onerror=failed, followlinks=True):
         real = os.path.realpath(root)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
-        prefix = os.path.relpath(root, path).replace(os.sep, "/") + "/"
+        prefix = _inside(path, root) + "/"
         yield from (prefix.removeprefix("./") + name for name in files)
+
+
+def _inside(path: str, name: str) -> str:
+    """A path relative to a folder, with `/`."""
+    return os.path.relpath(name, path).replace(os.sep, "/")
+
+
+class SpecialFileError(OSError):
+    """What is to be read as a file is a pipe, socket or device."""
+
+
+def open_file(path: str | os.PathLike) -> BinaryIO:
+    """A file, opened for reading.
+
+    Raises SpecialFileError where reading may never end, OSError where it cannot be opened.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise SpecialFileError(errno.EINVAL, "pipe, socket or device", os.fspath(path))
+    return open(path, "rb")

@@ -71,8 +71,8 @@ def _find(name: str, reading: Reading) -> list[str]:
     inside, others = image_listing.find_images(container, reading)
     if not inside:
         raise UserError(f"{name}: there are no images in this folder" + (f". {others}" if others else ""))
-    if others:
-        print(f"{name}: {others}")
+    for note in [*container.notes, *([others] if others else [])]:
+        print(f"{name}: {note}")
     return [container.path_of(image) for image in inside]
 
 
@@ -124,7 +124,7 @@ def read_image(path: str, resolution: int, channels: int, reading: Reading = AS_
 
 
 def _decode(path: str, reading: Reading) -> tuple[ImageFacts, PIL.Image.Image | None]:
-    return decode(functools.partial(open, path, "rb"), reading)
+    return decode(functools.partial(files.open_file, path), reading)
 
 
 def _report(problems: list[str]) -> None:

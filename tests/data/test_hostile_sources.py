@@ -3,15 +3,20 @@
 import gzip
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dataset_tools import arrays
 from dnnlib.errors import UserError
+from projection import sources
 from tests.helpers.limits import within
 from training.data.containers import Container
+from training.data.image_files import Reading
+from training.data.image_listing import find_images
 from training.options.loop_arguments import problems_of
 from training.options.yaml_file import read_yaml
 from training.run_folder import options_file
@@ -36,6 +41,22 @@ def test_zip_files_that_unpack_to_many_times_their_size(tmp_path):
     assert len(container.read("b.json")) == 2 + (10 << 20)
     with pytest.raises(ValueError, match="unpacks to"):
         container.open("a.bmp")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="of systems with named pipes")
+def test_pipes_and_devices_among_images(tmp_path):
+    """Opening the one, and reading the other, would never end."""
+    for name in ("pipe", "pipe.png"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    Image.new("RGB", (4, 4)).save(tmp_path / "image.png")
+    container = Container(str(tmp_path))
+    names, others = find_images(container, Reading())
+    assert (
+        names == ["image.png", "pipe.png", "zero.png"] and others == "Left out 1 file: 1 pipe, socket or device (pipe)"
+    )
+    message = refused(lambda: sources.check_readable([str(tmp_path / name) for name in names]))
+    assert message.splitlines() == [f"{tmp_path / name}: pipe, socket or device" for name in names[1:]]
 
 
 def test_mnist_that_unpacks_to_many_times_its_size(tmp_path):

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import struct
 import tracemalloc
 import zipfile
@@ -18,6 +19,7 @@ from dnnlib.errors import UserError
 from dnnlib.pictures import converted
 from projection.sources import check_images, find_images, read_image
 from training.data import find_dataset, image_files
+from training.data.containers import Container
 from training.data.dataset import TFRecordDataset
 from training.data.encoded_sources import EncodedSource
 from training.data.image_files import Reading, decode, look_at
@@ -386,3 +388,30 @@ def test_io_errors_are_tried_again(tmp_path, monkeypatch, capsys):
     decode(stumbles(opener(content)), AS_USUAL)
     failing.append(errno.ENOENT)
     assert decode(stumbles(opener(content)), AS_USUAL)[0].problem == "stumbled" and len(pauses) == all_pauses
+
+
+def test_folders_that_cannot_be_listed(tmp_path, monkeypatch, capsys):
+    """What a user may not look into is told; other errors are tried again, and never make a data set smaller."""
+    for name in ("a.png", "lost+found/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        PIL.Image.new("RGB", (4, 4)).save(tmp_path / name)
+    scandir, errors = os.scandir, []
+
+    def stumbling(path):
+        if errors and str(path).endswith("lost+found"):
+            raise OSError(errors[0], os.strerror(errors.pop(0)), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", stumbling)
+    monkeypatch.setattr(network_drives, "PAUSES", (0, 0))
+    errors += [errno.EIO, errno.ESTALE]
+    assert Container(str(tmp_path)).names == ["a.png", "lost+found/b.png"]
+    assert "Input/output error; trying again" in capsys.readouterr().err
+    errors += [errno.EACCES]
+    container = Container(str(tmp_path))
+    assert container.names == ["a.png"]
+    assert container.notes == ["Left out what this user may not look into: lost+found."]
+    errors += [errno.EIO] * 3
+    with pytest.raises(UserError, match=r"lost\+found: cannot be listed \(Input/output error\)"):
+        Container(str(tmp_path))
+    assert len(Container(str(tmp_path)).names) == 2

@@ -8,14 +8,16 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
-from dnnlib.errors import UserError
-from dnnlib.files import list_files
+from dnnlib.errors import UserError, listed, printable
+from dnnlib.files import list_files, open_file
 from dnnlib.kinds import mistaken_file
+from dnnlib.network_drives import persistently
 
 _MAX_UNPACKED = 1 << 30  # bytes of one file of a zip file
 _MAX_SMALL = 1 << 28  # bytes that a small file may unpack to: an image without much in it
 _MAX_TEXT = 1 << 25  # bytes that a small text may unpack to, which take 50 times the memory
 _MAX_RATIO = 20  # bytes for one of the zip file, for larger ones
+_MOST_NAMES = 5  # in a line
 _PARTS, _PART = 4, 32 << 10  # of a file, in bytes each, that stand for its content
 
 
@@ -28,7 +30,8 @@ class Container:
         names: of all files, hidden ones included, relative to the folder, as `member_name` spells them; sorted.
         notes: what is to be said of them.
 
-    Given names of files of a folder, it has these alone. Raises UserError for a file that cannot be read as a zip file.
+    Given names of files of a folder, it has these alone. Raises UserError for a folder that cannot be listed, and for a
+    file that cannot be read as a zip file.
     """
 
     def __init__(self, path: str, names: Iterable[str] | None = None):
@@ -37,7 +40,7 @@ class Container:
         self._zip: zipfile.ZipFile | None = None
         self.kind = "zip" if os.path.isfile(path) else "folder"
         if self.kind == "folder":
-            self._set_names(list_files(path) if names is None else names)
+            self._set_names(self._files() if names is None else names)
             return
         try:
             self._zip = zipfile.ZipFile(path)
@@ -45,6 +48,23 @@ class Container:
             what = f"it cannot be read as a zip file ({mistaken_file(path) or error})"
             raise UserError(f"{path}: expected a folder or a zip file, but {what}") from None
         self._set_names(info.filename for info in self._zip.infolist() if not info.filename.endswith(("/", "\\")))
+
+    def _files(self) -> list[str]:
+        """Those of the folder. Raises UserError if it cannot be listed."""
+        denied: list[str] = []
+
+        def attempt() -> list[str]:
+            denied.clear()
+            return list(list_files(self.path, denied))
+
+        try:
+            files = persistently(attempt)
+        except OSError as error:
+            raise UserError(f"{error.filename or self.path}: cannot be listed ({error.strerror or error})") from None
+        if denied:
+            folders = ", ".join(printable(name) for name in listed(denied, _MOST_NAMES))
+            self.notes.append(f"Left out what this user may not look into: {folders}.")
+        return files
 
     def _set_names(self, stored: Iterable[str]) -> None:
         self._stored: dict[str, str] = {}  # how they are spelt there, of those that are spelt otherwise
@@ -66,7 +86,7 @@ class Container:
     def open(self, name: str) -> BinaryIO:
         """A file, opened for reading. Any exception means that it cannot be read."""
         if self._zip is None:
-            return open(self.path_of(name), "rb")
+            return open_file(self.path_of(name))
         return self._open_member(name, _MAX_SMALL)
 
     def _open_member(self, name: str, most: int) -> BinaryIO:

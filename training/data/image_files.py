@@ -17,6 +17,7 @@ import PIL.Image
 import PIL.PngImagePlugin
 
 from dnnlib.errors import UserError, counted, reason_of
+from dnnlib.files import SpecialFileError
 from dnnlib.kinds import HEAD, image_format, mistaken
 from dnnlib.network_drives import persistently
 from dnnlib.pictures import DEEP, mode_name, mode_of, scaled_to_8_bits
@@ -232,7 +233,7 @@ def _read(
     except UserError:
         raise
     except Exception as error:  # of any kind: decoders meet hostile files
-        return failed(reason(error), isinstance(error, _ForeignError))
+        return failed(reason(error), isinstance(error, (_ForeignError, SpecialFileError)))
 
 
 def reason(error: Exception) -> str:

@@ -40,7 +40,7 @@ def find_images(container: Container, reading: Reading) -> tuple[list[str], str 
 
 def has_images(folder: str) -> bool:
     """Whether there is any image, by the rule of `find_images`; looks into files only where no name says so."""
-    files = [name for name in map(member_name, list_files(folder)) if not _is_known_other(name)]
+    files = [name for name in map(member_name, list_files(folder, [])) if not _is_known_other(name)]
     if any(map(is_image_name, files)):
         return True
     container = Container(folder)
