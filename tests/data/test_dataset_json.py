@@ -92,6 +92,7 @@ LISTS = "labels are to be class numbers, or lists of numbers of one length"
         (with_labels("0", "1", 0, 1), ['img0.png" is "0", expected', "numbers are written without quotes"]),
         (with_labels(["0"], [1], [0], [1]), ['img0.png" has "0" in it, expected finite numbers', LISTS]),
         (with_labels("dog", "cat", "dog", 1), ['is "dog"', 'classes are numbered: 0 for "cat", 1 for "dog"']),
+        (with_labels(float("nan"), 1, 0, 0), ['img0.png" is NaN, expected a class', LISTS]),
         (with_labels([float("nan")], [1], [float("inf")], [0]), ["has NaN in it", "has Infinity in it"]),
         (with_labels([1e39], [1], [0], [10**400]), ["has 1e+39 in it", "has 1000"]),
         (with_labels(0, 1, 2, 1 << 20), ["is 1048576, expected class numbers from 0 to 1048575"]),
@@ -106,6 +107,7 @@ def test_what_cannot_be_used(content, lines):
     assert said.startswith("set.zip/dataset.json: ")
     for line in lines:
         assert line in said
+    assert "has two labels" not in said or "two labels" in lines[0]
     assert len(said) < 2000
 
 

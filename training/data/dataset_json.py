@@ -101,7 +101,8 @@ def _by_name(entries: list) -> tuple[list[str], dict[str, Any]]:
             malformed.append(f'entry {number} of "labels" is {_short(entry)}, expected ["NAME", 3]')
             continue
         name, label = _key(entry[0]), entry[1]
-        if labels.setdefault(name, label) != label:
+        first = labels.setdefault(name, label)
+        if first is not label and first != label:  # NaN is unlike itself
             twice.append(f"{_short(name)} has two labels, {_short(labels[name])} and {_short(label)}")
     return [*listed(malformed, _MAX_LISTED), *listed(twice, _MAX_LISTED)], labels
 
