@@ -20,6 +20,7 @@ from metrics.features.evaluation import Evaluating
 from training.augmentation.adaptive import AdaptiveAugment
 from training.data import dataset
 from training.data.contents import Contents
+from training.data.image_check import ImageCheck
 from training.loop import transfer
 from training.loop.options import LoopOptions
 from training.loop.reals import process_reals
@@ -79,13 +80,7 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     tflib.init_tf({"rnd.np_random_seed": seed, **options.tf_config})
     data_dir = dnnlib.convert_path(options.data_dir or "")
     training_set = dataset.load_dataset(data_dir=data_dir, verbose=True, **options.dataset_args)
-    contents = check = None
-    if isinstance(training_set, dataset.Dataset):
-        print(training_set.describe())
-        contents = training_set.contents()
-        if devices.worker == 0:
-            check = training_set.image_check()
-            check.ahead()
+    contents, check = _look_at_data(training_set, devices)
     _check_labels(training_set, options.dataset_args)
     if saved is not None:
         _check_data(saved.contents, contents, options)
@@ -112,14 +107,7 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     run.check_schedule()
     print("Initializing logs...")
     run.metrics = metric_base.MetricGroup(options.metric_arg_list) if run_dir is not None else None
-    settings = Evaluating(num_gpus=num_gpus, metric_networks=options.metric_networks)
-    run.metric_kwargs = {
-        "data_dir": options.data_dir,
-        "dataset_args": {**options.dataset_args, "shuffle_mb": 0},
-        "mirror_augment": options.mirror_augment,
-        "settings": settings,
-        "tf_config": dict(options.tf_config),
-    }
+    run.metric_kwargs = _metric_kwargs(options, num_gpus)
     try:
         with _explained_memory(), _explained_workers(devices, run_dir or options.resume_run_dir):
             if saved is not None:
@@ -176,11 +164,9 @@ def _of_all_workers(options: LoopOptions, num_gpus: int) -> dict[str, Any]:
     shared = {"num_gpus": num_gpus, **vars(options)}
     goes_on = os.path.basename(os.path.normpath(options.resume_run_dir)) if options.resume_run_dir else None
     shared["resume"] = goes_on
-    shared["dataset_args"] = dict(options.dataset_args)
-    if "tfrecord_dir" in shared["dataset_args"]:
-        shared["dataset_args"]["tfrecord_dir"] = os.path.basename(
-            os.path.normpath(options.dataset_args["tfrecord_dir"])
-        )
+    shared["dataset_args"] = args = dict(options.dataset_args)
+    if "tfrecord_dir" in args:
+        args["tfrecord_dir"] = os.path.basename(os.path.normpath(args["tfrecord_dir"]))
     return json.loads(json.dumps({k: v for k, v in shared.items() if k not in _OF_A_MACHINE}, default=str))
 
 
@@ -197,6 +183,30 @@ def _explained_workers(devices: Devices, run_dir: str | None) -> Iterator[None]:
             "another worker has ended, or cannot be reached. What was computed since the last snapshot is lost; start "
             f"all workers again with {resume}"
         ) from error
+
+
+def _look_at_data(training_set: Any, devices: Devices) -> tuple[Contents | None, ImageCheck | None]:
+    """What the data set holds, and on the first worker a check of its images, begun; None for other classes of sets."""
+    if not isinstance(training_set, dataset.Dataset):
+        return None, None
+    print(training_set.describe())
+    contents = training_set.contents()
+    if devices.worker != 0:
+        return contents, None
+    check = training_set.image_check()
+    check.ahead()
+    return contents, check
+
+
+def _metric_kwargs(options: LoopOptions, num_gpus: int) -> dict[str, Any]:
+    """Arguments with which `MetricGroup.run` measures the snapshots of a training."""
+    return {
+        "data_dir": options.data_dir,
+        "dataset_args": {**options.dataset_args, "shuffle_mb": 0},
+        "mirror_augment": options.mirror_augment,
+        "settings": Evaluating(num_gpus=num_gpus, metric_networks=options.metric_networks),
+        "tf_config": dict(options.tf_config),
+    }
 
 
 def _make_augment(augment_args: Mapping[str, Any] | None, shape: Sequence[int]) -> AdaptiveAugment | None:
