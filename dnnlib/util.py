@@ -49,7 +49,9 @@ class _Copied(Tolerant):
     """stdout or stderr while a Logger is open."""
 
     def __init__(self, logger: "Logger", stream: Any, name: str):
-        super().__init__(stream.stream if type(stream) is Tolerant else stream)
+        plain = type(stream) is Tolerant
+        super().__init__(stream.stream if plain else stream)
+        self.is_gone |= plain and stream.is_gone  # its descriptor leads nowhere, and would take everything
         self.logger, self.name = logger, name
         self._unsaid = ""  # for the file, at the end of a line
 

@@ -9,6 +9,7 @@ import golden
 import numpy as np
 import pytest
 
+import dnnlib
 from dnnlib.errors import UserError
 from dnnlib.streams import Tolerant
 from metrics.features.evaluation import Evaluating
@@ -223,5 +224,12 @@ def test_official_cache_files(tmp_path, monkeypatch):
 def test_results_that_stdout_does_not_take_are_an_error(monkeypatch):
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", Tolerant(full))
-        with pytest.raises(UserError, match="--json=-: the results could not be written to stdout"):
+        with dnnlib.util.Logger():
+            for _ in range(2):  # in its first, and once it has been given up
+                with pytest.raises(UserError, match="--json=-: the results could not be written to stdout"):
+                    Report().write_json("-")
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", Tolerant(full))
+        print("Local submit", flush=True)  # the stream is given up before there is a log
+        with dnnlib.util.Logger(), pytest.raises(UserError, match="--json=-: the results could not be written"):
             Report().write_json("-")
