@@ -108,6 +108,8 @@ def _project(network_pkl: str, open_targets: Callable[..., Any], settings: Proje
     Raises:
         UserError: for everything that cannot be had or does not fit the network, before the first image.
     """
+    from dnnlib.tflib.network_report import describe_not_finite
+
     from . import distances
     from .projector import Projector
 
@@ -123,6 +125,8 @@ def _project(network_pkl: str, open_targets: Callable[..., Any], settings: Proje
         channels, resolution = Gs.output_shape[1:3]
         if channels not in MODES:
             raise UserError(f"the network makes images of {channels} channels; only 1, 3 or 4 can be saved")
+        if found := describe_not_finite({Gs.name: Gs}):
+            raise UserError(f"{network_pkl}: {found}: nothing can be projected with it")
         with problems.gather():
             distances.check_channels(distance, channels)
         with problems.gather():

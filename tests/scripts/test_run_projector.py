@@ -339,6 +339,15 @@ def test_wrong_arguments(run, monkeypatch):
     assert not Path("results").exists()
 
 
+def test_a_network_that_is_not_finite(base, run, tmp_path):
+    Gs = network_files.load_pkl(base / "pickles" / "cfgf-r16-gray.pkl")
+    Gs.set_var("G_synthesis/16x16/ToRGB/bias", [np.nan])
+    network_files.save_pkl(Gs, tmp_path / "nan.pkl")
+    code, _, err = run("project-generated-images", "--network=nan.pkl", "--seeds=3", *QUICK)
+    assert code == 1 and "nan.pkl: NaN or infinity in" in err and "nothing can be projected with it" in err
+    assert not run_dirs(0)
+
+
 def test_settings_are_kept(base, run):
     code, _, err = run("project-generated-images", f"--network={base}/pickles/cfgf-r16-gray.pkl", "--seeds=3", *QUICK)
     assert code == 0, err
