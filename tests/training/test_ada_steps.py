@@ -64,7 +64,7 @@ class GoldenRun(TrainingRun):
     def rounds(self, array):
         return [array[i : i + self.case["bgpu"]] for i in range(0, len(array), self.case["bgpu"])]
 
-    def pieces(self, *_):
+    def pieces(self):
         images, labels = (self.rounds(self.data[f"iter{self.counters.iteration}/real_{kind}"]) for kind in ("img", "c"))
         return list(zip(range(len(images)), images, labels, strict=True))
 
@@ -82,7 +82,7 @@ class GoldenRun(TrainingRun):
         first = facts["first_draw"] + 1  # after that of all latents
         calls = self.case["calls"][first : facts["last_draw"]]
         self.draws, self.labels = torch_golden.Draws(self.case["seed"] + first, calls, z), c
-        self._iteration(self.sched)
+        self._iteration(self.sched, self.pieces())
         assert not (self.draws.queue or self.draws.cutoffs or self.labels)
         self.counters.iteration += 1
         self.counters.cur_nimg += self.sched.minibatch_size

@@ -77,8 +77,8 @@ def test_auto(tmp_path, symbols, seen, monkeypatch):  # noqa: F811
     """In rounds; what is reported; r_t, p and the moving average; and a run that was stopped goes on exactly."""
     save, early = state.save, []
 
-    def keep(run_dir, variables, counters):
-        save(run_dir, variables, counters)
+    def keep(run_dir, variables, counters, contents):
+        save(run_dir, variables, counters, contents)
         if counters["cur_nimg"] == 88:
             early.append(shutil.copytree(run_dir, tmp_path / "early"))
 
