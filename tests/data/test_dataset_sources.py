@@ -140,7 +140,7 @@ def test_dataset_json(tmp_path, kind):
     assert read('{"labels": null}').shape == (3, 0)
     for text, message in (
         ('{"labels": [["0/a.png", 1]]}', "2 of 3 images have no label, such as 0/b.png, 1/c.png"),
-        (classes.replace("]]}", '], ["x", 0]]}'), "1 images that are not there, such as x"),
+        (classes.replace("]]}", '], ["x", 0]]}'), "1 image that is not there, such as x"),
         (classes.replace("0]]", "[0]]]"), "of 1 numbers, most are of a class"),
         (classes.replace("0]]", "-1]]"), "0/b.png.* is -1, expected class numbers"),
         ("[]", "is a list.*expected"),
