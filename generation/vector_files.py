@@ -85,10 +85,8 @@ def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:
     while vectors.ndim > 3 and len(vectors) == 1:
         vectors = vectors[0]
     result = DlatentFile(path, vectors, found.noises, found.settings, ambiguous=vectors.ndim == 2 and len(vectors) > 1)
-    if vectors.ndim == 1 and vectors.size:
-        result.dlatents = vectors[np.newaxis, np.newaxis]
-    elif vectors.ndim == 2:
-        result.dlatents = vectors[np.newaxis]
+    if vectors.size and vectors.ndim:
+        result.dlatents = np.array(vectors, ndmin=3)  # [dlatent_size] and [n, dlatent_size] are of one vector here
     if net is not None and result.dlatents.ndim == 3:
         _fit(result, net.components.synthesis.input_shape[1], notes)
     problems = list(_problems(result))

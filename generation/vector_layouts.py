@@ -155,7 +155,7 @@ def _joined(images: Sequence[Found]) -> Found:
     """The vectors of several images, of which each has its own."""
     if len({len(image.noises) for image in images}) > 1 or len(images[0].noises) > _MAX_NOISES:
         raise ArrayFileError("has not as many noise images for each of its vectors")
-    one_by_one = [image.vectors.reshape([1] * (3 - image.vectors.ndim) + list(image.vectors.shape)) for image in images]
+    one_by_one = [np.array(image.vectors, ndmin=3) for image in images]
     noises = zip(*(image.noises for image in images), strict=True)
     return Found(_concatenated(one_by_one), [_concatenated(layer) for layer in noises])
 
