@@ -28,11 +28,10 @@ from .foreign_variables import (
     shape_of,
     state_of,
 )
+from .untrained_variables import average_w
 
 _MODULE = "training.networks_stylegan2"
 _FILTER = "kernel"
-_MAPPING_LRMUL = 0.01
-_SEED = 0
 _MOST_LAYERS = 28  # of each kind: those of 65536x65536 images
 
 
@@ -71,7 +70,7 @@ def generator_state(tensors: Tensors, name: str, latent_avg: np.ndarray | None =
         "dlatent_size": dlatent_size,
         "mapping_layers": mapping_layers,
         "mapping_fmaps": dlatent_size,
-        "mapping_lrmul": _MAPPING_LRMUL,
+        "mapping_lrmul": 0.01,
         "truncation_psi": 1,
         "resolution": max(channels),
         "num_channels": shape_of(tensors, "to_rgb1.bias", 4)[1],
@@ -88,7 +87,7 @@ def generator_state(tensors: Tensors, name: str, latent_avg: np.ndarray | None =
         tensors["latent_avg"] = np.zeros([dlatent_size], np.float32)
     state = state_of(name, f"{_MODULE}.G_main", kwargs, tensors, _stored_in_generator, _FILTER)
     if latent_avg is None:
-        state.variables["dlatent_avg"] = _average_w(state.variables, mapping_layers)
+        state.variables["dlatent_avg"] = average_w(state)
     return state
 
 
@@ -176,15 +175,3 @@ def _count(tensors: Tensors, pattern: str, first: int = 0) -> int:
     if count > _MOST_LAYERS:
         raise NetworkStateError(f"it has {count} layers of the kind {pattern}, expected {_MOST_LAYERS} or fewer")
     return count
-
-
-def _average_w(variables: Tensors, num_layers: int) -> np.ndarray:
-    """The mean of W over 4096 latents Z, `[dlatent_size]`."""
-    first = variables["G_mapping/Dense0/weight"]
-    x = np.random.RandomState(_SEED).randn(4096, len(first)).astype(np.float32)
-    x /= np.sqrt(np.mean(np.square(x), axis=1, keepdims=True) + 1e-8)
-    for idx in range(num_layers):
-        weight, bias = (variables[f"G_mapping/Dense{idx}/{leaf}"] for leaf in ("weight", "bias"))
-        x = x @ (weight * np.float32(_MAPPING_LRMUL / np.sqrt(len(weight)))) + bias * np.float32(_MAPPING_LRMUL)
-        x = np.maximum(x, 0.2 * x) * np.float32(np.sqrt(2))
-    return x.mean(axis=0)
