@@ -7,7 +7,6 @@ result is wrong or a goal is missed.
 """
 
 import argparse
-import importlib.util
 import itertools
 import secrets
 import statistics
@@ -20,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tools import kernel_reference as reference
-from tools.cuda_kernels import OPS, SOURCES, Call, Kernels, bias_act_args
+from tools.cuda_kernels import SOURCES, Call, Kernels, bias_act_args, load_toolchain
 from tools.gpu_memory import Unable, find_memory
 from tools.kernel_reference import ACTIVATIONS, DTYPES, Epilogue, Pointwise
 
@@ -34,10 +33,7 @@ def build(folder: str, arch: int) -> str:
     Raises:
         Unable: no nvcc, or it fails.
     """
-    # By its path: importing it by name would import TensorFlow.
-    spec = importlib.util.spec_from_file_location("toolchain", OPS / "toolchain.py")
-    toolchain = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(toolchain)
+    toolchain = load_toolchain()
     nvcc, cxx = toolchain.find_nvcc(), toolchain.find_cxx()
     if nvcc is None:
         raise Unable("no nvcc found: install a CUDA toolkit, or set NVCC or CUDA_HOME")

@@ -5,6 +5,7 @@ Nothing here needs TensorFlow.
 """
 
 import ctypes
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,15 @@ from .kernel_reference import ACTIVATIONS, DTYPES, Epilogue, Pointwise, decode, 
 
 OPS = Path(__file__).parent.parent / "dnnlib" / "tflib" / "ops"
 SOURCES = OPS / "kernels"
+
+
+def load_toolchain() -> Any:
+    """`dnnlib.tflib.ops.toolchain`, which finds the compilers. By its path: by its name TensorFlow would come along."""
+    spec = importlib.util.spec_from_file_location("toolchain", OPS / "toolchain.py")
+    toolchain = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(toolchain)
+    return toolchain
+
 
 # ----------------------------------------------------------------------------
 # The structures of kernels.h.
