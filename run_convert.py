@@ -31,19 +31,28 @@ from metrics.nets import catalog
 NETWORKS = ("G", "D", "Gs", "all")
 
 
-def run(source: str, outputs: list[Output], cache_dir: str | None = None, offline: bool | None = None) -> None:
+def run(
+    source: str,
+    outputs: list[Output],
+    cache_dir: str | None = None,
+    offline: bool | None = None,
+    allow_tf32: bool | None = None,
+) -> None:
     """Reads networks, and writes and verifies each output.
 
     Args:
         source: name, URL or path of a checkpoint.
         outputs: what to write.
         cache_dir, offline: of downloads.
+        allow_tf32: whether networks may be compared in TensorFloat-32 on GPUs; None: as it is set.
 
     Raises:
         UserError: with everything that could not be read, written or verified. The other outputs are there.
     """
+    from dnnlib.tflib import settings
     from dnnlib.tflib.checkpoints.converter import Converter, describe, networks_of
 
+    settings.allow_tf32(allow_tf32)
     print(f"Reading {source}...")
     networks = networks_of(pretrained_networks.read(source, cache_dir, offline), source)
     converter = Converter(networks)
@@ -98,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         help="network to write: G, D, Gs or all (default: all; Gs where the format holds one)",
         metavar="NETWORK",
     )
+    command_line.add_allow_tf32(parser)
     add("--overwrite", action="store_true", help="replace outputs that exist")
     command_line.add_download_options(parser)
     return parser
@@ -163,7 +173,7 @@ def main() -> None:
             return
         command_line.import_tensorflow_quietly()
         try:
-            run(source, outputs, args.cache_dir, args.offline)
+            run(source, outputs, args.cache_dir, args.offline, args.allow_tf32)
         except MemoryError:
             raise UserError("out of memory: networks of this size need more") from None
 

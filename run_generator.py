@@ -204,6 +204,7 @@ def _add_common(
     add("--minibatch-size", **COUNT, default=minibatch_size, help=batch_help)
     format_help = "file format of the images: png, jpg or webp (default: %(default)s)"
     add("--format", type=flags.image_format, default="png", dest="image_format", help=format_help, metavar="FORMAT")
+    command_line.add_allow_tf32(parser)
     command_line.add_result_dir(parser)
     command_line.add_download_options(parser)
 

@@ -60,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--truncation-psi", type=flags.psi, help="truncate generated images (default: do not)", metavar="PSI")
     add("--seed", type=flags.seed, default=0, help="of latents, labels and noise (default: %(default)s)")
 
-    add = parser.add_argument_group("how to compute").add_argument
+    group = parser.add_argument_group("how to compute")
+    add = group.add_argument
     add("--num-gpus", **count, default=1, help="GPUs to use; where there is none, 1 is the CPU (default: 1)")
     add("--minibatch-size", **count, help="images on each GPU at once (default: 8; for ppl and ls 4)")
     add("--logical-cpus", **count, help="rehearse --num-gpus on so many parts of the CPU")
@@ -68,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--official-numerics", action="store_true", help=numerics_help)
     networks_help = "folder with files of metric networks (default: download the official ones)"
     add("--metric-networks", help=networks_help, metavar="DIR")
+
+    command_line.add_allow_tf32(group)
 
     group = parser.add_argument_group("results and downloads")
     command_line.add_result_dir(group)

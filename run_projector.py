@@ -96,6 +96,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     networks_help = "folder with files of metric networks (default: download the official LPIPS)"
     add("--metric-networks", help=networks_help, metavar="DIR")
 
+    command_line.add_allow_tf32(group)
+
     group = parser.add_argument_group("results and downloads")
     add = group.add_argument
     add("--num-snapshots", type=flags.natural, default=5, help="images saved on the way" + shown, metavar="N")

@@ -104,7 +104,8 @@ def _parser() -> _Parser:
     add("--target", type=_fraction, help="of the overfitting measure r_t, with --aug=ada (default: 0.6)", metavar="R")
     add("--augpipe", choices=tuple(AUGPIPE_SPECS), help="which transforms (default: bgc)")
 
-    add = parser.add_argument_group("size and speed").add_argument
+    group = parser.add_argument_group("size and speed")
+    add = group.add_argument
     gpus_help = "GPUs to use; where there is none, 1 is the CPU (default: 1)"
     add("--num-gpus", **count, help=gpus_help, metavar="N")
     add("--minibatch", **count, help="images per step (default: 32; config-a to -d: up to 256)", metavar="N")
@@ -114,6 +115,7 @@ def _parser() -> _Parser:
     precision_help = "fp32, or fp16 or bf16: 16 bit in the 4 highest resolutions (default: fp32; StyleGAN2-ADA: fp16 "
     precision_help += "on GPUs, bf16 on CPUs)"
     add("--precision", choices=tuple(new_run.PRECISIONS), help=precision_help)
+    command_line.add_allow_tf32(group, default=argparse.SUPPRESS)
     add("--logical-cpus", **count, help="rehearse --num-gpus on so many parts of the CPU", metavar="N")
 
     add = parser.add_argument_group("results").add_argument

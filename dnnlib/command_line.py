@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import Problems, UserError, exits_on_user_error
-from .flags import above_zero, class_idx, label_vector, official_spelling
+from .flags import BOOLEAN, above_zero, class_idx, label_vector, official_spelling
 
 
 def check_result_dir(path: str) -> str:
@@ -40,6 +40,12 @@ def add_label(parser: Any) -> None:
     add("--class-idx", type=class_idx, help=class_help, metavar="CLASS")
     label_help = "label vector of a network that was trained with such: numbers with commas between"
     add("--label", type=label_vector, help=label_help, metavar="NUMBERS")
+
+
+def add_allow_tf32(parser: Any, default: Any = False) -> None:
+    """The official --allow-tf32, of a parser or a group of its arguments, see `dnnlib.tflib.settings`."""
+    tf32_help = "compute float32 in TensorFloat-32 on GPUs: faster, less exact (default: false)"
+    parser.add_argument("--allow-tf32", default=default, help=tf32_help, **BOOLEAN)
 
 
 def add_download_options(parser: Any) -> None:

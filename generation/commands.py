@@ -196,8 +196,11 @@ def load_points(
         UserError: whatever of this cannot be, all in one message.
     """
     print(f'Loading networks from "{network_pkl}"...')
+    from dnnlib.tflib import settings
+
     from .image_generator import ImageGenerator
 
+    settings.allow_tf32(rendering.allow_tf32)
     Gs = pretrained_networks.load_generator(network_pkl, rendering.cache_dir, rendering.offline)
     if not of_seeds:
         rendering = replace(rendering, noise_mode=rendering.noise_mode or "const")

@@ -29,6 +29,7 @@ class Rendering:
     dlatents_psi: strength of truncation of vectors from files; 1 is none.
     minibatch_size: images rendered at once.
     image_format: that images are saved in: 'png', 'jpg' or 'webp'.
+    allow_tf32: whether float32 may be TensorFloat-32 on GPUs; None: as it is set, see `dnnlib.tflib.settings`.
     cache_dir, offline: see `pretrained_networks.load_networks`.
     """
 
@@ -40,6 +41,7 @@ class Rendering:
     dlatents_psi: float = 1.0
     minibatch_size: int = 4
     image_format: str = "png"
+    allow_tf32: bool | None = None
     cache_dir: str | None = None
     offline: bool | None = None
 

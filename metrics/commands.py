@@ -26,6 +26,7 @@ def run(
     json_file: str | None = None,
     exif: str | None = None,
     max_value: float | None = None,
+    allow_tf32: bool | None = None,
     **settings: Any,
 ) -> None:
     """Computes metrics of one network or several, and prints and saves what comes out.
@@ -42,6 +43,7 @@ def run(
         json_file: write results there, too; '-': to stdout.
         exif, max_value: how image files are read, see `training.data.image_files.Reading`; None: upright, and no images
             of more than 8 bits, or without `dataset` as in training.
+        allow_tf32: whether float32 may be TensorFloat-32 on GPUs; None: as it is set, see `dnnlib.tflib.settings`.
         settings: of `metrics.features.evaluation.Evaluating`.
 
     Raises:
@@ -54,6 +56,7 @@ def run(
     group = MetricGroup(once.values())
     settings = Evaluating(**{"num_gpus": dnnlib.submit_config.num_gpus, **settings})
     print(f"Computing on {', '.join(name.split('device:')[-1] for name in settings.devices)}.")
+    tflib.settings.allow_tf32(allow_tf32)
     tflib.init_tf({"rnd.np_random_seed": settings.seed})
     Gs_kwargs = None if truncation_psi is None else {"truncation_psi": truncation_psi}
     reading = {name: value for name, value in {"exif": exif, "max_value": max_value}.items() if value is not None}

@@ -37,7 +37,8 @@ class Projecting:
     num_snapshots: images saved on the way, the last included. num_steps, learning_rate, regularize_noise_weight,
     w_plus, class_idx, label, seed: see `Projector`. minibatch_size: images optimized at once. save_vector: a file of W
     and noise images of each. video: an mp4 of each. initial: files of W vectors to start from, one vector in all or one
-    for each image. distance, metric_networks, cache_dir, offline: see `distances.load`.
+    for each image. allow_tf32: whether float32 may be TensorFloat-32 on GPUs; None: as it is set. distance,
+    metric_networks, cache_dir, offline: see `distances.load`.
     """
 
     num_snapshots: int = 5
@@ -52,6 +53,7 @@ class Projecting:
     save_vector: bool = False
     video: bool = False
     initial: Sequence[str] = ()
+    allow_tf32: bool | None = None
     distance: str = "lpips"
     metric_networks: str | None = None
     cache_dir: str | None = None
@@ -108,11 +110,13 @@ def _project(network_pkl: str, open_targets: Callable[..., Any], settings: Proje
     Raises:
         UserError: for everything that cannot be had or does not fit the network, before the first image.
     """
+    from dnnlib.tflib import settings as tf_settings
     from dnnlib.tflib.network_report import describe_not_finite
 
     from . import distances
     from .projector import Projector
 
+    tf_settings.allow_tf32(settings.allow_tf32)
     print(f'Loading networks from "{network_pkl}"...')
     download = {"cache_dir": settings.cache_dir, "offline": settings.offline}
     problems = Problems()

@@ -13,7 +13,7 @@ import dnnlib
 import pretrained_networks
 from dnnlib import tflib, workers
 from dnnlib.errors import UserError, is_out_of_memory, short
-from dnnlib.tflib import random_stream
+from dnnlib.tflib import random_stream, settings
 from dnnlib.tflib.devices import Devices, find_devices
 from metrics import metric_base
 from metrics.features.evaluation import Evaluating
@@ -62,13 +62,13 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     if (cluster := workers.cluster()) is not None:
         workers.meet(cluster, _of_all_workers(options, num_gpus))
     devices = find_devices(num_gpus, options.logical_cpus)
-    # It fails on graphs of gradients, with a message for each, and leaves them as fast without.
-    tf.config.optimizer.set_experimental_options({"remapping": False})
+    settings.allow_remapping(False)
     run_dir = dnnlib.make_run_dir_path() if has_run_dir and devices.worker == 0 else None
     saved = _saved_state(options.resume_run_dir)
     if saved is not None and run_dir is not None:
         saved.cut_logs(run_dir)
     print(f"Training on {devices.description}.")
+    settings.allow_tf32(options.allow_tf32)
 
     seed = options.tf_config.get("rnd.np_random_seed") if options.seed is None else options.seed
     seed = 1000 if seed is None else int(seed)

@@ -1,6 +1,6 @@
 """TensorFlow side of the official `dnnlib`: networks, pickles, custom ops and small helpers."""
 
-from . import autosummary, network, ops, optimizer, tfutil
+from . import autosummary, network, ops, optimizer, settings, tfutil
 from .network import Network
 from .optimizer import Optimizer
 from .tfutil import (
@@ -19,3 +19,5 @@ from .tfutil import (
     set_vars,
     shape_to_list,
 )
+
+settings.set_defaults()

@@ -55,7 +55,7 @@ class ImagePass:
         self.unit = unit
         self._batches = {"devices": devices, "per_device": per_device, "seed": seed}
         self._batch_size = per_device * len(devices)
-        self._facts = {**facts, "resize": _RESIZE}
+        self._facts = {**facts, "resize": _RESIZE, **({"tf32": True} if tflib.settings.uses_tf32() else {})}
         self._folder = folder
         self._key = key_of(self._facts)
         self._label = file_label(label)

@@ -60,6 +60,20 @@ def test_what_may_change_on_the_way(folder):
     run_training.parse([f"--resume={run_dir}", *same])
 
 
+def test_tensorfloat_32(folder):
+    """As other options; of earlier runs it is not known."""
+    run_dir = make_run(folder, 0, "--allow-tf32")
+    assert json.loads((Path(run_dir) / "training_options.json").read_text())["allow_tf32"] is True
+    for args in [], ["--allow-tf32"]:
+        assert run_training.parse([f"--resume={run_dir}", *args])[0].kwargs.allow_tf32 is True
+    (line,) = problems(f"--resume={run_dir}", "--allow-tf32=false")
+    assert line.startswith("--allow-tf32: cannot change from True to False in a run that goes on")
+    run_dir = make_run(folder, 1)  # written without it, as by earlier versions
+    for args, expected in ([], False), (["--allow-tf32"], True), (["--allow-tf32=0"], False):
+        kwargs = run_training.parse([f"--resume={run_dir}", *args])[0].kwargs
+        assert kwargs.get("allow_tf32", False) is expected
+
+
 def test_what_may_not_change(folder):
     (folder / "datasets" / "dogs").mkdir()
     run_dir = make_run(folder, 0)

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from dnnlib.tflib import random_stream
+from dnnlib.tflib import random_stream, settings
 from training.data.dataset import SyntheticDataset, TFRecordDataset
 from training.data.tfrecord_export import TFRecordExporter
 from training.loop.options import LoopOptions
@@ -174,12 +173,11 @@ def _against(seconds: float, convolutions: float | None) -> str:
 @contextlib.contextmanager
 def as_in_training() -> Iterator[None]:
     """Inside, TensorFlow optimizes graphs as `training_loop` lets it."""
-    before = tf.config.optimizer.get_experimental_options().get("remapping", True)
-    tf.config.optimizer.set_experimental_options({"remapping": False})
+    before = settings.allow_remapping(False)
     try:
         yield
     finally:
-        tf.config.optimizer.set_experimental_options({"remapping": before})
+        settings.allow_remapping(before)
 
 
 def bench_input(options: Options) -> Iterator[Row]:

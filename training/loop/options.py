@@ -60,6 +60,7 @@ class LoopOptions:
     config: str | None = _of_a_flag(None)  # name of the configuration, for people and for --resume; no effect
     resume_run_dir: str | None = _of_a_flag(None)  # continue the run in this folder, which is the current one, exactly
     resume_changed_data: bool = _of_a_flag(False)  # ... even if the data set has changed since
+    allow_tf32: bool = _of_a_flag(False)  # compute float32 in TensorFloat-32 on GPUs that can
 
     @property
     def grows(self) -> bool:

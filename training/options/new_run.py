@@ -47,6 +47,7 @@ SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "fmap_base": lambda value: {"G_args": {"fmap_base": value}, "D_args": {"fmap_base": value}},
     "fmap_max": lambda value: {"G_args": {"fmap_max": value}, "D_args": {"fmap_max": value}},
     "precision": lambda value: {"G_args": PRECISIONS[value], "D_args": PRECISIONS[value]},
+    "allow_tf32": lambda value: {"allow_tf32": value},
     "resolution": lambda value: {"dataset_args": {"resolution": value}},
     "exif": lambda value: {"dataset_args": {"exif": value}},
     "max_value": lambda value: {"dataset_args": {"max_value": value}},

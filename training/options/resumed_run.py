@@ -21,6 +21,7 @@ _MAY_CHANGE = {"total_kimg", "metrics", "snap", "image_snap", "keep_snapshots", 
 _MAY_CHANGE |= {"minibatch_gpu", "resume_changed_data"}
 _MAY_CHANGE_ARGUMENTS = {"network_snapshot_ticks", "image_snapshot_ticks", "metric_arg_list"}
 _MAY_CHANGE_OF_SCHEDULE = {"minibatch_gpu_base", "minibatch_gpu_dict"}
+_NEW = {"allow_tf32"}  # earlier runs have it nowhere, and computed in TensorFloat-32 where there was a GPU
 _HANDLED_APART = {"resume", "result_dir", "num_gpus", "dataset", "data_dir", "config"}
 
 
@@ -76,7 +77,8 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     started["dataset_args"] = {"exif": "upright", **kwargs.dataset_args}
     if started.get("seed") is None:
         started["seed"] = kwargs.tf_config.get("rnd.np_random_seed")
-    for name in sorted(flags.keys() - _MAY_CHANGE - _HANDLED_APART):
+    may_change = _MAY_CHANGE | (_NEW - kwargs.keys())
+    for name in sorted(flags.keys() - may_change - _HANDLED_APART):
         for _, old, new in list(differences(started, SETTINGS[name](flags[name])))[:1]:
             if name == "precision":
                 old, new = f"num_fp16_res={old}", f"num_fp16_res={new} ({flags[name]})"
@@ -84,7 +86,7 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     changing, fixed = _divided(settings)
     problems += [_cannot_change(name, old, new) for name, old, new in differences(started, fixed)]
     num_gpus = flags.get("num_gpus", num_gpus)
-    changes = {name: flags[name] for name in flags.keys() & _MAY_CHANGE}
+    changes = {name: flags[name] for name in flags.keys() & may_change}
     pieces = minibatches(kwargs.sched_args)
     new_run.apply(kwargs, changes, changing)
     notes = []
