@@ -65,13 +65,14 @@ inline bool is_aligned(const void* pointer) { return reinterpret_cast<uintptr_t>
 struct Pointwise {
     int act;
     float slope, gain, clamp;
+    float gain_below;  // of u < 0, unless smooth
 };
 
 inline bool is_smooth(const PointwiseArgs& f) { return f.act > kLrelu; }
 
 inline Pointwise make_pointwise(const PointwiseArgs& f) {
     const float slope = f.act == kLinear ? 1.0f : f.act == kRelu ? 0.0f : f.alpha;
-    return {f.act, slope, f.gain, f.clamp < 0 ? INFINITY : f.clamp};
+    return {f.act, slope, f.gain, f.clamp < 0 ? INFINITY : f.clamp, f.gain * slope};
 }
 
 struct Derivatives {
@@ -110,27 +111,24 @@ __device__ __forceinline__ Derivatives smooth_activation(int act, float u) {
     }
 }
 
-template <bool Smooth>
-__device__ __forceinline__ Derivatives activation(const Pointwise& f, float u) {
-    if (Smooth) return smooth_activation(f.act, u);
-    if (u > 0) return {u, 1, 0};
-    if (f.slope == 0 && u < 0) return {0, 0, 0};  // -inf * 0 would be NaN
-    return {f.slope * u, f.slope, 0};
-}
-
-// F(u); what is not a number stays so.
+// F(u); what is not a number stays so. Selections, not branches, which neighbours would take differently.
 template <bool Smooth>
 __device__ __forceinline__ float value(const Pointwise& f, float u) {
-    const float y = f.gain * activation<Smooth>(f, u).y;
-    return y > f.clamp ? f.clamp : y < -f.clamp ? -f.clamp : y;
+    float y = f.gain * (Smooth ? smooth_activation(f.act, u).y : u > 0 ? u : f.slope * u);
+    if (!Smooth) y = (f.slope == 0) & (u < 0) ? 0 : y;  // -inf * 0 would be NaN
+    y = y > f.clamp ? f.clamp : y;
+    return y < -f.clamp ? -f.clamp : y;
 }
 
 // F'(u), or F''(u) if Second.
 template <bool Smooth, bool Second = false>
 __device__ __forceinline__ float derivative(const Pointwise& f, float u) {
-    const Derivatives d = activation<Smooth>(f, u);
-    if (fabsf(f.gain * d.y) >= f.clamp) return 0;
-    return f.gain * (Second ? d.d2 : d.d1);
+    if (!Smooth) {
+        const float d = u > 0 ? f.gain : f.gain_below;
+        return Second || fabsf(d * u) >= f.clamp ? 0 : d;
+    }
+    const Derivatives d = smooth_activation(f.act, u);
+    return fabsf(f.gain * d.y) >= f.clamp ? 0 : f.gain * (Second ? d.d2 : d.d1);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
