@@ -3,13 +3,17 @@
 import functools
 import itertools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from dnnlib import util
+
+from .fetching import Joined, fetched
+
+_SMALL = 64 << 20  # bytes of inputs that are on a GPU at once
 
 
 class NetworkRunner:
@@ -67,19 +71,19 @@ class NetworkRunner:
         fixed, fed = _split_fed(dynamic_kwargs, net)
         net.prepare(**fixed)
         function = self._function(fixed, input_transform, output_transform, num_gpus)
-        pieces: list[list[np.ndarray]] = []
-        started: list[tf.Tensor] = []
-        for begin in range(0, num_items, minibatch_size):
-            if print_progress:
-                print(f"\r{begin} / {num_items}", end="", flush=True)
-            batch = [None if array is None else tf.constant(array[begin : begin + minibatch_size]) for array in arrays]
-            before, started = started, function(batch, fed)
-            if before:  # fetched while the device computes the next
-                pieces.append([output.numpy() for output in before])
-        pieces.append([output.numpy() for output in started])
+        joined = Joined(num_items, minibatch_size)
+
+        def started() -> Iterator[list[tf.Tensor]]:
+            for number, batch in enumerate(_batches(arrays, minibatch_size)):
+                if print_progress:
+                    print(f"\r{number * minibatch_size} / {num_items}", end="", flush=True)
+                yield function(batch, fed)
+
+        for _ in fetched(started(), joined.add):
+            pass
         if print_progress:
             print(f"\r{num_items} / {num_items}")
-        outputs = [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*pieces, strict=True)]
+        outputs = joined.arrays()
         if return_as_list:
             return outputs
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
@@ -140,6 +144,19 @@ def _numbers(array: Any) -> np.ndarray:
     """An array of numbers; those in texts and among Python's objects become float32, as TensorFlow 1 fed them."""
     array = np.asarray(array)
     return array.astype(np.float32) if array.dtype.kind in "OSU" and array.ndim else array
+
+
+def _batches(arrays: list[np.ndarray | None], minibatch_size: int) -> Iterable[list[tf.Tensor | None]]:
+    """Tensors of each minibatch.
+
+    What goes to a GPU waits for all that it was given before, so what is small goes before anything is computed.
+    """
+    num_items = len(next(array for array in arrays if array is not None))
+    batches = (
+        [None if array is None else tf.constant(array[begin : begin + minibatch_size]) for array in arrays]
+        for begin in range(0, num_items, minibatch_size)
+    )
+    return list(batches) if sum(array.nbytes for array in arrays if array is not None) <= _SMALL else batches
 
 
 def without_nothing(inputs: Sequence[Any], net: Any) -> list[Any]:
