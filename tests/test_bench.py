@@ -95,7 +95,7 @@ def test_machine_and_arguments(monkeypatch, capsys):
     assert "expected some of fp32, fp16, bf16 with commas between, got 'fp64'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("tool", ["bench", "check_cuda_kernels", "training_curve", "overfitting"])
+@pytest.mark.parametrize("tool", ["bench", "check_cuda_kernels", "gpu_report", "training_curve", "overfitting"])
 def test_tools_start_as_scripts(tool):
     path = Path(bench.__file__).with_name(f"{tool}.py")
     assert "usage:" in subprocess.check_output([sys.executable, path, "--help"], text=True)

@@ -28,12 +28,12 @@ _MINIBATCHES = [1, 4]
 # Networks of official size.
 
 
-def network(name: str, config: str, resolution: int, precision: str = "fp32") -> Any:
-    """G, D or Gs of a configuration, with random weights."""
+def network(name: str, config: str, resolution: int, precision: str = "fp32", **kwargs: Any) -> Any:
+    """G, D or Gs of a configuration, with random weights. kwargs: other arguments than the configuration's."""
     from dnnlib.tflib import Network
     from training.options.configs import config_kwargs
 
-    args = {**config_kwargs(config)[f"{name[0]}_args"], **PRECISIONS[precision]}
+    args = {**config_kwargs(config)[f"{name[0]}_args"], **PRECISIONS[precision], **kwargs}
     return Network(name, num_channels=3, resolution=resolution, label_size=0, **args)
 
 

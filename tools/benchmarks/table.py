@@ -157,7 +157,7 @@ def describe_machine() -> str:
 
     one_dnn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0"
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "keras", "numpy"))
-    lines = [f"{versions}, Python {platform.python_version()}; oneDNN {'on' if one_dnn else 'off'}", _cpu()]
+    lines = [f"{versions}, Python {platform.python_version()}; oneDNN {'on' if one_dnn else 'off'}", f"CPU: {cpu()}"]
     for gpu in tf.config.list_physical_devices("GPU"):
         details = tf.config.experimental.get_device_details(gpu)
         capability = ".".join(map(str, details.get("compute_capability", ())))
@@ -165,7 +165,8 @@ def describe_machine() -> str:
     return "\n".join([*lines, time.strftime("%Y-%m-%d")])
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """The processor, how many cores may be used, and what it has of vector extensions."""
     facts = {}
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
         facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in file)}
@@ -173,4 +174,4 @@ def _cpu() -> str:
     known = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16")
     flags = [name for name in known if name in facts.get("flags", "").split()]
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"CPU: {model}, {usable} cores ({', '.join(flags) or 'no vector extensions known here'})"
+    return f"{model}, {usable} cores ({', '.join(flags) or 'no vector extensions known here'})"

@@ -1,0 +1,1 @@
+"""What `tools/gpu_report.py` runs and writes."""
