@@ -28,11 +28,16 @@ def autosummary(name: str, value: Any, passthru: Any = None, condition: Any = Tr
         passthru: what to return in place of `value`.
         condition: count only where true.
     """
+    collector = _collector.get()
+    if isinstance(value, int | float) and condition is True and collector is None and tf.executing_eagerly():
+        with np.errstate(over="ignore"):  # in NumPy: a GPU would first have to do all that it was given
+            x = np.float32(value)
+            add({name: np.array([1, x, x * x], np.float64) if np.isfinite(x) else np.zeros(3)})
+        return value if passthru is None else passthru
     x = tf.stop_gradient(tf.reshape(tf.cast(value, tf.float32), [-1]))
     usable = tf.logical_and(tf.math.is_finite(x), condition)
     x = tf.where(usable, x, 0.0)
     moments = tf.stack([tf.reduce_sum(tf.cast(usable, tf.float32)), tf.reduce_sum(x), tf.reduce_sum(x * x)])  # [3]
-    collector = _collector.get()
     if collector is not None:
         collector[name] = collector[name] + moments if name in collector else moments
     elif tf.executing_eagerly():
@@ -56,7 +61,7 @@ def collected() -> Iterator[dict[str, tf.Tensor]]:
 def add(moments: Mapping[str, Any]) -> None:
     """Counts in what `collected` gathered, tensors or arrays: count, sum, sum of squares."""
     for name, value in moments.items():
-        value = tf.cast(value, tf.float64)
+        value = tf.cast(value, tf.float64) if tf.is_tensor(value) else np.asarray(value, np.float64)
         _moments[name] = _moments[name] + value if name in _moments else value
 
 

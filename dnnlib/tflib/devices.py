@@ -20,7 +20,7 @@ class Devices:
     """What trains.
 
     strategy: of `tf.distribute`; description: for people; num_replicas: of all workers; local_replicas: of this one;
-    worker: number of this worker. Worker 0 writes all files.
+    worker: number of this worker. Worker 0 writes all files. local_names: the devices of this worker, one per replica.
     """
 
     strategy: Any
@@ -28,6 +28,7 @@ class Devices:
     num_replicas: int
     local_replicas: int
     worker: int
+    local_names: tuple[str, ...] = ("/CPU:0",)
 
     @property
     def is_only_worker(self) -> bool:
@@ -52,10 +53,10 @@ def find_devices(num_gpus: int = 1, logical_cpus: int | None = None) -> Devices:
     names = device_names(num_gpus, logical_cpus)
     kind = "GPU" if "GPU" in names[0] else "CPU"
     if len(names) == 1:
-        return Devices(tf.distribute.get_strategy(), f"1 {kind}", 1, 1, 0)
+        return Devices(tf.distribute.get_strategy(), f"1 {kind}", 1, 1, 0, (names[0],))
     strategy = tf.distribute.MirroredStrategy(names, cross_device_ops=_cross_device_ops(kind))
     kind = f"{len(names)} {kind}s" if kind == "GPU" else f"{len(names)} logical CPUs"
-    return Devices(strategy, kind, len(names), len(names), 0)
+    return Devices(strategy, kind, len(names), len(names), 0, tuple(names))
 
 
 def _cross_device_ops(kind: str) -> tf.distribute.CrossDeviceOps | None:
@@ -120,9 +121,8 @@ def _multi_worker(num_gpus: int, cluster: workers.Cluster) -> Devices:
     local = replicas // len(cluster.workers)
     if local != num_gpus:
         raise UserError(f"--num-gpus={num_gpus}: this worker has {local} device(s), and all of them train")
-    return Devices(
-        strategy, f"{len(cluster.workers)} workers with {local} device(s) each", replicas, local, cluster.index
-    )
+    description = f"{len(cluster.workers)} workers with {local} device(s) each"
+    return Devices(strategy, description, replicas, local, cluster.index, tuple(strategy.extended.worker_devices))
 
 
 def peak_gpu_memory() -> float:

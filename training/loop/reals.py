@@ -1,6 +1,6 @@
 """Real images for the iterations of training, read ahead in a thread."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +27,7 @@ class RealsReader:
     worker: int = 0  # which reads the pieces of its own replicas only
     local_replicas: int = 1
     num_replicas: int = 1
+    devices: Sequence[str] | None = None  # of the local replicas, where their pieces go; None: they stay arrays
     check: Any = None  # a `training.data.image_check.ImageCheck` that is in progress
 
     def __post_init__(self) -> None:
@@ -43,6 +44,8 @@ class RealsReader:
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> list[tuple[int, Any, Any]] | None:
         """The pieces of the minibatch at a position: (number, images uint8 `[minibatch_gpu, C, H, W]`, labels).
+
+        Arrays, or tensors on `devices`.
 
         What an unchanged next request will ask for is read in the meantime. None is returned if `is_stopping()` becomes
         true before they are there: network drives can take for ever. Raises UserError for an image that cannot be read,
@@ -76,8 +79,19 @@ class RealsReader:
         numbers = [r * self.num_replicas + first + i for r in rounds for i in range(self.local_replicas)]
         order = self.training_set.order(self.seed, position, minibatch_size).reshape(-1, minibatch_gpu)
         images, labels = self.training_set.read(order[numbers].reshape(-1), lod)
-        images = np.split(images, len(numbers))
-        return list(zip(numbers, images, np.split(labels, len(numbers)), strict=True))
+        parts = zip(np.split(images, len(numbers)), np.split(labels, len(numbers)), strict=True)
+        return [
+            (number, *self._on_device(k, *part)) for k, (number, part) in enumerate(zip(numbers, parts, strict=True))
+        ]
+
+    def _on_device(self, k: int, *arrays: np.ndarray) -> Sequence[Any]:
+        """Arrays of the k-th piece, copied to its device: here, because a copy waits for all that a GPU was given."""
+        if self.devices is None:
+            return arrays
+        with tf.device("/CPU:0"):
+            values = [tf.convert_to_tensor(array) for array in arrays]
+        with tf.device(self.devices[k % len(self.devices)]):  # by an op, which lets other threads run meanwhile
+            return [tf.raw_ops.Identity(input=value) for value in values]
 
     def close(self) -> None:
         """Stops reading ahead, and checking."""

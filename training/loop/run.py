@@ -78,7 +78,9 @@ class TrainingRun:
         self.counters = Counters(start_nimg, tick_start_nimg=start_nimg, total_sec=self.options.resume_time)
         self.total_nimg = self.options.total_kimg * 1000
         of = self.devices
-        self.reader = RealsReader(self.training_set, self.seed, of.worker, of.local_replicas, of.num_replicas)
+        self.reader = RealsReader(
+            self.training_set, self.seed, of.worker, of.local_replicas, of.num_replicas, of.local_names
+        )
         self.sched = self._schedule(self.counters.cur_nimg)
         self.report: TickReport | None = None
         self._results: list[Any] = []  # of phases, not looked at yet

@@ -78,7 +78,7 @@ class TrainingStep:
         self.local_replicas = 1 if self.num_replicas == 1 else len(self.strategy.extended.worker_devices)
         self.lod = tf.Variable(0.0, trainable=False, name="lod", aggregation=_FIRST)
         self.pl_mean = tf.Variable(0.0, trainable=False, name="pl_mean", aggregation=_FIRST)
-        self.Gs_beta = tf.Variable(0.0, trainable=False, name="Gs_beta", aggregation=_FIRST)
+        self.Gs_beta = 0.0  # the weight of Gs' old values in the last iteration
         self.lrate_ratios = {"G": 1.0, "D": 1.0}
         self.optimizers = {
             "G": self._optimizer("G", G, dict(options.G_opt_args), options.G_reg_interval),
@@ -89,7 +89,7 @@ class TrainingStep:
         self._functions: dict[str | tuple[str, int], Callable] = {}  # by name, those of one stage with their rounds
         self.say: Callable[[str], None] = functools.partial(print, flush=True)
         self._stage = 0.0
-        self._average = Gs.setup_as_moving_average_of(G, beta=self.Gs_beta)
+        self._lod: float | None = None  # the one set last
 
     def _optimizer(self, name: str, net: Network, kwargs: dict[str, Any], interval: int) -> Optimizer:
         if self.lazy:  # so that n + 1 updates have the effect of n without a regularizer of their own (section 3.1)
@@ -114,6 +114,9 @@ class TrainingStep:
 
     def set_lod(self, lod: float) -> None:
         """Sets the level of detail of the networks being trained."""
+        if lod == self._lod:  # nothing to tell a GPU, which would first do all that it was given
+            return
+        self._lod = lod
         self.lod.assign(lod)
         stage = lod if lod == math.floor(lod) else math.floor(lod) + 0.5
         if stage != self._stage:
@@ -141,8 +144,11 @@ class TrainingStep:
 
     def update_average(self, beta: float) -> None:
         """Moves Gs towards G; `beta` is the weight of its old values."""
-        self.Gs_beta.assign(beta)
-        self._function("moving average", lambda: self._average)()
+        self.Gs_beta = beta
+        update = self._function(
+            "moving average", lambda: lambda beta: self.Gs.setup_as_moving_average_of(self.G, beta=beta)()
+        )
+        update(on_host(beta, np.float32))
 
     # ------------------------------------------------------------------------
     # A phase.
@@ -155,7 +161,7 @@ class TrainingStep:
         if name not in self.phases:
             return None
         learning_rate *= self.lrate_ratios[name[-1]]
-        lrate = tf.constant(learning_rate, tf.float32)
+        lrate = on_host(learning_rate, np.float32)
         local = self.local_replicas
         rounds = [self._distribute(pieces[i : i + local]) for i in range(0, len(pieces), local)]
         number, stats = len(rounds), {}
@@ -281,17 +287,28 @@ class TrainingStep:
 
     def _distribute(self, pieces: Sequence[Piece]) -> tuple[Any, Any, Any, Any]:
         """One piece for each replica of this worker."""
+
+        def value(piece: Piece, field: str) -> tf.Tensor:
+            value = getattr(piece, field)
+            return on_host(value) if field.endswith("seed") else tf.convert_to_tensor(value)
+
         if self.num_replicas == 1:
-            return tuple(map(tf.convert_to_tensor, pieces[0]))
+            return tuple(value(pieces[0], field) for field in Piece._fields)
         return tuple(
             self.strategy.experimental_distribute_values_from_function(
-                lambda ctx, k=k: tf.convert_to_tensor(pieces[ctx.replica_id_in_sync_group % len(pieces)][k])
+                lambda ctx, field=field: value(pieces[ctx.replica_id_in_sync_group % len(pieces)], field)
             )
-            for k in range(len(Piece._fields))
+            for field in Piece._fields
         )
 
     def _local(self, value: Any) -> tf.Tensor:
         return self.strategy.experimental_local_results(value)[0]
+
+
+def on_host(value: Any, dtype: Any = None) -> tf.Tensor:
+    """A tensor in the memory of the host: unlike a copy to a GPU, it waits for nothing that the GPU was given."""
+    with tf.device("/CPU:0"):
+        return tf.convert_to_tensor(np.asarray(value, dtype))
 
 
 @dataclass

@@ -10,6 +10,7 @@ from dnnlib.tflib.scope import Scoped, random_normal
 from dnnlib.tflib.tfutil import finite_or, lerp
 
 from .checks import check_choice, check_common, check_flags, check_numbers, check_sizes, prepare_labels
+from .growing import whole_lod
 from .layers import Dense, normalize_2nd_moment
 from .network_model import AS_BUILT, COMMON_ARGUMENTS, NetworkModel, as_built, reject_unknown_kwargs
 
@@ -161,15 +162,12 @@ class Generator(NetworkModel):
             return dlatents
         dlatents2 = self.G_mapping(random_stream.normal(tf.shape(latents), latents.dtype), labels)
         num_layers = dlatents.shape[1]
-        layer_idx = tf.range(num_layers)[tf.newaxis, :, tf.newaxis]  # [1, layers, 1]
-        cur_layers = tf.constant(num_layers)
-        if self.has_lod:
-            cur_layers -= tf.cast(tf.convert_to_tensor(self.lod), tf.int32) * 2
-        mixing_cutoff = tf.cond(
-            random_stream.uniform([]) < prob,
-            lambda: random_stream.uniform([], 1, cur_layers, tf.int32),
-            lambda: cur_layers,
-        )
+        # Without branches, and with numbers of layers as float32: the host would wait for others that a GPU computes.
+        layer_idx = tf.range(num_layers, dtype=tf.float32)[tf.newaxis, :, tf.newaxis]  # [1, layers, 1]
+        cur_layers = num_layers - whole_lod(self.lod) * 2 if self.has_lod else num_layers
+        mixes = random_stream.uniform([]) < prob
+        first_other = tf.cast(random_stream.uniform([], 1, cur_layers, tf.int32), tf.float32)
+        mixing_cutoff = tf.where(mixes, first_other, tf.cast(cur_layers, tf.float32))
         return tf.where(layer_idx < mixing_cutoff, dlatents, dlatents2)
 
     def _truncate(self, dlatents: tf.Tensor, psi: Any, cutoff: Any) -> tf.Tensor:

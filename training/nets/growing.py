@@ -49,6 +49,12 @@ def known_lod(lod: float) -> Iterator[None]:
         _known_lod.reset(token)
 
 
+def whole_lod(lod: Any) -> int | tf.Tensor:
+    """The level of detail `lod`, rounded down: a number inside `known_lod`, else an int32 tensor."""
+    known = _known_lod.get()
+    return tf.cast(tf.convert_to_tensor(lod), tf.int32) if known is None else known[0]
+
+
 def _if_above(lod: tf.Tensor, level: int, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
     """What to compute depends on whether lod > level."""
     known = _known_lod.get()
