@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from dnnlib.tflib.ops.toolchain import BuildError, Compiler
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 
 ROOT = Path(__file__).parent.parent.parent
-CACHED = (build._key, implementation._kernels, implementation._automatic, implementation._say)
+CACHED = (build._key, toolchain.native_options, implementation._kernels, implementation._automatic, implementation._say)
 needs_cxx = pytest.mark.skipif(toolchain.find_cxx() is None, reason="no C++ compiler")
 needs_nvcc = pytest.mark.skipif(toolchain.find_nvcc() is None or toolchain.find_cxx() is None, reason="no nvcc")
 
@@ -81,7 +80,7 @@ def test_several_processes_build_once(small_sources, capfd):
     assert len(found) == 1 and Path(found.pop()).exists()
     assert len(log.read_text().splitlines()) == 2  # each source once
     err = capfd.readouterr().err
-    assert err.count("Building the custom ops with") == 1 and err.count("Built ") == 1
+    assert err.count("Building the custom ops with") == 1
     assert "Waiting for another process that builds the custom ops" in err
     (folder,) = (build.cache_dir()).iterdir()
     name = Path(build._name(build._plan()))
@@ -143,6 +142,42 @@ def test_libraries_for_more_architectures_serve(fresh):
     exact = build._name(build.Plan(cxx, nvcc, (90,)))
     make(exact)
     assert find(cxx, nvcc, (90,)).name == exact
+
+
+# ----------------------------------------------------------------------------
+# For which processor.
+
+
+@needs_cxx
+def test_only_our_kernels_are_compiled_for_this_processor(small_sources):
+    """TensorFlow's headers do not compile for all processors that compilers know."""
+    _, log = small_sources
+    build.library(verbose=False)
+    lines = log.read_text().splitlines()
+    ops, kernel = (next(line for line in lines if f"/{name}.cc " in line) for name in ("ops", "cpu_two"))
+    assert "native" not in ops and "-march" not in ops and "tensorflow/include" in ops
+    assert "tensorflow" not in kernel
+    for option in toolchain.native_options(toolchain.find_cxx()):
+        assert f" {option} " in kernel
+
+
+@pytest.mark.parametrize("takes", ["-march=native", "-mcpu=native", None])
+def test_option_for_this_processor(tmp_path, takes):
+    """As compilers for x86 take it, as some for arm64 do, and none."""
+    case = f"case \"$*\" in *{takes}*) exit 0;; *=native*) echo 'unknown value'; exit 1;; esac"
+    compiler = Compiler(str(program(tmp_path / "g++", case)), "1.0")
+    assert toolchain.native_options(compiler) == ((takes,) if takes else ())
+
+
+def test_processor_that_the_compiler_cannot_serve(small_sources, monkeypatch):
+    """Said at once; nothing else is tried."""
+    _, log = small_sources
+    words = 'case "$*" in *native*cpu_two.cc*) echo "no such instruction: vmovw"; exit 1;; esac'
+    slow = os.environ["CXX"]
+    monkeypatch.setenv("CXX", str(program(log.parent / "other" / "g++", f'{words}\nexec {slow} "$@"')))
+    with pytest.raises(BuildError, match="(?s)no such instruction.*native.*may be too new for compiler or assem"):
+        build.library(verbose=False)
+    assert "cpu_two.cc" not in log.read_text()
 
 
 # ----------------------------------------------------------------------------
@@ -284,23 +319,18 @@ def test_cpu_kernels_are_built_here():
 
 
 @needs_nvcc
-def test_cuda_kernels_are_built_and_loaded(tmp_path):
+def test_cuda_kernels_are_built_and_loaded():
     """With nvcc the CUDA kernels compile, link, load and register; without a GPU they are not chosen.
 
-    Without the CPU kernels, to be quicker. The library stays in the user's cache: only changes build it again.
+    The library stays in the user's cache: only changes build it again.
     """
     known = toolchain.supported_archs(toolchain.find_nvcc())
     arch = 90 if 90 in known else known[-1]
-    for path in build.SOURCES.iterdir():
-        if path.suffix in (".cu", ".h") or path.name in ("ops.cc", "gpu_kernels.cc"):
-            shutil.copy(path, tmp_path)
     code = f"""if True:
-        from pathlib import Path
         import tensorflow as tf
         from dnnlib.errors import UserError
         from dnnlib.tflib.ops import build, implementation, toolchain
         from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
-        build.SOURCES = Path({str(tmp_path)!r})
         path = build.library(build.Plan(toolchain.find_cxx(), toolchain.find_nvcc(), ({arch},)))
         build.library = lambda: path
         print(build.reason())
@@ -319,12 +349,14 @@ def test_cuda_kernels_are_built_and_loaded(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     reason, found, *rest = done.stdout.splitlines()
-    assert reason.endswith(f" for sm{arch}") and found == "GPU bfloat16, GPU float16, GPU float32"
+    assert reason.endswith(f" for sm{arch}") and found == ", ".join(
+        f"{device} {dtype}" for device in ("CPU", "GPU") for dtype in sorted(implementation.KERNEL_DTYPES)
+    )
     if rest:
         problem, value, error = rest
         assert problem.startswith("CUDA: ") and float(value) == pytest.approx(-0.4)
         assert error.startswith("impl='cuda': TensorFlow sees no GPU, and the CUDA kernels need one")
-        assert done.stderr.count("Custom ops: TensorFlow ops ('ref'); the library (built with ") == 1
+        assert done.stderr.count("Custom ops: CPU kernels; built with ") == 1
 
 
 def test_build_ahead_says_what_is_wrong(monkeypatch):

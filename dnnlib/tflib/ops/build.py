@@ -1,7 +1,8 @@
 """Builds the library of compiled ops, once per user and version, and loads it.
 
-One shared library holds the registrations (ops.cc), the CPU kernels and, where CUDA's compiler and a GPU are found (or
-architectures are asked for), the CUDA kernels. It is built when an op first runs, or ahead by
+One shared library holds the ops as TensorFlow sees them (ops.cc, op_kernels.cc), the CPU kernels (cpu_*.cc) and, where
+CUDA's compiler and a GPU are found (or architectures are asked for), the CUDA kernels (*.cu). Only the kernels are
+compiled for this machine; they see no header of TensorFlow. The library is built when an op first runs, or ahead by
 
     python -m dnnlib.tflib.ops.build
 
@@ -19,7 +20,6 @@ import secrets
 import shutil
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,9 +33,10 @@ from .toolchain import BuildError, Compiler
 CACHE_VARIABLE = "STYLEGAN2_OPS_CACHE"
 SOURCES = Path(__file__).parent / "kernels"
 OPS = ("StyleganUpfirdn2D", "StyleganBiasAct", "StyleganEpilogue", "StyleganEpilogueGrad")  # of the library
-CXX_OPTIONS = (
-    *("-O3", "-march=native", "-fPIC", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),
-    "-Wno-deprecated-declarations",
+OP_OPTIONS = ("-O2", "-fPIC", "-Wno-deprecated-declarations")  # names that newer versions of TensorFlow like less
+CPU_OPTIONS = (
+    *("-std=c++17", "-O3", "-fPIC", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),
+    "-Wno-pass-failed",  # clang's words about loops that it does not vectorize
 )
 NVCC_OPTIONS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC")
 DEFAULT_ARCHS = (70, 75, 80, 86, 89, 90, 100, 120)  # Volta to Blackwell, as far as the compiler knows them
@@ -176,7 +177,7 @@ def _plan() -> Plan:
 @functools.cache
 def _key() -> str:
     """What the library depends on beside compilers and architectures: sources, TensorFlow, the processor."""
-    options = (*CXX_OPTIONS, *NVCC_OPTIONS, *tf.sysconfig.get_compile_flags()[1:])
+    options = (*OP_OPTIONS, *CPU_OPTIONS, *NVCC_OPTIONS, *tf.sysconfig.get_compile_flags()[1:])
     key = hashlib.sha256(f"{tf.__version__} {options} {toolchain.cpu_name()}".encode())
     for path in sorted(p for p in SOURCES.iterdir() if p.suffix in (".cc", ".cu", ".h")):
         key.update(path.name.encode() + path.read_bytes())
@@ -231,12 +232,11 @@ def _build(folder: Path, plan: Plan, verbose: bool) -> Path:
     if verbose:
         compilers = f"{plan.cxx.path}" + (f" and {plan.nvcc.path}" if cuda else "")
         print(f"Building the custom ops with {compilers} (once; half a minute) ...", file=sys.stderr, flush=True)
-    start = time.monotonic()
     work = folder / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
     work.mkdir()
     try:
-        sources = [SOURCES / "ops.cc", *sorted(SOURCES.glob("cpu_*.cc"))]
-        sources += [SOURCES / "gpu_kernels.cc", *sorted(SOURCES.glob("*.cu"))] if cuda else []
+        sources = sorted(SOURCES.glob("*.cu")) if cuda else []  # these take longest
+        sources += sorted(SOURCES.glob("*.cc"), reverse=True)
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(lambda source: _compile(source, work, plan), sources))
         temporary = work / path.name
@@ -253,8 +253,6 @@ def _build(folder: Path, plan: Plan, verbose: bool) -> Path:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    if verbose:
-        print(f"Built {path} in {time.monotonic() - start:.0f} s.", file=sys.stderr, flush=True)
     return path
 
 
@@ -266,12 +264,19 @@ def _compile(source: Path, work: Path, plan: Plan) -> Path:
             command += ["-gencode", f"arch=compute_{arch},code=sm_{arch}"]
         newest = plan.archs[-1]  # its intermediate code lets later GPUs run it
         command += ["-gencode", f"arch=compute_{newest},code=compute_{newest}"]
-        toolchain.run([*command, "-c", str(source), "-o", str(target)], _NVCC_REMEDY)
-    else:
+        remedy = _NVCC_REMEDY
+    elif source.name.startswith("cpu_"):
+        native = toolchain.native_options(plan.cxx)
+        command = [plan.cxx.path, *CPU_OPTIONS, *native]
+        remedy = _CXX_REMEDY
+        if native:
+            remedy = f"This processor's instructions ({native[0]}) may be too new for compiler or assembler. {remedy}"
+    else:  # for any processor: TensorFlow's headers do not compile for all that compilers know
         include, *flags = tf.sysconfig.get_compile_flags()
         include = ["-isystem", include.removeprefix("-I")]  # no warnings about TensorFlow's own headers
-        command = [plan.cxx.path, *CXX_OPTIONS, *include, *flags]
-        toolchain.run([*command, "-c", str(source), "-o", str(target)], _CXX_REMEDY)
+        command = [plan.cxx.path, *OP_OPTIONS, *include, *flags, *(["-DSTYLEGAN2_CUDA"] if plan.archs else [])]
+        remedy = _CXX_REMEDY
+    toolchain.run([*command, "-c", str(source), "-o", str(target)], remedy)
     return target
 
 

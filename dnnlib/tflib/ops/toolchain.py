@@ -50,6 +50,16 @@ def _ask(name: str, version: str) -> Compiler | None:
     return Compiler(path, match[1] if match else "unknown")
 
 
+@functools.cache
+def native_options(cxx: Compiler) -> tuple[str, ...]:
+    """What compiles for this machine's processor: -march=native, or, on some arm64, -mcpu=native; () for neither."""
+    for option in ("-march=native", "-mcpu=native"):
+        command = [cxx.path, option, "-fsyntax-only", "-x", "c++", os.devnull]
+        if subprocess.run(command, capture_output=True, timeout=60).returncode == 0:
+            return (option,)
+    return ()
+
+
 def supported_archs(nvcc: Compiler) -> list[int]:
     """The GPU architectures that a compiler knows, such as [75, 80, 90]: compute capability times 10."""
     out = subprocess.run([nvcc.path, "--list-gpu-arch"], capture_output=True, text=True, timeout=60).stdout
@@ -72,7 +82,7 @@ def run(command: list[str], remedy: str) -> None:
 
 @functools.cache
 def cpu_name() -> str:
-    """What `-march=native` depends on: the processor's instruction sets, as the system lists them."""
+    """What `native_options` depend on: the processor's instruction sets, as the system lists them."""
     try:
         with open("/proc/cpuinfo") as file:
             lines = {line.split(":", 1)[0].strip(): line for line in file}

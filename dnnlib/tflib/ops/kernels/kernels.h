@@ -1,7 +1,10 @@
-// The CUDA kernels behind a plain C interface: called by gpu_kernels.cc, and through ctypes by whoever tests them.
+// The kernels behind a plain C interface: called by op_kernels.cc, and through ctypes by whoever tests them.
 //
-// All tensors are dense. Images are of one of three types and of either layout; parameters are always float32, and so
-// is the arithmetic. Functions return 0 or a cudaError_t, whose text stylegan2_cuda_error() gives.
+// Each has a function for GPUs, stylegan2_X, and one for CPUs, stylegan2_cpu_X, of the same arguments. All tensors are
+// dense. Images are of one of three types and of either layout; parameters are always float32, and so is the arithmetic.
+//
+// Kernels see no header of TensorFlow, and this one holds no functions: CPU kernels are compiled for this machine's
+// processor, CUDA kernels by nvcc, and what calls them for any processor.
 
 #pragma once
 
@@ -72,9 +75,10 @@ typedef struct {
     float* dscale;         // like scale, null if scale is: sum of du * x
     float* dnoise;         // like noise, null if noise is: sum of du
     float* db;             // like b, null if b is: sum of du
-    float* workspace;      // of stylegan2_epilogue_grad_workspace() floats
+    float* workspace;      // of stylegan2_[cpu_]epilogue_grad_workspace() floats
 } EpilogueGradArgs;
 
+// CUDA kernels. They return 0 or a cudaError_t, whose text stylegan2_cuda_error() gives.
 int stylegan2_upfirdn_2d(const UpfirdnArgs* args, void* stream);
 int stylegan2_bias_act(const BiasActArgs* args, void* stream);
 int stylegan2_epilogue(const EpilogueArgs* args, void* stream);
@@ -83,6 +87,21 @@ int64_t stylegan2_epilogue_grad_workspace(const EpilogueGradArgs* args);
 
 const char* stylegan2_cuda_error(int error);
 const char* stylegan2_cuda_problem(void);  // why CUDA cannot be used here (no GPU, an old driver ...); null: it can
+
+// The threads of CPU kernels.
+typedef struct Parallel {
+    // Calls work(context, begin, end) for parts of [0, total), and returns when all are done. cost: cycles of one, about.
+    void (*run)(const struct Parallel* self, int64_t total, int64_t cost,
+                void (*work)(void* context, int64_t begin, int64_t end), void* context);
+    void* workers;  // what `run` needs
+} Parallel;
+
+// CPU kernels. They return 0, or 1 for arguments that they do not know.
+int stylegan2_cpu_upfirdn_2d(const UpfirdnArgs* args, const Parallel* parallel);
+int stylegan2_cpu_bias_act(const BiasActArgs* args, const Parallel* parallel);
+int stylegan2_cpu_epilogue(const EpilogueArgs* args, const Parallel* parallel);
+int stylegan2_cpu_epilogue_grad(const EpilogueGradArgs* args, const Parallel* parallel);
+int64_t stylegan2_cpu_epilogue_grad_workspace(const EpilogueGradArgs* args);
 
 #ifdef __cplusplus
 }

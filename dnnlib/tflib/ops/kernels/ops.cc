@@ -1,4 +1,4 @@
-// TensorFlow's view of the custom ops: names, types, attributes, shapes. Kernels: cpu_kernels.cc and gpu_kernels.cc.
+// TensorFlow's view of the custom ops: names, types, attributes, shapes. Kernels: op_kernels.cc.
 // What the ops compute is written down in docs/custom_ops.md.
 
 #include <cstdint>

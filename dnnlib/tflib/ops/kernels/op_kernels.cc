@@ -1,5 +1,7 @@
-// TensorFlow kernels on GPUs: they check sizes, allocate outputs and call the CUDA kernels of the .cu files. Those that
-// work element by element write over an input that nobody else needs.
+// TensorFlow's kernels: they check sizes, allocate outputs and call the kernels of kernels.h, on a device. Those that work
+// element by element write over an input that nobody else needs.
+//
+// Compiled for any processor of this kind, as TensorFlow's headers want it. With STYLEGAN2_CUDA there are kernels for GPUs.
 
 #include <string>
 
@@ -7,17 +9,58 @@
 #include "op_sizes.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/register_types.h"
+#include "tensorflow/core/util/work_sharder.h"
+#ifdef STYLEGAN2_CUDA
 #include "xla/stream_executor/stream.h"
+#endif
 
 namespace {
 
 using namespace tensorflow;
 
-void* Stream(OpKernelContext* ctx) { return ctx->op_device_context()->stream()->platform_specific_handle().stream; }
+// ---------------------------------------------------------------------------
+// Devices: their kernels, and how these are called.
 
-void Check(OpKernelContext* ctx, int error, const char* op) {
-    OP_REQUIRES(ctx, error == 0, errors::Internal(op, ": CUDA error ", error, ": ", stylegan2_cuda_error(error)));
-}
+struct Cpu {
+    static constexpr auto upfirdn_2d = stylegan2_cpu_upfirdn_2d;
+    static constexpr auto bias_act = stylegan2_cpu_bias_act;
+    static constexpr auto epilogue = stylegan2_cpu_epilogue;
+    static constexpr auto epilogue_grad = stylegan2_cpu_epilogue_grad;
+    static constexpr auto epilogue_grad_workspace = stylegan2_cpu_epilogue_grad_workspace;
+
+    template <typename Args>
+    static void Run(OpKernelContext* ctx, const char* op, int (*kernel)(const Args*, const Parallel*), const Args& args) {
+        auto run = [](const Parallel* self, int64_t total, int64_t cost, void (*work)(void*, int64_t, int64_t),
+                      void* context) {
+            const auto& threads = *static_cast<const DeviceBase::CpuWorkerThreads*>(self->workers);
+            Shard(threads.num_threads, threads.workers, total, cost,
+                  [work, context](int64_t begin, int64_t end) { work(context, begin, end); });
+        };
+        const Parallel parallel = {run, const_cast<void*>(static_cast<const void*>(
+                                            ctx->device()->tensorflow_cpu_worker_threads()))};
+        OP_REQUIRES(ctx, kernel(&args, &parallel) == 0, errors::Internal(op, ": a type or order that the kernel does not know"));
+    }
+};
+
+#ifdef STYLEGAN2_CUDA
+struct Gpu {
+    static constexpr auto upfirdn_2d = stylegan2_upfirdn_2d;
+    static constexpr auto bias_act = stylegan2_bias_act;
+    static constexpr auto epilogue = stylegan2_epilogue;
+    static constexpr auto epilogue_grad = stylegan2_epilogue_grad;
+    static constexpr auto epilogue_grad_workspace = stylegan2_epilogue_grad_workspace;
+
+    template <typename Args>
+    static void Run(OpKernelContext* ctx, const char* op, int (*kernel)(const Args*, void*), const Args& args) {
+        void* stream = ctx->op_device_context()->stream()->platform_specific_handle().stream;
+        const int error = kernel(&args, stream);
+        OP_REQUIRES(ctx, error == 0, errors::Internal(op, ": CUDA error ", error, ": ", stylegan2_cuda_error(error)));
+    }
+};
+#endif
+
+// ---------------------------------------------------------------------------
+// Ops.
 
 template <typename T>
 constexpr int32_t kType = std::is_same<T, float>::value ? kFloat32 : std::is_same<T, Eigen::half>::value ? kFloat16 : kBFloat16;
@@ -35,7 +78,7 @@ PointwiseArgs GetPointwise(OpKernelConstruction* ctx) {
     return f;
 }
 
-template <typename T>
+template <typename Device, typename T>
 class UpfirdnOp : public OpKernel {
 public:
     explicit UpfirdnOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
@@ -73,7 +116,7 @@ public:
         OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &y));
         if (y->NumElements() == 0) return;
         a.x = x.flat<T>().data(), a.k = k.flat<float>().data(), a.y = y->flat<T>().data();
-        Check(ctx, stylegan2_upfirdn_2d(&a, Stream(ctx)), "upfirdn_2d");
+        Device::Run(ctx, "upfirdn_2d", Device::upfirdn_2d, a);
     }
 
 private:
@@ -81,7 +124,7 @@ private:
     int32_t padx1_, pady1_;
 };
 
-template <typename T>
+template <typename Device, typename T>
 class BiasActOp : public OpKernel {
 public:
     explicit BiasActOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
@@ -101,7 +144,7 @@ public:
         OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0}, 0, x.shape(), &y));
         if (a.size == 0) return;
         a.x = x.flat<T>().data(), a.b = Optional(b), a.v = v.flat<T>().data(), a.y = y->flat<T>().data();
-        Check(ctx, stylegan2_bias_act(&a, Stream(ctx)), "bias_act");
+        Device::Run(ctx, "bias_act", Device::bias_act, a);
     }
 
 private:
@@ -136,7 +179,7 @@ protected:
     EpilogueArgs args_ = {};
 };
 
-template <typename T>
+template <typename Device, typename T>
 class EpilogueOp : public EpilogueBase {
 public:
     using EpilogueBase::EpilogueBase;
@@ -148,11 +191,11 @@ public:
         OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0}, 0, ctx->input(0).shape(), &y));
         if (y->NumElements() == 0) return;
         a.y = y->flat<T>().data();
-        Check(ctx, stylegan2_epilogue(&a, Stream(ctx)), "epilogue");
+        Device::Run(ctx, "epilogue", Device::epilogue, a);
     }
 };
 
-template <typename T>
+template <typename Device, typename T>
 class EpilogueGradOp : public EpilogueBase {
 public:
     using EpilogueBase::EpilogueBase;
@@ -168,21 +211,26 @@ public:
         float** const sums[] = {&a.dscale, &a.dnoise, &a.db};
         for (int i = 0; i < 3; i++) *sums[i] = const_cast<float*>(Optional(*outputs[i + 1]));
         Tensor workspace;
-        const TensorShape size({stylegan2_epilogue_grad_workspace(&a)});
+        const TensorShape size({Device::epilogue_grad_workspace(&a)});
         OP_REQUIRES_OK(ctx, ctx->allocate_temp(DT_FLOAT, size, &workspace));
         a.workspace = workspace.flat<float>().data();
-        Check(ctx, stylegan2_epilogue_grad(&a, Stream(ctx)), "epilogue_grad");
+        Device::Run(ctx, "epilogue_grad", Device::epilogue_grad, a);
     }
 };
 
-#define REGISTER(T)                                                                                             \
-    REGISTER_KERNEL_BUILDER(Name("StyleganUpfirdn2D").Device(DEVICE_GPU).TypeConstraint<T>("T"), UpfirdnOp<T>); \
-    REGISTER_KERNEL_BUILDER(Name("StyleganBiasAct").Device(DEVICE_GPU).TypeConstraint<T>("T"), BiasActOp<T>);   \
-    REGISTER_KERNEL_BUILDER(Name("StyleganEpilogue").Device(DEVICE_GPU).TypeConstraint<T>("T"), EpilogueOp<T>); \
-    REGISTER_KERNEL_BUILDER(Name("StyleganEpilogueGrad").Device(DEVICE_GPU).TypeConstraint<T>("T"), EpilogueGradOp<T>)
+#define REGISTER(DEVICE, D, T)                                                                                 \
+    REGISTER_KERNEL_BUILDER(Name("StyleganUpfirdn2D").Device(DEVICE).TypeConstraint<T>("T"), UpfirdnOp<D, T>); \
+    REGISTER_KERNEL_BUILDER(Name("StyleganBiasAct").Device(DEVICE).TypeConstraint<T>("T"), BiasActOp<D, T>);   \
+    REGISTER_KERNEL_BUILDER(Name("StyleganEpilogue").Device(DEVICE).TypeConstraint<T>("T"), EpilogueOp<D, T>); \
+    REGISTER_KERNEL_BUILDER(Name("StyleganEpilogueGrad").Device(DEVICE).TypeConstraint<T>("T"), EpilogueGradOp<D, T>)
 
-REGISTER(float);
-REGISTER(Eigen::half);
-REGISTER(bfloat16);
+REGISTER(DEVICE_CPU, Cpu, float);
+REGISTER(DEVICE_CPU, Cpu, Eigen::half);
+REGISTER(DEVICE_CPU, Cpu, Eigen::bfloat16);
+#ifdef STYLEGAN2_CUDA
+REGISTER(DEVICE_GPU, Gpu, float);
+REGISTER(DEVICE_GPU, Gpu, Eigen::half);
+REGISTER(DEVICE_GPU, Gpu, Eigen::bfloat16);
+#endif
 
 }  // namespace

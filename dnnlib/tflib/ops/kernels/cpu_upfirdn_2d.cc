@@ -4,18 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "cpu_common.h"
 
-namespace stylegan2 {
-
-using tensorflow::TensorShape;
-using tensorflow::errors::InvalidArgument;
+namespace {
 
 // The filter as a sum of products of a column and a row: one product for a separable filter, else one for each row.
 struct Factors {
-    std::vector<std::vector<float>> columns, rows;
+    Vector<Vector<float>> columns, rows;
 
     Factors(const float* k, int64_t height, int64_t width, bool mirror, float gain) {
         auto at = [&](int64_t y, int64_t x) {
@@ -37,7 +33,7 @@ struct Factors {
                 error = std::max(error, std::abs(at(y, x) - at(y, px) * at(py, x) / peak));
         const bool separable = error <= 1e-7f * std::abs(peak);
         for (int64_t i = 0; i < (separable ? 1 : height); ++i) {
-            std::vector<float> column(height, 0.f), row(width);
+            Vector<float> column(height, 0.f), row(width);
             for (int64_t y = 0; y < height; ++y) column[y] = (separable ? at(y, px) / peak : y == i ? 1.f : 0.f) * gain;
             for (int64_t x = 0; x < width; ++x) row[x] = at(separable ? py : i, x);
             columns.push_back(column);
@@ -49,14 +45,14 @@ struct Factors {
 // Outputs begin, begin + step, ... that are the same sum of inputs: the n-th is the sum of weight * in[from + n].
 struct Run {
     int64_t begin, step, count;
-    std::vector<int64_t> from;
-    std::vector<float> weight;
+    Vector<int64_t> from;
+    Vector<float> weight;
 };
 
 // All outputs of one axis as runs of at most `longest`; zeros that were inserted, and padding, are left out.
-std::vector<Run> runs_of(const std::vector<float>& k, int64_t up, int64_t down, int64_t pad, int64_t in, int64_t out,
+Vector<Run> runs_of(const Vector<float>& k, int64_t up, int64_t down, int64_t pad, int64_t in, int64_t out,
                          int64_t longest) {
-    std::vector<Run> runs;
+    Vector<Run> runs;
     const int64_t step = down == 1 ? up : 1;  // outputs so far apart see neighbouring inputs in the same way
     for (int64_t first = 0; first < step; ++first) {
         for (int64_t i = first; i < out; i += step) {
@@ -113,52 +109,30 @@ inline void combine(const Run& taps, const In* from, int64_t stride, int64_t cou
     }
 }
 
-template <typename T>
-class Upfirdn2D : public OpKernel {
-  public:
-    using S = Stored<T>;
+}  // namespace
 
-    explicit Upfirdn2D(OpKernelConstruction* context) : OpKernel(context) {
-        const char* names[] = {"upx", "upy", "downx", "downy", "padx0", "padx1", "pady0", "pady1"};
-        int64_t* values[] = {&upx_, &upy_, &downx_, &downy_, &padx0_, &padx1_, &pady0_, &pady1_};
-        for (int i = 0; i < 8; ++i) OP_REQUIRES_OK(context, context->GetAttr(names[i], values[i]));
-        OP_REQUIRES_OK(context, context->GetAttr("flip", &flip_));
-        OP_REQUIRES_OK(context, context->GetAttr("gain", &gain_));
-        OP_REQUIRES_OK(context, context->GetAttr("channels_last", &channels_last_));
+extern "C" int stylegan2_cpu_upfirdn_2d(const UpfirdnArgs* args, const Parallel* parallel) {
+    const bool last = args->channels_last;
+    const int64_t N = last ? args->n : args->n * args->c, C = last ? args->c : 1;
+    const int64_t H = args->h, W = args->w, outH = args->outh, outW = args->outw;
+    const Factors factors(args->k, args->firh, args->firw, !args->flip, args->gain);
+    const size_t terms = factors.rows.size();
+    Vector<Vector<Run>> across(terms), down(terms);
+    Vector<Vector<const Run*>> by_row(terms, Vector<const Run*>(outH));
+    for (size_t i = 0; i < terms; ++i) {
+        across[i] = runs_of(factors.rows[i], args->upx, args->downx, args->padx0, W, outW, most(4096 / C, 1));
+        down[i] = runs_of(factors.columns[i], args->upy, args->downy, args->pady0, H, outH, 1);
+        for (const Run& run : down[i]) by_row[i][run.begin] = &run;
     }
-
-    void Compute(OpKernelContext* context) override {
-        const Tensor &x = context->input(0), &k = context->input(1);
-        OP_REQUIRES(context, upfirdn_fits(x, k), InvalidArgument("upfirdn: x or k is of a wrong shape"));
-        const int row_axis = channels_last_ ? 1 : 2;
-        const int64_t H = x.dim_size(row_axis), W = x.dim_size(row_axis + 1);
-        const int64_t N = x.dim_size(0) * (channels_last_ ? 1 : x.dim_size(1)), C = channels_last_ ? x.dim_size(3) : 1;
-        const int64_t kh = k.dim_size(0), kw = k.dim_size(1);
-        const int64_t outH = upfirdn_size(H, kh, upy_, downy_, pady0_, pady1_);
-        const int64_t outW = upfirdn_size(W, kw, upx_, downx_, padx0_, padx1_);
-        OP_REQUIRES(context, outH > 0 && outW > 0, InvalidArgument("upfirdn: no pixels left"));
-        TensorShape shape = x.shape();
-        shape.set_dim(row_axis, outH);
-        shape.set_dim(row_axis + 1, outW);
-        Tensor* y = nullptr;
-        OP_REQUIRES_OK(context, context->allocate_output(0, shape, &y));
-        if (y->NumElements() == 0) return;
-        const Factors factors(k.flat<float>().data(), kh, kw, !flip_, gain_);
-        const size_t terms = factors.rows.size();
-        std::vector<std::vector<Run>> across(terms), down(terms);
-        std::vector<std::vector<const Run*>> by_row(terms, std::vector<const Run*>(outH));
-        for (size_t i = 0; i < terms; ++i) {
-            across[i] = runs_of(factors.rows[i], upx_, downx_, padx0_, W, outW, std::max<int64_t>(4096 / C, 1));
-            down[i] = runs_of(factors.columns[i], upy_, downy_, pady0_, H, outH, 1);
-            for (const Run& run : down[i]) by_row[i][run.begin] = &run;
-        }
-        const auto* source = bits<T>(x);
-        auto* target = bits<T>(y);
-        parallel_for(context, N * outH, (W + 2 * outW) * C * 4, [&](int64_t begin, int64_t end) {
+    return with_type(args->dtype, [&](auto type) {
+        using T = decltype(type);
+        const auto* source = static_cast<const typename T::Bits*>(args->x);
+        auto* target = static_cast<typename T::Bits*>(args->y);
+        parallel_for(parallel, N * outH, (W + 2 * outW) * C * 4, [&](int64_t begin, int64_t end) {
             auto loaded = [](float v) { return v; };
             auto put = [](float v, auto) { return v; };
             const bool direct = terms == 1 && across[0].front().step == 1;
-            std::vector<float> filtered(W * C), line(direct ? 0 : outW * C), sum(terms == 1 ? 0 : outW * C);
+            Vector<float> filtered(W * C), line(direct ? 0 : outW * C), sum(terms == 1 ? 0 : outW * C);
             for (int64_t row = begin; row < end; ++row) {
                 const auto* image = source + row / outH * H * W * C;
                 auto* to = target + row * outW * C;
@@ -170,12 +144,12 @@ class Upfirdn2D : public OpKernel {
                         if (needed > done) {
                             combine(
                                 *by_row[i][row % outH], image + done * C, W * C, (needed - done) * C,
-                                &filtered[done * C], [](typename S::Bits v) { return S::load(v); }, put);
+                                &filtered[done * C], [](typename T::Bits v) { return T::load(v); }, put);
                             done = needed;
                         }
                         if (direct) {
                             combine(run, filtered.data(), C, run.count * C, to + run.begin * C, loaded,
-                                    [](float v, auto) { return S::store(v); });
+                                    [](float v, auto) { return T::store(v); });
                             continue;
                         }
                         combine(run, filtered.data(), C, run.count * C, line.data(), loaded, put);
@@ -183,7 +157,7 @@ class Upfirdn2D : public OpKernel {
                             const int64_t at = (run.begin + n * run.step) * C;
                             for (int64_t c = 0; c < C; ++c) {
                                 if (terms == 1) {
-                                    to[at + c] = S::store(line[n * C + c]);
+                                    to[at + c] = T::store(line[n * C + c]);
                                 } else {
                                     sum[at + c] += line[n * C + c];
                                 }
@@ -191,22 +165,8 @@ class Upfirdn2D : public OpKernel {
                         }
                     }
                 }
-                for (size_t i = 0; i < sum.size(); ++i) to[i] = S::store(sum[i]);
+                for (size_t i = 0; i < sum.size(); ++i) to[i] = T::store(sum[i]);
             }
         });
-    }
-
-  private:
-    int64_t upx_, upy_, downx_, downy_, padx0_, padx1_, pady0_, pady1_;
-    bool flip_, channels_last_;
-    float gain_;
-};
-
-#define REGISTER(T) \
-    REGISTER_KERNEL_BUILDER(Name("StyleganUpfirdn2D").Device(DEVICE_CPU).TypeConstraint<T>("T"), Upfirdn2D<T>)
-REGISTER(float);
-REGISTER(Eigen::bfloat16);
-REGISTER(Eigen::half);
-#undef REGISTER
-
-}  // namespace stylegan2
+    });
+}
