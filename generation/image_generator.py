@@ -12,6 +12,7 @@ import tensorflow as tf
 from dnnlib.errors import Problems, listed
 from dnnlib.pictures import MODES
 from dnnlib.tflib import Network, convert_images_to_uint8
+from dnnlib.tflib.ops import implementation
 from training.nets.generator import noise_variables
 
 from . import conventions
@@ -67,9 +68,9 @@ class ImageGenerator:
         self.net.prepare(**self._call_kwargs)
         self.synthesis.prepare(**self._call_kwargs)
         # partial: functions of the same code are one to TensorFlow, which warns that it is traced too often.
-        self._render = tf.function(functools.partial(self._pixels), autograph=False)
-        self._render_floats = tf.function(functools.partial(self._images), autograph=False)
-        self._synthesize = tf.function(functools.partial(self._synthesize_dlatents), autograph=False)
+        self._render = implementation.function(functools.partial(self._pixels))
+        self._render_floats = implementation.function(functools.partial(self._images))
+        self._synthesize = implementation.function(functools.partial(self._synthesize_dlatents))
         vectors = vectors or Vectors()
         self._noises = vectors.noises
         self._dlatents = vectors.dlatents

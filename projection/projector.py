@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from dnnlib import EasyDict
 from dnnlib.tflib import Network, random_stream
+from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.optimizer import Optimizer
 from generation import conventions
 from metrics.nets.images import average_down, prepare_images
@@ -285,7 +286,7 @@ class Projector:
     def _call(self, name: str, function: Callable, *args: Any) -> Any:
         """Calls a function, compiled for arguments of these shapes."""
         if name not in self._compiled:
-            self._compiled[name] = tf.function(function, autograph=False).get_concrete_function(*args)
+            self._compiled[name] = implementation.function(function).get_concrete_function(*args)
         return self._compiled[name](*args)
 
     # ------------------------------------------------------------------------

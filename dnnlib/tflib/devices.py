@@ -14,6 +14,8 @@ import tensorflow as tf
 from dnnlib import workers
 from dnnlib.errors import UserError, counted
 
+from .ops import implementation
+
 
 @dataclass(frozen=True)
 class Devices:
@@ -91,6 +93,7 @@ def check_devices(num_gpus: int, logical_cpus: int | None = None, gpus_found: in
         logical_cpus: parts of the CPU that play GPUs, for rehearsals (--logical-cpus).
         gpus_found: how many GPUs TensorFlow sees; None: they are counted. Without any, one device is the CPU.
     """
+    implementation.check_one_device(num_gpus)
     if gpus_found is None:
         gpus_found = len(tf.config.list_physical_devices("GPU"))
     if num_gpus <= (logical_cpus or max(gpus_found, 1)):

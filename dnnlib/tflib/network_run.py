@@ -12,6 +12,7 @@ import tensorflow as tf
 from dnnlib import util
 
 from .fetching import Joined, fetched
+from .ops import implementation
 
 _SMALL = 64 << 20  # bytes of inputs that are on a GPU at once
 
@@ -95,7 +96,7 @@ class NetworkRunner:
         if key not in self.functions:
             # partial: functions of the same code are one to TensorFlow, which warns that it is traced too often.
             settings = input_transform, output_transform, num_gpus
-            self.functions[key] = tf.function(functools.partial(self._outputs, kwargs, *settings), autograph=False)
+            self.functions[key] = implementation.function(functools.partial(self._outputs, kwargs, *settings))
         return self.functions[key]
 
     def _outputs(
@@ -234,6 +235,7 @@ def check_gpus(num_gpus: int, minibatch_size: int) -> None:
     """Raises ValueError unless there are so many GPUs, among which a minibatch can be divided."""
     if num_gpus == 1:
         return
+    implementation.check_one_device(num_gpus)
     available = len(tf.config.list_logical_devices("GPU"))
     if not 1 <= num_gpus <= available:
         raise ValueError(f"num_gpus={num_gpus}: this machine has {available} GPUs for TensorFlow")

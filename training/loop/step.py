@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from dnnlib import util
 from dnnlib.tflib import Network, autosummary, random_stream, replicas
+from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.optimizer import Optimizer
 from training.nets.growing import known_lod
 
@@ -269,7 +270,7 @@ class TrainingStep:
         key: its name; (phase, rounds) of a function that is made for one stage.
         """
         if key not in self._functions:  # partial: functions of the same code are one to TensorFlow, traced too often
-            self._functions[key] = tf.function(functools.partial(self._traced, key, make()), autograph=False)
+            self._functions[key] = implementation.function(functools.partial(self._traced, key, make()))
         return self._functions[key]
 
     def _traced(self, key: str | tuple[str, int], function: Callable, *args: Any) -> Any:

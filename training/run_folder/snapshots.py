@@ -12,6 +12,7 @@ import tensorflow as tf
 from dnnlib.errors import UserError
 from dnnlib.files import free_space
 from dnnlib.tflib import Network, random_stream
+from dnnlib.tflib.ops import implementation
 from training import misc
 
 _SPARE_BYTES = 64_000_000
@@ -46,7 +47,7 @@ class ImageGrid:
         if self._render is None:
             # partial: functions of the same code are one to TensorFlow, which warns that it is traced too often.
             render = functools.partial(_render, Gs)
-            self._render = tf.function(render, autograph=False, reduce_retracing=True)
+            self._render = implementation.function(render, reduce_retracing=True)
         images = []
         for begin in range(0, len(self.latents), minibatch_size):
             part = slice(begin, begin + minibatch_size)

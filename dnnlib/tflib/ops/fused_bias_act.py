@@ -3,8 +3,8 @@
 import tensorflow as tf
 
 from . import compiled
-from .activations import activation_funcs, pointwise
-from .implementation import choose
+from .activations import Pointwise, activation_funcs, pointwise
+from .implementation import COMPILED, choose
 
 __all__ = ["activation_funcs", "fused_bias_act"]
 KERNELS = ("StyleganBiasAct", "StyleganEpilogueGrad")  # the second is the gradient
@@ -49,9 +49,16 @@ def fused_bias_act(
         impl, KERNELS, x.dtype, None if known else f"the sizes of b and of x after axis {axis} must be static"
     )
     inner = max(inner or 1, 1)  # x may be empty
-    if impl == "ref":
-        return f(x if b is None else _add_bias(x, b, axis))
-    return compiled.bias_act(x, b, inner, f)
+    if impl in COMPILED:
+        return compiled.bias_act(x, b, inner, f)
+    if impl == "xla" and x.dtype.size < 4:
+        b = None if b is None else tf.cast(b, tf.float32)
+        return tf.cast(_ref(tf.cast(x, tf.float32), b, axis, f), x.dtype)
+    return _ref(x, b, axis, f)
+
+
+def _ref(x: tf.Tensor, b: tf.Tensor | None, axis: int, f: Pointwise) -> tf.Tensor:
+    return f(x if b is None else _add_bias(x, b, axis))
 
 
 def _check_bias(x: tf.Tensor, b: tf.Tensor, axis: int) -> int:

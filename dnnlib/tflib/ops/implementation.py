@@ -4,6 +4,8 @@ Each op is one public function with an `impl` argument:
 
 - 'ref' is built from TensorFlow ops and defines the meaning; it runs on every device, for every type.
 - 'cpu' is the library's C++ kernels, 'cuda' its CUDA kernels (see `build`), for float32, float16 and bfloat16.
+- 'xla' is TensorFlow ops as well, in the forms that XLA makes one loop of. They compute in float32, as the kernels do.
+  $STYLEGAN2_OPS=xla has XLA compile whole networks and phases of training (`function`), and not only the ops.
 - 'auto' is the choice of $STYLEGAN2_OPS if that is set; else 'cuda' where a GPU and CUDA kernels are there, 'cpu' where
   no GPU is visible and the op has a CPU kernel, and 'ref' for the rest. One line on stderr says which, and why.
 """
@@ -13,7 +15,8 @@ import contextvars
 import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -22,7 +25,8 @@ from dnnlib.errors import UserError
 from . import build
 
 VARIABLE = "STYLEGAN2_OPS"
-IMPLS = ("auto", "ref", "cuda", "cpu")
+IMPLS = ("auto", "ref", "cuda", "cpu", "xla")
+COMPILED = ("cuda", "cpu")  # by our library
 _NO_GPU = "TensorFlow sees no GPU, and the CUDA kernels need one; use 'auto', 'cpu' or 'ref'"
 KERNEL_DTYPES = ("float32", "float16", "bfloat16")
 _DEVICES = {"cuda": "GPU", "cpu": "CPU"}
@@ -46,11 +50,25 @@ def check_environment() -> None:
         raise UserError(f"{VARIABLE}=cuda: {_NO_GPU}")
 
 
+def check_one_device(number: int) -> None:
+    """Raises UserError if a computation is to be divided between devices, and XLA is to compile it as a whole."""
+    if number > 1 and _asked()[0] == "xla":
+        raise UserError(f"{VARIABLE}=xla computes on one device, got {number}")
+
+
+def function(python_function: Callable, **kwargs: Any) -> Any:
+    """A `tf.function` without AutoGraph, which XLA compiles as a whole if $STYLEGAN2_OPS is 'xla'.
+
+    For computations of whole networks. kwargs: of `tf.function`.
+    """
+    return tf.function(python_function, autograph=False, jit_compile=_asked()[0] == "xla" or None, **kwargs)
+
+
 def choose(impl: str, ops: tuple[str, ...], dtype: tf.DType, problem: str | None = None) -> str:
-    """What runs for an `impl` argument: 'ref', 'cuda' or 'cpu'.
+    """What runs for an `impl` argument: 'ref', 'cuda', 'cpu' or 'xla'.
 
     Args:
-        impl: one of 'auto', 'ref', 'cuda', 'cpu'.
+        impl: one of 'auto', 'ref', 'cuda', 'cpu', 'xla'.
         ops: the TensorFlow ops behind 'cuda' and 'cpu', of `build.OPS`; all of them are needed.
         dtype: of the images.
         problem: what stands against compiled kernels in this call, if something does; 'auto' is 'ref' then.
@@ -64,7 +82,7 @@ def choose(impl: str, ops: tuple[str, ...], dtype: tf.DType, problem: str | None
     if impl != "auto":
         return _checked(impl, ops, dtype, problem, f"impl={impl!r}")
     asked, why = _asked()
-    if dtype not in KERNEL_DTYPES or problem:
+    if asked != "xla" and (dtype not in KERNEL_DTYPES or problem):
         return "ref"
     if asked == "auto":
         impl, why = _automatic(ops, dtype)
@@ -75,7 +93,7 @@ def choose(impl: str, ops: tuple[str, ...], dtype: tf.DType, problem: str | None
 
 
 def _checked(impl: str, ops: tuple[str, ...], dtype: str, problem: str | None, asked: str) -> str:
-    if impl == "ref":
+    if impl not in COMPILED:
         return impl
     if dtype not in KERNEL_DTYPES:
         problem = f"expected {', '.join(KERNEL_DTYPES)}, got {dtype}; impl='ref' takes every type"
@@ -133,5 +151,5 @@ def _automatic(ops: tuple[str, ...], dtype: str) -> tuple[str, str]:
 
 @functools.cache
 def _say(impl: str, why: str) -> None:
-    names = {"cuda": "CUDA kernels", "cpu": "CPU kernels", "ref": "TensorFlow ops ('ref')"}
+    names = {"cuda": "CUDA kernels", "cpu": "CPU kernels", "ref": "TensorFlow ops ('ref')", "xla": "compiled by XLA"}
     print(f"Custom ops: {names[impl]}; {why}", file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from . import compiled
 from .activations import pointwise
 from .fused_bias_act import fused_bias_act
-from .implementation import choose
+from .implementation import COMPILED, choose
 
 KERNELS = ("StyleganEpilogue", "StyleganEpilogueGrad", "StyleganBiasAct")  # the last for gradients of gradients
 
@@ -50,9 +50,12 @@ def synthesis_epilogue(
     x = tf.convert_to_tensor(x)
     sizes = [*x.shape[1:], *(p.shape[0] for p in (noise, b) if p is not None)]
     impl = choose(impl, KERNELS, x.dtype, "all sizes but N must be static" if None in sizes else None)
-    if impl != "ref":
+    if impl in COMPILED:
         noise = None if noise is None else tf.squeeze(noise, axis=1)  # [N or 1, H, W]
         return compiled.epilogue(x, scale, noise, b, nhwc, f)
+    dtype = x.dtype
+    if impl == "xla" and dtype.size < 4:
+        x = tf.cast(x, tf.float32)
     if scale is not None:
         scale = tf.cast(scale, x.dtype)
         x = x * (scale[:, tf.newaxis, tf.newaxis, :] if nhwc else scale[:, :, tf.newaxis, tf.newaxis])
@@ -60,4 +63,5 @@ def synthesis_epilogue(
         noise = tf.cast(noise, x.dtype)
         x = x + (tf.transpose(noise, [0, 2, 3, 1]) if nhwc else noise)  # [N or 1, H, W, 1]
     b = None if b is None else tf.cast(b, x.dtype)
-    return fused_bias_act(x, b, axis=-1 if nhwc else 1, act=act, alpha=alpha, gain=gain, clamp=clamp, impl="ref")
+    y = fused_bias_act(x, b, axis=-1 if nhwc else 1, act=act, alpha=alpha, gain=gain, clamp=clamp, impl="ref")
+    return tf.cast(y, dtype)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from . import compiled, linear
-from .implementation import choose
+from . import compiled, linear, shifts
+from .implementation import COMPILED, choose
 
 _Pair = tuple[int, int]  # for y and x
 KERNELS = ("StyleganUpfirdn2D",)
@@ -115,10 +115,13 @@ class _Upfirdn:
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         k = np.array(self.k)
-        if self.impl != "ref":
-            return compiled.upfirdn(x, k, self.up, self.down, self.pads, self.data_format)
+        args = x, k, self.up, self.down, self.pads
+        if self.impl in COMPILED:
+            return compiled.upfirdn(*args, self.data_format)
+        if self.impl == "xla" and k.size <= shifts.LARGEST_FILTER and None not in x.shape[1:]:
+            return shifts.upfirdn(*args, self.data_format)
         nhwc = x if self.data_format == "NHWC" else _to_nhwc(x, self.data_format)
-        return _from_nhwc(_upfirdn_ref(nhwc, k, self.up, self.down, self.pads), self.data_format)
+        return _from_nhwc(_upfirdn_ref(nhwc, *args[1:]), self.data_format)
 
 
 def _kernel_problem(k: np.ndarray) -> str | None:
