@@ -61,8 +61,8 @@ def main() -> None:
     add("--minibatch", type=flags.num_list, default=[], help="(default: generating 1,4; training 8,4; others 8)")
     precision_help = f"some of {','.join(PRECISIONS)} (default: fp32,bf16)"
     add("--precision", type=_one_of(*PRECISIONS), default=["fp32", "bf16"], help=precision_help)
-    impl_help = "of custom ops, some of auto,ref,cpu,cuda (default: auto,ref)"
-    add("--impl", type=_one_of("auto", "ref", "cpu", "cuda"), default=["auto", "ref"], help=impl_help)
+    impl_help = "of custom ops, some of auto,ref,cpu,cuda,xla (default: auto,ref)"
+    add("--impl", type=_one_of("auto", "ref", "cpu", "cuda", "xla"), default=["auto", "ref"], help=impl_help)
     args = parser.parse_args()
     options = Options(args.rounds, args.config, args.resolution, args.minibatch, args.precision, args.impl)
     import_tensorflow_quietly()

@@ -105,6 +105,7 @@ class ConstantStream:
         return tf.cast(numbers * tf.cast(maxval - minval, tf.float32), dtype) + minval
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("phases", [["TrainG"], pytest.param(["RegG", "TrainD", "RegD"], marks=pytest.mark.slow)])
 def test_training(ops, phases):
     """Gradients, as the moments of the optimizers know them, and averages."""
