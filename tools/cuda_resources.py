@@ -51,6 +51,8 @@ class Kernel(NamedTuple):
     registers: int  # of a thread
     spilled: int  # bytes of a thread, stores and loads
     shared: int  # static bytes of a block
+    loads: int = 0  # instructions that read 16 bytes
+    stores: int = 0  # instructions that write 16 bytes
 
     @property
     def blocks(self) -> int:
@@ -88,15 +90,16 @@ def resources(source: Path, arch: int) -> list[Kernel]:
 
 def parse(report: str, ptx: str, arch: int) -> list[Kernel]:
     """The kernels of what `ptxas -v` printed and of the code that it compiled."""
-    threads = dict(re.findall(r"\.entry (\w+)\([^{]*?\.maxntid (\d+)", ptx))
+    code = {part.partition("(")[0]: part for part in ptx.split(".entry ")[1:]}
     found = []
     for part in re.split(r"Compiling entry function '", report)[1:]:
         symbol = part.partition("'")[0]
         part = part.split("Function properties for")[1] if "Function properties for" in part else part
         numbers = {key: [int(n) for n in re.findall(rf"(\d+) bytes {key}", part)] for key in ("spill", "smem")}
         registers = int(re.search(r"Used (\d+) registers", part)[1])
-        block = int(threads.get(symbol, 256))
-        found.append(Kernel(symbol, arch, block, registers, sum(numbers["spill"]), sum(numbers["smem"])))
+        block = int(re.search(r"\.maxntid (\d+)|$", code[symbol])[1] or 256)
+        wide = [len(re.findall(rf"\b{op}\.global[.\w]*\.v4\.", code[symbol])) for op in ("ld", "st")]
+        found.append(Kernel(symbol, arch, block, registers, sum(numbers["spill"]), sum(numbers["smem"]), *wide))
     names = _names([kernel.name for kernel in found])
     return sorted(kernel._replace(name=name) for kernel, name in zip(found, names, strict=True))
 
@@ -130,10 +133,19 @@ def main() -> int:
     if not archs or not set(archs) <= set(GPUS):
         parser.error(f"--arch={args.arch}: expected some of {', '.join(map(str, GPUS))}")
     kernels = all_resources(args.sources or sorted(SOURCES.glob("*.cu")), archs)
-    print("| kernel | sm | registers | spilled bytes | shared bytes | blocks of | fit | occupancy |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| kernel | sm | registers | spilled bytes | shared bytes | blocks of | fit | occupancy | wide |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for k in kernels:
-        numbers = [k.arch, k.registers, k.spilled, k.shared, k.threads, k.blocks, f"{k.occupancy:.0%}"]
+        numbers = [
+            k.arch,
+            k.registers,
+            k.spilled,
+            k.shared,
+            k.threads,
+            k.blocks,
+            f"{k.occupancy:.0%}",
+            f"{k.loads}, {k.stores}",
+        ]
         print(f"| {k.name} | {' | '.join(map(str, numbers))} |")
     bad = [k.name for k in kernels if k.spilled or k.occupancy < args.least]
     print(f"\n{len(kernels)} kernels, {len(bad)} that spill or are too large" + "".join(f"\n- {name}" for name in bad))

@@ -1,5 +1,6 @@
 """What the CUDA kernels take of a GPU, as nvcc compiles them: held where nvcc is installed."""
 
+import re
 import shutil
 
 import pytest
@@ -12,7 +13,7 @@ needs_nvcc = pytest.mark.skipif(
     cuda_resources.toolchain.find_nvcc() is None or cuda_resources.toolchain.find_cxx() is None, reason="no nvcc"
 )
 # Kernels that may fit fewer threads than half of an SM's: what begins their names, and the part that must fit.
-LEAST = {"nhwc_grad_kernel": 0.25, "nchw_grad_kernel": 0.375, "channels_kernel": 0.25}
+LEAST = {"nhwc_grad_kernel": 0.25, "nchw_grad_kernel": 0.375, "strips_kernel": 0.25}
 
 
 def check(arch):
@@ -22,6 +23,8 @@ def check(arch):
     assert [kernel for kernel in kernels if kernel.spilled and "uint64, 1," not in kernel.name] == []
     least = {kernel: LEAST.get(kernel.name.partition("<")[0], 0.5) for kernel in kernels}
     assert [(kernel, kernel.occupancy) for kernel in kernels if kernel.occupancy < least[kernel]] == []
+    strips = [kernel for kernel in kernels if re.match(r"strips_kernel<.*, [48], 2, false>", kernel.name)]
+    assert len(strips) == 9 and all(kernel.loads >= 3 and kernel.stores >= 2 for kernel in strips)
 
 
 @needs_nvcc
@@ -59,7 +62,7 @@ ptxas info    : Function properties for _Z1fIfLi4EEvPf
     40 bytes stack frame, 36 bytes spill stores, 44 bytes spill loads
 ptxas info    : Used 255 registers, used 1 barriers, 40 bytes cumulative stack size, 2048 bytes smem, 400 bytes cmem[0]
 """
-    ptx = ".entry _Z1fIfLi4EEvPf(\n.param .u64 p\n)\n.maxntid 128, 1, 1\n{\n"
+    ptx = ".entry _Z1fIfLi4EEvPf(\n.param .u64 p\n)\n.maxntid 128, 1, 1\n{\nld.global.nc.v4.u32 {} st.global.v2.f32\n"
     (kernel,) = cuda_resources.parse(report, ptx, 90)
-    assert kernel == Kernel(kernel.name, 90, 128, 255, 80, 2048)
+    assert kernel == Kernel(kernel.name, 90, 128, 255, 80, 2048, 1, 0)
     assert kernel.name == ("f<float, 4>" if shutil.which("c++filt") else "_Z1fIfLi4EEvPf")

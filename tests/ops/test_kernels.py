@@ -30,11 +30,14 @@ class HostMemory:
 
     def __init__(self):
         self.guarded = []
+        self.misaligned = 0  # elements by which tensors begin after what is aligned
 
     def put(self, array):
         size, item = array.size, array.dtype.itemsize
-        raw = np.full(size * item + 2 * GUARD * item + 16, 0xFF, np.uint8)  # all ones are NaN in the three types
-        start = (-(raw.ctypes.data + GUARD * item)) % 16 + GUARD * item  # as aligned as memory of a GPU
+        raw = np.full(size * item + 3 * GUARD * item + 16, 0xFF, np.uint8)  # all ones are NaN in the three types
+        start = (-(raw.ctypes.data + GUARD * item)) % 16 + (
+            GUARD + self.misaligned
+        ) * item  # as aligned as memory of a GPU
         raw[start : start + size * item] = array.reshape(-1).view(np.uint8)
         handle = (raw, start, size * item)
         self.guarded.append(handle)
@@ -144,11 +147,22 @@ STYLEGAN2_CASES = [  # up, down, pads (both axes alike)
 ]
 
 
-def check_upfirdn(kernels, state, n, c, h, w, firh, firw, up, down, pads, channels_last, dtype, flip=False, gain=1.0):
+BINOMIAL = np.array([1, 3, 3, 1], np.float32) / 8
+
+
+def random_filter(state, firh, firw):
+    """Half of them are products of two, which have a faster path."""
+    return randn(state, firh, firw) if state.integers(2) else np.outer(randn(state, firh), randn(state, firw))
+
+
+def check_upfirdn(
+    kernels, state, n, c, h, w, firh, firw, up, down, pads, channels_last, dtype, flip=False, gain=1.0, k=None
+):
     padded = h * up[0] + pads[0] + pads[1], w * up[1] + pads[2] + pads[3]
     if padded[0] < firh or padded[1] < firw:
         return False
-    x, k = images(state, n, c, h, w, channels_last, dtype), randn(state, firh, firw)
+    x = images(state, n, c, h, w, channels_last, dtype)
+    k = random_filter(state, firh, firw) if k is None else k
     kwargs = {"flip": flip, "gain": gain, "channels_last": channels_last}
     y = kernels.upfirdn(x, k, up, down, pads, dtype=dtype, **kwargs).run()["y"]
     expected = reference.upfirdn(x, k, up, down, pads, **kwargs)
@@ -162,10 +176,50 @@ def check_upfirdn(kernels, state, n, c, h, w, firh, firw, up, down, pads, channe
 @pytest.mark.parametrize(("up", "down", "pads"), STYLEGAN2_CASES)
 def test_upfirdn_of_stylegan2(kernels, up, down, pads, dtype, channels_last):
     state = np.random.default_rng(1)
-    for n, c, h, w in ((2, 8, 20, 36), (1, 3, 37, 19), (2, 1, 4, 4)):
-        assert check_upfirdn(
-            kernels, state, n, c, h, w, 4, 4, (up, up), (down, down), pads * 2, channels_last, dtype, gain=up**2
-        )
+    filters = np.outer(BINOMIAL, BINOMIAL), randn(state, 4, 4), np.outer(randn(state, 4), randn(state, 4))
+    sizes = (2, 8, 20, 36), (1, 3, 37, 19), (2, 1, 4, 4), (1, 80, 9, 5), (1, 2, 150, 6)
+    for k, (n, c, h, w) in itertools.product(filters, sizes):
+        factors = (up, up), (down, down), pads * 2
+        assert check_upfirdn(kernels, state, n, c, h, w, 4, 4, *factors, channels_last, dtype, gain=up**2, k=k)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_upfirdn_of_misaligned_tensors(kernels, channels_last):
+    """Tensors that start anywhere: no vectors then."""
+    state = np.random.default_rng(12)
+    kernels.memory.misaligned = 1
+    try:
+        for dtype, (up, down, pads) in itertools.product(DTYPES, ((2, 1, (2, 1)), (1, 2, (1, 1)), (1, 1, (2, 2)))):
+            assert check_upfirdn(
+                kernels, state, 2, 16, 9, 12, 4, 4, (up, up), (down, down), pads * 2, channels_last, dtype
+            )
+    finally:
+        kernels.memory.misaligned = 0
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_upfirdn_knows_products(kernels, channels_last):
+    """Filters that are nearly a product, that have zeros, rows only, or nothing."""
+    state = np.random.default_rng(13)
+    nearly = np.outer(BINOMIAL, BINOMIAL)
+    nearly[3, 0] *= 1.0001
+    sparse = np.zeros([4, 4], np.float32)
+    sparse[1, 2] = sparse[2, 1] = 1
+    rounded = np.outer(randn(state, 4), randn(state, 4) * 1e-3) / 49
+    corner = np.pad(np.float32([[-2]]), ((3, 0), (0, 3)))
+    for k in (
+        nearly,
+        sparse,
+        rounded,
+        corner,
+        corner * 0,
+        corner * 1e-30,
+        BINOMIAL[:, np.newaxis],
+        BINOMIAL[np.newaxis, 1:],
+    ):
+        for c, up, down in ((8, 1, 1), (3, 2, 1), (8, 1, 2)):
+            factors = (up, up), (down, down), (2, 1, 3, 1)
+            assert check_upfirdn(kernels, state, 1, c, 9, 12, *k.shape, *factors, channels_last, "float32", k=k)
 
 
 def random_upfirdn(kernels, state, count):

@@ -38,3 +38,11 @@ inline __half __float2half_rn(float x) {
     bits += 0xfffu + ((bits >> 13) & 1);
     return {static_cast<uint16_t>(sign | ((bits - 0x38000000u) >> 13))};
 }
+
+struct __half2 {
+    __half x, y;
+};
+
+inline __half2 __floats2half2_rn(float x, float y) { return {__float2half_rn(x), __float2half_rn(y)}; }
+inline float __low2float(__half2 x) { return __half2float(x.x); }
+inline float __high2float(__half2 x) { return __half2float(x.y); }

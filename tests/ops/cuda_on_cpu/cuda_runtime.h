@@ -33,9 +33,14 @@ struct dim3 {
     dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+
 inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorNoDevice = 100 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
 typedef void* cudaStream_t;
 
 struct cudaLaunchConfig_t {
@@ -46,6 +51,8 @@ struct cudaLaunchConfig_t {
 
 inline const char* cudaGetErrorString(cudaError_t error) { return error == cudaSuccess ? "no error" : "invalid argument"; }
 inline cudaError_t cudaMemsetAsync(void* to, int value, size_t size, cudaStream_t) { return memset(to, value, size), cudaSuccess; }
+inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 1, cudaSuccess; }
 inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 0, cudaErrorNoDevice; }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -175,7 +182,26 @@ T shuffle(T value, int lane) {
 }  // namespace cuda_on_cpu
 
 inline void __syncthreads() { cuda_on_cpu::wait_for_block(); }
+inline int __syncthreads_and(int predicate) {
+    const int threads = blockDim.x * blockDim.y * blockDim.z;
+    cuda_on_cpu::lanes[cuda_on_cpu::current] = predicate != 0;
+    __syncthreads();
+    const bool all = std::all_of(cuda_on_cpu::lanes, cuda_on_cpu::lanes + threads, [](uint64_t lane) { return lane != 0; });
+    __syncthreads();
+    return all;
+}
 inline void __syncwarp(unsigned = ~0u) { cuda_on_cpu::wait_for_warp(); }
+
+inline float __uint_as_float(unsigned bits) {
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+template <typename T>
+T __ldg(const T* from) {
+    return *from;
+}
 
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int mask) {

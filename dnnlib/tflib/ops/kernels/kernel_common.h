@@ -7,6 +7,8 @@
 #include <cuda_runtime.h>
 #include <math.h>
 
+#include <type_traits>
+
 #include "kernels.h"
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -20,6 +22,13 @@ __device__ __forceinline__ void from_float(float x, float* y) { *y = x; }
 __device__ __forceinline__ void from_float(float x, __half* y) { *y = __float2half_rn(x); }
 __device__ __forceinline__ void from_float(float x, __nv_bfloat16* y) { *y = __float2bfloat16_rn(x); }
 
+// Two neighbours, which the hardware rounds by one instruction. y is aligned to both.
+__device__ __forceinline__ void from_floats(float a, float b, float* y) { y[0] = a, y[1] = b; }
+__device__ __forceinline__ void from_floats(float a, float b, __half* y) { *reinterpret_cast<__half2*>(y) = __floats2half2_rn(a, b); }
+__device__ __forceinline__ void from_floats(float a, float b, __nv_bfloat16* y) {
+    *reinterpret_cast<__nv_bfloat162*>(y) = __floats2bfloat162_rn(a, b);
+}
+
 // V neighbouring elements, moved by one instruction if they make up 16 bytes.
 template <typename T, int V>
 struct alignas(sizeof(T) * V) Vec {
@@ -29,6 +38,17 @@ struct alignas(sizeof(T) * V) Vec {
 template <typename T>
 constexpr int kWide = 16 / sizeof(T);  // elements in 16 bytes
 
+template <int Bytes>
+struct BitsOf;
+template <>
+struct BitsOf<2> { using type = unsigned short; };
+template <>
+struct BitsOf<4> { using type = unsigned; };
+template <>
+struct BitsOf<8> { using type = unsigned long long; };
+template <>
+struct BitsOf<16> { using type = uint4; };
+
 template <typename T, int V>
 __device__ __forceinline__ void load(const T* from, float (&to)[V]) {
     const Vec<T, V> vec = *reinterpret_cast<const Vec<T, V>*>(from);
@@ -36,12 +56,36 @@ __device__ __forceinline__ void load(const T* from, float (&to)[V]) {
     for (int j = 0; j < V; j++) to[j] = to_float(vec.v[j]);
 }
 
+// As they are, of a tensor that the kernel does not write.
+template <typename T, int V>
+__device__ __forceinline__ Vec<T, V> load_vec(const T* from) {
+    using Bits = typename BitsOf<sizeof(T) * V>::type;
+    const Bits bits = __ldg(reinterpret_cast<const Bits*>(from));
+    return *reinterpret_cast<const Vec<T, V>*>(&bits);
+}
+
+// Element j of a vector, a number known when compiling. Two elements of 16 bits stay in one register until they are used.
+template <typename T, int V>
+__device__ __forceinline__ float element(const Vec<T, V>& vec, int j) {
+    if constexpr (V > 1 && std::is_same<T, __half>::value) {
+        const __half2 pair = reinterpret_cast<const __half2*>(vec.v)[j / 2];
+        return j % 2 ? __high2float(pair) : __low2float(pair);
+    } else if constexpr (V > 1 && std::is_same<T, __nv_bfloat16>::value) {
+        const unsigned pair = reinterpret_cast<const unsigned*>(vec.v)[j / 2];
+        return __uint_as_float(j % 2 ? pair & 0xffff0000u : pair << 16);
+    } else {
+        return to_float(vec.v[j]);
+    }
+}
+
 template <typename T, int V>
 __device__ __forceinline__ void store(const float (&from)[V], T* to) {
     Vec<T, V> vec;
 #pragma unroll
-    for (int j = 0; j < V; j++) from_float(from[j], &vec.v[j]);
-    *reinterpret_cast<Vec<T, V>*>(to) = vec;
+    for (int j = 0; j + 1 < V; j += 2) from_floats(from[j], from[j + 1], &vec.v[j]);
+    if (V % 2) from_float(from[V - 1], &vec.v[V - 1]);
+    using Bits = typename BitsOf<sizeof(T) * V>::type;
+    *reinterpret_cast<Bits*>(to) = *reinterpret_cast<const Bits*>(&vec);
 }
 
 // Parameters are float32: as many of them as there are elements in a vector of images.
