@@ -62,12 +62,11 @@ def augment():
 @pytest.mark.parametrize(
     "use",
     [
-        lambda: generate("training.networks_stylegan2.G_main"),
-        lambda: generate("training.networks_stylegan.G_style"),
-        discriminate,
-        augment,
+        pytest.param(lambda: generate("training.networks_stylegan2.G_main"), id="G_main"),
+        pytest.param(lambda: generate("training.networks_stylegan.G_style"), id="G_style", marks=pytest.mark.slow),
+        pytest.param(discriminate, id="D_stylegan2", marks=pytest.mark.slow),
+        pytest.param(augment, id="augmentation"),
     ],
-    ids=["G_main", "G_style", "D_stylegan2", "augmentation"],
 )
 def test_networks_that_are_dropped(use):
     use()

@@ -85,7 +85,7 @@ SLOW = pytest.mark.slow  # what the others have: lazy or not, growing or not, pa
 @pytest.mark.parametrize(
     "config",
     [
-        "config-a",
+        pytest.param("config-a", marks=SLOW),
         pytest.param("config-b", marks=SLOW),
         pytest.param("config-c", marks=SLOW),
         "config-d",
@@ -250,7 +250,7 @@ def test_gradients_that_are_not_finite(tmp_path, symbols):
 
 
 @pytest.mark.one_stack
-@pytest.mark.parametrize("name", ["D_wgan_gp", "D_logistic_r2"])
+@pytest.mark.parametrize("name", [pytest.param("D_wgan_gp", marks=SLOW), "D_logistic_r2"])
 def test_other_losses(tmp_path, symbols, name):
     changes = {"G_loss_args": {"func_name": "training.loss.G_wgan"}, "total-kimg": 0.03, "minibatch-gpu": 4}
     changes["D_loss_args"] = {"func_name": f"training.loss.{name}"}
