@@ -22,7 +22,7 @@ from tensorflow.core.protobuf import config_pb2, device_properties_pb2, meta_gra
 from tensorflow.python.framework import kernels, op_def_registry
 from tensorflow.python.grappler import cluster, tf_optimizer
 
-_GPU = "/job:localhost/replica:0/task:0/device:GPU:0"
+GPU = "/job:localhost/replica:0/task:0/device:GPU:0"
 _OURS = "Stylegan"  # how names of the compiled ops begin
 _FUNCTIONS = {"If", "StatelessIf", "PartitionedCall", "StatefulPartitionedCall", "While", "StatelessWhile", "Case"}
 _NO_LAUNCH = {  # ops that hand tensors on, with other shapes or under other names
@@ -95,7 +95,7 @@ def optimized(function: Any, layout_optimizer: bool = True, remapping: bool = Tr
     _with_variables(graph_def, function)
     for node in graph_def.node:
         if not node.op.startswith(_OURS):
-            node.device = node.device or _GPU
+            node.device = node.device or GPU
     meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
     outputs = [tensor.name for tensor in tf.nest.flatten(function.outputs) if tensor is not None]
     kept = outputs + [op.name for op in function.graph.control_outputs]
@@ -106,6 +106,11 @@ def optimized(function: Any, layout_optimizer: bool = True, remapping: bool = Tr
     switch = {True: rewriter_config_pb2.RewriterConfig.ON, False: rewriter_config_pb2.RewriterConfig.OFF}
     rewriting.layout_optimizer, rewriting.remapping = switch[layout_optimizer], switch[remapping]
     rewriting.min_graph_nodes = -1  # small graphs, too
+    return tf_optimizer.OptimizeGraph(config, meta_graph, verbose=False, cluster=virtual_cluster())
+
+
+def virtual_cluster() -> Any:
+    """A host with a GPU of compute capability 9.0, which is only described."""
     properties = device_properties_pb2.DeviceProperties(
         type="GPU",
         vendor="NVIDIA",
@@ -115,11 +120,10 @@ def optimized(function: Any, layout_optimizer: bool = True, remapping: bool = Tr
         bandwidth=3_350_000_000,
         environment={"architecture": "9.0", "cuda": "12050", "cudnn": "90300"},
     )
-    gpu = device_properties_pb2.NamedDevice(name=_GPU, properties=properties)
+    gpu = device_properties_pb2.NamedDevice(name=GPU, properties=properties)
     cpu = device_properties_pb2.DeviceProperties(type="CPU", num_cores=16, frequency=2000, memory_size=64 << 30)
-    cpu = device_properties_pb2.NamedDevice(name=_GPU.replace("GPU", "CPU"), properties=cpu)
-    virtual = cluster.Cluster(devices=[cpu, gpu])
-    return tf_optimizer.OptimizeGraph(config, meta_graph, verbose=False, cluster=virtual)
+    cpu = device_properties_pb2.NamedDevice(name=GPU.replace("GPU", "CPU"), properties=cpu)
+    return cluster.Cluster(devices=[cpu, gpu])
 
 
 def _with_variables(graph_def: Any, function: Any) -> None:

@@ -20,7 +20,7 @@ from training.data.dataset import SyntheticDataset, TFRecordDataset
 from training.data.tfrecord_export import TFRecordExporter
 from training.loop.options import LoopOptions
 from training.loop.reals import RealsReader
-from training.loop.step import Piece, TrainingStep
+from training.loop.step import Piece, TrainingStep, on_host
 from training.options.configs import config_kwargs
 
 from .convolutions import Conv, convolutions
@@ -63,6 +63,14 @@ def phase_calls(step: TrainingStep, minibatch: int, wait: bool = True) -> dict[s
 
     calls = {name: functools.partial(run, name) for name in FREQUENCY}
     return {**calls, "average": lambda: step.update_average(0.99)}
+
+
+def phase_function(step: TrainingStep, name: str, minibatch: int) -> Any:
+    """The concrete function of a phase, for a minibatch that one device computes at once."""
+    seed, reals = np.zeros([2], np.int64), np.zeros([minibatch, *step.D.input_shape[1:]], np.uint8)
+    piece = Piece(seed, seed, reals, np.zeros([minibatch, 0], np.float32))
+    function = step._function((name, 1), lambda: functools.partial(step._round, name, 1))
+    return function.get_concrete_function(on_host(1e-6, np.float32), *step._distribute([piece]))
 
 
 # ----------------------------------------------------------------------------
