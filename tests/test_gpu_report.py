@@ -191,6 +191,12 @@ def test_time_in_which_a_device_is_busy():
     assert {name: profiling.kind_of(name) for name in kinds} == kinds
 
 
+def test_little_is_needed_to_begin():
+    absent = "for name in ('tensorflow', 'google_crc32c', 'PIL', 'requests', 'yaml'): sys.modules[name] = None"
+    script = f"import sys\n{absent}\nimport tools.gpu_report"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
 def test_golden_tests_run_without_pytest(tmp_path):
     """The stand-ins of packages that a GPU machine may lack do what is needed of them."""
     script = (

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from training.options.new_run import PRECISIONS
 
+from .processor import cpu
+
 
 class Case(NamedTuple):
     """Networks of a configuration, how they are run, and the implementation of custom ops."""
@@ -163,15 +165,3 @@ def describe_machine() -> str:
         capability = ".".join(map(str, details.get("compute_capability", ())))
         lines.append(f"GPU: {details.get('device_name', gpu.name)}, compute capability {capability}")
     return "\n".join([*lines, time.strftime("%Y-%m-%d")])
-
-
-def cpu() -> str:
-    """The processor, how many cores may be used, and what it has of vector extensions."""
-    facts = {}
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
-        facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in file)}
-    model = facts.get("model name", platform.processor() or platform.machine())
-    known = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16")
-    flags = [name for name in known if name in facts.get("flags", "").split()]
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model}, {usable} cores ({', '.join(flags) or 'no vector extensions known here'})"

@@ -40,7 +40,7 @@ def device_call(Gs: Network, minibatch: int, count: int) -> Callable[[], None]:
         images = Gs.get_output_for(latents, labels, truncation_psi=0.5, randomize_noise=True, **kwargs)
         return convert_images_to_uint8(images, nchw_to_nhwc=True)
 
-    function = tf.function(render, autograph=False).get_concrete_function()
+    function = implementation.function(render).get_concrete_function()
 
     def call() -> None:
         for _ in range(count):
@@ -148,18 +148,15 @@ def comparison(
     budget: float = 4.0,
     network_kwargs: dict[str, Any] | None = None,
 ) -> Iterator[Record]:
-    """Gs.run with each implementation, and with TensorFlow's layout optimizer, in turns in one process."""
+    """Gs.run with each implementation of ops, and with TensorFlow's layout optimizer, in turns in one process."""
     use_device()
-    variants: list[tuple[str, bool | None]] = [(impl, None) for impl in ("auto", "ref", "xla")]
+    variants: list[tuple[str, bool | None]] = [(impl, None) for impl in ("auto", "ref")]
     variants.append(("auto", True))
     calls: dict[str, Callable[[], Any]] = {}
     for minibatch in minibatches:
         calls.clear()
         for impl, layout in variants:
             title = impl if layout is None else f"{impl}, layout optimizer on"
-            if impl not in implementation.IMPLS:
-                yield Record("Generating: variants", {"variant": title, "what": "not in this version"})
-                continue
             Gs = network("Gs", config, resolution, precision, **(network_kwargs or {}))
             try:
                 with implementation.using(impl), _layout_optimizer(layout):

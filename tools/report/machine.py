@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tools.benchmarks.table import cpu
+from tools.benchmarks.processor import cpu
 
 ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13")

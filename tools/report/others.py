@@ -122,30 +122,39 @@ def through_tensorflow(
         x = tf.cast(tf.random.normal([n, size, size, c]), dtype)
         half = x[:, ::2, ::2]
         b, scale, noise = tf.random.normal([c]), tf.random.normal([n, c]), tf.random.normal([n, 1, size, size])
-        passes: dict[str, tuple[Callable[[], Any], float]] = {  # what is called, and how often x is read or written
-            "negation": (lambda x=x: tf.negative(x), 2),
-            "bias_act": (lambda x=x, b=b: fused_bias_act(x, b, axis=-1, act="lrelu", clamp=256.0), 2),
-            "epilogue": (
-                lambda x=x, b=b, s=scale, z=noise: synthesis_epilogue(x, scale=s, noise=z, b=b, act="lrelu"),
-                2,
-            ),
-            "epilogue with its gradient": (functools.partial(_epilogue_gradient, x, scale, noise, b), 5),
-            "upsample_2d": (lambda x=half: upsample_2d(x, _FIR, data_format="NHWC"), 1.25),
-            "downsample_2d": (lambda x=x: downsample_2d(x, _FIR, data_format="NHWC"), 1.25),
+        passes: dict[str, tuple[Callable[..., Any], list[tf.Tensor], float]] = {  # and how often x is read or written
+            "negation": (tf.negative, [x], 2),
+            "bias_act": (_bias_act, [x, b], 2),
+            "epilogue": (_epilogue, [x, scale, noise, b], 2),
+            "epilogue with its gradient": (_epilogue_gradient, [x, scale, noise, b], 5),
+            "upsample_2d": (_upsample, [half], 1.25),
+            "downsample_2d": (_downsample, [x], 1.25),
         }
-        functions = {
-            name: tf.function(call, autograph=False).get_concrete_function() for name, (call, _) in passes.items()
-        }
-        calls = {name: functools.partial(run_all, [function] * repeats) for name, function in functions.items()}
+        calls = {}
+        for name, (function, inputs, _) in passes.items():
+            compiled = tf.function(function, autograph=False).get_concrete_function(*inputs)
+            calls[name] = functools.partial(run_all, [functools.partial(compiled, *inputs)] * repeats)
         run_all(calls.values())
         times = spreads(calls, 2.0)
         moved = x.shape.num_elements() * x.dtype.size
-        rates = {name: passes[name][1] * moved * repeats / spread.median for name, spread in times.items()}
+        rates = {name: passes[name][2] * moved * repeats / spread.median for name, spread in times.items()}
         for name, rate in rates.items():
             cells = {"op": name, "shape": f"{n}x{size}x{size}x{c}", "type": dtype, **times[name].cells("ms", repeats)}
             yield Record(
                 "Kernels through TensorFlow", {**cells, "GB/s": rate / 1e9, "of a pass": rate / rates["negation"]}
             )
+
+
+def _bias_act(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    return fused_bias_act(x, b, axis=-1, act="lrelu", clamp=256.0)
+
+
+def _upsample(x: tf.Tensor) -> tf.Tensor:
+    return upsample_2d(x, _FIR, data_format="NHWC")
+
+
+def _downsample(x: tf.Tensor) -> tf.Tensor:
+    return downsample_2d(x, _FIR, data_format="NHWC")
 
 
 def _epilogue(x: tf.Tensor, scale: tf.Tensor, noise: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

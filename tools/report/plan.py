@@ -106,7 +106,7 @@ PARTS = [
     _check("check-pickles", ["pickles", "projector", "metrics"], 60, 1),
     Part(
         "variants",
-        "generating fp16: auto, ref, xla, layout optimizer on; in turns",
+        "generating fp16: auto, ref, layout optimizer on; in turns",
         "generating.comparison",
         {"precision": "fp16", "minibatches": [1, 8]},
         {"precision": "fp32", "minibatches": [1], "resolution": 32, "network_kwargs": _NARROW, "budget": 0.5},
@@ -118,17 +118,17 @@ PARTS = [
     _generate("generate-fp16-calls", "fp16, ways to call", "fp16", [1, 8], kwargs={"ways": True}),
     _generate("generate-fp32-more", "fp32 by minibatch", "fp32", [32, 4, 16]),
     _generate("generate-bf16", "bf16", "bf16", [8, 1], limit=40),
+    _generate("generate-fp16-xla", "fp16 by XLA", "fp16", [8, 1], limit=150, env={"STYLEGAN2_OPS": "xla"}),
     *(
-        _generate(f"generate-fp16-{name}", f"fp16, {variable}={value}", "fp16", [8, 1], limit=40, env={variable: value})
+        _generate(f"generate-fp16-{name}", f"fp16, {variable}={value}", "fp16", [8, 1], limit=50, env={variable: value})
         for name, variable, value in (
-            ("xla", "STYLEGAN2_OPS", "xla"),
             ("private-threads", "TF_GPU_THREAD_MODE", "gpu_private"),
             ("no-autotune", "TF_CUDNN_USE_AUTOTUNE", "0"),
             ("async-memory", "TF_GPU_ALLOCATOR", "cuda_malloc_async"),
             ("ref", "STYLEGAN2_OPS", "ref"),
         )
     ),
-    _train("train-256-fp16-xla", 256, "fp16", 32, env={"STYLEGAN2_OPS": "xla"}, limit=150),
+    _train("train-256-fp16-xla", 256, "fp16", 32, env={"STYLEGAN2_OPS": "xla"}, limit=170),
     _train("train-256-fp32", 256, "fp32", 32),
     _train("train-256-tf32", 256, "fp32", 32, kwargs={"tf32": True}),
     _train("train-1024-fp32", 1024, "fp32", 4),

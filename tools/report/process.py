@@ -17,7 +17,7 @@ from .plan import Part
 from .records import Record
 
 ROOT = Path(__file__).resolve().parents[2]
-_LAST_LINES = 12  # of what a part printed, which tell why it failed
+_LAST_LINES = 3  # of what a part printed, which tell why it failed
 
 
 class PartProcess:
