@@ -478,7 +478,7 @@ def test_tool_table(kernels, monkeypatch, capsys):
     memory = ClockedMemory()
     assert not check_cuda_kernels.measure(Kernels(kernels.library._name, memory), memory, 0)
     rows = capsys.readouterr().out.strip().splitlines()
-    assert len(rows) == 2 + 6 * 7 and all(row.count("|") == 8 for row in rows)
+    assert len(rows) == 2 + 6 * 8 and all(row.count("|") == 8 for row in rows)
     assert "| epilogue | 8x16x16 NHWC bfloat16 gradient |" in rows[-1]
 
 
