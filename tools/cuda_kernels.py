@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .kernel_reference import ACTIVATIONS, DTYPES, Epilogue, Pointwise, decode, encode
+from .kernel_reference import ACTIVATIONS, DTYPES, Cotangents, Epilogue, Pointwise, decode, encode
 
 OPS = Path(__file__).parent.parent / "dnnlib" / "tflib" / "ops"
 SOURCES = OPS / "kernels"
@@ -45,6 +45,9 @@ _EpilogueArgs = _structure(
     "p:x p:scale p:noise p:b p:y i:dtype i:channels_last l:n l:c l:pixels l:noise_n F:f", F=_PointwiseArgs
 )
 _EpilogueGradArgs = _structure("E:forward p:dy p:dx p:dscale p:dnoise p:db p:workspace", E=_EpilogueArgs)
+_EpilogueSecondArgs = _structure(
+    "E:forward p:dy p:a p:p p:q p:r p:d_dy p:d_x p:d_scale p:d_noise p:d_b p:workspace", E=_EpilogueArgs
+)
 
 
 def bias_act_args(size: int, c: int, inner: int, f: Pointwise, order: int, dtype: str) -> ctypes.Structure:
@@ -75,6 +78,7 @@ class Kernels:
     def __init__(self, library: str, memory: Any):
         self.library, self.memory = ctypes.CDLL(library), memory
         self.library.stylegan2_epilogue_grad_workspace.restype = ctypes.c_int64
+        self.library.stylegan2_epilogue_second_workspace.restype = ctypes.c_int64
         self.library.stylegan2_cuda_error.restype = ctypes.c_char_p
 
     def upfirdn(
@@ -146,6 +150,27 @@ class Kernels:
             if (value := getattr(e, name)) is not None:
                 call.result(f"d{name}", value.shape)
         call.result("workspace", (self.library.stylegan2_epilogue_grad_workspace(ctypes.byref(args)),))
+        return call
+
+    def epilogue_second(
+        self, given: Cotangents, dy: np.ndarray, x: np.ndarray, e: Epilogue, *, channels_last: bool, dtype: str
+    ) -> "Call":
+        """d_dy, d_x, d_scale, d_noise, d_b, as far as they are not 0 everywhere."""
+        args = _EpilogueSecondArgs(forward=_epilogue_args(x, e, channels_last, dtype))
+        call = Call(self, "stylegan2_epilogue_second", args)
+        call.epilogue(args.forward, x, e, dtype)
+        call.argument(args, "dy", dy, dtype)
+        call.argument(args, "a", given.a, dtype)
+        for name in ("p", "q", "r"):
+            call.argument(args, name, getattr(given, name))
+        call.result("d_dy", x.shape, dtype)
+        smooth = e.f.act not in ("linear", "relu", "lrelu")
+        if smooth or e.scale is not None:
+            call.result("d_x", x.shape, dtype)
+        for name in ("scale", "noise", "b") if smooth else ("scale",):
+            if (value := getattr(e, name)) is not None:
+                call.result(f"d_{name}", value.shape)
+        call.result("workspace", (self.library.stylegan2_epilogue_second_workspace(ctypes.byref(args)),))
         return call
 
 

@@ -30,6 +30,15 @@ class Epilogue(NamedTuple):
     f: Pointwise
 
 
+class Cotangents(NamedTuple):
+    """What is given of the gradient's outputs: a like x, and p, q, r like scale, noise, b; None where those are."""
+
+    a: np.ndarray
+    p: np.ndarray | None
+    q: np.ndarray | None
+    r: np.ndarray | None
+
+
 # ----------------------------------------------------------------------------
 # Types of images.
 
@@ -187,4 +196,37 @@ def epilogue_grad(
         outputs["dnoise"] = tuple(np.sum(t, axis=axes).reshape(e.noise.shape) for t in (du, size))
     if e.b is not None:
         outputs["db"] = tuple(np.sum(t, axis=(0, 1, 2)) for t in (du, size))
+    return outputs
+
+
+def epilogue_second(
+    given: Cotangents, dy: np.ndarray, x: np.ndarray, e: Epilogue, *, channels_last: bool
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """d_dy, d_x, d_scale, d_noise, d_b; with each the sum of the magnitudes that are added up, or a bound of it."""
+    u = epilogue_argument(x, e, channels_last=channels_last)
+    d1, d2 = pointwise(e.f, u, 1), pointwise(e.f, u, 2)
+    x, dy, a = (_to_nhwc(t, channels_last) for t in (x, dy, given.a))
+
+    def of(p: np.ndarray | None, absent: float) -> Any:  # [N, 1, 1, C]
+        return absent if p is None else np.asarray(p, np.float64)[:, np.newaxis, np.newaxis]
+
+    scale, p = of(e.scale, 1.0), of(given.p, 0.0)
+    q = 0.0 if given.q is None else np.asarray(given.q, np.float64)[..., np.newaxis]
+    r = 0.0 if given.r is None else np.asarray(given.r, np.float64)
+    w, size = a * scale + p * x + q + r, np.abs(a * scale) + np.abs(p * x) + np.abs(q) + np.abs(r)
+    du, d_u = dy * d1, dy * d2 * w
+    size_du, size_d_u = np.abs(dy * e.f.gain), 2 * np.abs(dy * e.f.gain) * size
+    outputs = {
+        "d_dy": (d1 * w, np.abs(2 * e.f.gain) * size),
+        "d_x": (du * p + d_u * scale, size_du * np.abs(p) + size_d_u * np.abs(scale)),
+    }
+    outputs = {name: tuple(from_nhwc(t, channels_last) for t in pair) for name, pair in outputs.items()}
+    if e.scale is not None:
+        pair = du * a + d_u * x, size_du * np.abs(a) + size_d_u * np.abs(x)
+        outputs["d_scale"] = tuple(np.sum(t, axis=(1, 2)) for t in pair)
+    if e.noise is not None:
+        axes = (3,) if e.noise.shape[0] == x.shape[0] else (0, 3)
+        outputs["d_noise"] = tuple(np.sum(t, axis=axes).reshape(e.noise.shape) for t in (d_u, size_d_u))
+    if e.b is not None:
+        outputs["d_b"] = tuple(np.sum(t, axis=(0, 1, 2)) for t in (d_u, size_d_u))
     return outputs

@@ -16,7 +16,7 @@ import pytest
 from tools import check_cuda_kernels
 from tools import kernel_reference as reference
 from tools.cuda_kernels import SOURCES, Kernels
-from tools.kernel_reference import ACTIVATIONS, DTYPES, Epilogue, Pointwise
+from tools.kernel_reference import ACTIVATIONS, DTYPES, Cotangents, Epilogue, Pointwise
 
 pytestmark = [
     pytest.mark.one_stack,
@@ -333,6 +333,24 @@ def check_epilogue(kernels, state, n, c, h, w, parts, noise_n, f, channels_last,
         close(outputs[name], value, dtype if name == "dx" else "float32", size)
     again = kernels.epilogue_grad(dy, x, e, channels_last=channels_last, dtype=dtype).run()
     assert all(np.array_equal(outputs[name], again[name]) for name in outputs)
+    check_second(kernels, state, dy, x, e, unsure, channels_last, dtype)
+
+
+def check_second(kernels, state, dy, x, e, unsure, channels_last, dtype):
+    """The gradient of the epilogue's gradient; dy is 0 where the branch of F is unsure."""
+    a = reference.round_to(randn(state, *x.shape), dtype)
+    given = Cotangents(a, *(None if t is None else randn(state, *t.shape) for t in (e.scale, e.noise, e.b)))
+    expected = reference.epilogue_second(given, dy, x, e, channels_last=channels_last)
+    outputs = kernels.epilogue_second(given, dy, x, e, channels_last=channels_last, dtype=dtype).run()
+    for name, (value, size) in expected.items():
+        if name not in outputs:  # not computed because it is 0
+            assert e.f.act in ("linear", "relu", "lrelu") and not value.any()
+            continue
+        at = dtype if name in ("d_dy", "d_x") else "float32"
+        sure = ~reference.from_nhwc(unsure, channels_last) if name == "d_dy" else True
+        close(np.where(sure, outputs[name], 0), np.where(sure, value, 0), at, size)
+    again = kernels.epilogue_second(given, dy, x, e, channels_last=channels_last, dtype=dtype).run()
+    assert all(np.array_equal(outputs[name], again[name]) for name in outputs)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -375,6 +393,9 @@ def test_epilogue_of_nothing(kernels):
     e = Epilogue(None, None, b, Pointwise())
     outputs = kernels.epilogue_grad(x, x, e, channels_last=True, dtype="float32").run()
     assert outputs["dx"].shape == x.shape and not outputs["db"].any()
+    check_second(
+        kernels, np.random.default_rng(0), x, x, Epilogue(None, None, b, Pointwise("swish")), x > 0, True, "float32"
+    )
 
 
 # ----------------------------------------------------------------------------

@@ -17,6 +17,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+NONE = tf.zeros([0])
+
+
 def randn(seed, *shape):
     return tf.constant(np.random.RandomState(seed).randn(*shape).astype(np.float32))
 
@@ -100,6 +103,44 @@ def test_epilogue(act, data_format, noise_n):
         assert_same(func, [x, *(parts[name] for name in names)], orders=3 if every else 1, function=function)
 
 
+@pytest.mark.parametrize("act", activation_funcs)
+def test_second_gradient_of_epilogue(act):
+    """What is absent, or 0 because F'' is, and odd sizes."""
+    x, parts = randn(0, 2, 3, 5, 7), {"scale": randn(1, 2, 7), "noise": randn(2, 1, 1, 3, 5), "b": randn(3, 7)}
+    for data_format, names in (("NHWC", ("scale", "b")), ("NCHW", ("noise", "b")), ("NHWC", ()), ("NCHW", ("scale",))):
+        values = [parts[name] for name in names]
+        last = data_format == "NHWC"
+
+        def func(impl, x, *values, names=names, data_format=data_format):
+            given = dict(zip(names, values, strict=True))
+            return synthesis_epilogue(x, **given, act=act, clamp=1.1, data_format=data_format, impl=impl)
+
+        assert_same(func, [x if last else tf.transpose(x, [0, 3, 1, 2]), *values], orders=1)
+
+
+@pytest.mark.parametrize("act", ["lrelu", "swish"])
+def test_gradients_through_branches(act):
+    """Gradients of three orders of what is computed in a branch."""
+    parts = [randn(1, 2, 8), randn(2, 2, 1, 4, 6), randn(3, 8)]
+
+    def func(impl, x, *parts):
+        def branch():
+            return synthesis_epilogue(x, *parts, act=act, impl=impl) ** 2
+
+        return branch() if impl == "ref" else tf.cond(tf.reduce_sum(x) < 1e9, branch, lambda: x)
+
+    assert_same(func, [randn(0, 2, 4, 6, 8), *parts], orders=2, function=tf.function)
+
+
+def test_zeros_are_not_written():
+    """Of a piecewise linear function without a scale, the second gradient is one tensor."""
+    x, b = randn(0, 2, 4, 4, 8), randn(1, 8)
+    given = {"dy": x, "x": x, "scale": NONE, "noise": NONE, "b": b, "a": x, "p": NONE, "q": NONE, "r": b}
+    for act, shapes in (("lrelu", [x.shape, [0], [0], [0], [0]]), ("tanh", [x.shape, x.shape, [0], [0], [8]])):
+        outputs = build.load().stylegan_epilogue_grad_grad(**given, act=act, channels_last=True)
+        assert [t.shape for t in outputs] == shapes
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_16_bit(dtype):
     """Within a few roundings of the type, of 'ref' in float32."""
@@ -131,9 +172,6 @@ def test_shapes_of_graphs():
     assert func(tf.ones([0, 6, 6, 4])).shape == (0, 6, 6, 4)
 
 
-NONE = tf.zeros([0])
-
-
 @pytest.mark.parametrize(
     "call",
     [
@@ -142,6 +180,12 @@ NONE = tf.zeros([0])
         lambda ops, x: ops.stylegan_epilogue(x=x, scale=tf.zeros([2, 7]), noise=NONE, b=NONE, act="lrelu"),
         lambda ops, x: ops.stylegan_epilogue(x=x, scale=NONE, noise=tf.zeros([3, 4, 8]), b=NONE, act="lrelu"),
         lambda ops, x: ops.stylegan_epilogue_grad(dy=x[:1], x=x, scale=NONE, noise=NONE, b=NONE, act="lrelu"),
+        lambda ops, x: ops.stylegan_epilogue_grad_grad(
+            dy=x, x=x, scale=NONE, noise=NONE, b=NONE, a=x[:1], p=NONE, q=NONE, r=NONE, act="lrelu"
+        ),
+        lambda ops, x: ops.stylegan_epilogue_grad_grad(
+            dy=x, x=x, scale=NONE, noise=NONE, b=tf.zeros([4]), a=x, p=NONE, q=NONE, r=NONE, act="lrelu"
+        ),
         lambda ops, x: ops.stylegan_bias_act(x=x, b=tf.zeros([7]), v=NONE, act="lrelu"),
         lambda ops, x: ops.stylegan_bias_act(x=x, b=NONE, v=x[0], act="lrelu", grad=1),
         lambda ops, x: ops.stylegan_bias_act(x=x, b=NONE, v=x, act="lrelu", grad=3),
@@ -189,5 +233,5 @@ def test_using_and_environment(monkeypatch):
     with implementation.using("ref"):
         assert implementation.choose("auto", build.OPS, tf.float32) == "ref"
     monkeypatch.setenv("STYLEGAN2_OPS", "fast")
-    with pytest.raises(UserError, match="STYLEGAN2_OPS: expected one of auto, ref, cuda, cpu, got 'fast'"):
+    with pytest.raises(UserError, match="STYLEGAN2_OPS: expected one of auto, ref, cuda, cpu, xla, got 'fast'"):
         implementation.check_environment()

@@ -32,7 +32,10 @@ from .toolchain import BuildError, Compiler
 
 CACHE_VARIABLE = "STYLEGAN2_OPS_CACHE"
 SOURCES = Path(__file__).parent / "kernels"
-OPS = ("StyleganUpfirdn2D", "StyleganBiasAct", "StyleganEpilogue", "StyleganEpilogueGrad")  # of the library
+OPS = (  # of the library
+    *("StyleganUpfirdn2D", "StyleganBiasAct"),
+    *("StyleganEpilogue", "StyleganEpilogueGrad", "StyleganEpilogueGradGrad"),
+)
 OP_OPTIONS = ("-O2", "-fPIC", "-Wno-deprecated-declarations")  # names that newer versions of TensorFlow like less
 CPU_OPTIONS = (
     *("-std=c++17", "-O3", "-fPIC", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),
@@ -310,7 +313,7 @@ def main() -> int:
     print("library      ", path)
     print("built with   ", _compilers(path))
     for name, places in kernels(module).items():
-        print(f"{name:21s}", ", ".join(sorted(f"{device} {dtype}" for device, dtype in places)) or "no kernels")
+        print(f"{name:24s}", ", ".join(sorted(f"{device} {dtype}" for device, dtype in places)) or "no kernels")
     return 0
 
 

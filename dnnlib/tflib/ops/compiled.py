@@ -109,10 +109,47 @@ def _epilogue_gradient(op: tf.Operation, dy: tf.Tensor) -> Any:
 def _epilogue_second_gradient(op: tf.Operation, a: tf.Tensor, p: tf.Tensor, q: tf.Tensor, r: tf.Tensor) -> Any:
     """Where the cotangents a, p, q, r belong to dx, dscale, dnoise, db: the gradients of sum(du * w), w as below.
 
-    In float32, because it is a chain of several operations; u goes into the kernels without b.
+    None stands for what is 0 everywhere because F'' is.
     """
     (dy, x, scale, noise, b), f = op.inputs, Pointwise.of_op(op)
-    channels_last = op.get_attr("channels_last")
+    gradients = build.load().stylegan_epilogue_grad_grad(
+        **{"dy": dy, "x": x, "scale": scale, "noise": noise, "b": b, "a": a, "p": p, "q": q, "r": r},
+        **{"channels_last": op.get_attr("channels_last"), **f.attrs()},
+    )
+    d_dy, d_x, d_scale, d_noise, d_b = gradients
+    if not f.is_piecewise_linear():
+        return d_dy, d_x, d_scale, d_noise, d_b
+    return (d_dy, None, None, None, None) if _absent(scale) else (d_dy, d_x, d_scale, None, None)
+
+
+@tf.RegisterGradient("StyleganEpilogueGradGrad")
+def _epilogue_third_gradient(op: tf.Operation, *cotangents: tf.Tensor) -> Any:
+    """The gradient of the second gradient made of several operations, which have gradients of any order."""
+    inputs = [tf.identity(t) for t in op.inputs]  # of this graph, where it is one of a branch
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = _second_gradient_of_ops(*inputs, op.get_attr("channels_last"), Pointwise.of_op(op))
+    wanted = [(y, v) for y, v in zip(outputs, cotangents, strict=True) if y is not None]
+    return tape.gradient([y for y, _ in wanted], inputs, output_gradients=[v for _, v in wanted])
+
+
+def _second_gradient_of_ops(
+    dy: tf.Tensor,
+    x: tf.Tensor,
+    scale: tf.Tensor,
+    noise: tf.Tensor,
+    b: tf.Tensor,
+    a: tf.Tensor,
+    p: tf.Tensor,
+    q: tf.Tensor,
+    r: tf.Tensor,
+    channels_last: bool,
+    f: Pointwise,
+) -> list[tf.Tensor | None]:
+    """The outputs of StyleganEpilogueGradGrad; None: it is 0 everywhere.
+
+    In float32, because it is a chain of several operations; u goes into the kernels without b.
+    """
     batch, rows, columns, channels = (0, 1, 2, 3) if channels_last else (0, 2, 3, 1)
 
     def per_map(t: tf.Tensor) -> tf.Tensor:  # [N, C]
@@ -131,9 +168,13 @@ def _epilogue_second_gradient(op: tf.Operation, a: tf.Tensor, p: tf.Tensor, q: t
     if not _absent(b):
         w = w + (r if channels_last else r[:, tf.newaxis, tf.newaxis])
     inner = 1 if channels_last else x.shape[rows] * x.shape[columns]
-    d_dy = _form(1, u, b, w, inner, f)
+    d_dy = tf.cast(_form(1, u, b, w, inner, f), dtype)
     du = _form(1, u, b, dy32, inner, f)
-    d_u = tf.zeros_like(u) if f.is_piecewise_linear() else _form(2, u, b, w * dy32, inner, f)
+    if f.is_piecewise_linear():
+        if _absent(scale):
+            return [d_dy, None, None, None, None]
+        return [d_dy, tf.cast(du * per_map(p), dtype), tf.reduce_sum(du * a, axis=[rows, columns]), None, None]
+    d_u = _form(2, u, b, w * dy32, inner, f)
     d_x, d_scale, d_noise, d_b = d_u, None, None, None
     if not _absent(scale):
         d_x = du * per_map(p) + d_u * per_map(scale)
@@ -143,7 +184,7 @@ def _epilogue_second_gradient(op: tf.Operation, a: tf.Tensor, p: tf.Tensor, q: t
         d_noise = d_noise[tf.newaxis] if batch_of_noise == 1 else d_noise
     if not _absent(b):
         d_b = tf.reduce_sum(d_u, axis=[batch, rows, columns])
-    return tf.cast(d_dy, dtype), tf.cast(d_x, dtype), d_scale, d_noise, d_b
+    return [d_dy, tf.cast(d_x, dtype), d_scale, d_noise, d_b]
 
 
 # ----------------------------------------------------------------------------

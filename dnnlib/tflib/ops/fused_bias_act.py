@@ -7,7 +7,7 @@ from .activations import Pointwise, activation_funcs, pointwise
 from .implementation import COMPILED, choose
 
 __all__ = ["activation_funcs", "fused_bias_act"]
-KERNELS = ("StyleganBiasAct", "StyleganEpilogueGrad")  # the second is the gradient
+KERNELS = ("StyleganBiasAct", "StyleganEpilogueGrad", "StyleganEpilogueGradGrad")  # the others are gradients
 
 
 def fused_bias_act(

@@ -10,7 +10,7 @@ from .activations import pointwise
 from .fused_bias_act import fused_bias_act
 from .implementation import COMPILED, choose
 
-KERNELS = ("StyleganEpilogue", "StyleganEpilogueGrad", "StyleganBiasAct")  # the last for gradients of gradients
+KERNELS = ("StyleganEpilogue", "StyleganEpilogueGrad", "StyleganEpilogueGradGrad")
 
 
 def synthesis_epilogue(

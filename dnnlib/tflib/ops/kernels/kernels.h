@@ -78,12 +78,28 @@ typedef struct {
     float* workspace;      // of stylegan2_[cpu_]epilogue_grad_workspace() floats
 } EpilogueGradArgs;
 
+// The gradient of the epilogue's gradient, where a, p, q, r belong to dx, dscale, dnoise, db: with
+// w = a * scale + p * x + q + r, du = dy * F'(u) and d_u = dy * F''(u) * w, d_dy = F'(u) * w, d_x = du * p + d_u * scale;
+// d_scale is the sum of du * a + d_u * x over pixels, d_noise and d_b are sums of d_u.
+typedef struct {
+    EpilogueArgs forward;        // without y
+    const void *dy, *a;          // like x
+    const float *p, *q, *r;      // like scale, noise, b; null where those are
+    void* d_dy;                  // like x
+    void* d_x;                   // like x; null where it is 0: without scale, if act is linear, relu or lrelu
+    float* d_scale;              // like scale, null if scale is
+    float *d_noise, *d_b;        // like noise, b; null if those are, and where they are 0: linear, relu, lrelu
+    float* workspace;            // of stylegan2_[cpu_]epilogue_second_workspace() floats
+} EpilogueSecondArgs;
+
 // CUDA kernels. They return 0 or a cudaError_t, whose text stylegan2_cuda_error() gives.
 int stylegan2_upfirdn_2d(const UpfirdnArgs* args, void* stream);
 int stylegan2_bias_act(const BiasActArgs* args, void* stream);
 int stylegan2_epilogue(const EpilogueArgs* args, void* stream);
 int stylegan2_epilogue_grad(const EpilogueGradArgs* args, void* stream);
 int64_t stylegan2_epilogue_grad_workspace(const EpilogueGradArgs* args);
+int stylegan2_epilogue_second(const EpilogueSecondArgs* args, void* stream);
+int64_t stylegan2_epilogue_second_workspace(const EpilogueSecondArgs* args);
 
 const char* stylegan2_cuda_error(int error);
 const char* stylegan2_cuda_problem(void);  // why CUDA cannot be used here (no GPU, an old driver ...); null: it can
@@ -102,6 +118,8 @@ int stylegan2_cpu_bias_act(const BiasActArgs* args, const Parallel* parallel);
 int stylegan2_cpu_epilogue(const EpilogueArgs* args, const Parallel* parallel);
 int stylegan2_cpu_epilogue_grad(const EpilogueGradArgs* args, const Parallel* parallel);
 int64_t stylegan2_cpu_epilogue_grad_workspace(const EpilogueGradArgs* args);
+int stylegan2_cpu_epilogue_second(const EpilogueSecondArgs* args, const Parallel* parallel);
+int64_t stylegan2_cpu_epilogue_second_workspace(const EpilogueSecondArgs* args);
 
 #ifdef __cplusplus
 }

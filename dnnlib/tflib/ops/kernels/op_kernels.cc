@@ -27,6 +27,8 @@ struct Cpu {
     static constexpr auto epilogue = stylegan2_cpu_epilogue;
     static constexpr auto epilogue_grad = stylegan2_cpu_epilogue_grad;
     static constexpr auto epilogue_grad_workspace = stylegan2_cpu_epilogue_grad_workspace;
+    static constexpr auto epilogue_second = stylegan2_cpu_epilogue_second;
+    static constexpr auto epilogue_second_workspace = stylegan2_cpu_epilogue_second_workspace;
 
     template <typename Args>
     static void Run(OpKernelContext* ctx, const char* op, int (*kernel)(const Args*, const Parallel*), const Args& args) {
@@ -49,6 +51,8 @@ struct Gpu {
     static constexpr auto epilogue = stylegan2_epilogue;
     static constexpr auto epilogue_grad = stylegan2_epilogue_grad;
     static constexpr auto epilogue_grad_workspace = stylegan2_epilogue_grad_workspace;
+    static constexpr auto epilogue_second = stylegan2_epilogue_second;
+    static constexpr auto epilogue_second_workspace = stylegan2_epilogue_second_workspace;
 
     template <typename Args>
     static void Run(OpKernelContext* ctx, const char* op, int (*kernel)(const Args*, void*), const Args& args) {
@@ -218,11 +222,51 @@ public:
     }
 };
 
-#define REGISTER(DEVICE, D, T)                                                                                 \
-    REGISTER_KERNEL_BUILDER(Name("StyleganUpfirdn2D").Device(DEVICE).TypeConstraint<T>("T"), UpfirdnOp<D, T>); \
-    REGISTER_KERNEL_BUILDER(Name("StyleganBiasAct").Device(DEVICE).TypeConstraint<T>("T"), BiasActOp<D, T>);   \
-    REGISTER_KERNEL_BUILDER(Name("StyleganEpilogue").Device(DEVICE).TypeConstraint<T>("T"), EpilogueOp<D, T>); \
-    REGISTER_KERNEL_BUILDER(Name("StyleganEpilogueGrad").Device(DEVICE).TypeConstraint<T>("T"), EpilogueGradOp<D, T>)
+// The gradient of the epilogue's gradient. What is 0 everywhere is not written: its output is empty.
+template <typename Device, typename T>
+class EpilogueSecondOp : public EpilogueBase {
+public:
+    using EpilogueBase::EpilogueBase;
+
+    void Compute(OpKernelContext* ctx) override {
+        EpilogueSecondArgs a = {};
+        bool fits = GetArgs<T>(ctx, 1, &a.forward);
+        for (const auto& [given, like] : {std::pair(0, 1), {5, 1}, {6, 2}, {7, 3}, {8, 4}}) {
+            fits = fits && ctx->input(given).shape() == ctx->input(like).shape();
+        }
+        OP_REQUIRES(ctx, fits, errors::InvalidArgument("epilogue_grad_grad: dy, parameters, a, p, q or r do not fit x"));
+        const bool smooth = args_.f.act > kLrelu;
+        const TensorShape none({0});
+        Tensor* outputs[5];
+        for (int i = 0; i < 2; i++) {  // an element of these depends on no other of dy, a and x
+            const bool zero = i == 1 && !smooth && !a.forward.scale;
+            const TensorShape shape = zero ? none : ctx->input(1).shape();
+            OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0, 5, 1}, i, shape, &outputs[i]));
+        }
+        for (int i = 2; i < 5; i++) {
+            const TensorShape shape = i > 2 && !smooth ? none : ctx->input(i).shape();
+            OP_REQUIRES_OK(ctx, ctx->allocate_output(i, shape, &outputs[i]));
+        }
+        a.dy = ctx->input(0).flat<T>().data(), a.a = ctx->input(5).flat<T>().data();
+        a.p = Optional(ctx->input(6)), a.q = Optional(ctx->input(7)), a.r = Optional(ctx->input(8));
+        a.d_dy = outputs[0]->flat<T>().data();
+        a.d_x = outputs[1]->NumElements() ? outputs[1]->flat<T>().data() : nullptr;
+        float** const sums[] = {&a.d_scale, &a.d_noise, &a.d_b};
+        for (int i = 0; i < 3; i++) *sums[i] = const_cast<float*>(Optional(*outputs[i + 2]));
+        Tensor workspace;
+        const TensorShape size({Device::epilogue_second_workspace(&a)});
+        OP_REQUIRES_OK(ctx, ctx->allocate_temp(DT_FLOAT, size, &workspace));
+        a.workspace = workspace.flat<float>().data();
+        Device::Run(ctx, "epilogue_grad_grad", Device::epilogue_second, a);
+    }
+};
+
+#define REGISTER(DEVICE, D, T)                                                                                       \
+    REGISTER_KERNEL_BUILDER(Name("StyleganUpfirdn2D").Device(DEVICE).TypeConstraint<T>("T"), UpfirdnOp<D, T>);       \
+    REGISTER_KERNEL_BUILDER(Name("StyleganBiasAct").Device(DEVICE).TypeConstraint<T>("T"), BiasActOp<D, T>);         \
+    REGISTER_KERNEL_BUILDER(Name("StyleganEpilogue").Device(DEVICE).TypeConstraint<T>("T"), EpilogueOp<D, T>);       \
+    REGISTER_KERNEL_BUILDER(Name("StyleganEpilogueGrad").Device(DEVICE).TypeConstraint<T>("T"), EpilogueGradOp<D, T>); \
+    REGISTER_KERNEL_BUILDER(Name("StyleganEpilogueGradGrad").Device(DEVICE).TypeConstraint<T>("T"), EpilogueSecondOp<D, T>)
 
 REGISTER(DEVICE_CPU, Cpu, float);
 REGISTER(DEVICE_CPU, Cpu, Eigen::half);

@@ -65,6 +65,23 @@ Status EpilogueGradShape(InferenceContext* c) {
     return Status();
 }
 
+// What is 0 everywhere is empty: see EpilogueSecondOp.
+Status EpilogueGradGradShape(InferenceContext* c) {
+    ShapeHandle x;
+    TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 4, &x));
+    TF_RETURN_IF_ERROR(c->Merge(c->input(0), x, &x));
+    TF_RETURN_IF_ERROR(c->Merge(c->input(5), x, &x));
+    std::string act;
+    TF_RETURN_IF_ERROR(c->GetAttr("act", &act));
+    const bool smooth = act != "linear" && act != "relu" && act != "lrelu";
+    const ShapeHandle scale = c->input(2), none = c->Vector(0);
+    c->set_output(0, x);
+    c->set_output(1, smooth || c->Rank(scale) == 2 ? x : c->RankKnown(scale) ? none : c->UnknownShape());
+    c->set_output(2, scale);
+    for (int i = 3; i < 5; i++) c->set_output(i, smooth ? c->input(i) : none);
+    return Status();
+}
+
 }  // namespace
 
 REGISTER_OP("StyleganUpfirdn2D")
@@ -130,3 +147,26 @@ REGISTER_OP("StyleganEpilogueGrad")
     .Attr("clamp: float = -1.0")
     .Attr("channels_last: bool = false")
     .SetShapeFn(EpilogueGradShape);
+
+REGISTER_OP("StyleganEpilogueGradGrad")
+    .Input("dy: T")
+    .Input("x: T")
+    .Input("scale: float")
+    .Input("noise: float")
+    .Input("b: float")
+    .Input("a: T")
+    .Input("p: float")
+    .Input("q: float")
+    .Input("r: float")
+    .Output("d_dy: T")
+    .Output("d_x: T")
+    .Output("d_scale: float")
+    .Output("d_noise: float")
+    .Output("d_b: float")
+    .Attr("T: {float, half, bfloat16}")
+    .Attr(kActivations)
+    .Attr("alpha: float = 0.0")
+    .Attr("gain: float = 1.0")
+    .Attr("clamp: float = -1.0")
+    .Attr("channels_last: bool = false")
+    .SetShapeFn(EpilogueGradGradShape);
