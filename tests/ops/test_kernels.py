@@ -76,7 +76,8 @@ def build(folder, name, *options):
 
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("kernels"), "kernels")
+    """A block adds up few rows, so that there are several rounds of it."""
+    return build(tmp_path_factory.mktemp("kernels"), "kernels", "-DSTYLEGAN2_ROWS=10")
 
 
 @pytest.fixture(scope="session")
@@ -384,7 +385,31 @@ def test_epilogue_many_channels(kernels, dtype, channels_last):
 def test_epilogue_many_pixels(kernels, channels_last):
     """Sums in several rounds."""
     state = np.random.default_rng(8)
-    check_epilogue(kernels, state, 2, 4, 160, 260, "snb", 1, Pointwise(), channels_last, "float32")
+    check_epilogue(kernels, state, 2, 4, 80, 130, "snb", 1, Pointwise(), channels_last, "float32")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_epilogue_of_images(kernels, dtype):
+    """3 channels, which are taken together with those of neighbouring pixels where there is no noise."""
+    state = np.random.default_rng(12)
+    for parts, n, h in itertools.product(("", "s", "b", "sb", "nb"), (1, 3), (40, 41)):
+        check_epilogue(kernels, state, n, 3, h, 36, parts, 1, Pointwise("linear", clamp=1.5), True, dtype)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_gradient_over_its_argument(kernels, channels_last):
+    """dx may be where dy is, as TensorFlow lets it be; also where threads have nothing to do."""
+    state = np.random.default_rng(13)
+    for sizes, dtype in itertools.product(((2, 24, 9, 7), (1, 40, 16, 16), (3, 6, 5, 3)), DTYPES):
+        x, dy = (images(state, *sizes, channels_last, dtype) for _ in range(2))
+        e = Epilogue(randn(state, *sizes[:2]), randn(state, 1, *sizes[2:]), randn(state, sizes[1]), Pointwise())
+        calls = [kernels.epilogue_grad(dy, x, e, channels_last=channels_last, dtype=dtype) for _ in range(2)]
+        expected = calls[0].run()
+        over = calls[1]
+        (there,) = (handle for handle in over.kept if over.kernels.memory.pointer(handle) == over.args.dy)
+        over.args.dx, over.results["dx"] = over.args.dy, (there, *over.results["dx"][1:])
+        outputs = over.run()
+        assert all(np.array_equal(outputs[name], expected[name]) for name in expected)
 
 
 def test_epilogue_of_nothing(kernels):

@@ -27,62 +27,133 @@ inline bool is_wide(const EpilogueArgs& a, int V) {
 
 inline int64_t clamped(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
 
+// Multiprocessors of the GPU, asked for once, so that whoever cuts the work by it cuts it always alike.
+inline int64_t processors() {
+    static const int count = [] {
+        int device = 0, found = 0;
+        const bool known = cudaGetDevice(&device) == cudaSuccess &&
+                           cudaDeviceGetAttribute(&found, cudaDevAttrMultiProcessorCount, device) == cudaSuccess;
+        return known && found > 0 ? found : 128;
+    }();
+    return count;
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Sums.
 
+// The sum of each group of `lanes` neighbours of a warp, in all of them; of the whole warp if there are more.
 __device__ __forceinline__ float sum_lanes(float x, int lanes) {
-    for (int i = lanes / 2; i > 0; i /= 2) x += __shfl_xor_sync(0xffffffff, x, i);
+#pragma unroll
+    for (int i = 16; i > 0; i /= 2) {
+        const float other = __shfl_xor_sync(0xffffffff, x, i);
+        if (i < lanes) x += other;
+    }
     return x;
 }
 
-// Sums over rows: [groups, rows, columns] -> [groups, columns], in rounds of kRows rows.
+// The sum of every `lanes`-th lane of a warp.
+__device__ __forceinline__ float sum_groups(float x, int lanes) {
+#pragma unroll
+    for (int i = 16; i > 0; i /= 2) {
+        const float other = __shfl_xor_sync(0xffffffff, x, i);
+        if (i >= lanes) x += other;
+    }
+    return x;
+}
 
-constexpr int kRows = 128;
+// Sums over rows, up to three tensors in one launch: [groups, rows, columns] -> [groups, columns], in rounds of kRows.
 
-struct RowParams {
+#ifndef STYLEGAN2_ROWS  // tests lower it
+#define STYLEGAN2_ROWS 1024
+#endif
+constexpr int64_t kRows = STYLEGAN2_ROWS;
+constexpr int kSumThreads = 512;
+
+struct RowSum {
     const float* from;
     float* to;  // [groups, parts, columns]
-    int64_t groups, rows, columns, parts, tiles;
+    int64_t groups, rows, columns, parts;
+    int64_t tiles, width;  // of the columns: threads lie along `width` of them, the rest along the rows
+    int64_t end;           // of its blocks, after those of the ones before
 };
 
-__global__ void __launch_bounds__(kThreads) sum_rows_kernel(RowParams p) {
-    __shared__ float shared[kWarps][32];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    for (int64_t i = blockIdx.x; i < p.groups * p.parts * p.tiles; i += gridDim.x) {
-        const int64_t column = i % p.tiles * 32 + lane, part = i / p.tiles % p.parts, group = i / p.tiles / p.parts;
-        const int64_t end = (part + 1) * kRows < p.rows ? (part + 1) * kRows : p.rows;
+struct RowParams {
+    RowSum sums[3];
+};
+
+__global__ void __launch_bounds__(kSumThreads) sum_rows_kernel(RowParams p) {
+    __shared__ float shared[kSumThreads];
+    for (int64_t i = blockIdx.x; i < p.sums[2].end; i += gridDim.x) {
+        const int which = i < p.sums[0].end ? 0 : i < p.sums[1].end ? 1 : 2;
+        const RowSum& s = p.sums[which];
+        const int64_t tile = i - (which ? p.sums[which - 1].end : 0);
+        const int width = static_cast<int>(s.width), step = kSumThreads / width, row0 = threadIdx.x / width;
+        const int64_t part = tile / s.tiles % s.parts, group = tile / s.tiles / s.parts;
+        const int64_t column = tile % s.tiles * width + threadIdx.x % width;
+        const int64_t end = (part + 1) * kRows < s.rows ? (part + 1) * kRows : s.rows;
         float sum = 0;
-        if (column < p.columns) {
-            for (int64_t row = part * kRows + warp; row < end; row += kWarps) {
-                sum += p.from[(group * p.rows + row) * p.columns + column];
+        if (column < s.columns) {
+            const float* from = s.from + group * s.rows * s.columns + column;
+#pragma unroll 8
+            for (int64_t row = part * kRows + row0; row < end; row += step) sum += from[row * s.columns];
+        }
+        shared[threadIdx.x] = sum;
+        __syncthreads();
+        if (row0 == 0 && column < s.columns) {
+            for (int k = 1; k < step; k++) sum += shared[k * width + threadIdx.x];
+            s.to[(group * s.parts + part) * s.columns + column] = sum;
+        }
+        __syncthreads();
+    }
+}
+
+// What is to be added up.
+class RowSums {
+public:
+    void add(const float* from, float* to, int64_t groups, int64_t rows, int64_t columns) {
+        p_.sums[count_++] = {from, to, groups, rows, columns, 0, 0, 0, 0};
+    }
+
+    // Floats that run() needs.
+    int64_t scratch() const {
+        int64_t size = 0;
+        for (const RowSum& s : p_.sums) {
+            for (int64_t rows = s.rows; rows > kRows;) rows = ceil_div(rows, kRows), size += s.groups * rows * s.columns;
+        }
+        return size;
+    }
+
+    cudaError_t run(float* scratch, void* stream) const {
+        RowParams p = p_;
+        for (;;) {
+            RowParams next = {};
+            int64_t end = 0;
+            int left = 0;
+            for (RowSum& s : p.sums) {
+                if (s.rows > 0) {
+                    s.parts = ceil_div(s.rows, kRows);
+                    s.width = 32;
+                    while (s.width < kSumThreads && kSumThreads / s.width > s.rows) s.width *= 2;
+                    s.tiles = ceil_div(s.columns, s.width);
+                    end += s.groups * s.parts * s.tiles;
+                    if (s.parts > 1) {
+                        next.sums[left++] = {scratch, s.to, s.groups, s.parts, s.columns, 0, 0, 0, 0};
+                        s.to = scratch;
+                        scratch += s.groups * s.parts * s.columns;
+                    }
+                }
+                s.end = end;
             }
+            if (end == 0) return cudaSuccess;
+            const cudaError_t error = launch(sum_rows_kernel, num_blocks(end, 1), kSumThreads, p, stream);
+            if (error != cudaSuccess || left == 0) return error;
+            p = next;
         }
-        shared[warp][lane] = sum;
-        __syncthreads();
-        if (warp == 0 && column < p.columns) {
-            for (int w = 1; w < kWarps; w++) sum += shared[w][lane];
-            p.to[(group * p.parts + part) * p.columns + column] = sum;
-        }
-        __syncthreads();
     }
-}
 
-inline int64_t scratch_of_rows(int64_t groups, int64_t rows, int64_t columns) {
-    int64_t size = 0;
-    for (int64_t parts = ceil_div(rows, kRows); parts > 1; parts = ceil_div(parts, kRows)) size += groups * parts * columns;
-    return size;
-}
-
-inline cudaError_t sum_rows(const float* from, float* to, float* scratch, int64_t groups, int64_t rows, int64_t columns, void* stream) {
-    for (;;) {
-        const int64_t parts = ceil_div(rows, kRows), tiles = ceil_div(columns, 32);
-        const RowParams p = {from, parts == 1 ? to : scratch, groups, rows, columns, parts, tiles};
-        const cudaError_t error = launch(sum_rows_kernel, num_blocks(groups * parts * tiles, 1), kThreads, p, stream);
-        if (error != cudaSuccess || parts == 1) return error;
-        from = scratch;
-        scratch += groups * parts * columns;
-        rows = parts;
-    }
-}
+private:
+    RowParams p_ = {};
+    int count_ = 0;
+};
 
 }  // namespace

@@ -44,11 +44,6 @@ __device__ __forceinline__ Element second(const Pointwise& f, float dy, float x,
     return {d1 * w, du * p + d_u * scale, du * a + d_u * x, d_u};
 }
 
-template <typename T, int V>
-__device__ __forceinline__ Vec<T, V> load_vec(const T* from) {
-    return *reinterpret_cast<const Vec<T, V>*>(from);
-}
-
 // NHWC. Lanes lie along vectors of V channels of a slab; a share of the pixels belongs to a block.
 template <typename T, int V, bool Smooth>
 __global__ void __launch_bounds__(kThreads, Smooth ? 2 : 3) nhwc_second_kernel(SecondParams<T> k) {
@@ -75,9 +70,9 @@ __global__ void __launch_bounds__(kThreads, Smooth ? 2 : 3) nhwc_second_kernel(S
         for (int s = 0; s < kSteps; s++) {
             const int64_t pixel = turn + group + s * groups;
             if (!active || pixel >= last) continue;
-            x[s] = load_vec<T, V>(k.x + at + s * step);
-            a[s] = load_vec<T, V>(k.a + at + s * step);
-            if (needs_dy) dy[s] = load_vec<T, V>(k.dy + at + s * step);
+            x[s] = load_before_store<T, V>(k.x + at + s * step);
+            a[s] = load_before_store<T, V>(k.a + at + s * step);
+            if (needs_dy) dy[s] = load_before_store<T, V>(k.dy + at + s * step);
             const int64_t at_noise = pixel + (in.one_noise ? 0 : n * in.pixels);
             if (in.noise) noise[s] = in.noise[at_noise], q[s] = k.q[at_noise];
         }
@@ -90,16 +85,16 @@ __global__ void __launch_bounds__(kThreads, Smooth ? 2 : 3) nhwc_second_kernel(S
                 float d_dy[V], d_x[V];
 #pragma unroll
                 for (int j = 0; j < V; j++) {
-                    const float of_dy = needs_dy ? to_float(dy[s].v[j]) : 0;
-                    const Element e = second<Smooth>(in.f, of_dy, to_float(x[s].v[j]), to_float(a[s].v[j]), scale[j],
+                    const float of_dy = needs_dy ? element(dy[s], j) : 0;
+                    const Element e = second<Smooth>(in.f, of_dy, element(x[s], j), element(a[s], j), scale[j],
                                                      p[j], noise[s] + b[j], q[s] + r[j]);
                     d_dy[j] = e.d_dy;
                     d_x[j] = e.d_x;
                     sum_scale[j] += e.d_scale;
                     if (Smooth) sum_b[j] += e.d_u, sum += e.d_u;
                 }
-                store(d_dy, k.d_dy + at + s * step);
-                if (needs_dy) store(d_x, k.d_x + at + s * step);
+                store_whole(d_dy, k.d_dy + at + s * step);
+                if (needs_dy) store_whole(d_x, k.d_x + at + s * step);
             }
             if (Smooth && k.sum_noise) {
                 sum = sum_lanes(sum, lanes);  // all lanes of a warp take part
@@ -165,8 +160,8 @@ __global__ void __launch_bounds__(kThreads, Smooth ? 2 : 3) nchw_second_kernel(S
                 sum_scale += e.d_scale;
                 if (Smooth) sum_b += e.d_u, sum_noise[s][j] += e.d_u;
             }
-            store(d_dy, k.d_dy + at);
-            if (needs_dy) store(d_x, k.d_x + at);
+            store_whole(d_dy, k.d_dy + at);
+            if (needs_dy) store_whole(d_x, k.d_x + at);
         }
         const int64_t to = (n * k.cut.shares + share) * in.c + channel;
         if (k.sum_scale) {
@@ -212,7 +207,7 @@ Cut make_cut(const EpilogueArgs& a, int V) {
 // Partial sums: where they lie in the workspace (in floats), as far as there are any.
 struct Sums {
     int64_t scale, b, noise;  // [n, shares, c], [n, shares, c], [slabs, n, pixels]; 0: none, or straight to the output
-    int64_t noise_rows, scratch;
+    int64_t noise_rows;
 };
 
 Sums make_sums(const EpilogueArgs& a, const Cut& cut) {
@@ -222,11 +217,17 @@ Sums make_sums(const EpilogueArgs& a, const Cut& cut) {
     if (a.b && smooth) sums.b = a.n * cut.shares * a.c;
     sums.noise_rows = cut.slabs * (a.noise_n == 1 ? a.n : 1);
     if (a.noise && smooth && sums.noise_rows > 1) sums.noise = cut.slabs * a.n * a.pixels;
-    const int64_t sizes[] = {sums.scale ? scratch_of_rows(a.n, cut.shares, a.c) : 0,
-                             sums.b ? scratch_of_rows(1, a.n * cut.shares, a.c) : 0,
-                             sums.noise ? scratch_of_rows(1, sums.noise_rows, sums.noise / sums.noise_rows) : 0};
-    for (const int64_t size : sizes) sums.scratch = size > sums.scratch ? size : sums.scratch;
     return sums;
+}
+
+RowSums row_sums(const EpilogueSecondArgs& args, const Cut& cut, const Sums& sums) {
+    const EpilogueArgs& a = args.forward;
+    const float* const of_b = args.workspace + sums.scale;
+    RowSums rows;
+    if (sums.scale) rows.add(args.workspace, args.d_scale, a.n, cut.shares, a.c);
+    if (sums.b) rows.add(of_b, args.d_b, 1, a.n * cut.shares, a.c);
+    if (sums.noise) rows.add(of_b + sums.b, args.d_noise, 1, sums.noise_rows, sums.noise / sums.noise_rows);
+    return rows;
 }
 
 bool is_wide(const EpilogueSecondArgs& args) {
@@ -258,18 +259,13 @@ cudaError_t run_second(const EpilogueSecondArgs& args, void* stream) {
     auto kernel = a.channels_last ? nhwc_second_kernel<T, V, Smooth> : nchw_second_kernel<T, V, Smooth>;
     const auto shares = static_cast<unsigned>(a.channels_last ? cut.shares : ceil_div(cut.shares, kWarps));
     const int64_t limit = 65535 < STYLEGAN2_MAX_BLOCKS ? 65535 : STYLEGAN2_MAX_BLOCKS;  // of a grid in z
-    cudaError_t error = cudaSuccess;
-    for (; error == cudaSuccess && k.first < a.n; k.first += limit) {
+    for (; k.first < a.n; k.first += limit) {
         const int64_t samples = a.n - k.first < limit ? a.n - k.first : limit;
         const dim3 blocks(shares, static_cast<unsigned>(cut.slabs), static_cast<unsigned>(samples));
-        error = launch(kernel, blocks, kThreads, k, stream);
+        const cudaError_t error = launch(kernel, blocks, kThreads, k, stream);
+        if (error != cudaSuccess) return error;
     }
-    if (error == cudaSuccess && sums.scale) error = sum_rows(of_scale, args.d_scale, scratch, a.n, cut.shares, a.c, stream);
-    if (error == cudaSuccess && sums.b) error = sum_rows(of_b, args.d_b, scratch, 1, a.n * cut.shares, a.c, stream);
-    if (error == cudaSuccess && sums.noise) {
-        error = sum_rows(of_noise, args.d_noise, scratch, 1, sums.noise_rows, sums.noise / sums.noise_rows, stream);
-    }
-    return error;
+    return row_sums(args, cut, sums).run(scratch, stream);
 }
 
 // Sums over nothing are 0.
@@ -304,6 +300,7 @@ extern "C" int stylegan2_epilogue_second(const EpilogueSecondArgs* args, void* s
 extern "C" int64_t stylegan2_epilogue_second_workspace(const EpilogueSecondArgs* args) {
     const EpilogueArgs& a = args->forward;
     if (a.n * a.c * a.pixels == 0) return 0;
-    const Sums sums = make_sums(a, make_cut(a, is_wide(*args) ? kVector : 1));
-    return sums.scale + sums.b + sums.noise + sums.scratch;
+    const Cut cut = make_cut(a, is_wide(*args) ? kVector : 1);
+    const Sums sums = make_sums(a, cut);
+    return sums.scale + sums.b + sums.noise + row_sums(*args, cut, sums).scratch();
 }

@@ -64,6 +64,24 @@ __device__ __forceinline__ Vec<T, V> load_vec(const T* from) {
     return *reinterpret_cast<const Vec<T, V>*>(&bits);
 }
 
+// The same of a tensor in whose place the result may be: each thread loads before it stores.
+template <typename T, int V>
+__device__ __forceinline__ Vec<T, V> load_before_store(const T* from) {
+    using Bits = typename BitsOf<sizeof(T) * V>::type;
+    const Bits bits = *reinterpret_cast<const Bits*>(from);
+    return *reinterpret_cast<const Vec<T, V>*>(&bits);
+}
+
+template <typename T, int V>
+__device__ __forceinline__ void clear_unless(bool condition, Vec<T, V>& vec) {
+    using Word = typename BitsOf<(sizeof(T) * V < 4 ? sizeof(T) * V : 4)>::type;
+#pragma unroll
+    for (int i = 0; i < static_cast<int>(sizeof(vec) / sizeof(Word)); i++) {
+        Word* const word = reinterpret_cast<Word*>(vec.v) + i;
+        *word = condition ? *word : 0;
+    }
+}
+
 // Element j of a vector, a number known when compiling. Two elements of 16 bits stay in one register until they are used.
 template <typename T, int V>
 __device__ __forceinline__ float element(const Vec<T, V>& vec, int j) {
@@ -79,13 +97,30 @@ __device__ __forceinline__ float element(const Vec<T, V>& vec, int j) {
 }
 
 template <typename T, int V>
-__device__ __forceinline__ void store(const float (&from)[V], T* to) {
+__device__ __forceinline__ typename BitsOf<sizeof(T) * V>::type rounded(const float (&from)[V]) {
     Vec<T, V> vec;
 #pragma unroll
     for (int j = 0; j + 1 < V; j += 2) from_floats(from[j], from[j + 1], &vec.v[j]);
     if (V % 2) from_float(from[V - 1], &vec.v[V - 1]);
-    using Bits = typename BitsOf<sizeof(T) * V>::type;
-    *reinterpret_cast<Bits*>(to) = *reinterpret_cast<const Bits*>(&vec);
+    return *reinterpret_cast<const typename BitsOf<sizeof(T) * V>::type*>(&vec);
+}
+
+template <typename T, int V>
+__device__ __forceinline__ void store(const float (&from)[V], T* to) {
+    *reinterpret_cast<typename BitsOf<sizeof(T) * V>::type*>(to) = rounded<T, V>(from);
+}
+
+// The same by one instruction for certain: compilers take 16 bytes apart, and do not always put them together again.
+template <typename T, int V>
+__device__ __forceinline__ void store_whole(const float (&from)[V], T* to) {
+#ifdef __CUDA_ARCH__
+    if constexpr (sizeof(T) * V == 16) {
+        const uint4 v = rounded<T, V>(from);
+        asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
+        return;
+    }
+#endif
+    store(from, to);
 }
 
 // Parameters are float32: as many of them as there are elements in a vector of images.
@@ -97,6 +132,18 @@ __device__ __forceinline__ void load_parameters(const float* from, float (&to)[V
         const Vec<float, kStep> vec = *reinterpret_cast<const Vec<float, kStep>*>(from + i);
 #pragma unroll
         for (int j = 0; j < kStep; j++) to[i + j] = vec.v[j];
+    }
+}
+
+template <int V>
+__device__ __forceinline__ void store_parameters(const float (&from)[V], float* to) {
+    constexpr int kStep = V < 4 ? V : 4;
+#pragma unroll
+    for (int i = 0; i < V; i += kStep) {
+        Vec<float, kStep> vec;
+#pragma unroll
+        for (int j = 0; j < kStep; j++) vec.v[j] = from[i + j];
+        *reinterpret_cast<Vec<float, kStep>*>(to + i) = vec;
     }
 }
 
