@@ -178,7 +178,7 @@ def check_upfirdn(
 def test_upfirdn_of_stylegan2(kernels, up, down, pads, dtype, channels_last):
     state = np.random.default_rng(1)
     filters = np.outer(BINOMIAL, BINOMIAL), randn(state, 4, 4), np.outer(randn(state, 4), randn(state, 4))
-    sizes = (2, 8, 20, 36), (1, 3, 37, 19), (2, 1, 4, 4), (1, 80, 9, 5), (1, 2, 150, 6)
+    sizes = (2, 8, 20, 36), (1, 3, 37, 19), (2, 1, 4, 4), (1, 80, 9, 5), (1, 128, 5, 7), (1, 2, 150, 6)
     for k, (n, c, h, w) in itertools.product(filters, sizes):
         factors = (up, up), (down, down), pads * 2
         assert check_upfirdn(kernels, state, n, c, h, w, 4, 4, *factors, channels_last, dtype, gain=up**2, k=k)
@@ -192,7 +192,7 @@ def test_upfirdn_of_misaligned_tensors(kernels, channels_last):
     try:
         for dtype, (up, down, pads) in itertools.product(DTYPES, ((2, 1, (2, 1)), (1, 2, (1, 1)), (1, 1, (2, 2)))):
             assert check_upfirdn(
-                kernels, state, 2, 16, 9, 12, 4, 4, (up, up), (down, down), pads * 2, channels_last, dtype
+                kernels, state, 2, 128, 5, 6, 4, 4, (up, up), (down, down), pads * 2, channels_last, dtype
             )
     finally:
         kernels.memory.misaligned = 0

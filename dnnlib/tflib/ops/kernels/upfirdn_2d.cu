@@ -3,8 +3,7 @@
 // Filters of up to 4x4 with factors 2 up, 2 down or none, which is all that StyleGAN2 uses, have a kernel whose threads walk
 // down strips of the image. A strip is two or four outputs wide, and 16 bytes of channels deep in NHWC. Each row of inputs is
 // read once (neighbours find what they share in the cache), filtered horizontally, and added to the outputs that it belongs
-// to; a filter that is the product of two takes 4 + 4 multiplications in place of 16. Everything else runs in a kernel of one
-// thread per output.
+// to; a filter that is the product of two takes 4 + 4 multiplications in place of 16. Everything else runs in a plain kernel.
 
 #include "kernel_common.h"
 
@@ -34,9 +33,18 @@ __device__ __forceinline__ void load_filter(const Params& p, float* to, int rows
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Any filter, any factors: one thread per output.
+// Any filter, any factors: one thread for a few outputs below each other.
 
-constexpr int kMaxFilter = 32;
+constexpr int kMaxFilter = 32, kRun = 4;
+
+// The first tap that meets a sample, for taps at the positions start + f: multiples of `up` from 0 on.
+template <typename Position>
+__device__ __forceinline__ Position first_sample(Position start, int up, int fir, int& tap) {
+    tap = start < 0 ? static_cast<int>(-start < fir ? -start : fir) : 0;
+    const Position sample = (start + tap + up - 1) / up;
+    tap += static_cast<int>(sample * up - (start + tap));
+    return sample;
+}
 
 template <typename T, typename Index>
 __global__ void __launch_bounds__(kThreads) any_kernel(Params<T> p) {
@@ -44,33 +52,32 @@ __global__ void __launch_bounds__(kThreads) any_kernel(Params<T> p) {
     load_filter(p, k, p.firh, p.firw, threadIdx.x, kThreads);
     __syncthreads();
     using Position = typename std::make_signed<Index>::type;
-    const Index c = p.c, outw = p.outw, outh = p.outh;
-    const int64_t size = p.n * p.outh * p.outw * p.c, stride = static_cast<int64_t>(gridDim.x) * kThreads;
+    const Index c = p.c, outw = p.outw, runs = (p.outh + kRun - 1) / kRun;
+    const int64_t size = p.n * static_cast<int64_t>(runs) * p.outw * p.c, stride = static_cast<int64_t>(gridDim.x) * kThreads;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < size; i += stride) {
         Index rest = static_cast<Index>(i);
         const Index channel = rest % c;
         rest /= c;
         const Index ox = rest % outw;
         rest /= outw;
-        const Index oy = rest % outh, n = rest / outh;
-        // The taps that meet samples of the image: positions x0 + fx that are multiples of up and inside.
-        const Position x0 = static_cast<Position>(ox) * p.downx - p.padx0;
-        const Position y0 = static_cast<Position>(oy) * p.downy - p.pady0;
-        int fx0 = x0 < 0 ? static_cast<int>(-x0 < p.firw ? -x0 : p.firw) : 0;
-        int fy0 = y0 < 0 ? static_cast<int>(-y0 < p.firh ? -y0 : p.firh) : 0;
-        fx0 += static_cast<int>((p.upx - (x0 + fx0) % p.upx) % p.upx);
-        fy0 += static_cast<int>((p.upy - (y0 + fy0) % p.upy) % p.upy);
-        const Position ix0 = (x0 + fx0) / p.upx, iy0 = (y0 + fy0) / p.upy;
+        const Index run = rest % runs, n = rest / runs;
+        int fx0;
+        const Position ix0 = first_sample(static_cast<Position>(ox) * p.downx - p.padx0, p.upx, p.firw, fx0);
         const T* image = p.x + static_cast<int64_t>(n) * p.h * p.w * p.c + channel;
-        float sum = 0;
-        Position iy = iy0;
-        for (int fy = fy0; fy < p.firh && iy < p.h; fy += p.upy, iy++) {
-            Position ix = ix0;
-            for (int fx = fx0; fx < p.firw && ix < p.w; fx += p.upx, ix++) {
-                sum += k[fy * p.firw + fx] * to_float(image[(static_cast<int64_t>(iy) * p.w + ix) * p.c]);
+        const int64_t first = static_cast<int64_t>(run) * kRun, end = first + kRun < p.outh ? first + kRun : p.outh;
+        for (int64_t oy = first; oy < end; oy++) {
+            int fy0;
+            Position iy = first_sample(static_cast<Position>(oy) * p.downy - p.pady0, p.upy, p.firh, fy0);
+            float sum = 0;
+            for (int fy = fy0; fy < p.firh && iy < p.h; fy += p.upy, iy++) {
+                const T* from = image + (static_cast<int64_t>(iy) * p.w + ix0) * p.c;
+                Position ix = ix0;
+                for (int fx = fx0; fx < p.firw && ix < p.w; fx += p.upx, ix++, from += p.c) {
+                    sum += k[fy * p.firw + fx] * to_float(*from);
+                }
             }
+            from_float(sum, p.y + ((static_cast<int64_t>(n) * p.outh + oy) * p.outw + ox) * p.c + channel);
         }
-        from_float(sum, p.y + i);
     }
 }
 
@@ -383,7 +390,8 @@ cudaError_t run(const UpfirdnArgs& a, void* stream) {
     }
     const int64_t positions = (p.outh + 64) * p.downy + (p.outw + 64) * p.downx + abs(int64_t{p.padx0}) + abs(int64_t{p.pady0});
     const bool large = is_large(size) || positions + p.upx + p.upy > INT32_MAX;
-    return launch(large ? any_kernel<T, uint64_t> : any_kernel<T, uint32_t>, num_blocks(size, kThreads), kThreads, p, stream);
+    const unsigned blocks = num_blocks(ceil_div(p.outh, kRun) * p.n * p.outw * p.c, kThreads);
+    return launch(large ? any_kernel<T, uint64_t> : any_kernel<T, uint32_t>, blocks, kThreads, p, stream);
 }
 
 }  // namespace
