@@ -186,7 +186,7 @@ def modulated_conv2d(
         tiny = 1e-20  # where all are 0
         w = w * (fan_in**-0.5 / tf.maximum(tf.reduce_max(tf.abs(w), axis=[0, 1, 2]), tiny))  # largest: 1 / sqrt(fan_in)
         style = style / tf.maximum(tf.reduce_max(tf.abs(style), axis=1, keepdims=True), tiny)  # largest: 1
-    x = x * tf.cast(style, x.dtype)[:, tf.newaxis, tf.newaxis, :]
+    x = synthesis_epilogue(x, style, act="linear")  # whose gradient computes those of x and style in one pass
     x = resample_conv2d(x, tf.cast(w, x.dtype), up, down, resample_kernel)
     if not demodulate:
         return x, None
