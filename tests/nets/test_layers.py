@@ -4,6 +4,7 @@ import golden
 import pytest
 import tensorflow as tf
 
+from dnnlib.tflib.ops import build, implementation
 from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
 from dnnlib.tflib.ops.synthesis_epilogue import synthesis_epilogue
 from dnnlib.tflib.scope import KERAS_3
@@ -125,3 +126,39 @@ def test_bias_act_of_a_layer_is_the_op():
     x = golden.rnd(1, 4, 3)
     expected = fused_bias_act(tf.matmul(x, layer.weight * layer.runtime_coef), [0.5, -1.0], axis=1, act="swish")
     golden.close(layer(x), expected.numpy(), 1e-6)
+
+
+@pytest.mark.skipif(implementation.choose("auto", build.OPS, tf.float32) == "ref", reason="no compiled ops here")
+def test_feature_maps_are_passed_over_by_our_ops_only():
+    """In both gradients of path length regularisation: no products, sums or casts between convolutions."""
+
+    def two_layers(x, w1, w2, style1, style2, noise, b):
+        x, scale = layers.modulated_conv2d(x, w1, style1)
+        x = synthesis_epilogue(x, scale, noise, b, act="lrelu", clamp=2.0)
+        return layers.modulated_conv2d(x, w2, style2, demodulate=False)[0]
+
+    @tf.function(autograph=False)
+    def gradients(x, target, w1, w2, style1, style2, noise, b):
+        with tf.GradientTape() as outer:
+            outer.watch([w1, w2, style1, style2, noise, b])
+            with tf.GradientTape() as inner:
+                inner.watch([style1, style2])
+                y = two_layers(x, w1, w2, style1, style2, noise, b)
+            slopes = inner.gradient(y, [style1, style2], target)
+            penalty = tf.add_n([tf.reduce_sum(slope**2) for slope in slopes])
+        return outer.gradient(penalty, [w1, w2, style1, style2, noise, b], unconnected_gradients="zero")
+
+    maps, w, style = [2, 8, 8, 24], tf.ones([3, 3, 24, 24]), tf.ones([2, 24])
+    x = tf.ones(maps, tf.bfloat16)
+    call = gradients.get_concrete_function(x, x, w, w, style, style, tf.ones([2, 1, 8, 8]), tf.ones([24]))
+    needed, left = set(), [tensor.op for tensor in call.graph.outputs]
+    while left:
+        op = left.pop()
+        if op not in needed:
+            needed.add(op)
+            left += [tensor.op for tensor in op.inputs]
+    passes = {op.type for op in needed if any(t.shape == maps for t in [*op.inputs, *op.outputs])}
+    ours = {"StyleganEpilogue", "StyleganEpilogueGrad", "StyleganEpilogueGradGrad"}
+    convolutions = {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter"}
+    zeros = {"Fill", "ShapeN"}  # for the first layer, where nothing depends on the gradient by x
+    assert passes - {"Placeholder", "Identity", "Shape", "AddN"} - zeros == ours | convolutions

@@ -112,14 +112,16 @@ def _epilogue_second_gradient(op: tf.Operation, a: tf.Tensor, p: tf.Tensor, q: t
     None stands for what is 0 everywhere because F'' is.
     """
     (dy, x, scale, noise, b), f = op.inputs, Pointwise.of_op(op)
+    only_d_dy = f.is_piecewise_linear() and _absent(scale)
+    dy = x if only_d_dy else dy  # it is not read then, and need not be kept
     gradients = build.load().stylegan_epilogue_grad_grad(
         **{"dy": dy, "x": x, "scale": scale, "noise": noise, "b": b, "a": a, "p": p, "q": q, "r": r},
         **{"channels_last": op.get_attr("channels_last"), **f.attrs()},
     )
     d_dy, d_x, d_scale, d_noise, d_b = gradients
-    if not f.is_piecewise_linear():
-        return d_dy, d_x, d_scale, d_noise, d_b
-    return (d_dy, None, None, None, None) if _absent(scale) else (d_dy, d_x, d_scale, None, None)
+    if only_d_dy:
+        return d_dy, None, None, None, None
+    return (d_dy, d_x, d_scale, None, None) if f.is_piecewise_linear() else (d_dy, d_x, d_scale, d_noise, d_b)
 
 
 @tf.RegisterGradient("StyleganEpilogueGradGrad")
