@@ -91,38 +91,44 @@ def run_case(function: Callable, arguments: dict[str, Any]) -> str:
         tf.config.run_functions_eagerly(False)
 
 
-def goldens(groups: list[str], at_most: int | None = None, folder: str | None = None) -> Iterator[Record]:
+def goldens(
+    groups: list[str], at_most: int | None = None, folder: str | None = None, seconds: float = 600
+) -> Iterator[Record]:
     """Golden tests of some groups; a row for each test function.
 
-    at_most: cases of each function; None: all. folder: of the large set; None: tests/goldens.
+    at_most: cases of each function; None: all. folder: of the large set; None: tests/goldens. seconds: for everything,
+    of which each function gets its share: its cases that do not begin in that time are not run.
     """
     if folder is not None:
         os.environ["STYLEGAN2_GOLDENS"] = folder
-    for group in groups:
-        for path, names in GROUPS[group]:
-            sys.path.insert(0, str((TESTS / path).parent))
-            yield from _run_file(group, path, names, at_most)
+    functions = [(group, path, name) for group in groups for path, names in GROUPS[group] for name in names]
+    end = time.monotonic() + seconds
+    for number, (group, path, name) in enumerate(functions):
+        now = time.monotonic()
+        yield _run_function(group, path, name, at_most, now + (end - now) / (len(functions) - number))
 
 
-def _run_file(group: str, path: str, names: list[str], at_most: int | None) -> Iterator[Record]:
-    title = "Checks against golden data"
+def _run_function(group: str, path: str, name: str, at_most: int | None, end: float) -> Record:
+    title, cells = "Checks against golden data", {"what": group, "test": f"{path}::{name}"}
+    start, results, late = time.monotonic(), {}, 0
+    if str((TESTS / path).parent) not in sys.path:
+        sys.path.insert(0, str((TESTS / path).parent))
     try:
-        module = importlib.import_module(Path(path).stem)
+        function = getattr(importlib.import_module(Path(path).stem), name)
     except Exception as error:  # a package that tests need and this machine lacks
         traceback.print_exc(limit=-4)
         reason = f"cannot be imported: {type(error).__name__}: {error}"[:300]
-        yield Record(title, {"what": group, "test": path, "first failure": reason}, False)
-        return
-    for name in names:
-        start, results = time.perf_counter(), {}
-        for label, arguments in itertools.islice(cases(getattr(module, name)), at_most):
-            results[label] = run_case(getattr(module, name), arguments)
-        failed = {label: result for label, result in results.items() if result not in ("passed", "skipped")}
-        counts = {kind: sum(result == kind for result in results.values()) for kind in ("passed", "skipped")}
-        first = next((f"{label}: {result}" for label, result in failed.items()), None)
-        cells = {"what": group, "test": f"{path}::{name}", **counts, "failed": len(failed)}
-        seconds = time.perf_counter() - start
-        yield Record(title, {**cells, "s": seconds, "first failure": first}, not failed and counts["passed"] > 0)
+        return Record(title, {**cells, "first failure": reason}, False)
+    for label, arguments in itertools.islice(cases(function), at_most):
+        if results and time.monotonic() > end:
+            late += 1
+        else:
+            results[label] = run_case(function, arguments)
+    failed = {label: result for label, result in results.items() if result not in ("passed", "skipped")}
+    counts = {kind: sum(result == kind for result in results.values()) for kind in ("passed", "skipped")}
+    first = next((f"{label}: {result}" for label, result in failed.items()), None)
+    cells |= {**counts, "failed": len(failed), "no time for": late, "s": time.monotonic() - start}
+    return Record(title, {**cells, "first failure": first}, not failed and (counts["passed"] > 0 or None))
 
 
 def pixels(folder: str | None = None) -> Iterator[Record]:

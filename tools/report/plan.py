@@ -68,7 +68,7 @@ def _memory(function: str, resolution: int, precision: str, minibatches: list[in
 
 def _check(name: str, groups: list[str], limit: float, small: int, in_small: bool = False) -> Part:
     title = f"golden data of the official code: {', '.join(groups)}"
-    kwargs, few = {"groups": groups}, {"at_most": small}
+    kwargs, few = {"groups": groups, "seconds": limit - 20}, {"at_most": small}
     return Part(name, title, "checking.goldens", kwargs, few, limit, 15, in_small=in_small)
 
 

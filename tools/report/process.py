@@ -73,7 +73,7 @@ class PartProcess:
         with open(self.log, "rb") as file:
             file.seek(self._begin)
             lines = file.read().decode(errors="replace").strip().splitlines()
-        return " / ".join(line.strip()[:200] for line in lines[-_LAST_LINES:] if line.strip())[-600:]
+        return " / ".join(line.strip()[:300] for line in reversed(lines[-_LAST_LINES:]) if line.strip())
 
     def end(self) -> None:
         """Kills whatever still runs of it."""
