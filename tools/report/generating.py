@@ -17,7 +17,7 @@ from tools.benchmarks.table import implementation as using
 from tools.benchmarks.timing import seconds
 
 from .records import Record, case
-from .timing import peak_gb, reset_peak, spreads, use_device, variant
+from .timing import asked, peak_gb, reset_peak, spreads, use_device, variant
 
 _SECONDS_PER_CALL = 0.5  # a call of Gs.run renders several minibatches: about as many as this takes
 _TO_UINT8 = {"func": convert_images_to_uint8, "nchw_to_nhwc": True}
@@ -88,7 +88,7 @@ def images(
     tf.config.experimental.enable_tensor_float_32_execution(tf32)
     start = time.perf_counter()
     Gs = network("Gs", config, resolution, precision, **(network_kwargs or {}))
-    with using("auto") as impl:
+    with using(asked()) as impl:
         Gs.prepare()
         cells = {"what": f"making {config} {resolution}x{resolution}", "s": time.perf_counter() - start}
         yield Record("First images", cells)

@@ -13,7 +13,7 @@ from tools.benchmarks.training import FREQUENCY, as_in_training, make_step, phas
 
 from .generating import device_call
 from .records import Record
-from .timing import peak_gb, reset_peak, use_device
+from .timing import asked, peak_gb, reset_peak, use_device
 
 CARDS_GB = (8, 16, 24, 80)
 OF_CUDA_GB = 0.8  # of a card, which CUDA, cuDNN and a display take beside what TensorFlow counts
@@ -60,7 +60,7 @@ def generating(
     use_device()
     Gs, peaks = network("Gs", config, resolution, precision, **network_kwargs), {}
     cells = {"network": config, "resolution": f"{resolution}x{resolution}", "precision": precision}
-    with using("auto"):
+    with using(asked()):
         for minibatch in minibatches:
             peaks[minibatch] = _measured({"images": device_call(Gs, minibatch, 2)})["images"]
     yield fits("generating", cells, peaks)
@@ -73,7 +73,7 @@ def training(
     use_device()
     peaks: dict[int, float] = {}
     cells = {"network": config, "resolution": f"{resolution}x{resolution}", "precision": precision}
-    with using("auto") as impl, as_in_training():
+    with using(asked()) as impl, as_in_training():
         for minibatch in minibatches:
             step = make_step(Case(config, resolution, minibatch, precision, impl), **network_kwargs)
             calls = phase_calls(step, minibatch)

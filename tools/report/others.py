@@ -26,7 +26,7 @@ from tools.benchmarks.table import implementation as using
 from tools.benchmarks.timing import run_all
 
 from .records import Record, text
-from .timing import peak_gb, reset_peak, spreads, use_device
+from .timing import asked, peak_gb, reset_peak, spreads, use_device
 
 ROOT = Path(__file__).resolve().parents[2]
 _FIR = [1, 3, 3, 1]
@@ -43,7 +43,7 @@ def ops() -> Iterator[Record]:
     cells |= {"capability": str(details.get("compute_capability", ""))}
     cells |= {"TensorFloat-32 allowed": tf.config.experimental.tensor_float_32_execution_enabled()}
     yield Record("TensorFlow", {**cells, "optimizer options": str(tf.config.optimizer.get_experimental_options())})
-    with using("auto") as impl:
+    with using(asked()) as impl:
         pass
     wanted = "cuda" if tf.config.list_logical_devices("GPU") else "cpu"
     cells = {"custom ops": impl, "why": implementation.build.reason(), "expected": wanted}
@@ -76,7 +76,7 @@ def projector(
     use_device()
     Gs = network("Gs", config, resolution, "fp32", **network_kwargs)
     for minibatch in together:
-        with using("auto"):
+        with using(asked()):
             step = make_projector(Gs, random_network(LPIPS, 2, [None]), minibatch).step
             run_all([step, step])
             reset_peak()

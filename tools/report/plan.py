@@ -37,7 +37,7 @@ _SMALL_NETWORK = {"resolution": 32, "network_kwargs": _NARROW, "budget": 0.5}
 _SMALL_GENERATING = {"minibatches": [1, 2], **_SMALL_NETWORK}
 _SMALL_TRAINING = {"minibatch": 4, **_SMALL_NETWORK}
 _SMALL_START = {
-    **{"resolution": 32, "minibatch": 4, "precision": "fp32", "limit": 90},
+    **{"resolution": 32, "minibatch": 4, "precision": "fp32", "limit": 80},
     "tick_kimg": 0.008,
     "flags": ["--fmap-base=512", "--fmap-max=32"],
 }

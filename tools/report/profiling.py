@@ -16,7 +16,7 @@ from tools.benchmarks.training import as_in_training, make_step, phase_calls
 
 from .generating import run_call
 from .records import Record
-from .timing import use_device
+from .timing import asked, use_device
 
 KINDS = (  # by what names of kernels contain; the first that matches
     ("ours", r"stylegan|upfirdn|bias_act|epilogue"),
@@ -126,7 +126,7 @@ def generating(
     use_device()
     Gs = network("Gs", config, resolution, precision, **(network_kwargs or {}))
     count = 8
-    with using("auto"):
+    with using(asked()):
         for minibatch in minibatches:
             events = traced(run_call(Gs, minibatch, count), 1)
             yield from summary(f"Gs.run, {resolution}x{resolution}, {precision}, minibatch {minibatch}", events, count)
@@ -143,7 +143,7 @@ def training(
 ) -> Iterator[Record]:
     """Phases of training."""
     use_device()
-    with using("auto") as impl, as_in_training():
+    with using(asked()) as impl, as_in_training():
         calls = phase_calls(
             make_step(Case(config, resolution, minibatch, precision, impl), **(network_kwargs or {})), minibatch
         )

@@ -85,7 +85,7 @@ def first_tick(
     resolution: int = 256,
     minibatch: int = 32,
     precision: str = "fp16",
-    limit: float = 100,
+    limit: float = 80,
     tick_kimg: float = 0.5,
     flags: list[str] | None = None,
 ) -> Iterator[Record]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from dnnlib.tflib.ops import implementation
 from tools.benchmarks.timing import seconds
 
 
@@ -66,7 +67,12 @@ def peak_gb() -> float | None:
     return None
 
 
+def asked() -> str:
+    """The implementation of custom ops that the environment asks for."""
+    return os.environ.get(implementation.VARIABLE) or "auto"
+
+
 def variant() -> str:
     """The variables of the environment that make this process differ from the default, as they are set."""
-    names = ("STYLEGAN2_OPS", "TF_CUDNN_USE_AUTOTUNE", "TF_GPU_THREAD_MODE", "TF_GPU_ALLOCATOR", "TF_XLA_FLAGS")
+    names = (implementation.VARIABLE, "TF_CUDNN_USE_AUTOTUNE", "TF_GPU_THREAD_MODE", "TF_GPU_ALLOCATOR", "TF_XLA_FLAGS")
     return " ".join(f"{name}={os.environ[name]}" for name in names if os.environ.get(name))

@@ -13,7 +13,7 @@ from tools.benchmarks.timing import seconds as seconds_of
 from tools.benchmarks.training import FREQUENCY, as_in_training, make_step, per_iteration, phase_calls
 
 from .records import Record, case
-from .timing import Spread, peak_gb, reset_peak, spreads, use_device, variant
+from .timing import Spread, asked, peak_gb, reset_peak, spreads, use_device, variant
 
 PHASES = ("TrainG", "TrainD", "RegG", "RegD")  # by what they cost in an iteration
 _ITERATIONS = 16  # after which all phases have come as often as they do on average
@@ -45,7 +45,7 @@ def phases(
     """
     use_device()
     tf.config.experimental.enable_tensor_float_32_execution(tf32)
-    with using("auto") as impl, as_in_training():
+    with using(asked()) as impl, as_in_training():
         shown = case(config, resolution, minibatch, "tf32" if tf32 else precision, impl)
         step = make_step(Case(config, resolution, minibatch, precision, impl), **(network_kwargs or {}))
         said: list[str] = []
