@@ -31,5 +31,5 @@ def test_a_phase():
     assert name == "RegD"
     assert phase.bytes > phase.by_op["variables"] > 0
     assert sum(phase.by_op.values()) == pytest.approx(phase.bytes, rel=0.01)
-    # TensorFlow would compute large ones ahead, on the host, and keep them on the GPU: a gradient of zeros, for example.
+    # TensorFlow would compute large ones ahead, on the host, and keep them on the GPU: gradients of zeros, for example.
     assert phase.by_op["Const"] < 4 * 16 * 16 * 8 * 2
