@@ -27,17 +27,6 @@ inline bool is_wide(const EpilogueArgs& a, int V) {
 
 inline int64_t clamped(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
 
-// Multiprocessors of the GPU, asked for once, so that whoever cuts the work by it cuts it always alike.
-inline int64_t processors() {
-    static const int count = [] {
-        int device = 0, found = 0;
-        const bool known = cudaGetDevice(&device) == cudaSuccess &&
-                           cudaDeviceGetAttribute(&found, cudaDevAttrMultiProcessorCount, device) == cudaSuccess;
-        return known && found > 0 ? found : 128;
-    }();
-    return count;
-}
-
 // ---------------------------------------------------------------------------------------------------------------------
 // Sums.
 

@@ -255,6 +255,17 @@ inline unsigned num_blocks(int64_t pieces, int64_t per_block) {
     return static_cast<unsigned>(blocks < STYLEGAN2_MAX_BLOCKS ? blocks : STYLEGAN2_MAX_BLOCKS);
 }
 
+// Multiprocessors of the GPU, asked for once, so that whoever cuts the work by it cuts it always alike.
+inline int64_t processors() {
+    static const int count = [] {
+        int device = 0, found = 0;
+        const bool known = cudaGetDevice(&device) == cudaSuccess &&
+                           cudaDeviceGetAttribute(&found, cudaDevAttrMultiProcessorCount, device) == cudaSuccess;
+        return known && found > 0 ? found : 128;
+    }();
+    return count;
+}
+
 // Calls func with a null pointer of the image type.
 template <typename Func>
 cudaError_t with_type(int dtype, Func func) {

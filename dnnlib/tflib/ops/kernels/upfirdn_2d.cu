@@ -5,6 +5,8 @@
 // read once (neighbours find what they share in the cache), filtered horizontally, and added to the outputs that it belongs
 // to; a filter that is the product of two takes 4 + 4 multiplications in place of 16. Everything else runs in a plain kernel.
 
+#include <initializer_list>
+
 #include "kernel_common.h"
 
 namespace {
@@ -307,19 +309,12 @@ __global__ void __launch_bounds__(kStripThreads, kStripBlocks<T, V>) strips_kern
 // ---------------------------------------------------------------------------------------------------------------------
 // The choice.
 
-inline int num_sms() {
-    int device = 0, sms = 0;
-    const bool known = cudaGetDevice(&device) == cudaSuccess &&
-                       cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device) == cudaSuccess;
-    return known && sms > 0 ? sms : 132;
-}
-
 // Long strips read few rows twice, short ones have work for all SMs: the height that takes the fewest steps, if so many
 // blocks run at a time. `across`: strips side by side.
 inline int64_t strip_height(int64_t across, int64_t rows, int overlap, int blocks_per_sm) {
-    const int64_t at_a_time = int64_t{num_sms()} * blocks_per_sm, start = 2;
+    const int64_t at_a_time = processors() * blocks_per_sm, start = 2;
     int64_t best = 1, fewest = INT64_MAX;
-    for (int64_t most = 1; most <= 64; most *= 2) {
+    for (const int most : {1, 2, 3, 4, 5, 6, 7, 8, 10, 13, 16, 20, 26, 32, 41, 52, 64}) {
         const int64_t parts = ceil_div(rows, most), height = ceil_div(rows, parts);
         const int64_t rounds = ceil_div(ceil_div(across * parts, kStripThreads), at_a_time);
         const int64_t steps = rounds * (height + overlap + start);
