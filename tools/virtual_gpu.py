@@ -22,6 +22,8 @@ from tensorflow.core.protobuf import config_pb2, device_properties_pb2, meta_gra
 from tensorflow.python.framework import kernels, op_def_registry
 from tensorflow.python.grappler import cluster, tf_optimizer
 
+from dnnlib.tflib import kept
+
 GPU = "/job:localhost/replica:0/task:0/device:GPU:0"
 _OURS = "Stylegan"  # how names of the compiled ops begin
 _FUNCTIONS = {"If", "StatelessIf", "PartitionedCall", "StatefulPartitionedCall", "While", "StatelessWhile", "Case"}
@@ -262,7 +264,8 @@ def generating(config: str, resolution: int, minibatch: int, precision: str) -> 
     generator._call_kwargs = {"randomize_noise": False}  # the precision that it has on a GPU
     latents = tf.zeros([minibatch, generator.latent_size])
     noise = [tf.zeros([minibatch, *shape[1:]]) for shape in generator.noise_shapes]
-    return generator._render.get_concrete_function(latents, noise, None)
+    with kept.forced(True):
+        return generator._render.get_concrete_function(latents, noise, None)
 
 
 def main(args: list[str] | None = None) -> None:
