@@ -107,3 +107,4 @@ def test_few_kernels_are_started_for_an_image(precision, most):
     work = virtual_gpu.work_of(function, layout_optimizer=False)
     assert work.num_launches <= most
     assert not work.waits
+    assert not work.uploads

@@ -41,7 +41,9 @@ def layer_styles(network: Scoped, modulated: Sequence[Modulated], dlatents: tf.T
         f"{name} biases", lambda: tf.stack([_padded(layer.mod_bias[tf.newaxis] + 1, width) for layer in layers])
     )
     w = tf.transpose(tf.cast(dlatents, tf.float32), [1, 0, 2])  # [layers, N, dlatent_size]
-    styles = tf.matmul(tf.gather(w, [idx for _, idx, _ in modulated]), matrices) + biases  # [L, N, width]
+    # 64 bit: constants of 32 bit are in the memory of the host, and copies of them wait for all that is computed.
+    w = tf.gather(w, tf.constant([idx for _, idx, _ in modulated], tf.int64))  # [L, N, dlatent_size]
+    styles = tf.matmul(w, matrices) + biases  # [L, N, width]
     demodulations: list[Any] = [None] * len(layers)
     if layers[0].conv_kwargs["demodulate"]:
         in_16_bit = np.array([dtype == tf.float16 for _, _, dtype in modulated])[:, np.newaxis, np.newaxis]
