@@ -35,10 +35,13 @@ def layer_styles(network: Scoped, modulated: Sequence[Modulated], dlatents: tf.T
     width = max(layer.weight.shape[2] for layer in layers)
     name = layers[0].name
     matrices = network.kept(  # [L, dlatent_size, width]
-        f"{name} matrices", lambda: tf.stack([_padded(layer.mod_weight * layer.mod_coef, width) for layer in layers])
+        f"{name} matrices",
+        lambda: tf.stack([_padded(layer.mod_weight, width) for layer in layers]) * layers[0].mod_coef,
     )
+    ones = np.float32([[np.arange(width) < layer.weight.shape[2]] for layer in layers])
     biases = network.kept(  # [L, 1, width]
-        f"{name} biases", lambda: tf.stack([_padded(layer.mod_bias[tf.newaxis] + 1, width) for layer in layers])
+        f"{name} biases",
+        lambda: tf.stack([_padded(tf.reshape(layer.mod_bias, [1, -1]), width) for layer in layers]) + ones,
     )
     w = tf.transpose(tf.cast(dlatents, tf.float32), [1, 0, 2])  # [layers, N, dlatent_size]
     # 64 bit: constants of 32 bit are in the memory of the host, and copies of them wait for all that is computed.
@@ -68,8 +71,10 @@ def _energies(modulated: Sequence[Modulated], width: int, out_width: int) -> tf.
 
 def _padded(matrix: tf.Tensor, width: int, height: int | None = None) -> tf.Tensor:
     """A matrix with zeros on the right and below, up to a size."""
+    matrix = tf.convert_to_tensor(matrix)
     rows, columns = matrix.shape
-    return tf.pad(matrix, [[0, (height or rows) - rows], [0, width - columns]])
+    missing = [[0, (height or rows) - rows], [0, width - columns]]
+    return tf.pad(matrix, missing) if np.any(missing) else matrix
 
 
 def _parts(stack: tf.Tensor, wanted: Sequence[tuple[tf.DType, int]]) -> list[tf.Tensor]:
@@ -109,7 +114,8 @@ def layer_noises(
             return [image * layer.noise_strength for image, layer in zip(noise, layers, strict=True)]
         joined = tf.concat([tf.reshape(image, [-1, size]) for image, size in zip(noise, sizes, strict=True)], axis=1)
     strengths = network.kept(
-        "strengths", lambda: tf.repeat(tf.stack([tf.convert_to_tensor(x.noise_strength) for x in layers]), sizes)
+        "strengths",
+        lambda: tf.concat([tf.fill([n], layer.noise_strength) for layer, n in zip(layers, sizes, strict=True)], 0),
     )
     parts = tf.split(joined * strengths, sizes, axis=1)
     return [tf.reshape(part, [-1, *variable.shape[1:]]) for part, variable in zip(parts, variables, strict=True)]
