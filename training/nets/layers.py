@@ -223,7 +223,8 @@ class LayerStyle(NamedTuple):
     """What a layer is given in place of W where this is computed for all layers at once, see `styles`.
 
     style: what the input's feature maps are multiplied by, `[N, in]`; of one sample in their type, as weights may be
-    multiplied in their place. demodulation: the same of the output's, `[N, out]`; None is nothing. noise: `[N or 1, 1, H', W']`, times its strength; None is none.
+    multiplied in their place. demodulation: the same of the output's, `[N, out]`; None is nothing. noise:
+    `[N or 1, 1, H', W']`, times its strength; None is none.
     """
 
     style: tf.Tensor
