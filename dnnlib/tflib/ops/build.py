@@ -91,6 +91,7 @@ def cuda_problem() -> str | None:
     return f"CUDA: {problem.decode()}; nvcc must not be newer than the driver. {_NVCC_REMEDY}" if problem else None
 
 
+@tf.autograph.experimental.do_not_convert  # where a function that AutoGraph rewrites is the first to need it
 def _load() -> tuple[Any, str]:
     global _loaded, _path
     with _lock:
