@@ -1,5 +1,7 @@
 # make demo         set up, then render an image grid and a style-mixing grid
 # make test         set up, then run the tests (and those of the networks' arithmetic again without oneDNN)
+# make test-gpu     the official numbers on a GPU, in every implementation, precision and layout. Needs TensorFlow, NumPy and
+#                   pytest alone, in .venv or in PYTHON_GPU; make test-gpu DEVICE=cpu rehearses it on the CPU
 # make test-addons  the tests on TensorFlow 2.15.1 with TensorFlow Addons, in an environment of their own
 # make bench        time generating, training, metric networks, the input pipeline: what docs/benchmarks.md reports
 # make lint         check the style
@@ -14,6 +16,8 @@ VENV_ADDONS := .venv-addons
 TESTS_ENV := TF_CPP_MIN_LOG_LEVEL=3
 PYTEST := $(VENV)/bin/python -m pytest
 WORKERS ?= 2
+PYTHON_GPU ?= $(firstword $(wildcard $(VENV)/bin/python) python3)
+DEVICE ?= gpu
 LOCK := uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock" $(UPGRADE) pyproject.toml --extra dev
 # What convolves, differentiated or not; gradients of whole networks take long, and are made of the gradients of layers.
@@ -21,7 +25,7 @@ ARITHMETIC := $(addprefix tests/,ops/test_ops.py ops/test_kernels_in_tensorflow.
 	nets/test_mixed_precision.py nets/test_networks.py nets/test_ada_networks.py training/test_loss.py \
 	training/test_training_step.py metrics/test_metric_nets.py)
 
-.PHONY: demo test test-addons test-slow bench lint format setup setup-addons lock clean
+.PHONY: demo test test-gpu test-addons test-slow bench lint format setup setup-addons lock clean
 
 setup:
 	@tools/make_venv.sh "$(PYTHON)" "3.10 to 3.13" $(VENV) requirements.lock
@@ -42,6 +46,9 @@ test: setup
 
 test-slow: setup
 	$(TESTS_ENV) $(PYTEST) -n $(WORKERS)
+
+test-gpu:
+	$(PYTHON_GPU) tools/test_gpu.py --device=$(DEVICE) $(TEST_GPU)
 
 test-addons: setup-addons
 	$(TESTS_ENV) $(VENV_ADDONS)/bin/python -m pytest -n $(WORKERS) -m "not slow and not one_stack"

@@ -182,12 +182,18 @@ def only_one(lock: str | os.PathLike, waiting: str | None = None, busy: str | No
         waiting: what to print while another process has it.
         busy: what to raise in place of waiting.
 
-    Yields whether it is locked: on file systems without locks nothing is, and work goes on.
+    Yields whether it is locked: on file systems without locks nothing is, and work goes on; nor where filelock is not
+    installed and there is nothing to refuse, so that networks and ops need TensorFlow and NumPy alone.
 
     Raises UserError with the text `busy` where another process has the lock; OSError where the file cannot be made.
     """
-    import filelock  # takes as long as the rest of a script's --help
-
+    try:
+        import filelock  # takes as long as the rest of a script's --help
+    except ModuleNotFoundError:
+        if busy is not None:
+            raise
+        yield False
+        return
     file_lock = filelock.FileLock(lock)
     locked = True
     try:

@@ -1,10 +1,14 @@
 """Fixtures of several test files."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+if os.environ.get("STYLEGAN2_TEST_DEVICE") != "gpu":  # tests count on what CPUs do, to the last bit
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 
 @pytest.fixture
@@ -61,3 +65,39 @@ def eagerly():
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+# ----------------------------------------------------------------------------
+# The lane of `make test-gpu`: see tests/helpers/lane.py.
+
+
+def pytest_configure(config):
+    if os.environ.get("STYLEGAN2_TEST_DEVICE"):
+        import lane
+
+        if problem := lane.set_up():
+            pytest.exit(problem, returncode=1)
+
+
+@pytest.fixture(autouse=True)
+def _placement():
+    """In the lane: fails a test that computed elsewhere, so that none passes on the CPU unseen."""
+    yield
+    if os.environ.get("STYLEGAN2_TEST_DEVICE"):
+        import lane
+
+        assert not (problems := lane.wrong_places(lane.placed())), problems
+
+
+def pytest_sessionfinish(session, exitstatus):
+    if os.environ.get("STYLEGAN2_TEST_DEVICE") and exitstatus == pytest.ExitCode.OK:
+        import lane
+
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED if lane.nothing_ran() else exitstatus
+
+
+def pytest_terminal_summary(terminalreporter):
+    if os.environ.get("STYLEGAN2_TEST_DEVICE"):
+        import lane
+
+        terminalreporter.write_line(lane.summary())

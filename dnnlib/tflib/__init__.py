@@ -1,6 +1,6 @@
 """TensorFlow side of the official `dnnlib`: networks, pickles, custom ops and small helpers."""
 
-from . import autosummary, kept, network, ops, optimizer, settings, tfutil
+from . import autosummary, network, ops, optimizer, settings, tfutil
 from .network import Network
 from .optimizer import Optimizer
 from .tfutil import (

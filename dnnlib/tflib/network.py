@@ -17,7 +17,7 @@ import tensorflow as tf
 from dnnlib import util
 from dnnlib.errors import did_you_mean
 
-from . import fork_pickles, global_names, kept, network_report, network_state
+from . import fork_pickles, global_names, network_report, network_state
 from .model_building import build_model, model_class_of, variable_shapes
 from .network_run import NetworkRunner, frozen, known_arguments, with_plain_scalars, without_nothing
 from .scope import GivenVariables, check_variables, tf_variables
@@ -190,7 +190,6 @@ class Network:
         """Gives a variable a new value."""
         variable = self.find_var(var_or_local_name)
         variable.assign(tf.cast(new_value, variable.dtype))
-        kept.weights_changed()
 
     def copy_vars_from(self, src_net: "Network") -> None:
         """Copies the values of all variables that `src_net` has, too."""
@@ -277,7 +276,6 @@ class Network:
             variable.assign(lerp(new, old, tf.cast(weight, old.dtype)))
 
         def update() -> None:
-            kept.weights_changed()
             # On each device with its own copies, where there are several.
             for name, variable in self.vars.items():
                 if name in src_net.vars:
@@ -384,4 +382,3 @@ def _copy(source: dict[str, Any], target: dict[str, Any]) -> None:
         raise ValueError("Variables of different shapes cannot be copied:\n" + "\n".join(shapes))
     for name in shared:
         target[name].assign(tf.convert_to_tensor(source[name]))
-    kept.weights_changed()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import lane
 import numpy as np
 import tensorflow as tf
 
@@ -83,20 +84,31 @@ def set_lod(variables: dict[str, Any], lod: float) -> None:
 
 def close(actual: Any, golden: np.ndarray, tolerance: float) -> None:
     """Asserts max |difference| <= tolerance * max(1, max |golden|)."""
-    actual = np.asarray(actual)
-    assert actual.shape == golden.shape, (actual.shape, golden.shape)
-    error = np.max(np.abs(actual.astype(np.float64) - golden), initial=0)
-    bound = tolerance * max(1.0, np.max(np.abs(golden), initial=0))
-    assert error <= bound, f"max difference {error:.3e} > {bound:.3e}"
+    _within(actual, golden, tolerance, 1.0)
 
 
 def close_relative(actual: Any, golden: np.ndarray, tolerance: float, floor: float = 1e-30) -> None:
     """Asserts max |difference| <= tolerance * max |golden|, or floor if that is more."""
-    actual = np.asarray(actual)
+    _within(actual, golden, tolerance, floor / tolerance)
+
+
+def _within(actual: Any, golden: np.ndarray, tolerance: float, least: float) -> None:
+    """Asserts |difference| <= tolerance * max(least, |golden|), where || is the maximum, or what `lane` measures by."""
+    actual, golden = np.asarray(actual), np.asarray(golden)
     assert actual.shape == golden.shape, (actual.shape, golden.shape)
-    error = np.max(np.abs(actual.astype(np.float64) - golden), initial=0)
-    bound = max(tolerance * np.max(np.abs(golden), initial=0), floor)
-    assert error <= bound, f"max difference {error:.3e} > {bound:.3e}"
+    error = lane.size(actual.astype(np.float64) - golden)
+    bound = lane.values(tolerance) * max(least, lane.size(golden.astype(np.float64)))
+    assert error <= bound, f"difference {error:.3e} > {bound:.3e}"
+
+
+def check_pixels(actual: np.ndarray, golden: np.ndarray) -> None:
+    """Asserts that uint8 images differ by one level at most, and on fewer than 0.5 % of the values.
+
+    That is of float32: what other types may, `close` says of the images that pixels are made of.
+    """
+    if lane.PRECISION == "fp32":
+        difference = np.abs(actual.astype(int) - golden)
+        assert difference.max() <= 1 and np.mean(difference > 0) < 0.005
 
 
 def check_gradients(
@@ -114,7 +126,7 @@ def check_gradients(
         norm = golden[prefix + "norm"][i]
         if norm < 1e-4 * largest:
             continue
-        bound = tolerance * norm + 1e-6
+        bound = lane.gradients(tolerance) * lane.unit_of_gradients(norm, golden[prefix + "norm"]) + 1e-6
         assert abs(np.linalg.norm(gradient) - norm) <= bound, (prefix, name, np.linalg.norm(gradient), norm)
         projection = np.sum(gradient * seeded("proj:" + name, shape).astype(np.float64))
         assert abs(projection - golden[prefix + "proj"][i]) <= bound, (prefix, name, projection)
@@ -137,6 +149,7 @@ def check_op(
 
     inputs and variables (which op uses) are in the order of the goldens.
     """
+    op = lane.cast(op)
     inputs = {name: tf.constant(value) for name, value in inputs.items()}
     variables = variables or {}
     names = [*inputs, *variables]

@@ -2,6 +2,7 @@
 
 import re
 
+import lane
 import metric_net_files as files
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ def images(size, num=2, channels=3, dtype=np.uint8):
 
 
 def assert_close(actual, expected, tolerance=1e-5):
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+    lane.only_float32()
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=lane.values(tolerance) * np.abs(expected).max())
 
 
 # ----------------------------------------------------------------------------
@@ -87,6 +89,7 @@ def in_order(model, kind):
     return sorted(found, key=lambda layer: int((re.findall(r"_(\d+)$", layer.name) or [0])[0]))
 
 
+@pytest.mark.gpu
 def test_inception_is_that_of_keras_but_for_one_pool(inception_weights, features_net):
     weights, _softmax = inception_weights
     model = tf.keras.applications.InceptionV3(weights=None, include_top=False, pooling="avg", input_shape=(139, 139, 3))
@@ -214,6 +217,7 @@ def times_block(x, weight):
     return padded.reshape(len(x), -1, _PERIOD).sum(axis=1) @ weight[:_PERIOD]
 
 
+@pytest.mark.gpu
 def test_vgg16(vgg_weights):
     arrays = files.vgg_of_torch(vgg_weights, [*builders.VGG_CONVS, *builders.VGG_FULLY_CONNECTED])
     net = builders.vgg16_features(WeightFile("vgg.pth", "torch zip", arrays))
@@ -279,6 +283,7 @@ def lpips_of_numpy(weights, a, b):
     )
 
 
+@pytest.mark.gpu
 def test_lpips(lpips, lpips_weights):
     a, b = images(32, dtype=np.float32), images(32, 2)[::-1].astype(np.float32) * 0.5
     expected = [lpips_of_numpy(lpips_weights, x, y) for x, y in zip(a, b, strict=True)]
@@ -311,6 +316,7 @@ def plain_lpips(weights, a, b):
     return distance
 
 
+@pytest.mark.gpu
 def test_lpips_gradients(lpips, lpips_weights):
     a, b = images(32, 1), images(40, 1)[:, :, :32, :32]
     direction = np.random.RandomState(0).randn(*a.shape)

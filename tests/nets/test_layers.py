@@ -55,7 +55,7 @@ def make_layer(func, kwargs, x_shape, w_shape=None):
     }[func]
     layer = layers.EqualizedLayer("L", gain=2**0.5, use_wscale=kwargs["use_wscale"])
     coef = layer.add_equalized_variable("weight", [3, 3, in_fmaps, kwargs["fmaps"]])
-    return layer, nchw(lambda x: resampling(x, layer.weight * coef, kwargs["fused_scale"]))
+    return layer, nchw(lambda x: resampling(x, tf.cast(layer.weight * coef, x.dtype), kwargs["fused_scale"]))
 
 
 def tf_variable(variable):
@@ -63,6 +63,7 @@ def tf_variable(variable):
     return variable.value if KERAS_3 else variable
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", [name for name in LAYERS if name != "convert_images"])
 def test_layer(name):
     case, data = LAYERS[name], golden.arrays("ops", "layers.npz")

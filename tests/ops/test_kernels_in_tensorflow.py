@@ -1,5 +1,9 @@
 """The compiled ops beside 'ref': values and gradients of three orders, types, layouts, inside functions."""
 
+import subprocess
+import sys
+
+import lane
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,10 +15,17 @@ from dnnlib.tflib.ops.synthesis_epilogue import synthesis_epilogue
 
 IMPL = "cuda" if tf.config.get_visible_devices("GPU") else "cpu"
 DEVICE = {"cuda": "GPU", "cpu": "CPU"}[IMPL]
-pytestmark = pytest.mark.skipif(
-    any((DEVICE, "float32") not in found for found in build.kernels(build.load()).values()),
-    reason="no compiled ops here",
-)
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        any((DEVICE, "float32") not in found for found in build.kernels(build.load()).values()),
+        reason="no compiled ops here",
+    ),
+    pytest.mark.skipif(
+        (lane.PRECISION, lane.LAYOUT) != ("fp32", "nhwc") or lane.IMPL == "ref",
+        reason="compiled ops beside those of TensorFlow, which is done once",
+    ),
+]
 
 
 NONE = tf.zeros([0])
@@ -226,6 +237,14 @@ def test_unknown_sizes_run_as_ref():
 def test_clamp_that_makes_no_sense(clamp):
     with pytest.raises(ValueError, match="clamp must be a number above 0, or None"):
         fused_bias_act(randn(1, 2, 3), None, clamp=clamp)
+
+
+def test_the_library_is_loaded_where_a_function_is_traced():
+    """By a program that has used no op before, in a function that AutoGraph rewrites."""
+    program = "import tensorflow as tf; from dnnlib.tflib.ops.fused_bias_act import fused_bias_act as op; "
+    program += f"print(tf.function(lambda x: op(x, act='relu', impl='{IMPL}'))(tf.constant([[-1.0, 2.0]])).numpy())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "[[0." in done.stdout, done.stderr
 
 
 def test_using_and_environment(monkeypatch):

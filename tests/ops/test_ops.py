@@ -3,6 +3,7 @@
 import inspect
 
 import golden
+import lane
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,6 +17,7 @@ UPFIRDN = golden.index("ops", "upfirdn.json")
 BIAS_ACT = golden.index("ops", "fused_bias_act.json")
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", UPFIRDN["cases"])
 def test_upfirdn(name):
     case, data = UPFIRDN["cases"][name], golden.arrays("ops", "upfirdn.npz")
@@ -28,9 +30,12 @@ def test_upfirdn(name):
     golden.check_op(lambda *args: func(*args, **kwargs), inputs, case["seed_ny"], data, name)
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", BIAS_ACT["cases"])
 def test_fused_bias_act(name):
     case, data = BIAS_ACT["cases"][name], golden.arrays("ops", "fused_bias_act.npz")
+    if case["act"] == "selu" and lane.DTYPE != "float32":
+        pytest.skip("its slope jumps at 0, on whose other side roundings to 16 bit are")
     inputs = {key: data[f"{name}/{key}"] for key in ("x", "b") if f"{name}/{key}" in data}
     kwargs = {key: case[key] for key in ("axis", "act", "alpha", "gain")}
     golden.check_op(lambda x, b=None: fused_bias_act(x, b, **kwargs), inputs, case["seed_ny"], data, name)
@@ -183,6 +188,7 @@ def test_official_signatures():
         assert " ".join(inspect.signature(func).parameters) == expected
 
 
+@pytest.mark.gpu
 def test_image_conversion():
     data = golden.arrays("ops", "layers.npz")
     x, u, ties = (data[f"convert_images/{key}"] for key in ("x", "u", "ties"))

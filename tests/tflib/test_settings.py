@@ -15,8 +15,10 @@ import run_generator
 import run_metrics
 import run_projector
 import run_training
+from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.tflib import settings
+from tools import virtual_gpu
 from tools.benchmarks import training as training_benchmark
 from training import training_loop
 from training.options.configs import config_kwargs
@@ -58,6 +60,7 @@ def test_a_program_that_loads_a_pickle_computes_as_the_scripts_do_and_may_choose
 def test_tensorfloat_32_is_off_and_a_gpus_log_says_which(restored, monkeypatch, capsys):
     allowed = tf.config.experimental.tensor_float_32_execution_enabled
     assert not allowed()
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
     settings.allow_tf32(True)
     assert allowed() and not settings.uses_tf32() and capsys.readouterr().out == ""  # of no GPU there is nothing to say
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["GPU"])
@@ -130,3 +133,25 @@ def test_commands_apply_it_before_they_compute(monkeypatch, tmp_path, allowed):
     with pytest.raises(UserError, match="stop here"):
         training_loop.training_loop(allow_tf32=allowed, **config_kwargs("config-f"))
     assert applied == [allowed] * 5
+
+
+def test_no_convolution_is_transposed_on_a_gpu():
+    """Of a generator and of its gradient, for a card that is only described; with TensorFlow's defaults all are."""
+    kwargs = {"resolution": 16, "fmap_base": 64, "fmap_max": 8, "latent_size": 8, "dlatent_size": 8}
+    net = tflib.Network("G", func_name="training.networks_stylegan2.G_main", mapping_fmaps=8, **kwargs)
+
+    @tf.function(autograph=False)
+    def gradient(latents):
+        with tf.GradientTape() as tape:
+            tape.watch(latents)
+            images = net.get_output_for(latents, None, randomize_noise=False)
+        return images, tape.gradient(images, latents)
+
+    function = gradient.get_concrete_function(tf.TensorSpec([4, 8]))
+    transposes = sum(node.op == "Transpose" for node in function.graph.as_graph_def().node)
+    ours = tf.config.optimizer.get_experimental_options()["layout_optimizer"]
+    for layout_optimizer, layout in (ours, b"NHWC"), (True, b"NCHW"):
+        nodes = virtual_gpu.optimized(function, layout_optimizer=layout_optimizer).node
+        layouts = [node.attr["data_format"].s for node in nodes if node.op.startswith("Conv2D")]
+        assert len(layouts) > 10 and set(layouts) == {layout}
+        assert (sum(node.op == "Transpose" for node in nodes) > transposes) is layout_optimizer

@@ -1,6 +1,7 @@
 """Losses, regularizers and their gradients against the official ones (goldens/losses)."""
 
 import golden
+import lane
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -61,13 +62,16 @@ def one_hot(seed, n, label_size):
 
 def networks(case):
     sizes = {key: case[key] for key in ("resolution", "num_channels", "label_size")}
-    G = Network("G", func_name=case["G_func"], **sizes, **case["G_kwargs"])
-    D = Network("D", func_name=case["D_func"], **sizes, **case["D_kwargs"])
+    G = Network(
+        "G", func_name=case["G_func"], **sizes, **case["G_kwargs"], **lane.kwargs(case["G_func"], case["G_kwargs"])
+    )
+    D = Network("D", func_name=case["D_func"], **sizes, **case["D_kwargs"], **lane.kwargs(case["D_func"]))
     for net, salt in ((G, case["salts"]["G"]), (D, case["salts"]["D"])):
         golden.set_variables(net.vars, salt, case["lod"] or 0.0)
     return G, D
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("case_name", CASES)
 def test_official_values(case_name, name):
@@ -123,15 +127,15 @@ def test_official_values(case_name, name):
         return
     if name == "G_logistic_ns_pathreg":
         value, _ = evaluate("reg")
-        golden.close_relative(value, data[f"{name}/reg"], 1e-3)
+        golden.close_relative(value, data[f"{name}/reg"], lane.gradients(1e-3))
         value, _ = evaluate("reg")
-        golden.close_relative(value, data[f"{name}/reg_second_eval"], 1e-3)
+        golden.close_relative(value, data[f"{name}/reg_second_eval"], lane.gradients(1e-3))
         loss.path_length_mean(G).assign(0.3)
         value, gradients = evaluate("reg")
-        golden.close_relative(value, data[f"{name}/reg_with_pl_mean_0.3"], 1e-3)
+        golden.close_relative(value, data[f"{name}/reg_with_pl_mean_0.3"], lane.gradients(1e-3))
     else:
         value, gradients = evaluate("reg")
-        golden.close_relative(value, data[f"{name}/reg"], 1e-3)
+        golden.close_relative(value, data[f"{name}/reg"], lane.gradients(1e-3))
     golden.check_gradients(names, gradients, shapes, data, f"{name}/grad_reg/")
     if f"{name}/dlatent_avg_after_reg" in data:
         golden.close(G.get_var("dlatent_avg"), data[f"{name}/dlatent_avg_after_reg"], 1e-5)

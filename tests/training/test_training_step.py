@@ -1,6 +1,7 @@
 """Whole training iterations against the official optimizer and moving average (goldens/steps)."""
 
 import golden
+import lane
 import numpy as np
 import pytest
 from test_loss import GoldenLabels, GoldenStream, one_hot
@@ -22,11 +23,13 @@ class GoldenRun:
     def __init__(self, case):
         self.case = case
         sizes = {key: case[key] for key in ("resolution", "num_channels", "label_size")}
+        G_kwargs = {**case["G_kwargs"], **lane.kwargs(case["G_func"], case["G_kwargs"])}
+        D_kwargs = {**case["D_kwargs"], **lane.kwargs(case["D_func"])}
         self.nets = {
-            "G": Network("G", func_name=case["G_func"], **sizes, **case["G_kwargs"]),
-            "D": Network("D", func_name=case["D_func"], **sizes, **case["D_kwargs"]),
+            "G": Network("G", func_name=case["G_func"], **sizes, **G_kwargs),
+            "D": Network("D", func_name=case["D_func"], **sizes, **D_kwargs),
         }
-        self.nets["Gs"] = Network("Gs", func_name=case["G_func"], **sizes, **case["G_kwargs"])
+        self.nets["Gs"] = Network("Gs", func_name=case["G_func"], **sizes, **G_kwargs)
         for name, net in self.nets.items():
             golden.set_variables(net.vars, case["salts"][name], case["lods"][0] or 0.0)
         self.dynamic_range = [-1, 1]  # reals of the goldens are in the networks' range already
@@ -67,6 +70,7 @@ class GoldenRun:
         return Piece(np.array([seed, 0]), np.array([seed, 0]), reals, labels)
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", CASES)
 def test_official_steps(name, eagerly):
     case = CASES[name]
@@ -98,11 +102,11 @@ def test_official_steps(name, eagerly):
             names = case["variables"]["G" if label == "Gs" else label]
             values = {key: net.get_var(key) for key in names}
             norms = np.array([np.linalg.norm(value.astype(np.float64)) for value in values.values()])
-            golden.close(norms, data[f"step{number}/{label}/norm"], 2e-4)
+            golden.close(norms, data[f"step{number}/{label}/norm"], lane.steps(2e-4))
         if f"step{number}/pl_mean" in data:
             golden.close(run.step.pl_mean.numpy(), data[f"step{number}/pl_mean"], 1e-4)
         for key, value in data.items():
             if key.startswith(f"step{number}/") and "/full/" in key:
                 where, variable = key.split("/full/")
                 difference = run.nets[where.split("/")[1]].get_var(variable) - value
-                assert np.max(np.abs(difference)) <= 2e-4, (key, np.max(np.abs(difference)))
+                assert np.max(np.abs(difference)) <= lane.steps(2e-4), (key, np.max(np.abs(difference)))

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib import util
-from dnnlib.tflib import Network, autosummary, kept, random_stream, replicas
+from dnnlib.tflib import Network, autosummary, random_stream, replicas
 from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.optimizer import Optimizer
 from training.nets.growing import known_lod
@@ -146,7 +146,6 @@ class TrainingStep:
     def update_average(self, beta: float) -> None:
         """Moves Gs towards G; `beta` is the weight of its old values."""
         self.Gs_beta = beta
-        kept.weights_changed()
         update = self._function(
             "moving average", lambda: lambda beta: self.Gs.setup_as_moving_average_of(self.G, beta=beta)()
         )
@@ -162,7 +161,6 @@ class TrainingStep:
         """
         if name not in self.phases:
             return None
-        kept.weights_changed()
         learning_rate *= self.lrate_ratios[name[-1]]
         lrate = on_host(learning_rate, np.float32)
         local = self.local_replicas
