@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from dnnlib import EasyDict
 from dnnlib.tflib import Network, random_stream
+from dnnlib.tflib.devices import on_host
 from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.optimizer import Optimizer
 from generation import conventions
@@ -241,15 +242,16 @@ class Projector:
             t, self.initial_learning_rate, self.lr_rampdown_length, self.lr_rampup_length
         )
         seed = tf.constant(random_stream.seed_of(self.seed, self._cur_step + 1, _NOISE))
-        numbers = tf.constant([noise_strength, learning_rate], tf.float32)
-        self._last = self._call("step", self._make_step, seed, numbers, self._prepared)
+        numbers = tf.constant(noise_strength, tf.float32), on_host(learning_rate, np.float32)
+        self._last = self._call("step", self._make_step, seed, *numbers, self._prepared)
         self._cur_step += 1
         if self._cur_step == self.num_steps:
             self._info("Done.")
 
-    def _make_step(self, seed: tf.Tensor, numbers: tf.Tensor, prepared: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Distances and losses, [N] each, before an update; makes the update. numbers: noise on W, learning rate."""
-        noise_strength, learning_rate = tf.unstack(numbers)
+    def _make_step(
+        self, seed: tf.Tensor, noise_strength: tf.Tensor, learning_rate: tf.Tensor, prepared: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Distances and losses, [N] each, before an update; makes the update. noise_strength: of the noise on W."""
         gradients, distance, loss = self._gradients(seed, noise_strength, prepared)
         self._optimizer.apply(gradients, learning_rate)
         for variable in self._noises:

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from dnnlib import workers
@@ -104,6 +105,12 @@ def check_devices(num_gpus: int, logical_cpus: int | None = None, gpus_found: in
         f"--num-gpus={num_gpus}: TensorFlow finds {found} on this machine. Use {instead} "
         f"or --logical-cpus={num_gpus} to rehearse on parts of the CPU"
     )
+
+
+def on_host(value: Any, dtype: Any = None) -> tf.Tensor:
+    """A tensor in the memory of the host: unlike a copy to a GPU, it waits for nothing that the GPU was given."""
+    with tf.device("/CPU:0"):
+        return tf.convert_to_tensor(np.asarray(value, dtype))
 
 
 def _split_cpu(number: int | None) -> None:

@@ -5,7 +5,6 @@ official scripts use: `run`, `get_output_for`, `components`, `vars`, `clone`, pi
 the Keras model itself.
 """
 
-import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,11 +16,11 @@ import tensorflow as tf
 from dnnlib import util
 from dnnlib.errors import did_you_mean
 
-from . import fork_pickles, global_names, network_report, network_state
+from . import fork_pickles, global_names, network_report, network_state, replicas
 from .model_building import build_model, model_class_of, variable_shapes
 from .network_run import NetworkRunner, frozen, known_arguments, with_plain_scalars, without_nothing
+from .ops import variables
 from .scope import GivenVariables, check_variables, tf_variables
-from .tfutil import lerp
 
 
 class Network:
@@ -270,17 +269,18 @@ class Network:
         tensors or variables.
         """
 
-        def move(variable: Any, new: Any, name: str) -> None:
-            weight = beta if name in self.trainables else beta_nontrainable
-            old, new = tf.convert_to_tensor(variable), tf.convert_to_tensor(new)
-            variable.assign(lerp(new, old, tf.cast(weight, old.dtype)))
+        common = [name for name in self.vars if name in src_net.vars]
+        groups = [(beta, [name for name in common if name in self.trainables])]
+        groups.append((beta_nontrainable, [name for name in common if name not in self.trainables]))
 
         def update() -> None:
-            # On each device with its own copies, where there are several.
-            for name, variable in self.vars.items():
-                if name in src_net.vars:
-                    strategy = getattr(variable, "distribute_strategy", None) or tf.distribute.get_strategy()
-                    strategy.extended.update(variable, functools.partial(move, name=name), args=(src_net.vars[name],))
+            for weight, names in groups:
+                averages, values = ([replicas.copies(net.vars[name]) for name in names] for net in (self, src_net))
+                weights = replicas.copies(weight)
+                # On each device with its own copies, where there are several.
+                for k, of_device in enumerate(zip(zip(*averages, strict=True), zip(*values, strict=True), strict=True)):
+                    with tf.device(of_device[0][0].device):
+                        variables.move_average(*of_device, weights[min(k, len(weights) - 1)])
 
         return update
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from . import replicas
+from .ops import variables
 
 
 class Optimizer:
@@ -63,31 +63,11 @@ class Optimizer:
         Returns whether it was made: False if a gradient was not finite.
         """
         gradients = replicas.sum_over(list(gradients))
-        # A sum is finite if and only if all its terms are, short of overflow, which counts as not finite, too. Of
-        # squares, because those are what `v` remembers.
-        finite = tf.reduce_all([tf.math.is_finite(tf.reduce_sum(tf.square(gradient))) for gradient in gradients])
-        tf.cond(finite, lambda: self._step(gradients, learning_rate), lambda: tf.constant(False))
-        return finite
-
-    def _step(self, gradients: Sequence[tf.Tensor], learning_rate: Any) -> tf.Tensor:
-        # The kernel that TensorFlow 1's AdamOptimizer calls, on this replica's own copies: no communication.
-        for (key, var), gradient in zip(self.trainables.items(), gradients, strict=True):
-            tf.raw_ops.ResourceApplyAdam(
-                var=var.handle,
-                m=self.m[key].handle,
-                v=self.v[key].handle,
-                beta1_power=_read(self.powers[0]),
-                beta2_power=_read(self.powers[1]),
-                lr=tf.cast(learning_rate, tf.float32),
-                beta1=np.float32(self.betas[0]),
-                beta2=np.float32(self.betas[1]),
-                epsilon=np.float32(self.epsilon),
-                grad=gradient,
-            )
-        for power, beta in zip(self.powers, self.betas, strict=True):
-            tf.raw_ops.AssignVariableOp(resource=power.handle, value=_read(power) * np.float32(beta))
-        return tf.constant(True)
-
-
-def _read(variable: tf.Variable) -> tf.Tensor:
-    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=tf.float32)
+        return variables.adam(
+            *(list(of_all.values()) for of_all in (self.trainables, self.m, self.v)),
+            self.powers,
+            gradients,
+            learning_rate,
+            betas=self.betas,
+            epsilon=self.epsilon,
+        )

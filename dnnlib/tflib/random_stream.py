@@ -12,6 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from .ops.variables import random_key
+
+_raw, _PHILOX = tf.raw_ops, int(tf.random.Algorithm.PHILOX.value)
+
 
 class Stream(Protocol):
     """A source of random numbers."""
@@ -36,23 +40,41 @@ class GlobalStream:
 class StatelessStream:
     """Numbers that depend on a seed and on how many draws came before, and on nothing else.
 
-    seed: two integers, an array or a tensor; `seed_of` makes them.
+    Args:
+        seed: two integers, an array or a tensor; `seed_of` makes them.
+        on_host: the seed is a tensor in the memory of the host. The same numbers take fewer operations of a GPU then.
     """
 
-    def __init__(self, seed: Any):
+    def __init__(self, seed: Any, on_host: bool = False):
         self.seed = tf.cast(seed, tf.int64)
+        self.on_host = on_host
         self.draws = 0
 
     def _next_seed(self) -> tf.Tensor:
-        self.draws += 1
         return self.seed + tf.constant([0, self.draws], tf.int64)
 
+    def _next_key(self) -> tuple[tf.Tensor, tf.Tensor] | None:
+        self.draws += 1
+        return random_key(self.seed, self.draws) if self.on_host else None
+
     def normal(self, shape: Any, dtype: Any) -> tf.Tensor:
+        if (key := self._next_key()) is not None:
+            return _raw.StatelessRandomNormalV2(shape=shape, key=key[0], counter=key[1], dtype=dtype, alg=_PHILOX)
         # The algorithm is fixed: 'auto' gives other numbers under XLA and on TPUs.
         return tf.random.stateless_normal(shape, self._next_seed(), dtype=dtype, alg="philox")
 
     def uniform(self, shape: Any, minval: Any, maxval: Any, dtype: Any) -> tf.Tensor:
-        return tf.random.stateless_uniform(shape, self._next_seed(), minval, maxval, dtype=dtype, alg="philox")
+        if (key := self._next_key()) is None:
+            return tf.random.stateless_uniform(shape, self._next_seed(), minval, maxval, dtype=dtype, alg="philox")
+        kwargs = {"shape": shape, "key": key[0], "counter": key[1], "alg": _PHILOX}
+        if tf.as_dtype(dtype).is_integer:
+            limits = tf.cast(minval, dtype), tf.cast(maxval, dtype)
+            return _raw.StatelessRandomUniformIntV2(minval=limits[0], maxval=limits[1], **kwargs)
+        drawn = _raw.StatelessRandomUniformV2(dtype=dtype, **kwargs)  # [0, 1)
+        if isinstance(minval, int) and isinstance(maxval, int) and (minval, maxval) == (0, 1):
+            return drawn
+        minval, maxval = tf.cast(minval, dtype), tf.cast(maxval, dtype)
+        return drawn * (maxval - minval) + minval
 
 
 _stream: contextvars.ContextVar[Stream | None] = contextvars.ContextVar("random_stream", default=None)

@@ -1,5 +1,7 @@
 """What replicas of a `tf.distribute` strategy see of each other. Without a strategy there is one replica."""
 
+from typing import Any
+
 import tensorflow as tf
 
 
@@ -32,3 +34,9 @@ def sum_over(values: list[tf.Tensor]) -> list[tf.Tensor]:
     if num_replicas() == 1 or not values:
         return values
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def copies(value: Any) -> list[Any]:
+    """A variable on each device of this process that has a copy of it; whatever else there is, by itself."""
+    strategy = getattr(value, "distribute_strategy", None)
+    return [value] if strategy is None else list(strategy.experimental_local_results(value))

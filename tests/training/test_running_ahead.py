@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from dnnlib.tflib import Network, autosummary, random_stream
+from dnnlib.tflib.devices import on_host
 from tools import virtual_gpu
 from training.data.dataset import SyntheticDataset
 from training.loop.reals import RealsReader
-from training.loop.step import on_host
 
 KWARGS = {"resolution": 8, "num_channels": 3, "fmap_base": 32, "fmap_max": 8, "latent_size": 6, "dlatent_size": 8}
 

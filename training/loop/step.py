@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from dnnlib import util
 from dnnlib.tflib import Network, autosummary, random_stream, replicas
+from dnnlib.tflib.devices import on_host
 from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.optimizer import Optimizer
 from training.nets.growing import known_lod
@@ -28,6 +29,9 @@ from .reals import process_reals
 
 PHASES = ("TrainG", "RegG", "TrainD", "RegD")
 _FIRST = tf.VariableAggregation.ONLY_FIRST_REPLICA
+
+
+_stream_of = functools.partial(random_stream.StatelessStream, on_host=True)
 
 
 class Piece(NamedTuple):
@@ -51,7 +55,7 @@ class TrainingStep:
         training_set: gives random labels and the range of its images.
         options: those of the losses, the optimizers and `process_reals`, and how often regularizers are evaluated.
         augment: an `AdaptiveAugment` of what D sees; None: it sees images as they are.
-        make_stream: random numbers for a seed.
+        make_stream: random numbers for a seed, which the host has.
 
     Attributes:
         say: called with a line for the log each time a function has been traced.
@@ -65,7 +69,7 @@ class TrainingStep:
         training_set: Any,
         options: LoopOptions,
         augment: Any = None,
-        make_stream: Callable[[Any], random_stream.Stream] = random_stream.StatelessStream,
+        make_stream: Callable[[Any], random_stream.Stream] = _stream_of,
     ):
         self.G, self.D, self.Gs = G, D, Gs
         self.training_set = training_set
@@ -304,12 +308,6 @@ class TrainingStep:
 
     def _local(self, value: Any) -> tf.Tensor:
         return self.strategy.experimental_local_results(value)[0]
-
-
-def on_host(value: Any, dtype: Any = None) -> tf.Tensor:
-    """A tensor in the memory of the host: unlike a copy to a GPU, it waits for nothing that the GPU was given."""
-    with tf.device("/CPU:0"):
-        return tf.convert_to_tensor(np.asarray(value, dtype))
 
 
 @dataclass

@@ -35,6 +35,7 @@ SOURCES = Path(__file__).parent / "kernels"
 OPS = (  # of the library
     *("StyleganUpfirdn2D", "StyleganBiasAct"),
     *("StyleganEpilogue", "StyleganEpilogueGrad", "StyleganEpilogueGradGrad"),
+    *("StyleganAdam", "StyleganAverage", "StyleganRandomKey"),
 )
 OP_OPTIONS = ("-O2", "-fPIC", "-Wno-deprecated-declarations")  # names that newer versions of TensorFlow like less
 CPU_OPTIONS = (

@@ -92,6 +92,48 @@ typedef struct {
     float* workspace;            // of stylegan2_[cpu_]epilogue_second_workspace() floats
 } EpilogueSecondArgs;
 
+// One step of Adam for many variables, unless the sum of the squares of a gradient is not finite: then nothing changes.
+// m += (grad - m) * (1 - beta1); v += (grad^2 - v) * (1 - beta2);
+// var -= m * rate / (sqrt(v) + epsilon), rate = lr * sqrt(1 - beta2_power) / (1 - beta1_power); powers *= betas.
+typedef struct {
+    float *var, *m, *v;  // [size]
+    const float* grad;   // [size]
+    int64_t size;
+} AdamTensor;
+
+typedef struct {
+    const AdamTensor* tensors;  // [count], in memory of the host
+    int64_t count;
+    float *beta1_power, *beta2_power;  // [1]
+    uint8_t* finite;                   // [1]: whether the step was made, 0 or 1
+    float lr, beta1, beta2, epsilon;
+} AdamArgs;
+
+// average = value + (average - value) * weight
+typedef struct {
+    float* average;      // [size]
+    const float* value;  // [size]
+    int64_t size;
+} AverageTensor;
+
+typedef struct {
+    const AverageTensor* tensors;  // [count], in memory of the host
+    int64_t count;
+    float weight;
+} AverageArgs;
+
+typedef struct {
+    void* to;
+    const void* from;
+    int64_t size;  // bytes
+} CopyArgs;
+
+// Of TensorFlow's Philox generator: *key = key_value, counter = {0, counter_value}, numbers that the host has.
+typedef struct {
+    uint64_t *key, *counter;  // [1], [2]
+    uint64_t key_value, counter_value;
+} RandomKeyArgs;
+
 // CUDA kernels. They return 0 or a cudaError_t, whose text stylegan2_cuda_error() gives.
 int stylegan2_upfirdn_2d(const UpfirdnArgs* args, void* stream);
 int stylegan2_bias_act(const BiasActArgs* args, void* stream);
@@ -100,6 +142,10 @@ int stylegan2_epilogue_grad(const EpilogueGradArgs* args, void* stream);
 int64_t stylegan2_epilogue_grad_workspace(const EpilogueGradArgs* args);
 int stylegan2_epilogue_second(const EpilogueSecondArgs* args, void* stream);
 int64_t stylegan2_epilogue_second_workspace(const EpilogueSecondArgs* args);
+int stylegan2_adam(const AdamArgs* args, void* stream);
+int stylegan2_average(const AverageArgs* args, void* stream);
+int stylegan2_copy(const CopyArgs* args, void* stream);
+int stylegan2_random_key(const RandomKeyArgs* args, void* stream);
 
 const char* stylegan2_cuda_error(int error);
 const char* stylegan2_cuda_problem(void);  // why CUDA cannot be used here (no GPU, an old driver ...); null: it can
@@ -120,6 +166,10 @@ int stylegan2_cpu_epilogue_grad(const EpilogueGradArgs* args, const Parallel* pa
 int64_t stylegan2_cpu_epilogue_grad_workspace(const EpilogueGradArgs* args);
 int stylegan2_cpu_epilogue_second(const EpilogueSecondArgs* args, const Parallel* parallel);
 int64_t stylegan2_cpu_epilogue_second_workspace(const EpilogueSecondArgs* args);
+int stylegan2_cpu_adam(const AdamArgs* args, const Parallel* parallel);
+int stylegan2_cpu_average(const AverageArgs* args, const Parallel* parallel);
+int stylegan2_cpu_copy(const CopyArgs* args, const Parallel* parallel);
+int stylegan2_cpu_random_key(const RandomKeyArgs* args, const Parallel* parallel);
 
 #ifdef __cplusplus
 }

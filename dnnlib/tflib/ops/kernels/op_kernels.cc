@@ -5,23 +5,15 @@
 
 #include <string>
 
-#include "kernels.h"
+#include "op_devices.h"
 #include "op_sizes.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/register_types.h"
-#include "tensorflow/core/util/work_sharder.h"
-#ifdef STYLEGAN2_CUDA
-#include "xla/stream_executor/stream.h"
-#endif
 
 namespace {
 
-using namespace tensorflow;
-
 // ---------------------------------------------------------------------------
-// Devices: their kernels, and how these are called.
+// The kernels of devices.
 
-struct Cpu {
+struct Cpu : CpuDevice {
     static constexpr auto upfirdn_2d = stylegan2_cpu_upfirdn_2d;
     static constexpr auto bias_act = stylegan2_cpu_bias_act;
     static constexpr auto epilogue = stylegan2_cpu_epilogue;
@@ -29,23 +21,10 @@ struct Cpu {
     static constexpr auto epilogue_grad_workspace = stylegan2_cpu_epilogue_grad_workspace;
     static constexpr auto epilogue_second = stylegan2_cpu_epilogue_second;
     static constexpr auto epilogue_second_workspace = stylegan2_cpu_epilogue_second_workspace;
-
-    template <typename Args>
-    static void Run(OpKernelContext* ctx, const char* op, int (*kernel)(const Args*, const Parallel*), const Args& args) {
-        auto run = [](const Parallel* self, int64_t total, int64_t cost, void (*work)(void*, int64_t, int64_t),
-                      void* context) {
-            const auto& threads = *static_cast<const DeviceBase::CpuWorkerThreads*>(self->workers);
-            Shard(threads.num_threads, threads.workers, total, cost,
-                  [work, context](int64_t begin, int64_t end) { work(context, begin, end); });
-        };
-        const Parallel parallel = {run, const_cast<void*>(static_cast<const void*>(
-                                            ctx->device()->tensorflow_cpu_worker_threads()))};
-        OP_REQUIRES(ctx, kernel(&args, &parallel) == 0, errors::Internal(op, ": a type or order that the kernel does not know"));
-    }
 };
 
 #ifdef STYLEGAN2_CUDA
-struct Gpu {
+struct Gpu : GpuDevice {
     static constexpr auto upfirdn_2d = stylegan2_upfirdn_2d;
     static constexpr auto bias_act = stylegan2_bias_act;
     static constexpr auto epilogue = stylegan2_epilogue;
@@ -53,13 +32,6 @@ struct Gpu {
     static constexpr auto epilogue_grad_workspace = stylegan2_epilogue_grad_workspace;
     static constexpr auto epilogue_second = stylegan2_epilogue_second;
     static constexpr auto epilogue_second_workspace = stylegan2_epilogue_second_workspace;
-
-    template <typename Args>
-    static void Run(OpKernelContext* ctx, const char* op, int (*kernel)(const Args*, void*), const Args& args) {
-        void* stream = ctx->op_device_context()->stream()->platform_specific_handle().stream;
-        const int error = kernel(&args, stream);
-        OP_REQUIRES(ctx, error == 0, errors::Internal(op, ": CUDA error ", error, ": ", stylegan2_cuda_error(error)));
-    }
 };
 #endif
 

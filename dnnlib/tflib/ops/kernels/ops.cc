@@ -170,3 +170,41 @@ REGISTER_OP("StyleganEpilogueGradGrad")
     .Attr("clamp: float = -1.0")
     .Attr("channels_last: bool = false")
     .SetShapeFn(EpilogueGradGradShape);
+
+REGISTER_OP("StyleganAdam")
+    .Input("var: N * resource")
+    .Input("m: N * resource")
+    .Input("v: N * resource")
+    .Input("grad: N * T")
+    .Input("beta1_power: resource")
+    .Input("beta2_power: resource")
+    .Input("lr: T")
+    .Output("finite: bool")
+    .Attr("N: int >= 1")
+    .Attr("T: {float} = DT_FLOAT")
+    .Attr("beta1: float")
+    .Attr("beta2: float")
+    .Attr("epsilon: float")
+    .SetIsStateful()
+    .SetShapeFn(tensorflow::shape_inference::ScalarShape);
+
+REGISTER_OP("StyleganAverage")
+    .Input("average: N * resource")
+    .Input("value: N * resource")
+    .Input("weight: T")
+    .Attr("N: int >= 1")
+    .Attr("T: {float} = DT_FLOAT")
+    .SetIsStateful()
+    .SetShapeFn(tensorflow::shape_inference::NoOutputs);
+
+REGISTER_OP("StyleganRandomKey")
+    .Input("seed: int64")
+    .Output("key: uint64")
+    .Output("counter: uint64")
+    .Attr("draw: int = 0")
+    .Attr("T: {float} = DT_FLOAT")
+    .SetShapeFn([](InferenceContext* c) {
+        c->set_output(0, c->Vector(1));
+        c->set_output(1, c->Vector(2));
+        return Status();
+    });
