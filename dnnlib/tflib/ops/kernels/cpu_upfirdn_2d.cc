@@ -109,64 +109,87 @@ inline void combine(const Run& taps, const In* from, int64_t stride, int64_t cou
     }
 }
 
+// to[n * step] = store(from[n], to[n * step]), for pixels of C channels.
+template <typename Out, typename Store>
+inline void spread(const float* from, int64_t count, int64_t C, Out* to, int64_t step, Store store) {
+    if (C == 1) {  // without a loop of one turn for each pixel
+        for (int64_t n = 0; n < count; ++n) to[n * step] = store(from[n], to[n * step]);
+        return;
+    }
+    for (int64_t n = 0; n < count; ++n) {
+        Out* pixel = to + n * step * C;
+        for (int64_t c = 0; c < C; ++c) pixel[c] = store(from[n * C + c], pixel[c]);
+    }
+}
+
+// What all rows share. down[i][y]: of term i, for row y of the output.
+struct Filter {
+    int64_t N, C, H, W, outH, outW;
+    Vector<Vector<Run>> across, down;
+
+    explicit Filter(const UpfirdnArgs& a)
+        : N(a.channels_last ? a.n : a.n * a.c), C(a.channels_last ? a.c : 1), H(a.h), W(a.w), outH(a.outh), outW(a.outw) {
+        const Factors factors(a.k, a.firh, a.firw, !a.flip, a.gain);
+        for (size_t i = 0; i < factors.rows.size(); ++i) {
+            across.push_back(runs_of(factors.rows[i], a.upx, a.downx, a.padx0, W, outW, most(4096 / C, 1)));
+            Vector<Run> rows(outH);
+            for (const Run& run : runs_of(factors.columns[i], a.upy, a.downy, a.pady0, H, outH, 1)) rows[run.begin] = run;
+            down.push_back(rows);
+        }
+    }
+};
+
+// Rows [begin, end) of all images.
+template <typename T>
+void filter_rows(const Filter& f, const typename T::Bits* x, typename T::Bits* y, int64_t begin, int64_t end) {
+    auto loaded = [](float v) { return v; };
+    auto put = [](float v, auto) { return v; };
+    auto store = [](float v, auto) { return T::store(v); };
+    const int64_t C = f.C, row_size = f.outW * C;
+    const size_t terms = f.across.size();
+    const bool direct = terms == 1 && f.across[0].front().step == 1;
+    Vector<float> filtered(f.W * C), line(direct ? 0 : row_size), sum(terms == 1 ? 0 : row_size);
+    for (int64_t row = begin; row < end; ++row) {
+        const auto* image = x + row / f.outH * f.H * f.W * C;
+        auto* to = y + row * row_size;
+        std::fill(sum.begin(), sum.end(), 0.f);
+        for (size_t i = 0; i < terms; ++i) {
+            const Run& down = f.down[i][row % f.outH];
+            int64_t done = 0;  // columns of the input that are filtered
+            for (const Run& run : f.across[i]) {
+                const int64_t needed = run.from.empty() ? 0 : run.from.back() + run.count;
+                if (needed > done) {
+                    combine(
+                        down, image + done * C, f.W * C, (needed - done) * C, &filtered[done * C],
+                        [](typename T::Bits v) { return T::load(v); }, put);
+                    done = needed;
+                }
+                if (direct) {
+                    combine(run, filtered.data(), C, run.count * C, to + run.begin * C, loaded, store);
+                    continue;
+                }
+                combine(run, filtered.data(), C, run.count * C, line.data(), loaded, put);
+                if (terms == 1) {
+                    spread(line.data(), run.count, C, to + run.begin * C, run.step, store);
+                } else {
+                    spread(line.data(), run.count, C, &sum[run.begin * C], run.step, [](float v, float y) { return y + v; });
+                }
+            }
+        }
+        for (size_t i = 0; i < sum.size(); ++i) to[i] = T::store(sum[i]);
+    }
+}
+
 }  // namespace
 
 extern "C" int stylegan2_cpu_upfirdn_2d(const UpfirdnArgs* args, const Parallel* parallel) {
-    const bool last = args->channels_last;
-    const int64_t N = last ? args->n : args->n * args->c, C = last ? args->c : 1;
-    const int64_t H = args->h, W = args->w, outH = args->outh, outW = args->outw;
-    const Factors factors(args->k, args->firh, args->firw, !args->flip, args->gain);
-    const size_t terms = factors.rows.size();
-    Vector<Vector<Run>> across(terms), down(terms);
-    Vector<Vector<const Run*>> by_row(terms, Vector<const Run*>(outH));
-    for (size_t i = 0; i < terms; ++i) {
-        across[i] = runs_of(factors.rows[i], args->upx, args->downx, args->padx0, W, outW, most(4096 / C, 1));
-        down[i] = runs_of(factors.columns[i], args->upy, args->downy, args->pady0, H, outH, 1);
-        for (const Run& run : down[i]) by_row[i][run.begin] = &run;
-    }
+    const Filter filter(*args);
     return with_type(args->dtype, [&](auto type) {
         using T = decltype(type);
-        const auto* source = static_cast<const typename T::Bits*>(args->x);
-        auto* target = static_cast<typename T::Bits*>(args->y);
-        parallel_for(parallel, N * outH, (W + 2 * outW) * C * 4, [&](int64_t begin, int64_t end) {
-            auto loaded = [](float v) { return v; };
-            auto put = [](float v, auto) { return v; };
-            const bool direct = terms == 1 && across[0].front().step == 1;
-            Vector<float> filtered(W * C), line(direct ? 0 : outW * C), sum(terms == 1 ? 0 : outW * C);
-            for (int64_t row = begin; row < end; ++row) {
-                const auto* image = source + row / outH * H * W * C;
-                auto* to = target + row * outW * C;
-                std::fill(sum.begin(), sum.end(), 0.f);
-                for (size_t i = 0; i < terms; ++i) {
-                    int64_t done = 0;  // columns of the input that are filtered
-                    for (const Run& run : across[i]) {
-                        const int64_t needed = run.from.empty() ? 0 : run.from.back() + run.count;
-                        if (needed > done) {
-                            combine(
-                                *by_row[i][row % outH], image + done * C, W * C, (needed - done) * C,
-                                &filtered[done * C], [](typename T::Bits v) { return T::load(v); }, put);
-                            done = needed;
-                        }
-                        if (direct) {
-                            combine(run, filtered.data(), C, run.count * C, to + run.begin * C, loaded,
-                                    [](float v, auto) { return T::store(v); });
-                            continue;
-                        }
-                        combine(run, filtered.data(), C, run.count * C, line.data(), loaded, put);
-                        for (int64_t n = 0; n < run.count; ++n) {
-                            const int64_t at = (run.begin + n * run.step) * C;
-                            for (int64_t c = 0; c < C; ++c) {
-                                if (terms == 1) {
-                                    to[at + c] = T::store(line[n * C + c]);
-                                } else {
-                                    sum[at + c] += line[n * C + c];
-                                }
-                            }
-                        }
-                    }
-                }
-                for (size_t i = 0; i < sum.size(); ++i) to[i] = T::store(sum[i]);
-            }
-        });
+        const auto* x = static_cast<const typename T::Bits*>(args->x);
+        auto* y = static_cast<typename T::Bits*>(args->y);
+        const int64_t cost = (filter.W + 2 * filter.outW) * filter.C * 4;
+        parallel_for(parallel, filter.N * filter.outH, cost,
+                     [&](int64_t begin, int64_t end) { filter_rows<T>(filter, x, y, begin, end); });
     });
 }
