@@ -13,7 +13,7 @@ import dnnlib
 import pretrained_networks
 from dnnlib import tflib, workers
 from dnnlib.errors import UserError, is_out_of_memory, short
-from dnnlib.tflib import random_stream, settings
+from dnnlib.tflib import doctor, random_stream, settings
 from dnnlib.tflib.devices import Devices, find_devices
 from metrics import metric_base
 from metrics.features.evaluation import Evaluating
@@ -67,6 +67,8 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     saved = _saved_state(options.resume_run_dir)
     if saved is not None and run_dir is not None:
         saved.cut_logs(run_dir)
+    if devices.worker == 0:
+        print("\n".join(doctor.lines_for_log(run_dir or ".")))
     print(f"Training on {devices.description}.")
     settings.allow_tf32(options.allow_tf32)
 

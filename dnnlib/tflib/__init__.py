@@ -1,23 +1,26 @@
 """TensorFlow side of the official `dnnlib`: networks, pickles, custom ops and small helpers."""
 
-from . import autosummary, network, ops, optimizer, settings, tfutil
-from .network import Network
-from .optimizer import Optimizer
-from .tfutil import (
-    assert_tf_initialized,
-    convert_images_from_uint8,
-    convert_images_to_uint8,
-    exp2,
-    flatten,
-    init_tf,
-    init_uninitialized_vars,
-    is_tf_expression,
-    lerp,
-    lerp_clip,
-    log2,
-    run,
-    set_vars,
-    shape_to_list,
-)
+import sys
 
-settings.set_defaults()
+if "dnnlib.tflib.doctor" not in sys.orig_argv:  # python -m dnnlib.tflib.doctor, which runs without TensorFlow, too
+    from . import autosummary, network, ops, optimizer, settings, tfutil
+    from .network import Network
+    from .optimizer import Optimizer
+    from .tfutil import (
+        assert_tf_initialized,
+        convert_images_from_uint8,
+        convert_images_to_uint8,
+        exp2,
+        flatten,
+        init_tf,
+        init_uninitialized_vars,
+        is_tf_expression,
+        lerp,
+        lerp_clip,
+        log2,
+        run,
+        set_vars,
+        shape_to_list,
+    )
+
+    settings.set_defaults()

@@ -81,15 +81,19 @@ def choose(impl: str, ops: tuple[str, ...], dtype: tf.DType, problem: str | None
     dtype = tf.as_dtype(dtype).name
     if impl != "auto":
         return _checked(impl, ops, dtype, problem, f"impl={impl!r}")
-    asked, why = _asked()
-    if asked != "xla" and (dtype not in KERNEL_DTYPES or problem):
+    if _asked()[0] != "xla" and (dtype not in KERNEL_DTYPES or problem):
         return "ref"
-    if asked == "auto":
-        impl, why = _automatic(ops, dtype)
-    else:
-        impl = _checked(asked, ops, dtype, problem, why)
+    impl, why = automatic(ops, dtype)
     _say(impl, why)
     return impl
+
+
+def automatic(ops: tuple[str, ...] = build.OPS, dtype: str = "float32") -> tuple[str, str]:
+    """What 'auto' is here for ops and a type that have kernels, and why. Raises UserError as `choose` does."""
+    asked, why = _asked()
+    if asked == "auto":
+        return _automatic(ops, dtype)
+    return _checked(asked, ops, dtype, None, why), why
 
 
 def _checked(impl: str, ops: tuple[str, ...], dtype: str, problem: str | None, asked: str) -> str:
