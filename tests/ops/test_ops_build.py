@@ -269,7 +269,7 @@ def test_choice(fresh, monkeypatch, capfd):
     with pytest.raises(UserError, match="^STYLEGAN2_OPS=cuda: TensorFlow sees no GPU, and the CUDA kernels need one"):
         choose("auto", ops, tf.float32)
     monkeypatch.setenv("STYLEGAN2_OPS", "fast")
-    with pytest.raises(UserError, match="STYLEGAN2_OPS: expected one of auto, ref, cuda, cpu, got 'fast'"):
+    with pytest.raises(UserError, match="STYLEGAN2_OPS: expected one of auto, ref, cuda, cpu, xla, got 'fast'"):
         choose("auto", ops, tf.float32)
     monkeypatch.delenv("STYLEGAN2_OPS")
 
@@ -281,7 +281,7 @@ def test_choice(fresh, monkeypatch, capfd):
         choose("cpu", ("StyleganUpfirdn2D",), tf.float32)
     with pytest.raises(UserError, match="impl='cpu': filters too large"):
         choose("cpu", ops, tf.float32, "filters too large")
-    with pytest.raises(ValueError, match="impl must be one of 'auto', 'ref', 'cuda', 'cpu', got 'gpu'"):
+    with pytest.raises(ValueError, match="impl must be one of 'auto', 'ref', 'cuda', 'cpu', 'xla', got 'gpu'"):
         choose("gpu", ops, tf.float32)
 
 
