@@ -146,7 +146,7 @@ def through_tensorflow(
 
 
 def _bias_act(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    return fused_bias_act(x, b, axis=-1, act="lrelu", clamp=256.0)
+    return fused_bias_act(x, tf.cast(b, x.dtype), axis=-1, act="lrelu", clamp=256.0)
 
 
 def _upsample(x: tf.Tensor) -> tf.Tensor:

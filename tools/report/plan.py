@@ -41,6 +41,7 @@ _SMALL_START = {
     "tick_kimg": 0.008,
     "flags": ["--fmap-base=512", "--fmap-max=32"],
 }
+_KERNELS = {"seconds": 130, "flags": ["--seconds=45"]}
 _SMALL_PROJECTOR = {"resolution": 32, "together": [1], **_NARROW}
 
 
@@ -113,7 +114,7 @@ PARTS = [
         limit=120,
         needs=40,
     ),
-    Part("kernels", "kernels: bandwidth", "others.kernels", {}, {"cases": [[1, 8, 16]], "repeats": 2}, 110, 30),
+    Part("kernels", "kernels: bandwidth", "others.kernels", _KERNELS, {"cases": [[1, 8, 16]], "repeats": 2}, 160, 40),
     _generate("generate-fp16-more", "fp16 by minibatch", "fp16", [32, 4, 16]),
     _generate("generate-fp16-calls", "fp16, ways to call", "fp16", [1, 8], kwargs={"ways": True}),
     _generate("generate-fp32-more", "fp32 by minibatch", "fp32", [32, 4, 16]),
