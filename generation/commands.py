@@ -9,6 +9,7 @@ import numpy as np
 import dnnlib
 import pretrained_networks
 from dnnlib.errors import Problems, UserError
+from dnnlib.parallel import parallel_map
 from dnnlib.pictures import save_image
 from dnnlib.progress import Progress
 
@@ -32,7 +33,6 @@ def generate_images(
     The other arguments are those of `Rendering`.
     """
     from . import sheets
-    from .image_generator import ahead
 
     options = Rendering(truncation_psi, minibatch_size=minibatch_size, **rendering)
     images, points = load_points(network_pkl, {"--dlatents": seeds}, options, of_seeds=True)
@@ -41,14 +41,19 @@ def generate_images(
         sheets.check_sheet(size[0] * images.resolution, size[1] * images.resolution, options.image_format)
     progress = Progress(len(points), "images")
     kept = {}
-    rendered = ahead(images.render(batch) for batch in batches(points, options))
-    for batch in batches(list(enumerate(points)), options, progress):
-        for idx, point in batch:
-            print(f"Generating image for {title(point)} ({idx}/{len(points)}) ...")
-        for (idx, point), image in zip(batch, next(rendered), strict=True):
-            save(image, file_name(point), options)
-            if size:
-                kept[divmod(idx, size[0])] = image
+
+    def rendered() -> Iterator[tuple[Point, np.ndarray]]:
+        generated = images.rendered(list(batches(points, options)))
+        for batch in batches(list(enumerate(points)), options):
+            for idx, point in batch:
+                print(f"Generating image for {title(point)} ({idx}/{len(points)}) ...")
+            for (idx, point), image in zip(batch, next(generated), strict=True):
+                if size:
+                    kept[divmod(idx, size[0])] = image
+                yield point, image
+
+    for _ in parallel_map(lambda item: save(item[1], file_name(item[0]), options), rendered()):
+        progress.update()
     if size:
         save(sheets.paste_grid(kept, *size), "grid", options)
     progress.finish()
@@ -137,10 +142,10 @@ def interpolate(
     walk = walks.Walk(images.ends(points, space), frames, loop, spherical=space == "z", smooth=smooth)
     suffix = video or options.image_format
     progress = Progress(len(walk), "frames")
-    with walks.frame_writer(dnnlib.make_run_dir_path(), suffix, len(walk), fps, images.resolution) as add:
-        for batch in batches(range(len(walk)), options, progress):
-            for image in images.between(walk.between(batch.start, batch.stop), space):
-                add(image)
+    with walks.frame_writer(dnnlib.make_run_dir_path(), suffix, len(walk), fps, images.resolution) as write:
+        vectors = (walk.between(batch.start, batch.stop) for batch in batches(range(len(walk)), options))
+        for _ in write(images.between(vectors, space)):
+            progress.update()
     progress.finish()
 
 

@@ -43,7 +43,7 @@ def interpolation_grid(
     sheets.check_sheet(columns * images.resolution, rows * images.resolution, options.image_format)
     between = walks.bilinear(images.ends(points, space), columns, rows)
     progress = Progress(len(between), "images")
-    rendered = [image for batch in batches(between, options, progress) for image in images.between(batch, space)]
+    rendered = images.between(batches(between, options, progress), space)
     cells = {divmod(i, columns): image for i, image in enumerate(rendered)}
     save(sheets.paste_grid(cells, columns, rows), "grid", options)
     save(sheet.draw(cells), "figure", options)

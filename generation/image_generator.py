@@ -1,8 +1,9 @@
 """Images of points of latent space, with the random numbers of the official generator scripts."""
 
 import functools
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import itertools
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.errors import Problems, listed
+from dnnlib.parallel import parallel_map
 from dnnlib.pictures import MODES
 from dnnlib.tflib import Network, convert_images_to_uint8
+from dnnlib.tflib.fetching import fetched
+from dnnlib.tflib.kept import Kept
 from dnnlib.tflib.ops import implementation
 from training.nets.generator import noise_variables
 
@@ -20,6 +24,7 @@ from .conventions import SEED_NOISE, Rendering
 from .points import Point, Vectors
 
 _MAX_LISTED = 20  # layers
+_MAX_THREADS = 8  # that draw random numbers
 
 
 class ImageGenerator:
@@ -67,6 +72,7 @@ class ImageGenerator:
         self.precision = "float32, because there is no GPU" if as_float32 else self._built_precision()
         self.net.prepare(**self._call_kwargs)
         self.synthesis.prepare(**self._call_kwargs)
+        self._kept = Kept()
         # partial: functions of the same code are one to TensorFlow, which warns that it is traced too often.
         self._render = implementation.function(functools.partial(self._pixels))
         self._render_floats = implementation.function(functools.partial(self._images))
@@ -105,35 +111,66 @@ class ImageGenerator:
 
     def render(self, points: Sequence[Point]) -> list[np.ndarray]:
         """Images `[H, W, C]`: of seeds with noise of their own, of vectors with that of their file, if it has any."""
-        seeds, names = _split(points)
-        images: dict[Point, np.ndarray] = {}
-        if seeds:
-            images.update(zip(seeds, self.from_seeds(seeds), strict=True))
-        if names:
-            images.update(zip(names, self.mix([(name, name) for name in names], self._dlatents), strict=True))
-        return [images[point] for point in points]
+        (images,) = self.rendered([points])
+        return images
+
+    def rendered(self, batches: Sequence[Sequence[Point]]) -> Iterator[list[np.ndarray]]:
+        """What `render` returns for each of some lists of points.
+
+        Random numbers are drawn ahead, by threads, and images are fetched while the next ones are rendered.
+        """
+        split = [_split(points) for points in batches]
+        threads = min(os.cpu_count() or 1, _MAX_THREADS)
+        numbers = parallel_map(self._numbers, itertools.chain.from_iterable(seeds for seeds, _ in split), threads)
+
+        def inputs(work: tuple[Sequence[str], list[Any]]) -> list[tuple[Any, Any]]:
+            names, drawn = work
+            calls = [(self._render, self._inputs(drawn))] if drawn else []
+            if names:
+                w, noises = self._mixed_inputs([(name, name) for name in names], self._dlatents)
+                calls.append((self._synthesize, (w.astype(np.float32), self._noise_inputs(noises))))
+            return [(function, tf.nest.map_structure(_tensor, args)) for function, args in calls]
+
+        work = ((names, [next(numbers) for _ in seeds]) for seeds, names in split)
+        self._kept.refresh(frozen=True)
+        started = ([function(*args) for function, args in calls] for calls in parallel_map(inputs, work, threads=1))
+        for points, (seeds, names), arrays in zip(batches, split, fetched(started), strict=True):
+            images = dict(zip([*seeds, *names], itertools.chain.from_iterable(arrays), strict=True))
+            yield [images[point] for point in points]
 
     def from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
         """The images of some seeds, `[N, H, W, C]`. Each is what the official `generate-images` renders alone."""
-        return self._render(*self._inputs(seeds)).numpy()
+        return self._fetched(self._render, self._inputs(list(map(self._numbers, seeds))))
 
     def floats_from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
         """The same as float32 `[N, C, H, W]`, from about -1 to 1."""
-        return self._render_floats(*self._inputs(seeds)).numpy().astype(np.float32)
+        inputs = self._inputs(list(map(self._numbers, seeds)))
+        return self._fetched(self._render_floats, inputs).astype(np.float32)
 
-    def _inputs(self, seeds: Sequence[int]) -> tuple[np.ndarray, list[np.ndarray] | None, np.ndarray | None]:
-        """Z, noise images and labels."""
+    def _fetched(self, function: Any, inputs: Sequence[Any]) -> np.ndarray:
+        self._kept.refresh(frozen=True)
+        ((array,),) = fetched([[function(*inputs)]])
+        return array
+
+    def _numbers(self, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Z and noise images of a seed."""
         shapes = self.noise_shapes if self.rendering.noise_mode == SEED_NOISE else ()
-        numbers = [conventions.numbers_of_seed(seed, self.latent_size, shapes) for seed in seeds]
+        return conventions.numbers_of_seed(seed, self.latent_size, shapes)
+
+    def _inputs(
+        self, numbers: Sequence[tuple[np.ndarray, list[np.ndarray]]]
+    ) -> tuple[np.ndarray, list[np.ndarray] | None, np.ndarray | None]:
+        """Z, noise images and labels of a minibatch of seeds."""
         latents, noises = zip(*numbers, strict=True)
-        return np.concatenate(latents).astype(np.float32), self._noise_inputs(noises), self.labels(len(seeds))
+        return np.concatenate(latents).astype(np.float32), self._noise_inputs(noises), self.labels(len(numbers))
 
     def _images(self, latents: tf.Tensor, noise: list[tf.Tensor] | None, labels: tf.Tensor | None) -> tf.Tensor:
         kwargs: dict[str, Any] = {"is_training": False, "is_validation": False, "return_dlatents": False}
         kwargs["truncation_psi"] = self.rendering.truncation_psi
         if self.rendering.truncation_cutoff is not None:
             kwargs["truncation_cutoff"] = self.rendering.truncation_cutoff
-        return self.net.get_output_for(latents, labels, noise=noise, **kwargs, **self._call_kwargs)
+        with self._kept.in_use():
+            return self.net.get_output_for(latents, labels, noise=noise, **kwargs, **self._call_kwargs)
 
     def _pixels(self, *inputs: Any) -> tf.Tensor:
         return convert_images_to_uint8(self._images(*inputs), nchw_to_nhwc=True)
@@ -156,9 +193,13 @@ class ImageGenerator:
         """What the ways between points lead through: W as `stacked`, or for space 'z' Z `[N, latent_size]` of seeds."""
         return self.latents_from_seeds(points) if space == "z" else self.stacked(points)
 
-    def between(self, vectors: np.ndarray, space: str) -> np.ndarray:
-        """Images `[N, H, W, C]` of what lies between such ends."""
-        return self.from_dlatents(self.dlatents_from_latents(vectors) if space == "z" else vectors)
+    def between(self, batches: Iterable[np.ndarray], space: str) -> Iterator[np.ndarray]:
+        """Images `[H, W, C]` of what lies between such ends, fetched while the next ones are rendered."""
+        self._kept.refresh(frozen=True)
+        noise = self._noise_inputs([])
+        dlatents = (self.dlatents_from_latents(vectors) if space == "z" else vectors for vectors in batches)
+        for (images,) in fetched([self._synthesize(w.astype(np.float32), noise)] for w in dlatents):
+            yield from images
 
     def latents_from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
         """Z `[N, latent_size]` of seeds."""
@@ -187,10 +228,16 @@ class ImageGenerator:
 
         Each layer has the noise of where it comes from. dlatents: W of all points.
         """
+        return self.from_dlatents(*self._mixed_inputs(pairs, dlatents, col_styles))
+
+    def _mixed_inputs(
+        self, pairs: Sequence[tuple[Point, Point]], dlatents: dict[Point, np.ndarray], col_styles: Sequence[int] = ()
+    ) -> tuple[np.ndarray, list[list[np.ndarray]]]:
+        """W `[N, layers, dlatent_size]` and noise images of pairs."""
         layers = list(col_styles)
         w = np.stack([dlatents[row] for row, _ in pairs])  # [N, layers, dlatent_size]
         w[:, layers] = np.stack([dlatents[col][layers] for _, col in pairs])
-        return self.from_dlatents(w, [self._mixed_noises(row, col, col_styles) for row, col in pairs])
+        return w, [self._mixed_noises(row, col, col_styles) for row, col in pairs]
 
     def _mixed_noises(self, row: Point, col: Point, col_styles: Sequence[int]) -> list[np.ndarray]:
         both = enumerate(zip(self.noises_of(row), self.noises_of(col), strict=True))
@@ -212,7 +259,7 @@ class ImageGenerator:
 
         noises: the noise images `[1, 1, H, W]` of each; where there are none, the network's own.
         """
-        return self._synthesize(dlatents.astype(np.float32), self._noise_inputs(noises)).numpy()
+        return self._fetched(self._synthesize, (dlatents.astype(np.float32), self._noise_inputs(noises)))
 
     def _noise_inputs(self, noises: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray] | None:
         """Noise images `[N or 1, 1, H, W]` of a minibatch, as the networks take them.
@@ -226,21 +273,16 @@ class ImageGenerator:
         return [np.concatenate(layer) for layer in zip(*(some or self.own_noises for some in noises), strict=True)]
 
     def _synthesize_dlatents(self, dlatents: tf.Tensor, noise: list[tf.Tensor] | None) -> tf.Tensor:
-        images = self.synthesis.get_output_for(dlatents, noise=noise, **self._call_kwargs)
+        with self._kept.in_use():
+            images = self.synthesis.get_output_for(dlatents, noise=noise, **self._call_kwargs)
         return convert_images_to_uint8(images, nchw_to_nhwc=True)
+
+
+def _tensor(array: np.ndarray | None) -> tf.Tensor | None:
+    return None if array is None else tf.constant(array)
 
 
 def _split(points: Sequence[Point]) -> tuple[list[int], list[str]]:
     """Seeds, and names of vectors."""
     seeds = [point for point in points if isinstance(point, int)]
     return seeds, [point for point in points if isinstance(point, str)]
-
-
-def ahead(items: Iterator[Any]) -> Iterator[Any]:
-    """The items, each made in a thread while the one before is used: rendering goes on while images are saved."""
-    end = object()
-    with ThreadPoolExecutor(1) as pool:
-        made = pool.submit(next, items, end)
-        while (item := made.result()) is not end:
-            made = pool.submit(next, items, end)
-            yield item

@@ -1,6 +1,7 @@
 """Walks from vector to vector, linear in W, spherical in Z; what lies between four of them; where the frames go."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dnnlib.errors import Problems
+from dnnlib.parallel import parallel_map
 from dnnlib.pictures import save_image
 
 from .video import WRITERS, GifWriter
@@ -69,8 +71,8 @@ def bilinear(corners: np.ndarray, columns: int, rows: int) -> np.ndarray:
 @contextlib.contextmanager
 def frame_writer(
     folder: str, suffix: str, num: int, fps: float, resolution: int
-) -> Iterator[Callable[[np.ndarray], None]]:
-    """Gives the function that saves the frames of a walk, uint8 `[H, W, C]`, one after the other.
+) -> Iterator[Callable[[Iterator[np.ndarray]], Iterator[None]]]:
+    """Gives the function that saves the frames of a walk, uint8 `[H, W, C]`: it yields once for each that is saved.
 
     folder: where `interpolation.mp4` or `.gif`, or images `frame0000.png` and so on, are saved. suffix: of the video or
     the images. num: how many frames there will be. fps: of a video. resolution: of the frames.
@@ -80,7 +82,7 @@ def frame_writer(
     if suffix not in WRITERS:
         digits = max(4, len(str(num - 1)))
         paths = (os.path.join(folder, f"frame{idx:0{digits}d}.{suffix}") for idx in range(num))
-        yield lambda frame: save_image(frame, next(paths))
+        yield lambda frames: parallel_map(lambda item: save_image(*item), zip(frames, paths, strict=True))
         return
     problems = Problems()
     with problems.gather("--video=gif"):
@@ -88,4 +90,4 @@ def frame_writer(
             GifWriter.check_size(num, resolution, resolution)
     problems.report()
     with WRITERS[suffix](os.path.join(folder, f"interpolation.{suffix}"), fps) as writer:
-        yield writer.add
+        yield functools.partial(map, writer.add)

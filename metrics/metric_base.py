@@ -268,10 +268,12 @@ class MetricBase:
         from dnnlib import tflib
 
         transform = {"func": tflib.convert_images_to_uint8}
+        kwargs = {"output_transform": transform, "is_validation": True, "num_gpus": num_gpus, "assume_frozen": True}
+        tflib.kept.weights_changed()  # before the metric
         while True:
             latents = np.random.randn(minibatch_size, *Gs.input_shape[1:])
             labels = self._get_dataset_obj().get_random_labels_np(minibatch_size) if self._is_conditional() else None
-            yield Gs.run(latents, labels, output_transform=transform, is_validation=True, num_gpus=num_gpus)
+            yield Gs.run(latents, labels, **kwargs)
 
     def _is_conditional(self) -> bool:
         return self._evaluation is not None and self._evaluation.is_conditional

@@ -42,6 +42,12 @@ def test_what_the_host_waits_for():
     assert not work_of(lambda x: tf.reshape(x, [tf.shape(x)[0] * 2, -1]), tf.TensorSpec([None, 8])).waits
 
 
+def test_what_the_gpu_waits_for():
+    rows = tf.TensorSpec([8, 2])
+    assert len(work_of(lambda x: tf.gather(x, tf.constant([3, 1])), rows).uploads) == 1
+    assert not work_of(lambda x: tf.gather(x, tf.constant([3, 1], tf.int64)), rows).uploads
+
+
 def test_compiled_ops_are_kernels_of_the_gpu():
     try:
         with using("cpu"):

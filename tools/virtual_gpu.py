@@ -22,6 +22,8 @@ from tensorflow.core.protobuf import config_pb2, device_properties_pb2, meta_gra
 from tensorflow.python.framework import kernels, op_def_registry
 from tensorflow.python.grappler import cluster, tf_optimizer
 
+from dnnlib.tflib import kept
+
 GPU = "/job:localhost/replica:0/task:0/device:GPU:0"
 _OURS = "Stylegan"  # how names of the compiled ops begin
 _FUNCTIONS = {"If", "StatelessIf", "PartitionedCall", "StatefulPartitionedCall", "While", "StatelessWhile", "Case"}
@@ -41,12 +43,15 @@ class Work:
         launches: nodes that start at least one kernel, by op. Filters that convolutions transpose come on top.
         bytes: what these read and write, as far as shapes are known, by op.
         waits: edges on which a value that the GPU computes goes to the host, which waits for it: "a -> b (Op)".
+        uploads: edges on which a value goes from the host to the GPU within the function, which holds up what needs it
+            until the GPU has done all that it was given before.
         host: nodes that have no kernel for a GPU, by op.
     """
 
     launches: Counter[str] = field(default_factory=Counter)
     bytes: Counter[str] = field(default_factory=Counter)
     waits: list[str] = field(default_factory=list)
+    uploads: list[str] = field(default_factory=list)
     host: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -66,6 +71,8 @@ class Work:
         yield f"{total / 1e6:.1f} MB read and written, {self.elementwise_bytes / 1e6:.1f} MB outside of convolutions"
         yield f"{len(self.waits)} values the host waits for"
         yield from (f"- {edge}" for edge in self.waits)
+        yield f"{len(self.uploads)} values the GPU waits for"
+        yield from (f"- {edge}" for edge in self.uploads)
         if self.host:
             yield "On the host: " + ", ".join(f"{count} {op}" for op, count in self.host.most_common())
         yield ""
@@ -154,7 +161,8 @@ def _add(work: Work, nodes: list[tuple[Any, Any]], bodies: dict[str, Any]) -> No
             work.launches[node.op] += 1
             if op is not None:
                 work.bytes[node.op] += sum(map(_size, [*op.inputs, *op.outputs]))
-        work.waits += [f"{source} -> {node.name} ({node.op})" for source in _waited_for(node, kernel, devices, op)]
+        for source, to_gpu in _moved(node, kernel, devices, op):
+            (work.uploads if to_gpu else work.waits).append(f"{source} -> {node.name} ({node.op})")
 
 
 def _called(node: Any, bodies: dict[str, Any]) -> list[Any]:
@@ -219,7 +227,7 @@ def _arguments(node: Any, arguments: Any) -> list[str]:
 def _outputs_on_gpu(node: Any) -> bool:
     """Whether a node leaves results in the memory of the GPU."""
     kernel = _kernel(node)
-    if node.op in {"Const", "Placeholder"}:
+    if node.op == "Placeholder":
         return node.attr["dtype"].type not in {tf.int32.as_datatype_enum, tf.string.as_datatype_enum}
     if node.op in _FUNCTIONS:
         return True
@@ -227,14 +235,15 @@ def _outputs_on_gpu(node: Any) -> bool:
     return kernel is not None and any(name not in kernel.host_memory_arg for name in outputs)
 
 
-def _waited_for(node: Any, kernel: Any, devices: dict[str, bool], op: Any) -> Iterator[str]:
-    """The nodes whose results are on the GPU, but are needed on the host."""
+def _moved(node: Any, kernel: Any, devices: dict[str, bool], op: Any) -> Iterator[tuple[str, bool]]:
+    """The nodes whose results are where this one cannot use them, and whether they go to the GPU, not to the host."""
     data = [name for name in node.input if not name.startswith("^")]
     names = _arguments(node, _op_def(node.op).input_arg)
     for source, name in zip(data, names, strict=False):
         source = source.split(":")[0]
-        if devices.get(source) and (kernel is None or name in kernel.host_memory_arg) and not _is_variable(op, source):
-            yield source
+        on_host = kernel is None or name in kernel.host_memory_arg
+        if source in devices and devices[source] == on_host and not _is_variable(op, source):
+            yield source, not on_host
 
 
 def _is_variable(op: Any, source: str) -> bool:
@@ -262,7 +271,8 @@ def generating(config: str, resolution: int, minibatch: int, precision: str) -> 
     generator._call_kwargs = {"randomize_noise": False}  # the precision that it has on a GPU
     latents = tf.zeros([minibatch, generator.latent_size])
     noise = [tf.zeros([minibatch, *shape[1:]]) for shape in generator.noise_shapes]
-    return generator._render.get_concrete_function(latents, noise, None)
+    with kept.forced(True):
+        return generator._render.get_concrete_function(latents, noise, None)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -3,7 +3,7 @@
 import sys
 
 if "dnnlib.tflib.doctor" not in sys.orig_argv:  # python -m dnnlib.tflib.doctor, which runs without TensorFlow, too
-    from . import autosummary, network, ops, optimizer, settings, tfutil
+    from . import autosummary, kept, network, ops, optimizer, settings, tfutil
     from .network import Network
     from .optimizer import Optimizer
     from .tfutil import (

@@ -16,7 +16,7 @@ import tensorflow as tf
 from dnnlib import util
 from dnnlib.errors import did_you_mean
 
-from . import fork_pickles, global_names, network_report, network_state, replicas
+from . import fork_pickles, global_names, kept, network_report, network_state, replicas
 from .model_building import build_model, model_class_of, variable_shapes
 from .network_run import NetworkRunner, frozen, known_arguments, with_plain_scalars, without_nothing
 from .ops import variables
@@ -189,6 +189,7 @@ class Network:
         """Gives a variable a new value."""
         variable = self.find_var(var_or_local_name)
         variable.assign(tf.cast(new_value, variable.dtype))
+        kept.weights_changed()
 
     def copy_vars_from(self, src_net: "Network") -> None:
         """Copies the values of all variables that `src_net` has, too."""
@@ -274,6 +275,7 @@ class Network:
         groups.append((beta_nontrainable, [name for name in common if name not in self.trainables]))
 
         def update() -> None:
+            kept.weights_changed()
             for weight, names in groups:
                 averages, values = ([replicas.copies(net.vars[name]) for name in names] for net in (self, src_net))
                 weights = replicas.copies(weight)
@@ -382,3 +384,4 @@ def _copy(source: dict[str, Any], target: dict[str, Any]) -> None:
         raise ValueError("Variables of different shapes cannot be copied:\n" + "\n".join(shapes))
     for name in shared:
         target[name].assign(tf.convert_to_tensor(source[name]))
+    kept.weights_changed()

@@ -12,6 +12,7 @@ import tensorflow as tf
 from dnnlib import util
 
 from .fetching import Joined, fetched
+from .kept import Kept
 from .ops import implementation
 
 _SMALL = 64 << 20  # bytes of inputs that are on a GPU at once
@@ -23,6 +24,7 @@ class NetworkRunner:
     def __init__(self, net: Any):
         self.net = net
         self.functions: dict[Any, Any] = {}
+        self.kept = Kept()
 
     def run(
         self,
@@ -46,7 +48,8 @@ class NetworkRunner:
             print_progress: print the number of items done.
             minibatch_size: items per call; None is all at once.
             num_gpus: GPUs that share each minibatch, which must be a multiple of it.
-            assume_frozen: has no effect; the official meaning is that variables will not change any more.
+            assume_frozen: nothing but this library's functions changes the weights between this call and the last one
+                with it; what follows from weights alone need not be computed again.
             dynamic_kwargs: arguments of the network, for this call only. Tensors and arrays among them are the same
                 for all items. Without a GPU all is computed in 32 bit, unless `num_fp16_res` or `fp16_dtype` is given.
         """
@@ -72,6 +75,7 @@ class NetworkRunner:
         fixed, fed = _split_fed(dynamic_kwargs, net)
         net.prepare(**fixed)
         function = self._function(fixed, input_transform, output_transform, num_gpus)
+        self.kept.refresh(assume_frozen)
         joined = Joined(num_items, minibatch_size)
 
         def started() -> Iterator[list[tf.Tensor]]:
@@ -109,7 +113,8 @@ class NetworkRunner:
             batch = [tf.zeros([num, *shape[1:]]) if x is None else x for x, shape in pairs]
         inputs = _transform(input_transform, batch)
         if num_gpus == 1:
-            outputs = self.net.get_output_for(*inputs, return_as_list=True, **kwargs)
+            with self.kept.in_use():
+                outputs = self.net.get_output_for(*inputs, return_as_list=True, **kwargs)
         else:
             split = [[None] * num_gpus if x is None else tf.split(x, num_gpus) for x in inputs]
             parts = []

@@ -17,7 +17,7 @@ import numpy as np
 from dnnlib.errors import printable, short
 from dnnlib.formats.network_pickle import PickledNetwork
 
-from . import official_modules, official_readers
+from . import official_modules
 
 STATE_VERSION = 4  # the version of StyleGAN2, which we write unless a network is of StyleGAN2-ADA
 READABLE_VERSIONS = (2, 3, 4, 5)  # ProGAN, StyleGAN, StyleGAN2, StyleGAN2-ADA
@@ -102,7 +102,7 @@ def from_dict(raw: Any) -> NetworkState:
         name=_checked_name(raw["name"]),
         func_name=raw["build_func_name"],
         source=raw["build_module_src"],
-        static_kwargs=_checked_kwargs(raw["static_kwargs"] | {k: raw[k] for k in official_readers.BESIDE if k in raw}),
+        static_kwargs=_checked_kwargs(raw["static_kwargs"] | {k: raw[k] for k in official_modules.BESIDE if k in raw}),
         variables=_checked_variables(raw["variables"]),
         components={_checked_name(key): _component_state(component) for key, component in components.items()},
         version=version,
@@ -328,7 +328,7 @@ def to_dict(net: Any) -> dict[str, Any]:
 def refused_by_pytorch(net: Any) -> dict[str, Any]:
     """Those arguments in the state of a network for which the PyTorch readers refuse it, if they read its kind."""
     func_name, _source, kwargs, _beside = _described(net)
-    known = official_readers.PYTORCH.get(func_name, kwargs)
+    known = official_modules.PYTORCH.get(func_name, kwargs)
     return {key: value for key, value in kwargs.items() if key not in known}
 
 
@@ -336,10 +336,10 @@ def _described(net: Any) -> tuple[str, str, dict[str, Any], dict[str, Any]]:
     """Function name, source, arguments, and those beside them that a pickle of a network has."""
     pickled = net.pickled_state
     if pickled is not None and function_in(pickled.source, pickled.func_name) is not None:
-        return pickled.func_name, pickled.source, *official_readers.written_kwargs(net, built_here=False)
+        return pickled.func_name, pickled.source, *official_modules.written_kwargs(net, built_here=False)
     model_class = type(net.model)
     source = official_modules.import_source(model_class.__module__)
-    return model_class.__name__, source, *official_readers.written_kwargs(net, built_here=True)
+    return model_class.__name__, source, *official_modules.written_kwargs(net, built_here=True)
 
 
 def plain(value: Any) -> Any:

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from dnnlib.errors import listed, printable
 
-from . import random_stream
+from . import kept, random_stream
 
 KERAS_3 = hasattr(tf.keras, "name_scope")
 _path: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("official_scope", default=())
@@ -263,6 +263,11 @@ class Scoped(tf.keras.layers.Layer):
         """The variables that this scope holds itself or through layers that are no networks."""
         networks = tuple(f"{name}/" for name in self._member_names if isinstance(getattr(self, name), tf.keras.Model))
         return OrderedDict(item for item in self.named_variables().items() if not item[0].startswith(networks))
+
+    def kept(self, name: str, compute: Callable[[], tf.Tensor]) -> tf.Tensor:
+        """`compute()`, which follows from variables alone; its last result where such values are kept, see `kept`."""
+        store = kept.current()
+        return compute() if store is None else store.value((id(self), name), compute)
 
     def row(self, tensor: tf.Tensor, name: str = "") -> tf.Tensor:
         """Notes a result of this scope, or of the step `name` in it, as one line of the layer table; returns it."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from . import global_names
+from . import global_names, kept
 from .tfutil import run
 
 
@@ -59,6 +59,7 @@ def get_default_session() -> Session:
 def assign(ref: Any, value: Any, *_args: Any, **_kwargs: Any) -> tf.Tensor:
     """Gives a variable a value, at once, and returns it."""
     ref.assign(tf.cast(value, ref.dtype))
+    kept.weights_changed()
     return tf.identity(ref)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from . import global_names
+from . import global_names, kept
 
 _initialized = False
 
@@ -128,6 +128,7 @@ def set_vars(var_to_value_dict: dict[Any, Any] | Iterable[tuple[Any, Any]]) -> N
     of TensorFlow 2 cannot be keys.
     """
     pairs = var_to_value_dict.items() if hasattr(var_to_value_dict, "items") else var_to_value_dict
+    kept.weights_changed()
     for var, value in pairs:
         var = var.deref() if hasattr(var, "deref") else var
         var.assign(tf.cast(value, var.dtype))

@@ -28,6 +28,7 @@ def check(arch):
 
 
 @needs_nvcc
+@pytest.mark.slow
 def test_kernels_fit_on_hopper():
     """No registers are spilled, and half of an SM's threads fit at a time, so that others work while some wait."""
     check(90)

@@ -90,11 +90,11 @@ def projector(
 # Kernels.
 
 
-def kernels(seconds: float = 80, flags: list[str] | None = None, **small: Any) -> Iterator[Record]:
+def kernels(seconds: float = 100, flags: list[str] | None = None, **small: Any) -> Iterator[Record]:
     """tools/check_cuda_kernels.py where CuPy or torch is installed, else the ops through TensorFlow."""
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
     if on_gpu and any(importlib.util.find_spec(name) for name in ("cupy", "torch")):
-        command = [sys.executable, str(ROOT / "tools" / "check_cuda_kernels.py"), *(flags or [])]
+        command = [sys.executable, str(ROOT / "tools" / "check_cuda_kernels.py"), *(flags or ["--seconds=30"])]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
             output = process.communicate(timeout=seconds)[0]

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib import util
-from dnnlib.tflib import Network, autosummary, random_stream, replicas
+from dnnlib.tflib import Network, autosummary, kept, random_stream, replicas
 from dnnlib.tflib.devices import on_host
 from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.optimizer import Optimizer
@@ -150,6 +150,7 @@ class TrainingStep:
     def update_average(self, beta: float) -> None:
         """Moves Gs towards G; `beta` is the weight of its old values."""
         self.Gs_beta = beta
+        kept.weights_changed()
         update = self._function(
             "moving average", lambda: lambda beta: self.Gs.setup_as_moving_average_of(self.G, beta=beta)()
         )
@@ -165,6 +166,7 @@ class TrainingStep:
         """
         if name not in self.phases:
             return None
+        kept.weights_changed()
         learning_rate *= self.lrate_ratios[name[-1]]
         lrate = on_host(learning_rate, np.float32)
         local = self.local_replicas

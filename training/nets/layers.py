@@ -6,17 +6,18 @@ translate at the borders. Weights have the official names and shapes: convolutio
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib.ops.fused_bias_act import activation_funcs, fused_bias_act
 from dnnlib.tflib.ops.synthesis_epilogue import synthesis_epilogue
-from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
+from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, mirrored, upsample_conv_2d
 from dnnlib.tflib.scope import Scoped, random_normal, zeros
 
 ResampleKernel = Sequence[float] | None
+_TINY = 1e-20  # in place of a largest value of 0
 
 # ----------------------------------------------------------------------------
 # Equalized learning rate: weights are stored with unit variance and scaled at run time (ProGAN, section 4.1).
@@ -79,7 +80,8 @@ class Dense(EqualizedLayer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.reshape(x, [-1, self.weight.shape[0]])  # [N, in]
-        x = tf.matmul(x, tf.cast(self.weight * self.runtime_coef, x.dtype))
+        weight = self.kept(f"weight {x.dtype.name}", lambda: tf.cast(self.weight * self.runtime_coef, x.dtype))
+        x = tf.matmul(x, weight)
         return self.row(apply_bias_act(self, x, self.act))
 
 
@@ -115,7 +117,8 @@ class Conv2D(EqualizedLayer):
     def call(self, x: tf.Tensor, scale: float = 1) -> tf.Tensor:
         """The result times `scale`, which costs nothing: it goes into the weights or into the gain."""
         coef = self.runtime_coef * (scale if self.act is None else 1)
-        x = resample_conv2d(x, tf.cast(self.weight * coef, x.dtype), self.up, self.down, self.resample_kernel)
+        weight = self.kept(f"weight {x.dtype.name} {coef}", lambda: tf.cast(self.weight * coef, x.dtype))
+        x = resample_conv2d(x, weight, self.up, self.down, self.resample_kernel)
         return self.row(apply_bias_act(self, x, self.act, scale))
 
 
@@ -123,7 +126,7 @@ def apply_bias_act(layer: EqualizedLayer, x: tf.Tensor, act: str | None, scale: 
     """Adds `layer.bias` along the last axis, applies the activation, times `scale`; `act=None` does nothing."""
     if act is None:
         return x
-    bias = tf.cast(layer.bias * layer.lrmul, x.dtype)
+    bias = layer.kept(f"bias {x.dtype.name}", lambda: tf.cast(layer.bias * layer.lrmul, x.dtype))
     return fused_bias_act(x, bias, axis=-1, act=act, **gain_and_clamp(layer, act, scale))
 
 
@@ -134,11 +137,19 @@ def gain_and_clamp(layer: EqualizedLayer, act: str, scale: float) -> dict[str, f
 
 
 def resample_conv2d(
-    x: tf.Tensor, w: tf.Tensor, up: bool = False, down: bool = False, resample_kernel: ResampleKernel = None
+    x: tf.Tensor,
+    w: tf.Tensor,
+    up: bool = False,
+    down: bool = False,
+    resample_kernel: ResampleKernel = None,
+    is_mirrored: bool = False,
 ) -> tf.Tensor:
-    """A convolution after 2x upsampling, before 2x downsampling, or neither. x `[N, H, W, in]`."""
+    """A convolution after 2x upsampling, before 2x downsampling, or neither. x `[N, H, W, in]`.
+
+    is_mirrored: with `up`, whether w is mirrored already.
+    """
     if up:
-        return upsample_conv_2d(x, w, k=resample_kernel, data_format="NHWC")
+        return upsample_conv_2d(x, w, k=resample_kernel, data_format="NHWC", is_mirrored=is_mirrored)
     if down:
         return conv_downsample_2d(x, w, k=resample_kernel, data_format="NHWC")
     return tf.nn.conv2d(x, w, strides=1, padding="SAME")
@@ -182,10 +193,8 @@ def modulated_conv2d(
         return resample_conv2d(x, tf.cast(w, x.dtype), up, down, resample_kernel), None
 
     if demodulate and x.dtype == tf.float16:
-        fan_in = float(np.prod(w.shape[:-1]))
-        tiny = 1e-20  # where all are 0
-        w = w * (fan_in**-0.5 / tf.maximum(tf.reduce_max(tf.abs(w), axis=[0, 1, 2]), tiny))  # largest: 1 / sqrt(fan_in)
-        style = style / tf.maximum(tf.reduce_max(tf.abs(style), axis=1, keepdims=True), tiny)  # largest: 1
+        w = in_range(w)
+        style = style / largest(style)
     x = synthesis_epilogue(x, style, act="linear")  # whose gradient computes those of x and style in one pass
     x = resample_conv2d(x, tf.cast(w, x.dtype), up, down, resample_kernel)
     if not demodulate:
@@ -194,9 +203,33 @@ def modulated_conv2d(
     return x, as_in_batches(lambda style: tf.math.rsqrt(tf.matmul(tf.square(style), energy) + 1e-8), style)
 
 
+def in_range(w: tf.Tensor) -> tf.Tensor:
+    """Weights `[k, k, in, out]` scaled so that each output feature map's largest is 1 / sqrt(fan_in)."""
+    fan_in = float(np.prod(w.shape[:-1]))
+    return w * (fan_in**-0.5 / tf.maximum(tf.reduce_max(tf.abs(w), axis=[0, 1, 2]), _TINY))
+
+
+def largest(style: tf.Tensor) -> tf.Tensor:
+    """The largest absolute value of each style `[..., N, in]`: `[..., N, 1]`."""
+    return tf.maximum(tf.reduce_max(tf.abs(style), axis=-1, keepdims=True), _TINY)
+
+
 def as_in_batches(func: Callable[[tf.Tensor], tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
     """`func(rows)`, for matrix products. A single row goes in twice: alone it has kernels of its own, which round."""
     return func(rows) if rows.shape[0] != 1 else func(tf.tile(rows, [2, 1]))[:1]
+
+
+class LayerStyle(NamedTuple):
+    """What a layer is given in place of W where this is computed for all layers at once, see `styles`.
+
+    style: what the input's feature maps are multiplied by, `[N, in]`; of one sample in their type, as weights may be
+    multiplied in their place. demodulation: the same of the output's, `[N, out]`; None is nothing. noise:
+    `[N or 1, 1, H', W']`, times its strength; None is none.
+    """
+
+    style: tf.Tensor
+    demodulation: tf.Tensor | None = None
+    noise: tf.Tensor | None = None
 
 
 class ModulatedConv2D(EqualizedLayer):
@@ -233,11 +266,18 @@ class ModulatedConv2D(EqualizedLayer):
         self.add_variable("mod_weight", [dlatent_size, in_fmaps], random_normal())
         self.add_variable("mod_bias", [in_fmaps], zeros)
 
-    def convolve(self, x: tf.Tensor, dlatents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+    def effective_weight(self, dtype: tf.DType) -> tf.Tensor:
+        """Weights `[k, k, in, out]` in float32, scaled to the range of a type."""
+        weight = self.weight * self.runtime_coef
+        return in_range(weight) if self.conv_kwargs["demodulate"] and dtype == tf.float16 else weight
+
+    def convolve(self, x: tf.Tensor, dlatents: "tf.Tensor | LayerStyle") -> tuple[tf.Tensor, tf.Tensor | None]:
         """x `[N, H, W, in]`, dlatents `[N, dlatent_size]` -> feature maps and their factors: `modulated_conv2d`.
 
         Styles are computed in float32.
         """
+        if isinstance(dlatents, LayerStyle):
+            return self._convolve_styled(x, dlatents.style), dlatents.demodulation
 
         def style_of(dlatents: tf.Tensor) -> tf.Tensor:
             return tf.matmul(tf.cast(dlatents, tf.float32), self.mod_weight * self.mod_coef) + self.mod_bias + 1
@@ -246,6 +286,23 @@ class ModulatedConv2D(EqualizedLayer):
         style = style_of(dlatents) if fused else as_in_batches(style_of, dlatents)  # [N, in]
         weight = tf.convert_to_tensor(self.weight)
         return modulated_conv2d(x, weight, style * self.runtime_coef, **self.conv_kwargs)
+
+    def _convolve_styled(self, x: tf.Tensor, style: tf.Tensor) -> tf.Tensor:
+        """The convolution alone, with kept weights. One sample's weights are scaled where they are the smaller."""
+        up, down = self.conv_kwargs["up"], self.conv_kwargs["down"]
+
+        def converted() -> tf.Tensor:
+            weight = tf.cast(self.effective_weight(x.dtype), x.dtype)
+            return mirrored(weight) if up else weight
+
+        size, _, in_fmaps, out_fmaps = self.weight.shape
+        weight = self.kept(f"weight {x.dtype.name}", converted)
+        alone = self.conv_kwargs["fused_modconv"] and x.shape[0] == 1
+        if alone and x.shape[1] * x.shape[2] > size * size * out_fmaps:
+            weight = weight * tf.reshape(style, [1, in_fmaps] if up else [in_fmaps, 1])
+        else:
+            x = synthesis_epilogue(x, style, act="linear")
+        return resample_conv2d(x, weight, up, down, self.conv_kwargs["resample_kernel"], is_mirrored=True)
 
     def call(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:
         x, scale = self.convolve(x, dlatents)
@@ -266,11 +323,16 @@ class SynthesisLayer(ModulatedConv2D):
             self.add_variable("noise_strength", [], zeros)
         self.add_variable("bias", [fmaps], zeros)
 
-    def call(self, x: tf.Tensor, dlatents: tf.Tensor, noise: tf.Tensor | None, scale: float = 1) -> tf.Tensor:
-        """The result times `scale`."""
+    def call(
+        self, x: tf.Tensor, dlatents: tf.Tensor | LayerStyle, noise: tf.Tensor | None, scale: float = 1
+    ) -> tf.Tensor:
+        """The result times `scale`. noise: is in the style, where there is one."""
         x, demodulation = self.convolve(x, dlatents)
-        noise = None if noise is None else noise * self.noise_strength
-        bias = self.bias * self.lrmul
+        if isinstance(dlatents, LayerStyle):
+            noise = dlatents.noise
+        else:
+            noise = None if noise is None else noise * self.noise_strength
+        bias = self.kept("bias", lambda: self.bias * self.lrmul)
         scaled = gain_and_clamp(self, self.act, scale)
         return self.row(synthesis_epilogue(x, demodulation, noise, bias, act=self.act, **scaled))
 

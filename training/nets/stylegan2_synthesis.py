@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.tflib import kept
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from dnnlib.tflib.scope import Scoped, random_normal
 
 from .checks import check_choice, check_common, check_flags, check_kernel, check_sizes, feature_maps, resolution_log2_of
 from .generator import Synthesis
 from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
-from .layers import Conv2D, SynthesisLayer, ToRGB
+from .layers import Conv2D, LayerStyle, SynthesisLayer, ToRGB
 from .mixed_precision import MixedPrecision
-from .network_model import AS_BUILT, reject_unknown_kwargs
+from .network_model import AS_BUILT, as_built, reject_unknown_kwargs
+from .styles import Modulated, layer_noises, layer_styles
 
 ARCHITECTURES = ("orig", "skip", "resnet")
 
@@ -83,9 +85,10 @@ class InputBlock(Scoped):
         if rgb is not None:
             self.add_child(ToRGB, "ToRGB", in_fmaps=fmaps, **rgb)
 
-    def call(self, dlatents: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    def call(self, dlatents: tf.Tensor | LayerStyle, noise: tf.Tensor) -> tf.Tensor:
         """dlatents `[N, dlatent_size]`, noise of the first layer -> `[N, 4, 4, fmaps]`."""
-        return self.Conv(self.Const(dlatents), dlatents, noise)
+        x = self.Const(dlatents.style if isinstance(dlatents, LayerStyle) else dlatents)
+        return self.Conv(x, dlatents, noise)
 
 
 class Const(Scoped):
@@ -96,7 +99,8 @@ class Const(Scoped):
         self.add_variable("const", [1, fmaps, 4, 4], random_normal())
 
     def call(self, dlatents: tf.Tensor) -> tf.Tensor:
-        x = tf.cast(tf.transpose(tf.convert_to_tensor(self.const), [0, 2, 3, 1]), dlatents.dtype)  # [1, 4, 4, C]
+        x = self.kept("NHWC", lambda: tf.transpose(tf.convert_to_tensor(self.const), [0, 2, 3, 1]))  # [1, 4, 4, C]
+        x = tf.cast(x, dlatents.dtype)
         minibatch = dlatents.shape[0] or tf.shape(dlatents)[0]
         return self.row(tf.tile(x, [minibatch, 1, 1, 1]))
 
@@ -224,15 +228,42 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator", mod
     ) -> tf.Tensor:
         """W `[N, layers, dlatent_size]` to images `[N, C, H, W]`. See `Generator.call` for the arguments."""
         dlatents, noise_of = self.start(dlatents_in, randomize_noise, noise)
+        of_rgb = dlatents
+        if kept.current() is not None:
+            dlatents, of_rgb = self._styled(dlatents_in, as_built(randomize_noise, self.randomize_noise), noise)
+            noise_of = {}.get
         x = getattr(self, "4x4")(dlatents[0], noise_of(0))
-        images = self._torgb(x, None, 2, dlatents)
+        images = self._torgb(x, None, 2, of_rgb)
         for res in range(3, self.resolution_log2 + 1):
             x = self._block(x, res, dlatents, noise_of)
             if self.architecture == "skip":
                 images = upsample_2d(images, k=self.resample_kernel, data_format="NHWC")
                 self.row(images, f"{2**res}x{2**res}/Upsample")
-            images = self._torgb(x, images, res, dlatents)
+            images = self._torgb(x, images, res, of_rgb)
         return tf.transpose(images, [0, 3, 1, 2])  # [N, C, H, W]
+
+    def _styled(
+        self, dlatents_in: tf.Tensor, randomize_noise: Any, noise: list[tf.Tensor] | None
+    ) -> tuple[list[LayerStyle], list[LayerStyle]]:
+        """What the layers are given in place of W, and what the ToRGB layers are, at the places of their W."""
+        convs, rgbs = [], []
+        for res in range(2, self.resolution_log2 + 1):
+            block = getattr(self, f"{2**res}x{2**res}")
+            dtype = tf.as_dtype(self.precision.dtype_at(res, self.resolution_log2, self.activation_dtype))
+            for layer in [block.Conv] if res == 2 else [block.Conv0_up, block.Conv1]:
+                convs.append(Modulated(layer, len(convs), dtype))
+            if self._has_rgb(res):
+                rgbs.append(Modulated(block.ToRGB, res * 2 - 3, dtype))
+        dlatents_in = tf.convert_to_tensor(dlatents_in)
+        styles = layer_styles(self, convs, dlatents_in)
+        if self.num_noises:
+            variables = [getattr(self, f"noise{idx}") for idx in range(self.num_noises)]
+            minibatch = dlatents_in.shape[0] or tf.shape(dlatents_in)[0]
+            layers = [layer for layer, _, _ in convs]
+            noises = layer_noises(self, layers, variables, minibatch, randomize_noise, noise)
+            styles = [style._replace(noise=of_layer) for style, of_layer in zip(styles, noises, strict=True)]
+        of_rgb = dict(zip((idx for _, idx, _ in rgbs), layer_styles(self, rgbs, dlatents_in), strict=True))
+        return styles, [of_rgb.get(idx, styles[0]) for idx in range(self.num_layers)]
 
     def _torgb(self, x: tf.Tensor, images: tf.Tensor | None, res: int, dlatents: list[tf.Tensor]) -> tf.Tensor | None:
         if not self._has_rgb(res):

@@ -217,24 +217,31 @@ def upsample_conv_2d(
     gain: float = 1,
     data_format: str = "NCHW",
     impl: str = "auto",
+    is_mirrored: bool = False,
 ) -> tf.Tensor:
     """`upsample_2d()` followed by a convolution with zero padding, computed as a strided transposed convolution.
 
-    w: weights `[convH, convW, inC, outC]`, convH = convW. The result has factor times the height and width.
+    w: weights `[convH, convW, inC, outC]`, convH = convW; what `mirrored` makes of them where `is_mirrored`. The result
+    has factor times the height and width.
     """
     _check_factor(factor)
     x, w = tf.convert_to_tensor(x), tf.convert_to_tensor(w)
-    size = _check_weight(x, w, data_format, "upsample_conv_2d")
+    size = int(w.shape[0]) if is_mirrored else _check_weight(x, w, data_format, "upsample_conv_2d")
     k = _setup_kernel([1] * factor if k is None else k) * (gain * factor**2)
     p = (k.shape[0] - factor) - (size - 1)
     x = _to_nhwc(x, data_format)
     height, width = x.shape[1:3]
-    out_shape = [tf.shape(x)[0], (height - 1) * factor + size, (width - 1) * factor + size, w.shape[3]]
-    w = tf.reverse(w, [0, 1])  # slices with steps of -1 take 20 times as long
-    w = tf.transpose(w, [0, 1, 3, 2])  # mirrored [convH, convW, outC, inC]: transposed = correlation
+    w = w if is_mirrored else mirrored(w)
+    out_shape = [tf.shape(x)[0], (height - 1) * factor + size, (width - 1) * factor + size, w.shape[2]]
     x = tf.nn.conv2d_transpose(x, w, out_shape, strides=factor, padding="VALID")
     pads = ((p + 1) // 2 + factor - 1, p // 2 + 1)
     return _from_nhwc(_upfirdn(x, k, (1, 1), (1, 1), (pads, pads), "NHWC", impl), data_format)
+
+
+def mirrored(w: tf.Tensor) -> tf.Tensor:
+    """Weights `[convH, convW, inC, outC]` for a transposed convolution: mirrored `[convH, convW, outC, inC]`."""
+    w = tf.reverse(w, [0, 1])  # slices with steps of -1 take 20 times as long
+    return tf.transpose(w, [0, 1, 3, 2])  # transposed = correlation
 
 
 def conv_downsample_2d(
