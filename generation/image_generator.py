@@ -120,8 +120,7 @@ class ImageGenerator:
         Random numbers are drawn ahead, by threads, and images are fetched while the next ones are rendered.
         """
         split = [_split(points) for points in batches]
-        threads = min(os.cpu_count() or 1, _MAX_THREADS)
-        numbers = parallel_map(self._numbers, itertools.chain.from_iterable(seeds for seeds, _ in split), threads)
+        numbers = self._drawn(itertools.chain.from_iterable(seeds for seeds, _ in split))
 
         def inputs(work: tuple[Sequence[str], list[Any]]) -> list[tuple[Any, Any]]:
             names, drawn = work
@@ -140,17 +139,21 @@ class ImageGenerator:
 
     def from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
         """The images of some seeds, `[N, H, W, C]`. Each is what the official `generate-images` renders alone."""
-        return self._fetched(self._render, self._inputs(list(map(self._numbers, seeds))))
+        return self._fetched(self._render, self._inputs(list(self._drawn(seeds))))
 
     def floats_from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
         """The same as float32 `[N, C, H, W]`, from about -1 to 1."""
-        inputs = self._inputs(list(map(self._numbers, seeds)))
+        inputs = self._inputs(list(self._drawn(seeds)))
         return self._fetched(self._render_floats, inputs).astype(np.float32)
 
     def _fetched(self, function: Any, inputs: Sequence[Any]) -> np.ndarray:
         self._kept.refresh(frozen=True)
         ((array,),) = fetched([[function(*inputs)]])
         return array
+
+    def _drawn(self, seeds: Iterable[int]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """Z and noise images of each seed, drawn by threads."""
+        return parallel_map(self._numbers, seeds, min(os.cpu_count() or 1, _MAX_THREADS))
 
     def _numbers(self, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
         """Z and noise images of a seed."""

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from dnnlib.tflib import Network, convert_images_to_uint8
+from dnnlib.tflib.kept import Kept
 from dnnlib.tflib.ops import implementation
 from generation.conventions import Rendering
 from generation.image_generator import ImageGenerator
@@ -35,14 +36,16 @@ def device_call(Gs: Network, minibatch: int, count: int) -> Callable[[], None]:
     latents = tf.random.normal([minibatch, *Gs.input_shape[1:]])
     labels = tf.zeros([minibatch, Gs.input_shapes[1][1]])
     kwargs = Gs.model.rendering_kwargs({})
+    store = Kept()  # its values live as long as the function that is returned
 
     def render() -> tf.Tensor:
-        images = Gs.get_output_for(latents, labels, truncation_psi=0.5, randomize_noise=True, **kwargs)
+        with store.in_use():
+            images = Gs.get_output_for(latents, labels, truncation_psi=0.5, randomize_noise=True, **kwargs)
         return convert_images_to_uint8(images, nchw_to_nhwc=True)
 
     function = implementation.function(render).get_concrete_function()
 
-    def call() -> None:
+    def call(_kept: Kept = store) -> None:
         for _ in range(count):
             function()
 
