@@ -145,6 +145,7 @@ class TrainingRun:
         """
         self.report = TickReport(self.run_dir, self.total_nimg, self.counters)
         self.step.say = self.report.say
+        self._trace_ahead()
         with signals.noted() as received:
             self._first_snapshot()
             try:
@@ -160,6 +161,15 @@ class TrainingRun:
                 if signum == signal.SIGINT:
                     raise KeyboardInterrupt
                 sys.exit(128 + signum)
+
+    def _trace_ahead(self) -> None:
+        """Phases are traced while the first pictures and the first state are saved, and while others run first."""
+        if self.counters.cur_nimg >= self.total_nimg:
+            return
+        size, part = self.sched.minibatch_size, self.sched.minibatch_gpu
+        data = self.training_set
+        rounds = num_rounds(size, part, self.devices.num_replicas)
+        self.step.trace_ahead([part, *data.shape], data.dtype, data.label_size, rounds)
 
     def _train(self, received: list[int]) -> int:
         """Returns the signal that has ended it early, or 0."""
@@ -366,6 +376,7 @@ class TrainingRun:
     def close(self) -> None:
         """Ends reading ahead and closes the logs."""
         self.reader.close()
+        self.step.close()
         if self.report is not None:
             self.report.close()
 

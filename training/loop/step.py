@@ -5,10 +5,13 @@ pieces are numbered, and replicas take them in turn, round by round. Random numb
 averaged over pieces (W, path lengths) takes them in order, so that the division does not change the result.
 """
 
+import contextlib
+import contextvars
 import functools
 import gc
 import inspect
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -93,6 +96,9 @@ class TrainingStep:
         self._sums: dict[str, list[tf.Variable]] = {}  # of gradients, over the rounds of an iteration
         self._functions: dict[str | tuple[str, int], Callable] = {}  # by name, those of one stage with their rounds
         self.say: Callable[[str], None] = functools.partial(print, flush=True)
+        self._have_run: set[tuple[str, int]] = set()  # of `_functions`
+        self._tracing: threading.Thread | None = None
+        self._closed = False
         self._stage = 0.0
         self._lod: float | None = None  # the one set last
 
@@ -128,6 +134,7 @@ class TrainingStep:
             self._stage = stage
             # Graphs are made for one stage, and training does not return to an earlier one.
             self._functions = {key: function for key, function in self._functions.items() if isinstance(key, str)}
+            self._have_run.clear()
             gc.collect()  # they refer to themselves, and Python looks for such things when it likes
         for net in (self.G, self.D):
             for name, variable in net.vars.items():
@@ -136,7 +143,7 @@ class TrainingStep:
 
     def due(self, iteration: int) -> list[str]:
         """The phases of an iteration, in order."""
-        return [name for name in self.phases if iteration % self.intervals.get(name, 1) == 0]
+        return [name for name in tuple(self.phases) if iteration % self.intervals.get(name, 1) == 0]
 
     def largest(self, number: int) -> int:
         """The largest of a number that each worker has."""
@@ -176,9 +183,9 @@ class TrainingStep:
             variables = self.optimizers[name[-1]].trainables.values()
             with self.strategy.scope():
                 self._sums[name[-1]] = [tf.Variable(tf.zeros(var.shape), trainable=False) for var in variables]
-        compute = self._function((name, number), lambda: functools.partial(self._round, name, number))
+        compute = self._phase_function(name, number)
         for piece in rounds:
-            of_round, finite = compute(lrate, *piece)
+            of_round, finite = self._noting_first_run((name, number), compute, lrate, *piece)
             of_round = {key: self._local(value) for key, value in of_round.items()}
             stats = {key: stats[key] + of_round[key] for key in stats} or of_round
         if name not in self.phases:  # found out while the function was traced
@@ -186,6 +193,41 @@ class TrainingStep:
         if number > 1:
             finite = self._function(f"update of {name}", lambda: functools.partial(self._update, name))(lrate)
         return PhaseResult(name, learning_rate, stats, self._local(finite))
+
+    def trace_ahead(self, shape: Sequence[int], dtype: str, num_labels: int, rounds: int) -> None:
+        """Begins to trace the phases in a thread, while the caller does other things; what goes wrong will again.
+
+        Not for several devices, nor for networks that grow, whose functions are those of one stage.
+
+        Args:
+            shape: of the real images that a device computes at once, `[N, C, H, W]`.
+            dtype: of them.
+            num_labels: size of a label.
+            rounds: of an iteration.
+        """
+        if self.num_replicas > 1 or self.options.grows or rounds > 1:
+            return
+        seed = tf.TensorSpec([2], tf.int64)
+        reals, labels = tf.TensorSpec(shape, dtype), tf.TensorSpec([shape[0], num_labels], tf.float32)
+        functions = [self._phase_function(name, rounds) for name in self.phases]  # made here, by one thread
+
+        def trace() -> None:
+            for function in functions:
+                if not self._closed:
+                    with contextlib.suppress(Exception):
+                        function.get_concrete_function(tf.TensorSpec([], tf.float32), seed, seed, reals, labels)
+
+        self._tracing = threading.Thread(target=contextvars.copy_context().run, args=(trace,), name="tracing")
+        self._tracing.start()
+
+    def close(self) -> None:
+        """Ends tracing."""
+        self._closed = True
+        if self._tracing is not None:
+            self._tracing.join()
+
+    def _phase_function(self, name: str, rounds: int) -> Callable:
+        return self._function((name, rounds), lambda: functools.partial(self._round, name, rounds))
 
     def _value(self, name: str, stream: Any, reals: Any, labels: Any, size: int) -> tf.Tensor | None:
         """The loss, the regularizer times its interval, or the sum of both: one number per sample."""
@@ -284,6 +326,19 @@ class TrainingStep:
         result = function(*args)
         if isinstance(key, str) or key[0] in self.phases:
             self.say(f"Traced {self._title(key)} in {time.perf_counter() - start:.1f}s.")
+        return result
+
+    def _noting_first_run(self, key: tuple[str, int], function: Callable, *args: Any) -> Any:
+        """Calls a function; the first time it says how long that took, which may be long."""
+        if key in self._have_run:
+            return function(*args)
+        start = time.perf_counter()
+        result = function(*args)
+        self._have_run.add(key)
+        if key[0] in self.phases:
+            self.say(
+                f"First run of {self._title(key)}, with TensorFlow's preparations: {time.perf_counter() - start:.1f}s."
+            )
         return result
 
     def _title(self, key: str | tuple[str, int]) -> str:
