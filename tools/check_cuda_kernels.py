@@ -1,4 +1,4 @@
-"""Checks the CUDA kernels on the GPU of this machine, and measures them. Needs nvcc and CuPy or torch, not TensorFlow.
+"""Checks the CUDA kernels on the GPU of this machine, and measures them. Needs nvcc, not TensorFlow.
 
 Every kernel is compared with NumPy in float64 on fresh random inputs: all types, layouts, activations and forms, odd
 sizes, a tensor of more than 2^32 elements where the memory allows it. Then the bandwidth at StyleGAN2's sizes is
@@ -216,8 +216,8 @@ def check_large(checker: Checker, memory: Any) -> str:
     row = reference.round_to(checker.randn(channels), "float16")
     b = checker.randn(channels)
     source = memory.put(reference.encode(np.tile(row, 1 << 12), "float16"))
-    for start in range(0, 2 * size, source.nbytes):
-        part = x[start : start + source.nbytes]
+    for start in range(0, 2 * size, len(source)):
+        part = x[start : start + len(source)]
         memory.copy(part, source[: len(part)])
     b_there = memory.put(b)
     args = bias_act_args(size, channels, 1, Pointwise(), 0, "float16")
@@ -238,7 +238,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, help="of the random inputs (default: another one each time)")
     parser.add_argument(
-        "--library", choices=["torch", "cupy"], help="what holds the GPU's memory (default: what there is)"
+        "--library", choices=["torch", "cupy", "driver"], help="what holds the GPU's memory (default: what there is)"
     )
     parser.add_argument(
         "--seconds", type=float, default=60, help="for the checks, and for the speeds (default: %(default)s)"

@@ -1,5 +1,6 @@
-"""Memory and clocks of the GPU, by torch or CuPy, whichever is installed."""
+"""Memory and clocks of the GPU, by torch or CuPy, whichever is installed, else by CUDA's driver."""
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -101,14 +102,111 @@ class CupyMemory:
         return self.cupy.cuda.get_elapsed_time(start, end)
 
 
+DRIVER = "libcuda.so.1"  # installed wherever a GPU can be used
+
+
+class DriverBytes:
+    """Bytes on the GPU, or some of those of a `base`, with which they live."""
+
+    def __init__(self, memory: "DriverMemory", address: int, size: int, base: "DriverBytes | None" = None):
+        self.memory, self.address, self.size, self.base = memory, address, size, base
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, part: slice) -> "DriverBytes":
+        start, stop, _ = part.indices(self.size)
+        return DriverBytes(self.memory, self.address + start, max(stop - start, 0), self.base or self)
+
+    def __del__(self) -> None:
+        if self.base is None:
+            self.memory.driver.cuMemFree_v2(ctypes.c_uint64(self.address))
+
+
+class DriverMemory:
+    """Bytes on the GPU, by CUDA's driver, in the context that CUDA's run time uses."""
+
+    def __init__(self) -> None:
+        try:
+            self.driver = ctypes.CDLL(DRIVER)
+        except OSError:
+            raise ImportError(DRIVER) from None
+        device, context, version = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_int()
+        self._call("cuInit", ctypes.c_uint(0))
+        self._call("cuDeviceGet", ctypes.byref(device), ctypes.c_int(0))
+        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
+        self._call("cuCtxSetCurrent", context)
+        name, size = ctypes.create_string_buffer(256), ctypes.c_size_t()
+        self._call("cuDeviceGetName", name, ctypes.c_int(256), device)
+        self._call("cuDeviceTotalMem_v2", ctypes.byref(size), device)
+        self._call("cuDriverGetVersion", ctypes.byref(version))
+        capability = [ctypes.c_int(), ctypes.c_int()]
+        for value, attribute in zip(capability, (75, 76), strict=True):  # major, minor
+            self._call("cuDeviceGetAttribute", ctypes.byref(value), ctypes.c_int(attribute), device)
+        self.name, self.memory = name.value.decode(), size.value
+        self.arch = capability[0].value * 10 + capability[1].value
+        self.versions = f"driver for CUDA {version.value // 1000}.{version.value % 1000 // 10}"
+
+    def _call(self, name: str, *args: Any) -> None:
+        error = getattr(self.driver, name)(*args)
+        if error:
+            raise Unable(f"CUDA's driver: {name} failed with error {error}")
+
+    def put(self, array: np.ndarray) -> DriverBytes:
+        array = np.ascontiguousarray(array)
+        there = self.empty(array.nbytes)
+        source = ctypes.c_void_p(array.ctypes.data)
+        self._call("cuMemcpyHtoD_v2", ctypes.c_uint64(there.address), source, ctypes.c_size_t(array.nbytes))
+        return there
+
+    def get(self, handle: DriverBytes, array: np.ndarray) -> None:
+        raw = np.empty(handle.size, np.uint8)
+        source, size = ctypes.c_uint64(handle.address), ctypes.c_size_t(handle.size)
+        self._call("cuMemcpyDtoH_v2", ctypes.c_void_p(raw.ctypes.data), source, size)
+        array[...] = raw.view(array.dtype).reshape(array.shape)
+
+    def pointer(self, handle: DriverBytes) -> int:
+        return handle.address
+
+    def empty(self, size: int) -> DriverBytes:
+        """Bytes on the GPU."""
+        address = ctypes.c_uint64()
+        self._call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(max(size, 1)))
+        return DriverBytes(self, address.value, size)
+
+    def copy(self, to: DriverBytes, source: DriverBytes) -> None:
+        """Starts a copy on the device."""
+        addresses = ctypes.c_uint64(to.address), ctypes.c_uint64(source.address)
+        self._call("cuMemcpyDtoDAsync_v2", *addresses, ctypes.c_size_t(source.size), ctypes.c_void_p(0))
+
+    def synchronize(self) -> None:
+        self._call("cuCtxSynchronize")
+
+    def event(self) -> ctypes.c_void_p:
+        """A point in time on the GPU, from now."""
+        event = ctypes.c_void_p()
+        self._call("cuEventCreate", ctypes.byref(event), ctypes.c_uint(0))
+        self._call("cuEventRecord", event, ctypes.c_void_p(0))
+        return event
+
+    def milliseconds(self, start: ctypes.c_void_p, end: ctypes.c_void_p) -> float:
+        """Of two events, once."""
+        time = ctypes.c_float()
+        self._call("cuEventSynchronize", end)
+        self._call("cuEventElapsedTime", ctypes.byref(time), start, end)
+        for event in (start, end):
+            self._call("cuEventDestroy_v2", event)
+        return time.value
+
+
 def find_memory(library: str | None) -> Any:
-    """The memory of the GPU through torch or CuPy, whichever is installed and finds one.
+    """The memory of the GPU through torch or CuPy, whichever is installed and finds one, else through CUDA's driver.
 
     Raises:
-        Unable: neither is installed, or neither finds a GPU.
+        Unable: none is installed, or none finds a GPU.
     """
     problems = []
-    for name, memory in (("torch", TorchMemory), ("cupy", CupyMemory)):
+    for name, memory in (("torch", TorchMemory), ("cupy", CupyMemory), ("driver", DriverMemory)):
         if library in (None, name):
             try:
                 return memory()

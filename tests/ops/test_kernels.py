@@ -487,7 +487,10 @@ def test_tool_without_gpu():
     code = f"{block}; import runpy; sys.argv = ['tool']; runpy.run_path({str(tool)!r}, run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
-    expected = "Error: no GPU: torch is not installed; cupy is not installed. The CUDA kernels were not checked.\n"
+    expected = (
+        "Error: no GPU: torch is not installed; cupy is not installed; driver is not installed."
+        " The CUDA kernels were not checked.\n"
+    )
     assert done.stderr == expected
 
 
