@@ -151,14 +151,9 @@ def check_gradients(stored, gradients, names_and_shapes, data):
         def with_axes(tensor, gradient=gradient, name=name):
             return torch_golden.as_ours(stored[name], tensor, gradient.shape).astype(np.float64)
 
+        bound = lane.gradients(1e-3) * lane.unit_of_gradients(norm, data["grad/norm"])
         along = with_axes(golden.seeded("proj:" + torch_name, shape))
-        assert abs(np.linalg.norm(gradient) - norm) <= lane.gradients(1e-3) * norm, (
-            name,
-            np.linalg.norm(gradient),
-            norm,
-        )
-        assert abs(np.sum(gradient * along) - data["grad/proj"][i]) <= lane.gradients(1e-3) * norm, name
+        assert abs(np.linalg.norm(gradient) - norm) <= bound, (name, np.linalg.norm(gradient), norm)
+        assert abs(np.sum(gradient * along) - data["grad/proj"][i]) <= bound, name
         if f"grad/full/{torch_name}" in data:
-            assert (
-                np.linalg.norm(gradient - with_axes(data[f"grad/full/{torch_name}"])) <= lane.gradients(1e-3) * norm
-            ), name
+            assert np.linalg.norm(gradient - with_axes(data[f"grad/full/{torch_name}"])) <= bound, name
