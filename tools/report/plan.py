@@ -53,7 +53,9 @@ def _generate(name: str, what: str, precision: str, minibatches: list[int], **op
 
 def _train(name: str, resolution: int, precision: str, minibatch: int, **options: Any) -> Part:
     kwargs = {"precision": precision, "minibatch": minibatch, "resolution": resolution, **options.pop("kwargs", {})}
-    title = f"training {resolution}x{resolution}, minibatch {minibatch}, {precision}: phases, s/kimg"
+    shown = "TensorFloat-32" if kwargs.get("tf32") else precision
+    shown += " by XLA" if options.get("env", {}).get("STYLEGAN2_OPS") == "xla" else ""
+    title = f"training {resolution}x{resolution}, minibatch {minibatch}, {shown}: phases, s/kimg"
     return Part(name, title, "training.phases", kwargs, _SMALL_TRAINING, **{"limit": 110, "needs": 30, **options})
 
 
