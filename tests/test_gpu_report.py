@@ -212,6 +212,15 @@ def test_golden_tests_run_without_pytest(tmp_path):
     assert len(rows) == 12 and all(passed for _table, _cells, passed in rows), rows
 
 
+def test_goldens_have_tolerances_of_the_device():
+    script = (
+        "import sys; sys.path[:0] = ['tests/helpers', '.']; import tensorflow as tf; from tools.report import checking;"
+        "tf.config.list_physical_devices = lambda kind=None: ['GPU']; list(checking.goldens([]));"
+        "import lane; assert lane.gradients(1e-3) == lane.TOLERANCES['fp32'].gradients"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
 def test_checks_that_fail():
     def test_numbers(number, eagerly):
         assert number < 2, "too large"

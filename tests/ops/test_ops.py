@@ -180,7 +180,7 @@ def test_official_signatures():
         upfirdn_module.filter_2d: "x k gain data_format impl",
         upfirdn_module.upsample_2d: "x k factor gain data_format impl",
         upfirdn_module.downsample_2d: "x k factor gain data_format impl",
-        upfirdn_module.upsample_conv_2d: "x w k factor gain data_format impl",
+        upfirdn_module.upsample_conv_2d: "x w k factor gain data_format impl is_mirrored",
         upfirdn_module.conv_downsample_2d: "x w k factor gain data_format impl",
         bias_act_module.fused_bias_act: "x b axis act alpha gain impl clamp",
     }

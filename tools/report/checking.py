@@ -101,6 +101,8 @@ def goldens(
     """
     if folder is not None:
         os.environ["STYLEGAN2_GOLDENS"] = folder
+    if tf.config.list_physical_devices("GPU"):  # tests/helpers/lane.py has what convolutions of GPUs may be off
+        os.environ.setdefault("STYLEGAN2_TEST_DEVICE", "gpu")
     functions = [(group, path, name) for group in groups for path, names in GROUPS[group] for name in names]
     end = time.monotonic() + seconds
     for number, (group, path, name) in enumerate(functions):
