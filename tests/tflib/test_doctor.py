@@ -74,6 +74,10 @@ MACHINES = {  # what differs from GOOD -> verdicts that are not ok, by subject, 
         {"gpus": (), "visible_devices": "0"},
         {"GPU": ("problem", "does not see NVIDIA H100")},
     ),
+    "a card chosen that is not there": (
+        {"gpus": (), "visible_devices": "3"},
+        {"GPU": ("warning", "CUDA_VISIBLE_DEVICES='3' hides it*Unset")},
+    ),
     "old driver": (
         {"driver": "470.82", "driver_cuda": "11.4", "gpus": (), "ops": "cpu"},
         {"Driver": ("problem", "470.82, CUDA up to 11.4*supports CUDA 12.5.1*"), "GPU": ("problem", "See the driver")},
@@ -176,6 +180,11 @@ def test_answers_of_nvidia_smi():
         ("echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18", {"driver_problem": "NVML"}),
         ("echo 'No devices were found'; exit 6", {}),
         (
+            "echo 'Unable to determine the device handle for GPU0: Unknown Error'",
+            {"driver_problem": "handle"},
+        ),
+        ("echo 'L4, 550.54, 23034, 22000, 8.9'; echo 'WARNING: infoROM is corrupted'; exit 14", {"driver": "550.54"}),
+        (
             'case "$*" in *compute_cap*) echo "compute_cap is no field"; exit 2;; esac; echo "K80, 440.1, 9, 9"',
             {"driver": "440.1"},
         ),
@@ -212,6 +221,16 @@ def test_lines_of_logs(monkeypatch):
     assert warning == "Warning: Memory: 128 GB, 1 GB of them free. Large networks may not fit: end other programs"
 
 
+def test_users_without_a_home(monkeypatch):
+    """A training goes on: that nothing is built is a line of its log."""
+
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("dnnlib.tflib.ops.build.cache_dir", nowhere)
+    assert machine.examine_tensorflow()["folders"] == ()
+
+
 def run_doctor(**env):
     command = [sys.executable, "-m", "dnnlib.tflib.doctor", "--result-dir", "results"]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True)
@@ -234,6 +253,7 @@ def test_this_machine():
     ("code", "words"),
     [
         ("raise ImportError('libfoo.so.1: cannot open shared object file')", "libfoo.so.1: cannot open"),
+        ("raise ImportError('Failed to load the runtime: no DLL.\\n\\nIf you need help,\\nask')", "runtime: no DLL."),
         ("import os; os.kill(os.getpid(), 4)", "ended by SIGILL. TensorFlow's wheels need a processor with AVX"),
     ],
 )

@@ -20,6 +20,8 @@ def main() -> int:
         "--result-dir", default="results", help="root folder of run folders (default: %(default)s)", metavar="DIR"
     )
     args = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # paths and words of programs, on terminals that cannot show them
     print("Looking at this machine; custom ops are built if they are not there ...", file=sys.stderr, flush=True)
     findings = examine(machine.gather(args.result_dir, machine.ask_tensorflow()))
     for finding in findings:

@@ -115,6 +115,10 @@ def examine_tensorflow() -> dict[str, Any]:
         ops, reason = implementation.automatic()
     except UserError as error:
         ops, reason = None, str(error)
+    try:
+        folders = (_folder("custom ops", str(build.cache_dir())),)
+    except RuntimeError:  # no home folder: the reason says so
+        folders = ()
     return {
         "tensorflow": tf.__version__,
         "cuda": info.get("cuda_version") if info.get("is_cuda_build") else None,
@@ -125,7 +129,7 @@ def examine_tensorflow() -> dict[str, Any]:
         "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
         "ops": ops,
         "ops_reason": reason,
-        "folders": (_folder("custom ops", str(build.cache_dir())),),
+        "folders": folders,
     }
 
 
@@ -140,10 +144,10 @@ def ask_tensorflow() -> dict[str, Any]:
     except OSError as error:
         return {"tensorflow_problem": str(error)}
     if done.returncode < 0:
-        return {"tensorflow_problem": f"the process ended by {signal.Signals(-done.returncode).name}"}
-    lines = done.stdout.splitlines()
+        return {"tensorflow_problem": f"the process ended by {signal_name(-done.returncode)}"}
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode != 0 or not lines:
-        return {"tensorflow_problem": (done.stderr.strip().splitlines() or ["no output"])[-1]}
+        return {"tensorflow_problem": problem_of_import(done.stderr)}
     facts = json.loads(lines[-1])
     cards = tuple(Card(**{**card, "capability": _pair(card["capability"])}) for card in facts["gpus"])
     folders = tuple(Folder(**folder) for folder in facts["folders"])
@@ -170,6 +174,20 @@ def notes_of_gpus(text: str) -> str:
         if re.search(r"Could not load dynamic library|Cannot dlopen|cuInit|kernel driver", line):
             return re.sub(r"^.*?\.cc:\d+\]\s*", "", line).strip()
     return ""
+
+
+def problem_of_import(text: str) -> str:
+    """What a traceback says: the line that names the error; TensorFlow has several lines of advice follow it."""
+    lines = text.strip().splitlines() or ["no output"]
+    return next((line for line in reversed(lines) if re.match(r"[\w.]*(Error|Exception)\b", line)), lines[-1]).strip()
+
+
+def signal_name(number: int) -> str:
+    """Such as 'SIGILL'."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _pair(value: Any) -> tuple[int, int] | None:
@@ -205,7 +223,7 @@ def _driver() -> dict[str, Any]:
             done = _query(program, columns.removesuffix(",compute_cap"))
     except (OSError, subprocess.SubprocessError) as error:
         return {**facts, "driver_problem": str(error)}
-    if done.returncode != 0:
+    if done.returncode != 0 and not cards_of_nvidia_smi(done.stdout)["cards"]:  # it has a status for warnings, too
         words = (done.stdout + done.stderr).strip().splitlines() or ["it fails without a word"]
         return facts if "No devices" in words[0] else {**facts, "driver_problem": words[0]}
     return {**facts, **cards_of_nvidia_smi(done.stdout)}
@@ -217,14 +235,23 @@ def _query(program: str, columns: str) -> subprocess.CompletedProcess:
 
 
 def cards_of_nvidia_smi(text: str) -> dict[str, Any]:
-    """Driver and cards from lines of name, driver, MiB, free MiB and, of newer drivers, compute capability."""
-    cards, driver = [], None
-    for line in text.splitlines():
-        name, driver, *rest = (cell.strip() for cell in line.split(","))
-        sizes = [float(cell) / 1024 if re.fullmatch(r"[\d.]+", cell) else None for cell in rest[:2]]  # [N/A] else
-        capability = _pair(rest[2].split(".")) if re.fullmatch(r"\d+\.\d+", "".join(rest[2:])) else None
+    """Driver and cards from lines of name, driver, MiB, free MiB and, of newer drivers, compute capability.
+
+    Between them nvidia-smi prints warnings, of a memory that is corrupted, for example, and words in place of a card
+    that does not answer: where there is no card at all, they are the problem.
+    """
+    cards, driver, words = [], None, []
+    for line in filter(str.strip, text.splitlines()):
+        name, *rest = (cell.strip() for cell in line.split(","))
+        if len(rest) < 3:
+            words.append(line.strip())
+            continue
+        driver, *rest = rest
+        sizes = [float(cell) / 1024 if re.fullmatch(r"\d+(\.\d+)?", cell) else None for cell in rest[:2]]  # [N/A] else
+        capability = _pair(rest[2].split(".")) if re.fullmatch(r"\d+\.\d+", "".join(rest[2:3])) else None
         cards.append(Card(name, capability, *sizes))
-    return {"driver": driver, "cards": tuple(cards)}
+    problem = {"driver_problem": words[0]} if words and not cards else {}
+    return {"driver": driver, "cards": tuple(cards), **problem}
 
 
 def _driver_cuda() -> str | None:

@@ -86,7 +86,7 @@ def _gpus(m: Machine) -> Iterator[Finding]:
 def _unseen(m: Machine) -> Finding:
     """Where the driver has cards and TensorFlow has none."""
     text = f"TensorFlow does not see {_describe(m.cards[0], m.cards)}"
-    if m.visible_devices is not None and not re.match(r"\d|GPU-|MIG-", m.visible_devices):
+    if m.visible_devices is not None and not _chooses(m.visible_devices, len(m.cards)):
         return Finding("GPU", WARNING, f"{text}: CUDA_VISIBLE_DEVICES={m.visible_devices!r} hides it", "Unset it")
     if m.cuda is None:
         return Finding("GPU", PROBLEM, f"{text}: it is built without CUDA", f"{_AND_CUDA} (on Windows: in WSL 2)")
@@ -94,6 +94,12 @@ def _unseen(m: Machine) -> Finding:
     if m.driver_cuda and _version(m.driver_cuda)[0] < _version(m.cuda)[0]:
         return Finding("GPU", PROBLEM, text, "See the driver")
     return Finding("GPU", PROBLEM, text, f"If the CUDA libraries are what was not found: {_AND_CUDA}")
+
+
+def _chooses(devices: str, number: int) -> bool:
+    """Whether $CUDA_VISIBLE_DEVICES begins with a card. number: of cards that are there."""
+    index = re.match(r"\s*(\d+)", devices)
+    return int(index[1]) < number if index else bool(re.match(r"\s*(GPU|MIG)-", devices))
 
 
 def _describe(card: Card, known: tuple[Card, ...] | list[Card]) -> str:
