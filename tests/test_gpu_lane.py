@@ -33,6 +33,20 @@ def test_without_a_gpu_it_says_so():
     assert done.returncode == 1 and "TensorFlow sees no GPU" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--parts=networks,loses"], "--parts=loses: expected some of generators, networks, losses, others"),
+        (["--only=cuda-fp32-nhwc,cpu-fp16-nhwc"], "--only=cpu-fp16-nhwc: expected some of cuda-fp32-nhwc, ref-"),
+        (["--jobs=0"], "--jobs=0"),
+        (["--minutes=nan"], "--minutes=nan"),
+    ],
+)
+def test_wrong_arguments(args, words):
+    done = run("tools/test_gpu.py", *args)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(("impl", "code"), [("ref", 0), ("cuda", 1)])
 def test_rehearsal(impl, code):
     """The CPU plays the GPU; CUDA kernels, which it has not, are an error and no other implementation."""

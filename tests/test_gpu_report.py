@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -85,24 +86,61 @@ def test_a_second_run_does_what_is_left(monkeypatch, capsys, tmp_path):
     assert "is of another commit: 'another'" in capsys.readouterr().err
 
 
-def test_a_report_that_is_ended_has_told_what_it_knows(tmp_path):
-    """Parts end with it, even if it is killed."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_report_that_is_ended_has_told_what_it_knows(tmp_path, number):
+    """Parts end with it, even if it is killed; the one that ran is not done."""
     script = (
         "import sys; sys.path[:0] = ['tests/helpers', '.']; from tools import gpu_report;"
         "from tools.report.plan import Part; Part.call = lambda self, *_: ('report_parts.hangs', self.kwargs);"
         f"gpu_report.PARTS = [Part('slow', 'slow', '', {{'path': {str(tmp_path / 'pids')!r}}}, in_small=True)];"
         f"sys.argv = ['gpu_report.py', '--out={tmp_path / 'report'}']; gpu_report.main()"
     )
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=-1)
     end = time.monotonic() + 60
     while time.monotonic() < end and '"number": 4' not in _text(tmp_path / "report" / "report.json"):
         time.sleep(0.2)
-    process.kill()
+    process.send_signal(number)
     process.wait()
+    assert json.loads(_text(tmp_path / "report" / "report.json"))["parts"]["slow"]["state"] in document.UNFINISHED
+    assert process.stderr.read() == b""
     assert "| 4 |" in _text(tmp_path / "report" / "report.md")
     while time.monotonic() < end and any(map(is_running, _text(tmp_path / "pids").split())):
         time.sleep(0.2)
     assert not any(map(is_running, _text(tmp_path / "pids").split()))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        *((text, "damaged, or no report") for text in ("{", "[]", "null", '{"machine": []}', "\xff")),
+        (None, "Is a directory"),
+    ],
+)
+def test_damaged_reports(monkeypatch, capsys, tmp_path, content, message):
+    path = tmp_path / "report.json"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(SystemExit):
+        report(monkeypatch, capsys, tmp_path, [part("a", "figures", number=1)])
+    error = capsys.readouterr().err
+    assert f"--out={tmp_path}: " in error and message in error and "Choose another folder" in error
+
+
+def test_folders_that_cannot_be_written(monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit):
+        report(monkeypatch, capsys, tmp_path / "file", [part("a", "figures", number=1)])
+    assert f"--out={tmp_path / 'file'}: cannot be made (File exists)" in capsys.readouterr().err
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(document, "atomic_write", full)
+    monkeypatch.setattr(sys, "argv", ["gpu_report.py", f"--out={tmp_path / 'full'}"])
+    assert gpu_report.main() == 1
+    assert "No space left on device. Make room" in capsys.readouterr().err
 
 
 def _text(path):

@@ -109,13 +109,13 @@ class Runner:
         print(f"{part.name}: {part.title}", flush=True)
         try:
             outcome.why = process.run(min(part.limit, self._left()), on_record)
-        finally:
+        finally:  # what interrupts this leaves it unfinished
             self.begun.pop(part.name).end()
             outcome.seconds = time.monotonic() - start
-            outcome.state = "failed" if outcome.why else "done"
-            if now := gpu_facts(NOW):
-                self.report.clocks.append(clocks_row(part.name, now))
-            self.report.write()
+        outcome.state = "failed" if outcome.why else "done"
+        if now := gpu_facts(NOW):
+            self.report.clocks.append(clocks_row(part.name, now))
+        self.report.write()
         print(f"  {outcome.state} in {outcome.seconds:.1f} s{': ' * bool(outcome.why)}{outcome.why}", flush=True)
 
 
@@ -133,11 +133,14 @@ def main() -> int:
     if args.goldens and not (Path(args.goldens) / "nets" / "index.json").exists():
         parser.error(f"--goldens={args.goldens}: expected a folder of golden data, with nets/index.json")
     folder = Path(args.out)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out={args.out}: cannot be made ({error.strerror}). Choose another folder")
     machine = describe() | {"size": "in small: figures mean nothing" if small else ""}
     try:
         before = read_outcomes(folder, machine)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, OSError) as error:
         parser.error(f"--out={args.out}: {error}. Choose another folder")
     done = {name for name, outcome in before.items() if outcome.state == "done"}
     todo = [part for part in parts if args.only or args.repeat or part.name not in done]
@@ -151,15 +154,21 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        runner.run()
-    except KeyboardInterrupt:
-        for outcome in report.outcomes.values():
-            if outcome.state in UNFINISHED:
-                outcome.state = "no time left"
-        print("Stopped.", flush=True)
-    finally:
-        runner.close()
+        try:
+            runner.run()
+        except KeyboardInterrupt:
+            for number in (signal.SIGINT, signal.SIGTERM):  # once is enough
+                signal.signal(number, signal.SIG_IGN)
+            for outcome in report.outcomes.values():
+                if outcome.state in UNFINISHED:
+                    outcome.state = "no time left"
+            print("Stopped.", flush=True)
+        finally:
+            runner.close()
         report.write()
+    except OSError as error:  # a full disk; the report as it was last written is whole
+        print(f"--out={args.out}: {error}. Make room, or choose another folder, and start it again", file=sys.stderr)
+        return 1
     for record in verdicts(report.records()):
         if record.cells["measured"] is not None:
             print(" | ".join(number_text(value) for value in record.cells.values()), record.passed)

@@ -9,6 +9,7 @@ Exit status: 0 if all that was to run has passed, on the device.
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -45,7 +46,7 @@ PARTS = {  # of about the same length
     ],
 }
 """Files of tests, and arguments of pytest."""
-_FINDS_A_GPU = "import tensorflow as tf; raise SystemExit(not tf.config.list_physical_devices('GPU'))"
+_FINDS_A_GPU = "import tensorflow as tf; raise SystemExit(0 if tf.config.list_physical_devices('GPU') else 3)"
 
 
 class Job(NamedTuple):
@@ -136,6 +137,10 @@ def _failures(log: str) -> str:
     return "\n".join(f"       {line[:200]}" for line in (lines or log.splitlines())[-30:])
 
 
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
 def main() -> None:
     """Parses the command line and runs the tests."""
     names = ["-".join(way).replace("compiled", "IMPL") for way in WAYS]
@@ -144,25 +149,36 @@ def main() -> None:
     add("--device", choices=("gpu", "cpu"), default="gpu", help="cpu: it plays the GPU, to rehearse (default: gpu)")
     add("--minutes", type=float, default=5, help="what has not ended by then has failed (default: %(default)s)")
     add("--jobs", type=int, default=max((os.cpu_count() or 2) - 2, 1), help="processes at once (default: %(default)s)")
-    add("--only", help=f"some of {', '.join(names)}, where IMPL is cuda, or cpu on a CPU", metavar="WAYS")
-    add("--parts", help=f"some of {', '.join(PARTS)}", metavar="PARTS")
+    ways = f"some of {', '.join(names)}, where IMPL is cuda, or cpu on a CPU"
+    add("--only", type=_names, help=ways, metavar="WAYS")
+    add("--parts", type=_names, help=f"some of {', '.join(PARTS)}", metavar="PARTS")
     add("--logs", type=Path, help="folder for what pytest says (default: a temporary one)", metavar="DIR")
     args = parser.parse_args()
+    if not (args.jobs > 0 and args.minutes > 0):
+        parser.error(f"--jobs={args.jobs} --minutes={args.minutes}: expected numbers above 0")
     quiet = {"env": {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}, "stderr": subprocess.DEVNULL, "check": False}
-    if args.device == "gpu" and subprocess.run([sys.executable, "-c", _FINDS_A_GPU], **quiet).returncode:
-        print("TensorFlow sees no GPU: nothing was tested. `make test-gpu DEVICE=cpu` rehearses on the CPU.")
-        sys.exit(1)
     compiled = {"gpu": "cuda", "cpu": "cpu"}[args.device]
-    parts = args.parts.split(",") if args.parts else list(PARTS)
+    names = [name.replace("IMPL", compiled) for name in names]
+    for flag, given, known in (("--parts", args.parts, list(PARTS)), ("--only", args.only, names)):
+        for name in given or []:
+            if name not in known:
+                parser.error(f"{flag}={name}: expected some of {', '.join(known)}")
+    if args.device == "gpu":
+        status = subprocess.run([sys.executable, "-c", _FINDS_A_GPU], **quiet).returncode
+        if status:
+            why = "sees no GPU" if status == 3 else f"cannot be imported by {sys.executable}"
+            print(f"TensorFlow {why}: nothing was tested. `make test-gpu DEVICE=cpu` rehearses on the CPU.")
+            sys.exit(1)
+    parts = args.parts or list(PARTS)
     jobs = [
         Job(impl.replace("compiled", compiled), *way, part)
         for number, (impl, *way) in enumerate(WAYS)
         for part in parts
         if args.parts or number < _WHOLE or part != "generators"  # the longest: second gradients
     ]
-    jobs = [job for job in jobs if args.only is None or job.way in args.only.split(",")]
-    if not jobs:
-        parser.error(f"--only={args.only}: expected some of {', '.join(names).replace('IMPL', compiled)}")
+    jobs = [job for job in jobs if args.only is None or job.way in args.only]
+    if importlib.util.find_spec("pytest") is None:
+        parser.error(f"{sys.executable} has no pytest: pip install pytest, or PYTHON_GPU=PYTHON for make")
     start = time.monotonic()
     if args.device == "gpu":  # once, before all wait for it
         subprocess.run([sys.executable, "-m", "dnnlib.tflib.ops.build"], cwd=ROOT, check=False)

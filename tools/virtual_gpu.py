@@ -12,9 +12,11 @@ Nothing is executed, so nothing is said about time, but for what bounds it: laun
 import argparse
 import functools
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -22,6 +24,7 @@ from tensorflow.core.protobuf import config_pb2, device_properties_pb2, meta_gra
 from tensorflow.python.framework import kernels, op_def_registry
 from tensorflow.python.grappler import cluster, tf_optimizer
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dnnlib.tflib import kept
 
 GPU = "/job:localhost/replica:0/task:0/device:GPU:0"

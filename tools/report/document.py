@@ -92,12 +92,20 @@ def read_outcomes(folder: Path, machine: dict[str, str]) -> dict[str, Outcome]:
     """Outcomes of an earlier report in a folder, of the same GPU, TensorFlow and commit.
 
     Raises:
-        ValueError: there is one of another machine or commit. The message says what differs.
+        ValueError: there is one of another machine or commit, or a file that is no report. The message says which.
+        OSError: it cannot be read.
     """
     path = folder / "report.json"
     if not path.exists():
         return {}
-    data = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return _outcomes(data, machine, path)
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError):
+        raise ValueError(f"{path} is damaged, or no report") from None
+
+
+def _outcomes(data: dict[str, Any], machine: dict[str, str], path: Path) -> dict[str, Outcome]:
     for key in ("GPU", "tensorflow", "commit"):
         before, now = data["machine"].get(key, ""), machine.get(key, "")
         if _without_state(before) != _without_state(now):

@@ -49,7 +49,7 @@ class PartProcess:
 
     def _read(self) -> None:
         for line in self.process.stdout:
-            self._lines.put(line.decode())
+            self._lines.put(line.decode(errors="replace"))
         self._lines.put(None)
 
     def run(self, limit: float, on_record: Callable[[Record], None]) -> str:
@@ -66,7 +66,8 @@ class PartProcess:
             if line is None:
                 code = self.process.wait()
                 return "" if code == 0 else f"ended with status {code}: {self._reason()}"
-            on_record(Record.of_line(line))
+            if line.endswith("\n"):  # else it was killed in the middle of it
+                on_record(Record.of_line(line))
         return f"stopped after {limit:.0f} s"
 
     def _reason(self) -> str:
