@@ -130,7 +130,7 @@ class DriverMemory:
         try:
             self.driver = ctypes.CDLL(DRIVER)
         except OSError:
-            raise ImportError(DRIVER) from None
+            raise ImportError(f"CUDA's driver ({DRIVER})") from None
         device, context, version = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_int()
         self._call("cuInit", ctypes.c_uint(0))
         self._call("cuDeviceGet", ctypes.byref(device), ctypes.c_int(0))
@@ -210,8 +210,8 @@ def find_memory(library: str | None) -> Any:
         if library in (None, name):
             try:
                 return memory()
-            except ImportError:
-                problems.append(f"{name} is not installed")
+            except ImportError as error:
+                problems.append(f"{error.name or error} is not installed")
             except Unable as error:
                 problems.append(str(error))
     raise Unable(f"no GPU: {'; '.join(problems)}. The CUDA kernels were not checked.")

@@ -15,6 +15,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("g++") is None, reason="the kernels are compiled with g++"),
 ]
 SOURCES = sorted(build.SOURCES.glob("cpu_*.cc"))
+BETWEEN = [pytest.param(arch, marks=pytest.mark.slow) for arch in ("icelake-server", "znver3")]  # in their instructions
 
 
 def understands(compiler, option):
@@ -23,7 +24,7 @@ def understands(compiler, option):
 
 
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])
-@pytest.mark.parametrize("arch", ["sapphirerapids", "icelake-server", "znver3", "x86-64"])
+@pytest.mark.parametrize("arch", ["sapphirerapids", "x86-64", *BETWEEN])
 def test_kernels_compile(tmp_path, compiler, arch):
     """Without a warning, without TensorFlow's headers, and without functions that other code could be linked to."""
     if not understands(compiler, f"-march={arch}"):

@@ -77,3 +77,9 @@ def test_memory_through_the_driver(memory):
 def test_driver_that_fails(memory):
     with pytest.raises(gpu_memory.Unable, match="^CUDA's driver: cuMemAlloc_v2 failed with error 2$"):
         memory.empty(1 << 41)
+
+
+def test_no_driver(monkeypatch):
+    monkeypatch.setattr(gpu_memory, "DRIVER", "libno-cuda.so.1")
+    with pytest.raises(gpu_memory.Unable, match=r"^no GPU: CUDA's driver \(libno-cuda.so.1\) is not installed\. "):
+        gpu_memory.find_memory("driver")
