@@ -56,6 +56,19 @@ def test_16_bit_is_as_accurate(minibatch_size):
     assert np.mean(errors[1]) < 1.3 * np.mean(errors[0]) < 0.01 * exact.std()
 
 
+@pytest.mark.parametrize("minibatch_size", [1, 3])
+def test_large_styles_of_images_do_not_overflow(minibatch_size):
+    G = generator(**HALF)
+    for block in ("G_synthesis/16x16", "G_synthesis/32x32"):
+        weight = G.vars[f"{block}/ToRGB/weight"]
+        weight.assign(weight * 1e-3)
+        for name, value in (("ToRGB/mod_bias", 500.0), ("Conv1/bias", 150.0)):
+            variable = G.vars[f"{block}/{name}"]
+            variable.assign(tf.fill(variable.shape, value))
+    found, expected = (images(G, keep, num_fp16_res=2, minibatch_size=minibatch_size) for keep in (True, False))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.02 * expected.std())
+
+
 def test_noise_is_that_of_the_call():
     G = generator()
     shapes = [variable.shape for name, variable in G.components.synthesis.vars.items() if name.startswith("noise")]

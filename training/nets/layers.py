@@ -266,9 +266,14 @@ class ModulatedConv2D(EqualizedLayer):
         self.add_variable("mod_weight", [dlatent_size, in_fmaps], random_normal())
         self.add_variable("mod_bias", [in_fmaps], zeros)
 
+    @property
+    def style_coef(self) -> float:
+        """What styles are multiplied by: without demodulation the weights' coefficient, which keeps 16 bit in range."""
+        return 1.0 if self.conv_kwargs["demodulate"] else self.runtime_coef
+
     def effective_weight(self, dtype: tf.DType) -> tf.Tensor:
-        """Weights `[k, k, in, out]` in float32, scaled to the range of a type."""
-        weight = self.weight * self.runtime_coef
+        """Weights `[k, k, in, out]` in float32, scaled to the range of a type, for styles times `style_coef`."""
+        weight = self.weight * (self.runtime_coef / self.style_coef)
         return in_range(weight) if self.conv_kwargs["demodulate"] and dtype == tf.float16 else weight
 
     def convolve(self, x: tf.Tensor, dlatents: "tf.Tensor | LayerStyle") -> tuple[tf.Tensor, tf.Tensor | None]:

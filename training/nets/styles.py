@@ -36,12 +36,11 @@ def layer_styles(network: Scoped, modulated: Sequence[Modulated], dlatents: tf.T
     name = layers[0].name
     matrices = network.kept(  # [L, dlatent_size, width]
         f"{name} matrices",
-        lambda: tf.stack([_padded(layer.mod_weight, width) for layer in layers]) * layers[0].mod_coef,
+        lambda: tf.stack([_padded(layer.mod_weight * (layer.mod_coef * layer.style_coef), width) for layer in layers]),
     )
-    ones = np.float32([[np.arange(width) < layer.weight.shape[2]] for layer in layers])
     biases = network.kept(  # [L, 1, width]
         f"{name} biases",
-        lambda: tf.stack([_padded(tf.reshape(layer.mod_bias, [1, -1]), width) for layer in layers]) + ones,
+        lambda: tf.stack([_padded((layer.mod_bias + 1)[tf.newaxis] * layer.style_coef, width) for layer in layers]),
     )
     w = tf.transpose(tf.cast(dlatents, tf.float32), [1, 0, 2])  # [layers, N, dlatent_size]
     # 64 bit: constants of 32 bit are in the memory of the host, and copies of them wait for all that is computed.
