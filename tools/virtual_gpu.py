@@ -267,8 +267,7 @@ def generating(config: str, resolution: int, minibatch: int, precision: str) -> 
     """The concrete function with which images of seeds are made, as uint8."""
     from generation.conventions import Rendering
     from generation.image_generator import ImageGenerator
-
-    from .benchmarks.generating import network
+    from tools.benchmarks.generating import network
 
     generator = ImageGenerator(network("Gs", config, resolution, precision), Rendering(truncation_psi=0.5))
     generator._call_kwargs = {"randomize_noise": False}  # the precision that it has on a GPU

@@ -44,6 +44,7 @@ CPU_OPTIONS = (
 )
 NVCC_OPTIONS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC")
 DEFAULT_ARCHS = (70, 75, 80, 86, 89, 90, 100, 120)  # Volta to Blackwell, as far as the compiler knows them
+_OTHER_FOLDER = f"Set {CACHE_VARIABLE} to a folder that can be written."
 _NO_COMPILER = "Install g++ 9 or newer (Debian, Ubuntu: apt install g++), or set CXX to a C++17 compiler."
 _CXX_REMEDY = f"{_NO_COMPILER} STYLEGAN2_OPS=ref runs the TensorFlow ops without building anything."
 _NVCC_REMEDY = (
@@ -105,7 +106,7 @@ def _load() -> tuple[Any, str]:
             except tf.errors.OpError as error:
                 _loaded = None, f"{_path} cannot be loaded: {error.message}. Delete the file, and it is built again."
             except (OSError, RuntimeError) as error:  # the latter: no home folder
-                _loaded = None, f"{error}. Set {CACHE_VARIABLE} to a folder that can be written."
+                _loaded = None, f"{error}. {_OTHER_FOLDER}"
         return _loaded
 
 
@@ -145,7 +146,9 @@ def library(plan: Plan | None = None, verbose: bool = True) -> Path:
     if found:
         return found
     if plan.cxx is None:
-        raise BuildError(f"no C++ compiler found. {_NO_COMPILER}")
+        asked = os.environ.get("CXX")
+        found = f"CXX={asked!r}: expected the path of a compiler that runs" if asked else "no C++ compiler found"
+        raise BuildError(f"{found}. {_NO_COMPILER}")
     if plan.archs and plan.nvcc is None:
         gpus = ", ".join(f"sm_{arch}" for arch in plan.archs)
         raise BuildError(
@@ -309,8 +312,11 @@ def main() -> int:
     try:
         path = library(Plan(cxx, nvcc, _archs(args.arch, nvcc, gpus)))
         module = tf.load_op_library(str(path))
-    except (BuildError, OSError, tf.errors.OpError) as error:
+    except (BuildError, tf.errors.OpError) as error:
         print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except (OSError, RuntimeError) as error:
+        print(f"Error: {error}. {_OTHER_FOLDER}", file=sys.stderr)
         return 1
     print("library      ", path)
     print("built with   ", _compilers(path))

@@ -43,10 +43,10 @@ def _ask(name: str, version: str) -> Compiler | None:
     if path is None:
         return None
     try:
-        text = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60).stdout
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace", timeout=60)
     except (OSError, subprocess.SubprocessError):
         return None
-    match = re.search(version, text)
+    match = re.search(version, done.stdout)
     return Compiler(path, match[1] if match else "unknown")
 
 
