@@ -1,7 +1,9 @@
 """The report of a GPU: that it tells everything, whatever happens; its parts, in small."""
 
+import fnmatch
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -267,6 +269,17 @@ def test_checks_that_fail():
     results = [checking.run_case(test_numbers, arguments) for _label, arguments in checking.cases(test_numbers)]
     assert results[0] == "passed" and results[1].startswith("AssertionError: too large")
     assert "needs tmp_path" in checking.run_case(lambda tmp_path: None, {})
+
+
+def test_documents_name_parts_that_there_are():
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    commands = re.findall(r"gpu_report\.py [^`\n]*--only=([\w,-]+)", text)
+    rows = re.findall(r"^\| ((?:`[\w*-]+`(?:, )?)+) \|", text[: text.index("### NVIDIA")], re.MULTILINE)
+    patterns = re.findall(r"`([\w*-]+)`", " ".join(row for row in rows if "`--" not in row))
+    known = {part.name for part in PARTS}
+    assert len(commands) > 3 and {name for names in commands for name in names.split(",")} <= known
+    assert len(patterns) > 10 and all(fnmatch.filter(known, pattern) for pattern in patterns)
+    assert all(any(fnmatch.fnmatch(name, pattern) for pattern in patterns) for name in known)
 
 
 def test_clocks():
