@@ -50,10 +50,11 @@ def generate_images(
             for (idx, point), image in zip(batch, next(generated), strict=True):
                 if size:
                     kept[divmod(idx, size[0])] = image
+                progress.update()  # here: several are saved at once, and a few of them are waited for together
                 yield point, image
 
     for _ in parallel_map(lambda item: save(item[1], file_name(item[0]), options), rendered()):
-        progress.update()
+        pass
     if size:
         save(sheets.paste_grid(kept, *size), "grid", options)
     progress.finish()
