@@ -249,7 +249,7 @@ def test_golden_tests_run_without_pytest(tmp_path):
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
     rows = eval(result.stdout.splitlines()[-1])
-    assert len(rows) == 12 and all(passed for _table, _cells, passed in rows), rows
+    assert len(rows) == 15 and all(passed for _table, _cells, passed in rows), rows
 
 
 def test_goldens_have_tolerances_of_the_device():

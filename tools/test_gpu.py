@@ -40,7 +40,7 @@ PARTS = {  # of about the same length
     "networks": ["nets/test_networks.py", "-k", "not test_generator_gradients", "tflib/test_pickles.py"],
     "losses": ["training/test_loss.py", "training/test_ada_loss.py", "nets/test_ada_networks.py"],
     "others": [
-        *("ops/test_ops.py", "ops/test_kernels_in_tensorflow.py", "nets/test_layers.py"),
+        *("ops/test_ops.py", "ops/test_kernels_in_tensorflow.py", "ops/test_variable_ops.py", "nets/test_layers.py"),
         *("training/test_training_step.py", "training/test_ada_steps.py", "projection/test_projector.py"),
         *("training/test_augment.py", "metrics/test_metric_nets.py", "metrics/test_perceptual_path_length.py"),
     ],

@@ -44,6 +44,7 @@ GROUPS = {
             "ops/test_kernels_in_tensorflow.py",
             ["test_resampling", "test_upfirdn", "test_bias_act", "test_epilogue", "test_16_bit"],
         ),
+        ("ops/test_variable_ops.py", ["test_adam", "test_average", "test_random_numbers"]),
     ],
     "augmentation": [
         ("training/test_augment.py", ["test_percentiles", "test_random_parameters", "test_second_gradient"])
