@@ -15,6 +15,7 @@ from dnnlib import tflib, workers
 from dnnlib.errors import UserError, is_out_of_memory, short
 from dnnlib.tflib import doctor, random_stream, settings
 from dnnlib.tflib.devices import Devices, find_devices
+from dnnlib.tflib.ops import implementation
 from metrics import metric_base
 from metrics.features.evaluation import Evaluating
 from training.augmentation.adaptive import AdaptiveAugment
@@ -218,6 +219,8 @@ def _make_augment(augment_args: Mapping[str, Any] | None, shape: Sequence[int]) 
         augment = AdaptiveAugment.of_options(**augment_args)
         if augment.pipe is not None:
             augment.pipe.check_images([None, *shape])
+            if augment.pipe.moves:  # with margins that depend on random numbers
+                implementation.refuse_xla("cannot compile augmentations that move images (--aug, --augpipe)")
     except (TypeError, ValueError) as error:
         raise UserError(f"augment_args: {error}") from error
     print(f"Augmentation: {augment.describe()}.")

@@ -10,6 +10,7 @@ from dnnlib.errors import UserError
 from dnnlib.tflib import Network, devices
 from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.ops.upfirdn_2d import upfirdn_2d, upsample_2d
+from training import training_loop
 from training.loop.options import LoopOptions
 from training.loop.step import Piece, TrainingStep
 
@@ -142,6 +143,13 @@ def test_training(ops, phases):
         np.testing.assert_allclose(
             results[1][key], value, rtol=1e-3, atol=1e-4 * max(1, np.abs(value).max()), err_msg=key
         )
+
+
+def test_augmentation(ops):
+    ops("xla")
+    with pytest.raises(UserError, match="STYLEGAN2_OPS=xla cannot compile augmentations that move images"):
+        training_loop._make_augment({"apply_args": {"xflip": 1}}, [3, 8, 8])
+    assert training_loop._make_augment({"apply_args": {"brightness": 1}}, [3, 8, 8]) is not None
 
 
 def test_one_device(ops):

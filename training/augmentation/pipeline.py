@@ -86,6 +86,11 @@ class AugmentPipe:
         """The names of those whose strength is not 0."""
         return [name for name in AUGPIPE_SPECS["bgcfnc"] if getattr(self, name)]
 
+    @property
+    def moves(self) -> bool:
+        """Whether pixels are moved."""
+        return any((self.xflip, self.rotate90, self.xint, self.scale, self.rotate, self.aniso, self.xfrac))
+
     def check_images(self, shape: tf.TensorShape | list[int | None]) -> None:
         """Raises ValueError unless images of a shape [N, C, H, W] can be augmented."""
         shape = tf.TensorShape(shape)
@@ -124,7 +129,7 @@ class AugmentPipe:
         return tf.cast(images, dtype)
 
     def _move(self, images: tf.Tensor, p: tf.Tensor, draws: Draws) -> tf.Tensor:
-        if not any((self.xflip, self.rotate90, self.xint, self.scale, self.rotate, self.aniso, self.xfrac)):
+        if not self.moves:
             return images
         height, width = images.shape[2:]
         inverse = blit_map(draws, p, self, height, width)

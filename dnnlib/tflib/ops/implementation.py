@@ -52,8 +52,14 @@ def check_environment() -> None:
 
 def check_one_device(number: int) -> None:
     """Raises UserError if a computation is to be divided between devices, and XLA is to compile it as a whole."""
-    if number > 1 and _asked()[0] == "xla":
-        raise UserError(f"{VARIABLE}=xla computes on one device, got {number}")
+    if number > 1:
+        refuse_xla(f"computes on one device, got {number}")
+
+
+def refuse_xla(why: str) -> None:
+    """Raises UserError if XLA is to compile what it cannot. why: continues "STYLEGAN2_OPS=xla ..."."""
+    if _asked()[0] == "xla":
+        raise UserError(f"{VARIABLE}=xla {why}")
 
 
 def function(python_function: Callable, **kwargs: Any) -> Any:
