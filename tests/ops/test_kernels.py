@@ -488,7 +488,7 @@ def test_tool_without_gpu():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
     expected = (
-        "Error: no GPU: torch is not installed; cupy is not installed; driver is not installed."
+        "Error: no GPU: torch is not installed; cupy is not installed; CUDA's driver (libcuda.so.1) is not installed."
         " The CUDA kernels were not checked.\n"
     )
     assert done.stderr == expected

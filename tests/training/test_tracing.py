@@ -1,7 +1,6 @@
 """Functions are traced as often as they must be, and no more."""
 
 import logging
-import queue
 import re
 from collections import Counter
 
@@ -12,7 +11,7 @@ from test_training_loop import OPTIONS, symbols, train  # noqa: F401, a fixture
 
 from dnnlib.tflib import Network, convert_images_to_uint8
 from generation.conventions import Rendering
-from generation.image_generator import ImageGenerator, ahead
+from generation.image_generator import ImageGenerator
 
 
 @pytest.fixture
@@ -117,24 +116,3 @@ def test_minibatches_come_in_order():
     whole = Gs.run(z, None)
     for minibatch_size in (1, 3, 4, 7, 8, 9):
         np.testing.assert_allclose(Gs.run(z, None, minibatch_size=minibatch_size), whole, rtol=1e-5, atol=1e-6)
-
-
-def test_images_are_rendered_ahead():
-    """The next item is made while one is used, not earlier; errors arrive where the item would."""
-    made = queue.Queue()
-
-    def items():
-        for number in range(3):
-            made.put(number)
-            yield number
-        raise ValueError("no more")
-
-    results = ahead(items())
-    assert made.empty()
-    for number in range(3):
-        assert next(results) == number
-        for begun in {0: [0, 1], 1: [2], 2: []}[number]:
-            assert made.get(timeout=10) == begun
-        assert made.empty()
-    with pytest.raises(ValueError, match="no more"):
-        next(results)
