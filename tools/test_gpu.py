@@ -65,7 +65,7 @@ class Job(NamedTuple):
     def start(self, device: str, log: Path) -> subprocess.Popen:
         """Starts it; it writes to a file."""
         what = [f"tests/{word}" if word.endswith(".py") else word for word in PARTS[self.part]]
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-rs", "-p", "no:cacheprovider", *what]
+        command = [sys.executable, "-m", "pytest", "-m", "gpu", "-rs", "-p", "no:cacheprovider", *what]
         env = {
             **{"TF_CPP_MIN_LOG_LEVEL": "3", "TF_FORCE_GPU_ALLOW_GROWTH": "true", **os.environ},
             **{"STYLEGAN2_TEST_DEVICE": device, "STYLEGAN2_OPS": self.impl},

@@ -103,6 +103,8 @@ def test_generator_gradients(name):
     # One unit of Grev is so near the kink of its activation that moving z by 1e-6 of itself changes these by 1.4e-3.
     tolerance = 5e-3 if name == "Grev" else 1e-3
     golden.close_relative(second[0], data["grad2/dlatents"], lane.gradients(tolerance))
+    if lane.DTYPE == "float16":  # the gradients of a penalty of this size by weights go beyond 65504, in 'ref' as well
+        return
     golden.check_gradients(names, second[1:], shapes, data, "grad2/", tolerance)
 
 
