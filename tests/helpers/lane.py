@@ -46,8 +46,9 @@ TOLERANCES = {
     # unit near a kink of its activation turns that into more of a gradient, and Adam's first updates, which have nearly
     # the same length for every gradient, into a fifth of an update where a gradient has almost cancelled.
     "fp32": Tolerance(5e-5, 5e-3, 1e-3),
-    # 10 bits of what is multiplied are left, so a product is 5e-4 of itself away; then as above.
-    "tf32": Tolerance(2e-2, 0.1, 2e-2),
+    # 10 bits of what is multiplied are left, so a product is 5e-4 of itself away; then as above, in all layers. Rounded
+    # like that on a CPU, penalties were up to 0.11 and second gradients up to 0.15 away.
+    "tf32": Tolerance(0.15, 0.2, 2e-2),
     "fp16": Tolerance(2e-2, 0.1, 2e-2),  # as many bits, of all feature maps
     "bf16": Tolerance(0.15, 0.5, 2e-2),  # 7 bits
 }
