@@ -191,12 +191,7 @@ def epilogue_grad(
     outputs = {"dx": tuple(from_nhwc(t, channels_last) for t in (du * scale, size * np.abs(scale)))}
     if e.scale is not None:
         outputs["dscale"] = np.sum(du * x, axis=(1, 2)), np.sum(size * np.abs(x), axis=(1, 2))
-    if e.noise is not None:
-        axes = (3,) if e.noise.shape[0] == x.shape[0] else (0, 3)
-        outputs["dnoise"] = tuple(np.sum(t, axis=axes).reshape(e.noise.shape) for t in (du, size))
-    if e.b is not None:
-        outputs["db"] = tuple(np.sum(t, axis=(0, 1, 2)) for t in (du, size))
-    return outputs
+    return outputs | _noise_and_bias_sums(e, "d", (du, size))
 
 
 def epilogue_second(
@@ -224,9 +219,15 @@ def epilogue_second(
     if e.scale is not None:
         pair = du * a + d_u * x, size_du * np.abs(a) + size_d_u * np.abs(x)
         outputs["d_scale"] = tuple(np.sum(t, axis=(1, 2)) for t in pair)
+    return outputs | _noise_and_bias_sums(e, "d_", (d_u, size_d_u))
+
+
+def _noise_and_bias_sums(e: Epilogue, prefix: str, pair: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
+    """The gradients by noise and b, where they are: sums of a gradient by u `[N, H, W, C]`, and of its size."""
+    sums = {}
     if e.noise is not None:
-        axes = (3,) if e.noise.shape[0] == x.shape[0] else (0, 3)
-        outputs["d_noise"] = tuple(np.sum(t, axis=axes).reshape(e.noise.shape) for t in (d_u, size_d_u))
+        axes = (3,) if e.noise.shape[0] == len(pair[0]) else (0, 3)
+        sums[f"{prefix}noise"] = tuple(np.sum(t, axis=axes).reshape(e.noise.shape) for t in pair)
     if e.b is not None:
-        outputs["d_b"] = tuple(np.sum(t, axis=(0, 1, 2)) for t in (d_u, size_d_u))
-    return outputs
+        sums[f"{prefix}b"] = tuple(np.sum(t, axis=(0, 1, 2)) for t in pair)
+    return sums
