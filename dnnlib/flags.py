@@ -201,6 +201,18 @@ def grid_size(text: str) -> "tuple[int, int] | str":
     return int(match[1]), int(match[2])
 
 
+def image_size(text: str) -> int | list[int]:
+    """'256': the side of a square; '640x384': height and width."""
+    match = re.fullmatch(r"0*([1-9][0-9]{0,5})(?:[xX*]0*([1-9][0-9]{0,5}))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"expected a number of pixels or HEIGHTxWIDTH such as 640x384, got {_cut(text)}"
+        )
+    height = int(match[1])
+    width = height if match[2] is None else int(match[2])
+    return height if height == width else [height, width]
+
+
 def split(text: str) -> list[str]:
     """The names in an argument with commas between; a file whose name has commas is one name."""
     names = [text] if os.path.exists(os.path.expanduser(text)) else [name.strip() for name in text.split(",")]
