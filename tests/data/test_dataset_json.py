@@ -17,7 +17,7 @@ def with_labels(*labels):
 
 
 def read(content):
-    return read_labels("set.zip/dataset.json", content if isinstance(content, bytes) else text(content), NAMES)
+    return read_labels("set.zip/dataset.json", content if isinstance(content, bytes) else text(content), NAMES)[0]
 
 
 def text(content):
@@ -48,7 +48,17 @@ def test_labels(content, expected):
 
 def test_letters_with_accents_in_two_parts():
     content = text({"labels": [["cafe\u0301.png", 5]]})
-    assert read_labels("dataset.json", content, ["caf\u00e9.png"]).tolist() == [5]
+    assert read_labels("dataset.json", content, ["caf\u00e9.png"])[0].tolist() == [5]
+
+
+def test_names_of_classes():
+    def names(classes, *labels):
+        return read_labels("dataset.json", text({**with_labels(*labels), "classes": classes}), NAMES)[1]
+
+    assert names(["a", "b", "c"], 0, 1, 1, 0) == ["a", "b", "c"]  # one is without images
+    for others in (["a"], ["a", "a"], [1, 2], {"a": 0}, None, "ab"):  # too few, and other things of others
+        assert names(others, 0, 1, 1, 0) == []
+    assert names(["a", "b"], [0, 1], [1, 0], [1, 0], [0, 1]) == []  # label vectors
 
 
 LISTS = "labels are to be class numbers, or lists of numbers of one length"

@@ -1,6 +1,7 @@
 """`dataset.json`, as data sets of StyleGAN2-ADA have it: {"labels": [["NAME", LABEL], ...]}, or {"labels": null}.
 
-A label is a class, which is an integer from 0, or a label vector, which is a list of numbers.
+A label is a class, which is an integer from 0, or a label vector, which is a list of numbers. Ours may have "classes",
+too: names of the classes, in the order of their numbers.
 """
 
 import json
@@ -23,8 +24,8 @@ _CHUNK = 4096  # labels converted at once
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def read_labels(path: str, content: bytes, names: Sequence[str]) -> np.ndarray | None:
-    """The labels of images.
+def read_labels(path: str, content: bytes, names: Sequence[str]) -> tuple[np.ndarray | None, list[str]]:
+    """The labels of images, and the names of the classes, if they have any.
 
     Args:
         path: of the file, for messages.
@@ -33,13 +34,15 @@ def read_labels(path: str, content: bytes, names: Sequence[str]) -> np.ndarray |
 
     Returns:
         Classes, integers [N]; or label vectors, float32 [N, label_size]; None where the file says that there are none.
+        And the names of all classes, [] where there are none, or something else stands there.
 
     Raises:
         UserError: for a file that cannot be read, and for all entries that are wrong, by name.
     """
-    entries = _entries(path, content)
+    top = _object(path, content)
+    entries = _entries(path, top)
     if entries is None:
-        return None
+        return None, []
     problems, labels = _by_name(entries)
     keys = {name: _key(name) for name in names}
     missing = [name for name, key in keys.items() if key not in labels]
@@ -55,7 +58,7 @@ def read_labels(path: str, content: bytes, names: Sequence[str]) -> np.ndarray |
         problems += _wrong_labels(there)
     if problems:
         raise UserError(f"{path}: " + "\n  ".join(["cannot be used:", *problems] if len(problems) > 1 else problems))
-    return array
+    return array, _classes(top, array)
 
 
 def _key(name: str) -> str:
@@ -67,8 +70,8 @@ class _Object(list):
     """An object of JSON as pairs, so that names which are there twice are seen."""
 
 
-def _entries(path: str, content: bytes) -> list | None:
-    """The list of labels. Raises UserError if there is none."""
+def _object(path: str, content: bytes) -> _Object:
+    """The object that the file is. Raises UserError if it is none."""
     try:
         top = json.loads(content, object_pairs_hook=_Object)
     except json.JSONDecodeError as error:
@@ -80,6 +83,11 @@ def _entries(path: str, content: bytes) -> list | None:
     if not isinstance(top, _Object):
         found = "a list; put it into an object" if isinstance(top, list) else _short(top)
         raise UserError(f"{path}: is {found}; {_EXPECTED}")
+    return top
+
+
+def _entries(path: str, top: _Object) -> list | None:
+    """The list of labels; None where the file says that there are none. Raises UserError if it does not say."""
     found = [value for key, value in top if key == "labels"]
     if not found:
         there = [key for key, _ in top]
@@ -90,6 +98,15 @@ def _entries(path: str, content: bytes) -> list | None:
     if found[0] is not None and not isinstance(found[0], list):
         raise UserError(f'{path}: "labels" is {_short(found[0])}; {_EXPECTED}')
     return found[0]
+
+
+def _classes(top: _Object, labels: np.ndarray | None) -> list[str]:
+    """The names of classes. Other programs may write something else there."""
+    names = next((value for key, value in top if key == "classes"), None)
+    if not isinstance(names, list) or not all(isinstance(name, str) and len(name) <= 255 for name in names):
+        return []
+    fits = labels is not None and labels.ndim == 1 and labels.max() < len(names) <= MAX_CLASSES
+    return names if fits and len(set(names)) == len(names) else []
 
 
 def _by_name(entries: list) -> tuple[list[str], dict[str, Any]]:

@@ -92,8 +92,9 @@ def labels_of_images(container: Container, names: list[str]) -> tuple[np.ndarray
     """Labels, float32 [images, label_size], or None if there are none, and the name of each column.
 
     With `dataset.json`, as StyleGAN2-ADA has it, {"labels": [["NAME", 3], ...]}, where a label is a class or a list of
-    numbers; columns are called by their numbers. Without, folders are classes, numbered in order of their names, if
-    every image is in one. Those without images count as well, and are noted: the others keep their numbers.
+    numbers; columns are called by their numbers, unless it names the "classes". Without, folders are classes, numbered
+    in order of their names, if every image is in one. Those without images count as well, and are noted: the others
+    keep their numbers.
 
     Args:
         container: that the images are in.
@@ -108,9 +109,10 @@ def labels_of_images(container: Container, names: list[str]) -> tuple[np.ndarray
         text = container.read(f"{prefix}dataset.json")
         if text is not None:
             json_path = f"{container.path}/{prefix}dataset.json"
-            labels = dataset_json.read_labels(json_path, text, [name[len(prefix) :] for name in names])
-            labels = one_hot(json_path, labels) if labels is not None and labels.ndim == 1 else labels
-            return labels, [str(column) for column in range(0 if labels is None else labels.shape[1])]
+            labels, classes = dataset_json.read_labels(json_path, text, [name[len(prefix) :] for name in names])
+            if labels is not None and labels.ndim == 1:
+                labels = one_hot(json_path, labels, len(classes))
+            return labels, classes or [str(column) for column in range(0 if labels is None else labels.shape[1])]
     if not all("/" in name for name in inside):
         return None, []
     folders = [name.split("/")[0] for name in inside]
