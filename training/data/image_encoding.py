@@ -14,6 +14,8 @@ import numpy as np
 import PIL.Image
 
 from dnnlib.errors import UserError, reason_of
+from dnnlib.pictures import CHANNELS, MODES, converted, mode_name, mode_of, to_chw
+from dnnlib.resolutions import size_text
 
 ENCODINGS = ("raw", "png", "jpeg", "webp-lossless")
 QUALITY = 95
@@ -24,6 +26,7 @@ _PNG_COLORS = {1: 0, 3: 2, 4: 6}  # numbers of kinds of pixels, by channels
 _AVERAGE = 3  # number of the filter
 _FLAT = 0.1  # of the bytes: what becomes smaller than that is drawn, and has patterns that repeat
 _MAX_WEBP = 16383  # pixels of a side
+_FORMATS = ("PNG", "JPEG", "WEBP")
 _VP8L_ALPHA = 24, 0x10  # byte and bit that say of a lossless WebP file that its alpha is to be used
 
 
@@ -86,6 +89,10 @@ class Encoding:
         return bytes(content)
 
 
+RAW = Encoding()
+"""Pixels as they are."""
+
+
 def _png(pixels: np.ndarray) -> bytes:
     """A PNG file of pixels, uint8 [H, W, C]."""
     height, width, channels = pixels.shape
@@ -111,3 +118,21 @@ def _deflated(rows: np.ndarray, level: int, strategy: int) -> bytes:
 def _chunk(name: bytes, content: bytes) -> bytes:
     checksum = struct.pack(">I", zlib.crc32(content, zlib.crc32(name)))
     return struct.pack(">I", len(content)) + name + content + checksum
+
+
+def decoded(content: bytes, shape: tuple[int, int, int]) -> np.ndarray:
+    """The image, uint8 [C, H, W], in the bytes of an image file. Raises ValueError, in words, where it is none.
+
+    Images of fewer channels than the shape has are taken: encoders leave out what they do not need. EXIF is ignored.
+    """
+    channels, height, width = shape
+    try:
+        picture = PIL.Image.open(io.BytesIO(content), formats=_FORMATS)
+        mode = mode_of(picture)
+        fits = channels in MODES and CHANNELS.get(mode, channels + 1) <= channels
+        if fits and (picture.height, picture.width) == (height, width):  # others may take any amount of memory
+            picture.load()
+            return to_chw(converted(picture, MODES[channels]))
+    except Exception as error:  # of any kind: decoders meet hostile files
+        raise ValueError(f"cannot be read ({reason_of(error)})") from None
+    raise ValueError(f"is {size_text((picture.height, picture.width))} {mode_name(mode)}, but has the shape {[*shape]}")

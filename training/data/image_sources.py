@@ -37,7 +37,7 @@ class ImageSource:
     names: Sequence[str] = ()
     labels: np.ndarray | None = None
     label_names: Sequence[str] = ()
-    looks_at_headers_only: ClassVar[bool] = False
+    looks_at_headers_only: bool = False
     notes: Sequence[str] = ()
     changes: Sequence[Any] = ()
 

@@ -3,6 +3,8 @@
 A data set NAME is a folder `NAME` with one file per resolution, `NAME-rNN.tfrecords` (NN = log2 of the resolution, from
 the full one down to 02), and optionally `NAME-rxx.labels` (a NumPy file). Each record is a `tf.train.Example` with the
 features `shape` (C, H, W) and `data` (uint8 in that order).
+
+Encoded data sets, which are ours, have image files for `data`, and the full resolution only.
 """
 
 import contextlib
@@ -20,13 +22,16 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import format_size, free_space, only_one, short_name
+from dnnlib.parallel import parallel_map
 from dnnlib.util import format_time
 
+from .image_encoding import RAW, Encoding
 from .image_sources import halved, level_of
 from .tfrecord_writer import TFRecordFileWriter
 
 _RECORD_OVERHEAD = 60  # bytes of framing and of the Example, roughly
 _CHUNK = 4 << 20  # bytes of images written at once
+_AT_ONCE = 32  # images encoded at once, at least; the first of them tell how large the data set will be
 _MAX_NAME = 200  # bytes
 _PROGRESS_SECONDS = 0.2
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
@@ -45,6 +50,7 @@ class TFRecordExporter:
         print_progress: print how far it is.
         progress_interval: has no effect; progress is printed five times a second.
         force: replace a data set that is there, as officially; False refuses to.
+        encoding: of images; all but 'raw' write image files, of the full resolution only.
 
     Raises:
         UserError: for a place that cannot be written or is taken.
@@ -57,16 +63,19 @@ class TFRecordExporter:
         print_progress: bool = True,
         progress_interval: int = 10,
         force: bool = True,
+        encoding: Encoding = RAW,
     ):
         self.tfrecord_dir = check_target(tfrecord_dir, force)
         self.expected_images = expected_images
         self.print_progress = print_progress
         self.force = force
+        self.encoding = encoding
         self.cur_images = 0
         self.shape: tuple[int, int, int] | None = None
         self._labels: np.ndarray | None = None
         self._writers: list[TFRecordFileWriter] = []  # from the full resolution down
         self._waiting: list[np.ndarray] = []  # images to be written at once
+        self._files: list[bytes | None] = []  # of these, as they are to be written; None: to be encoded
         self._cleanup = contextlib.ExitStack()
         self._started = self._reported = 0.0
         if print_progress:
@@ -78,10 +87,12 @@ class TFRecordExporter:
         np.random.RandomState(123).shuffle(order)
         return order
 
-    def add_image(self, img: np.ndarray) -> None:
+    def add_image(self, img: np.ndarray, file: bytes | None = None) -> None:
         """Appends an image, numbers from 0 to 255 `[C, H, W]`, C being 1 or 3, H = W a power of two.
 
         Numbers that are not uint8 are averaged in the lower resolutions before they are rounded.
+
+        file: an image file (PNG, JPEG or WebP) of it, to be written instead of encoding it again.
 
         Raises UserError for other images, or if it has not the shape of the first one.
         """
@@ -95,9 +106,11 @@ class TFRecordExporter:
                 f"got {img.dtype} {_by(img.shape)}"
             )
         self._waiting.append(img)
+        self._files.append(file)
         self.cur_images += 1
         self._report()
-        if len(self._waiting) * img.size >= _CHUNK:
+        at_least = 1 if self.encoding.name == "raw" else _AT_ONCE
+        if len(self._waiting) >= at_least and len(self._waiting) * img.size >= _CHUNK:
             self._write_waiting()
 
     def add_labels(self, labels: np.ndarray) -> None:
@@ -130,7 +143,7 @@ class TFRecordExporter:
         for writer in self._writers:
             with contextlib.suppress(OSError):
                 writer.close(sync=False)
-        self._writers, self._waiting = [], []
+        self._writers, self._waiting, self._files = [], [], []
         self._cleanup.close()
 
     def __enter__(self) -> "TFRecordExporter":
@@ -149,10 +162,11 @@ class TFRecordExporter:
     # ------------------------------------------------------------------------
 
     def _begin(self, img: np.ndarray) -> None:
-        if problem := shape_problem(img.shape):
+        if problem := shape_problem(img.shape) or self.encoding.problem(img.shape):
             raise UserError(f"images of {_by(img.shape)}: {problem}")
         self.shape = img.shape
-        _check_room(self.tfrecord_dir, img.shape, self.expected_images)
+        if self.encoding.name == "raw":
+            self._check_room(_raw_size(img.shape))
         parent, name = os.path.split(self.tfrecord_dir)
         os.makedirs(parent, exist_ok=True)
         self._temporary = os.path.join(parent, f".{name}.{secrets.token_hex(4)}.tmp")
@@ -160,7 +174,8 @@ class TFRecordExporter:
         self._cleanup.callback(shutil.rmtree, self._temporary, ignore_errors=True)
         os.mkdir(self._temporary)
         with self._write_errors():
-            for level in range(img.shape[1].bit_length() - 1, 1, -1):
+            full = img.shape[1].bit_length() - 1
+            for level in range(full, 1 if self.encoding.name == "raw" else full - 1, -1):
                 path = os.path.join(self._temporary, f"{name}-r{level:02d}.tfrecords")
                 self._writers.append(TFRecordFileWriter(path, (img.shape[0], 1 << level, 1 << level)))
         if self.print_progress:
@@ -171,12 +186,38 @@ class TFRecordExporter:
         if not self._waiting:
             return
         level = np.stack(self._waiting).astype(np.float32)  # [N, C, H, W]
-        self._waiting = []
+        files, self._waiting, self._files = self._files, [], []
+        if self.encoding.name != "raw":
+            self._write_encoded(_rounded(level), files)
+            return
         for lod, writer in enumerate(self._writers):
             if lod:
                 level = halved(level)
             with self._write_errors():
-                writer.write(np.rint(level).clip(0, 255).astype(np.uint8))
+                writer.write(_rounded(level))
+
+    def _write_encoded(self, images: np.ndarray, files: list[bytes | None]) -> None:
+        """Writes images, uint8 [N, C, H, W]; those of which there are no files are encoded by threads."""
+        pairs = zip(images, files, strict=True)
+        encoded = list(parallel_map(lambda pair: pair[1] or self.encoding.encode(pair[0]), pairs))
+        if len(images) == self.cur_images:  # the first ones
+            sizes = [min(len(file), image.size) for file, image in zip(encoded, images, strict=True)]
+            self._check_room(sum(sizes) / len(sizes) + _RECORD_OVERHEAD)
+        with self._write_errors():
+            self._writers[0].write_files(images, encoded)
+
+    def _check_room(self, size: float) -> None:
+        """Prints how large the data set will be at so many bytes for an image. Raises UserError if there is no room."""
+        total, free = self.expected_images * size, free_space(_existing_part(self.tfrecord_dir))
+        what, how_large = f"{self.expected_images} images of {_by(self.shape)}", format_size(total)
+        if self.encoding.name != "raw":
+            what += f" as {self.encoding.name}"
+            how_large = f"about {how_large}, raw {format_size(self.expected_images * _raw_size(self.shape))}"
+        room = "" if free is None else f", {format_size(free)} free"
+        print(f"Writing {what}: {how_large}{room}.")
+        if free is not None and total > free:
+            needs, has = format_size(total), format_size(free)
+            raise UserError(f"{self.tfrecord_dir}: needs {needs}, only {has} are free on the disk")
 
     def _report(self) -> None:
         now = time.monotonic()
@@ -287,16 +328,15 @@ def _existing_part(path: str) -> str:
     return path
 
 
-def _check_room(tfrecord_dir: str, shape: tuple[int, ...], num_images: int) -> None:
-    """Prints how large a data set will be. Raises UserError if the disk has less room."""
+def _raw_size(shape: tuple[int, ...]) -> int:
+    """Bytes that an image takes at all resolutions."""
     channels, size, _ = shape
     sizes = [1 << level for level in range(2, size.bit_length())]
-    total = num_images * sum(channels * size * size + _RECORD_OVERHEAD for size in sizes)
-    free = free_space(_existing_part(tfrecord_dir))
-    room = "" if free is None else f", {format_size(free)} free"
-    print(f"Writing {num_images} images of {_by(shape)}: {format_size(total)}{room}.")
-    if free is not None and total > free:
-        raise UserError(f"{tfrecord_dir}: needs {format_size(total)}, only {format_size(free)} are free on the disk")
+    return sum(channels * size * size + _RECORD_OVERHEAD for size in sizes)
+
+
+def _rounded(images: np.ndarray) -> np.ndarray:
+    return np.rint(images).clip(0, 255).astype(np.uint8)
 
 
 def _clear_leftovers(tfrecord_dir: str) -> None:

@@ -3,6 +3,7 @@
 import os
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -14,12 +15,16 @@ from .tfrecord_reader import TFRecordFile
 
 
 class TFRecordSource(ImageSource):
-    """A folder of tfrecords, one file per level, as `dataset_tool.py` writes them. Other arguments have no effect."""
+    """A folder of tfrecords, one file per level, as `dataset_tool.py` writes them; if encoded, of the first level only.
+
+    num_threads: threads that decode images. reading: has no effect.
+    """
 
     kind = "tfrecords"
 
     def __init__(self, path: str, num_threads: int = 0, reading: Reading = AS_USUAL):
         self.path = path
+        self._executor = ThreadPoolExecutor(max(1, num_threads), "decode")  # which starts threads when it needs them
         if reading.max_value is not None:
             self.notes = ["--max-value has no effect on tfrecords."]
         self.files_by_level: dict[int, TFRecordFile] = {}
@@ -28,7 +33,8 @@ class TFRecordSource(ImageSource):
         full = self.files_by_level[self.levels[0]]
         self.count, self.channels = full.count, full.shape[0]
         missing = [1 << level for level in range(self.levels[0], 1, -1) if level not in self.files_by_level]
-        if missing:
+        self.looks_at_headers_only = not all(file.is_raw for file in self.files_by_level.values())
+        if missing and full.is_raw:
             print(f"{path} lacks tfrecords of the resolutions {missing}; they are averaged from {1 << self.levels[0]}.")
 
     def _open(self) -> list[str]:
@@ -60,7 +66,10 @@ class TFRecordSource(ImageSource):
         return problems
 
     def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
-        return self.files_by_level[level].read(indices)
+        return self.files_by_level[level].read(indices, self._executor.map if len(indices) > 1 else map)
+
+    def problem_of(self, index: int, level: int) -> str | None:
+        return self.files_by_level[level].problem_of(index)
 
     def verify_images(self, progress: Callable[[int], None]) -> None:
         damage = Problems()
@@ -79,5 +88,6 @@ class TFRecordSource(ImageSource):
         return [file.path for file in self.files_by_level.values()]
 
     def close(self) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
         for file in self.files_by_level.values():
             file.close()

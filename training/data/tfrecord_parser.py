@@ -1,7 +1,8 @@
 """What a tfrecord of images holds: records around `tf.train.Example`s, parsed without TensorFlow and without trust.
 
 A record is its length (uint64), the masked CRC-32C of the length, the Example, and the masked CRC-32C of the Example
-(uint32 each; all little-endian). The Example has the features `shape` (int64, [C, H, W]) and `data` (bytes, uint8).
+(uint32 each; all little-endian). The Example has the features `shape` (int64, [C, H, W]) and `data`: pixels (bytes,
+uint8), or an image file (PNG, JPEG or WebP), which is told from them by its length and its first bytes.
 """
 
 import math
@@ -12,8 +13,12 @@ from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 
+from dnnlib.kinds import image_format
+
 HEADER = 12  # bytes
 FOOTER = 4
+_FORMATS = ("PNG", "JPEG", "WebP")  # of images in records
+_MAGIC = 16  # bytes by which they are told
 _MAX_FIELDS = 1000  # in one message
 
 
@@ -47,12 +52,18 @@ def pread(fd: int, size: int, position: int) -> bytes:
 
 
 class Record(NamedTuple):
-    """Where a record and its pixels are in the file, in bytes."""
+    """Where a record and its data are in the file, in bytes."""
 
     start: int  # of the header
     length: int  # of the Example
-    data: int  # start of the pixels
+    data: int  # start of the pixels or image file
+    size: int  # of these
     shape: tuple[int, ...]  # [C, H, W]
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether its data are pixels."""
+        return self.size == math.prod(self.shape)
 
     @property
     def end(self) -> int:
@@ -112,8 +123,8 @@ def _contents(file: BinaryIO, messages: Iterable[tuple[int, int]], number: int) 
     return [field[2:] for message in messages for field in _fields(file, *message) if field[0] == number]
 
 
-def _parse_example(file: BinaryIO, begin: int, end: int) -> tuple[tuple[int, ...], int]:
-    """Shape and start of the pixels of the Example in bytes begin to end. Raises DamagedError."""
+def _parse_example(file: BinaryIO, begin: int, end: int) -> tuple[int, int, tuple[int, ...]]:
+    """Start and size of the data, and shape, of the Example in bytes begin to end. Raises DamagedError."""
     features = {}
     for entry in _contents(file, _contents(file, [(begin, end)], 1), 1):
         parts = {number: (first, last) for number, _, first, last in _fields(file, *entry)}
@@ -129,14 +140,16 @@ def _parse_example(file: BinaryIO, begin: int, end: int) -> tuple[tuple[int, ...
     if len(shape) != 3 or not all(0 < size <= 1 << 20 for size in shape):
         raise DamagedError(f"has the shape {shape[:8]}, expected [channels, height, width]")
     if math.prod(shape) != last - first:
-        raise DamagedError(f"has the shape {shape} but {last - first} bytes of data")
-    return tuple(shape), first
+        file.seek(first)
+        if image_format(file.read(min(last - first, _MAGIC))) not in _FORMATS:
+            but = f"{last - first} bytes of data, which are no PNG, JPEG or WebP"
+            raise DamagedError(f"has the shape {shape} but {but}")
+    return first, last - first, tuple(shape)
 
 
 def read_record(file: BinaryIO, start: int, length: int) -> Record:
     """Parses the record at byte `start`, of the length that `read_length` gives. Raises DamagedError."""
-    shape, data = _parse_example(file, start + HEADER, start + HEADER + length)
-    return Record(start, length, data, shape)
+    return Record(start, length, *_parse_example(file, start + HEADER, start + HEADER + length))
 
 
 def read_length(fd: int, start: int, size: int) -> int:

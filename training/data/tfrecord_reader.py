@@ -9,7 +9,7 @@ import errno
 import math
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -19,7 +19,9 @@ from dnnlib.files import atomic_write
 from dnnlib.formats.arrays import load_npz
 from dnnlib.kinds import HEAD, mistaken
 from dnnlib.network_drives import persistently
+from dnnlib.parallel import parallel_map
 
+from .image_encoding import decoded
 from .tfrecord_parser import FOOTER, HEADER, DamagedError, Record, checksum, pread, read_length, read_record
 
 MAX_CHECKED_AT_OPENING = 256 << 20  # bytes; of larger files only a sample of the data is checked when they are opened
@@ -33,7 +35,7 @@ _AHEAD = 256  # bytes read at once where records are parsed
 _MAX_LAYOUTS = 8
 _ZLIB = tuple(bytes([0x78, level]) for level in (0x01, 0x5E, 0x9C, 0xDA))
 _WRONG_CHECKSUM = "has a wrong checksum of its data"
-_VERSION = 2  # of the file of the index
+_VERSION = 3  # of the file of the index
 
 # ----------------------------------------------------------------------------
 # The index: where the pixels of every record are.
@@ -44,10 +46,16 @@ class RecordIndex(NamedTuple):
 
     shape: tuple[int, int, int]  # [C, H, W], of all records
     count: int
-    stride: int  # from record to record if all have one length, else 0
+    stride: int  # from record to record if all have one length and hold pixels, else 0
     starts: np.ndarray  # of records, int64 [count] if stride is 0, else empty
-    offsets: np.ndarray  # of the pixels in their record, uint32 [count]
+    sizes: np.ndarray  # of their pixels or image files, uint32 [count] if stride is 0, else empty
+    offsets: np.ndarray  # of these in their record, uint32 [count]
     checksums: np.ndarray  # of the data, as the records have them, uint32 [count]
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether all records hold pixels."""
+        return bool((self.sizes == math.prod(self.shape)).all())
 
 
 def build_index(fd: int, size: int) -> RecordIndex:
@@ -84,7 +92,7 @@ def _index_by_stride(file: BinaryIO, size: int) -> RecordIndex | None:
     except DamagedError:
         return None
     stride = first.end
-    if size % stride:
+    if size % stride or not first.is_raw:
         return None
     count = size // stride
     window = min(stride, _WINDOW)  # bytes looked at, at both ends of a record
@@ -109,7 +117,7 @@ def _index_by_stride(file: BinaryIO, size: int) -> RecordIndex | None:
             if layout is None or len(layouts) == _MAX_LAYOUTS:
                 return None
             layouts.append(layout)
-    return RecordIndex(first.shape, count, stride, np.zeros(0, np.int64), offsets, checksums)
+    return RecordIndex(first.shape, count, stride, np.zeros(0, np.int64), np.zeros(0, np.uint32), offsets, checksums)
 
 
 def _ends(fd: int, start: int, stride: int, window: int) -> bytes:
@@ -126,8 +134,10 @@ def _layout_of(
         record = read_record(file, start, read_length(file.fileno(), start, size))
     except DamagedError:
         return None
-    head, tail = record.data - start, record.end - record.data - math.prod(record.shape)
-    if (record.length, record.shape) != (first.length, first.shape) or max(head, tail) > len(ends) // 2:
+    head, tail = record.data - start, record.end - record.data - record.size
+    if (record.length, record.size, record.shape) != (first.length, first.size, first.shape) or max(head, tail) > len(
+        ends
+    ) // 2:
         return None
     columns = np.r_[:head, len(ends) - tail : len(ends) - FOOTER]
     return columns, ends[columns], head
@@ -143,7 +153,7 @@ def _is_intact(fd: int, start: int, length: int) -> bool:
 
 def _index_by_walking(file: BinaryIO, size: int) -> RecordIndex:
     """Parses the records one by one: for files whose records differ in length, or are damaged."""
-    fd, starts, offsets, checksums, problems = file.fileno(), [], [], [], []
+    fd, starts, sizes, offsets, checksums, problems = file.fileno(), [], [], [], [], []
     first: Record | None = None
     position = 0
     while position < size and len(problems) < _MAX_PROBLEMS:
@@ -154,6 +164,7 @@ def _index_by_walking(file: BinaryIO, size: int) -> RecordIndex:
             first = first or record
             if record.shape != first.shape:
                 raise DamagedError(f"has the shape {list(record.shape)}, the first one {list(first.shape)}")
+            sizes.append(record.size)
             offsets.append(record.data - record.start)
             checksums.append(int.from_bytes(pread(fd, FOOTER, position + HEADER + length), "little"))
         except DamagedError as error:
@@ -166,12 +177,15 @@ def _index_by_walking(file: BinaryIO, size: int) -> RecordIndex:
         position += HEADER + length + FOOTER
     if problems:
         raise DamagedError("\n".join(problems))
-    of_records = np.array(starts, np.int64), np.array(offsets, np.uint32), np.array(checksums, np.uint32)
-    return RecordIndex(first.shape, len(starts), 0, *of_records)
+    of_records = (np.array(numbers, np.uint32) for numbers in (sizes, offsets, checksums))
+    return RecordIndex(first.shape, len(starts), 0, np.array(starts, np.int64), *of_records)
 
 
 # ----------------------------------------------------------------------------
 # The index kept beside the file.
+
+
+_ARRAYS = ("starts", "sizes", "offsets", "checksums")
 
 
 def _index_path(path: str) -> str:
@@ -183,15 +197,15 @@ def _load_index(path: str, size: int, mtime_ns: int) -> RecordIndex | None:
     try:
         with open(_index_path(path), "rb") as file, load_npz(file) as arrays:
             version, index_size, index_mtime_ns, count, stride, *shape = map(int, arrays["facts"])
-            starts, offsets, checksums = arrays["starts"], arrays["offsets"], arrays["checksums"]
+            starts, sizes, offsets, checksums = (arrays[name] for name in _ARRAYS)
     except Exception:  # of any kind: a file that is missing or damaged is written anew
         return None
     if (version, index_size, index_mtime_ns) != (_VERSION, size, mtime_ns) or len(shape) != 3 or min(count, *shape) < 1:
         return None
-    if starts.shape != (0 if stride else count,) or {offsets.shape, checksums.shape} != {(count,)}:
+    if {starts.shape, sizes.shape} != {(0 if stride else count,)} or {offsets.shape, checksums.shape} != {(count,)}:
         return None
-    of_records = starts.astype(np.int64), offsets.astype(np.uint32), checksums.astype(np.uint32)
-    return RecordIndex(tuple(shape), count, stride, *of_records)
+    of_records = (numbers.astype(np.uint32) for numbers in (sizes, offsets, checksums))
+    return RecordIndex(tuple(shape), count, stride, starts.astype(np.int64), *of_records)
 
 
 def _is_of(fd: int, size: int, index: RecordIndex) -> bool:
@@ -206,7 +220,7 @@ def _save_index(path: str, size: int, mtime_ns: int, index: RecordIndex) -> None
     """Keeps the index. A folder that cannot be written is passed over: the index is made again next time."""
     facts = [_VERSION, size, mtime_ns, index.count, index.stride, *index.shape]
     with contextlib.suppress(OSError), atomic_write(_index_path(path)) as file:
-        arrays = {"starts": index.starts, "offsets": index.offsets, "checksums": index.checksums}
+        arrays = {name: getattr(index, name) for name in _ARRAYS}
         np.savez(file, facts=np.array(facts, np.int64), **arrays)
 
 
@@ -217,7 +231,7 @@ def _save_index(path: str, size: int, mtime_ns: int, index: RecordIndex) -> None
 class TFRecordFile:
     """The images of one tfrecord file. Reading is thread-safe.
 
-    Attributes: path, shape `(C, H, W)`, count.
+    Attributes: path, shape `(C, H, W)`, count, is_raw (whether all records hold pixels, and none an image file).
 
     Raises UserError, with one line per problem, for a file that is damaged.
     """
@@ -232,7 +246,7 @@ class TFRecordFile:
             kept = _load_index(path, self._size, status.st_mtime_ns)
             kept = kept if kept is not None and _is_of(self.fd, self._size, kept) else None
             self.index = kept or build_index(self.fd, self._size)
-            self.shape, self.count = self.index.shape, self.index.count
+            self.shape, self.count, self.is_raw = self.index.shape, self.index.count, self.index.is_raw
             if not kept:
                 number = self.count if self._size <= MAX_CHECKED_AT_OPENING else _SAMPLE
                 self._check_data(np.unique(np.linspace(0, self.count - 1, number).astype(np.int64)))
@@ -243,27 +257,67 @@ class TFRecordFile:
         self._close()
         self.fd = -1
 
-    def read(self, indices: np.ndarray) -> np.ndarray:
+    def read(self, indices: np.ndarray, map_function: Callable[..., Iterable] = map) -> np.ndarray:
         """The images, uint8 [N, C, H, W], of the records `indices`, integers [N].
 
-        Raises UserError if the file has changed since it was opened.
+        map_function: by which image files are decoded, such as that of an executor.
+
+        Raises UserError if the file has changed since it was opened, or an image cannot be decoded.
         """
         images = np.empty([len(indices), *self.shape], np.uint8)
         rows = images.reshape(len(indices), -1)  # [N, C*H*W]
         indices, index = np.asarray(indices, np.int64), self.index
         positions = (indices * index.stride if index.stride else index.starts[indices]) + index.offsets[indices]
         with self._user_errors():
-            persistently(lambda: self._read_rows(rows, positions.tolist()))
+            if self.is_raw:
+                persistently(lambda: self._read_rows(rows, positions.tolist()))
+            else:
+                items = zip(images, rows, indices.tolist(), positions.tolist(), strict=True)
+                for _ in map_function(lambda item: self._read_file(*item), items):
+                    pass  # all results are asked for, so that an exception of a thread is raised here
         return images
+
+    def problem_of(self, index: int) -> str | None:
+        """Why a record is not whole: its checksum is wrong, or its image file cannot be decoded; None if it is."""
+        which = np.array([index])
+        try:
+            with self._user_errors():
+                self._check_data(which)
+            self.read(which)
+        except UserError as error:
+            return str(error).removeprefix(f"{self.path}: ")
+        return None
 
     def _read_rows(self, rows: np.ndarray, positions: list[int]) -> None:
         fd, size = self.fd, rows.shape[1]
-        try:
+        with self._reopened_next_time():
             for row, position in zip(rows, positions, strict=True):
                 if os.preadv(fd, (row,), position) != size:
                     row[:] = np.frombuffer(pread(fd, size, position), np.uint8)
+
+    def _read_file(self, image: np.ndarray, row: np.ndarray, index: int, position: int) -> None:
+        """Fills in an image, [C, H, W], which is `row`, too, from a record that may hold an image file."""
+
+        def attempt() -> bytes:
+            with self._reopened_next_time():
+                return pread(self.fd, int(self.index.sizes[index]), position)
+
+        content = persistently(attempt)
+        if len(content) == len(row):
+            row[:] = np.frombuffer(content, np.uint8)
+            return
+        try:
+            image[:] = decoded(content, self.shape)
+        except ValueError as error:
+            raise DamagedError(f"record {index} {error}") from None
+
+    @contextlib.contextmanager
+    def _reopened_next_time(self) -> Iterator[None]:
+        """Opens the file again where a file server was started again; who tries again finds it."""
+        try:
+            yield
         except OSError as error:
-            if error.errno == errno.ESTALE:  # a file server was started again; who tries again finds the file again
+            if error.errno == errno.ESTALE:
                 self._reopen()
             raise
 
@@ -279,12 +333,21 @@ class TFRecordFile:
             os.close(fd)
 
     def verify(self, progress: Callable[[int], None] | None = None) -> None:
-        """Checks the data of all records. Raises UserError.
+        """Checks the data of all records, and decodes image files. Raises UserError.
 
         progress: is called with the number of further records that are done.
         """
         with self._user_errors():
-            self._check_data(np.arange(self.count), progress)
+            if self.is_raw:
+                self._check_data(np.arange(self.count), progress)
+                return
+            problems = []
+            for problem in parallel_map(self.problem_of, range(self.count)):
+                problems += [problem] if problem else []
+                if progress is not None:
+                    progress(1)
+            if problems:
+                raise DamagedError("\n".join(listed(problems, _MAX_PROBLEMS)))
 
     def _check_data(self, which: np.ndarray, progress: Callable[[int], None] | None = None) -> None:
         """Compares the data of records, ascending, with their checksums. Raises DamagedError."""
