@@ -13,6 +13,7 @@ from dnnlib.parallel import parallel_map
 from dnnlib.pictures import to_chw
 from dnnlib.progress import Progress
 from training.data.containers import Container, is_hidden
+from training.data.image_encoding import RAW, Encoding, encoding_of
 from training.data.image_files import AS_USUAL, ImageFacts, Reading, decode, look_at, notes_about, notes_about_depth
 from training.data.image_sources import level_of
 from training.data.labels import are_classes
@@ -42,6 +43,8 @@ def create_from_images(
     exif: str = "upright",
     max_value: float | None = None,
     force: bool = True,
+    encoding: str = "raw",
+    quality: int | None = None,
 ) -> None:
     """Writes the images of a folder or zip file; sub-folders are classes, which become one-hot labels.
 
@@ -56,10 +59,12 @@ def create_from_images(
         ignore_labels: 1 to write no labels.
         exif, max_value: how image files are read, see `training.data.image_files.Reading`.
         force: replace a data set that is there; False refuses to.
+        encoding, quality: how images are stored, see `training.data.image_encoding.Encoding`.
 
     Raises:
         UserError: for a source or target that cannot be used, and for images that do not fit, all of them listed.
     """
+    stored = encoding_of(encoding, quality)
     if resize and not resolution:
         raise UserError(f"--resize={resize} needs --resolution, the width and height to resize to")
     if resolution and level_of(resolution) is None:
@@ -78,7 +83,7 @@ def create_from_images(
     facts = _look_at_all(images, check)
     announce(facts, rules)
     _print_lines([*images.container.notes, *notes_about(facts, reading)])
-    decoded = _write(tfrecord_dir, images, check, rules.apply, bool(shuffle), force)
+    decoded = _write(tfrecord_dir, images, check, rules.apply, bool(shuffle), force, stored)
     late = (fact for fact, known in zip(decoded, facts, strict=True) if not known.turned and fact.turned)
     _print_lines([*notes_about(late, reading), *notes_about_depth(decoded, reading)])
 
@@ -178,6 +183,7 @@ def _write(
     transform: Callable[[PIL.Image.Image], np.ndarray],
     shuffle: bool,
     force: bool,
+    encoding: Encoding = RAW,
 ) -> list[ImageFacts]:
     """Writes a data set of what `transform` makes of images, [C, H, W]. Returns what they turned out to be.
 
@@ -191,7 +197,7 @@ def _write(
 
     count = len(images.names)
     facts = [ImageFacts()] * count
-    with TFRecordExporter(tfrecord_dir, count, force=force) as exporter:
+    with TFRecordExporter(tfrecord_dir, count, force=force, encoding=encoding) as exporter:
         order = exporter.choose_shuffled_order() if shuffle else np.arange(count)
         for idx, (fact, img) in zip(order, parallel_map(read, order), strict=True):
             facts[idx] = fact

@@ -89,6 +89,13 @@ class Encoding:
         return bytes(content)
 
 
+def encoding_of(name: str, quality: int | None) -> Encoding:
+    """What --encoding and --quality say. Raises UserError for values that cannot be, also together."""
+    if quality is not None and name != "jpeg":
+        raise UserError(f"--quality={quality} is of --encoding=jpeg; {name} has none")
+    return Encoding(name, QUALITY if quality is None else quality)
+
+
 RAW = Encoding()
 """Pixels as they are."""
 
