@@ -5,6 +5,10 @@ Examples:
   # Your own images: a folder or zip file; sub-folders become classes
   python dataset_tool.py create-from-images ~/datasets/cats ~/photos/cats --crop=center --resolution=256
 
+  # Photographs as they are, 2:3; sprites with transparency
+  python dataset_tool.py create-from-images ~/datasets/portraits ~/photos --crop=center --resolution=768x512
+  python dataset_tool.py create-from-images ~/datasets/sprites ~/sprites --convert=rgba
+
   # Coloured symbols, to try everything without a download
   python dataset_tool.py create-symbols ~/datasets/symbols
 
@@ -86,13 +90,17 @@ def _add_options_of_folders(commands: dict[str, argparse.ArgumentParser]) -> Non
     _add_ignore_labels(commands["create-cifar10"], "1 to write no labels")
     _add_count(commands["create-mnistrgb"], "--num-images", 1000000, "number of images")
     _add_seed(commands["create-mnistrgb"], "chooses the digits")
-    _add_count(commands["create-lsun"], "--resolution", 256, "width and height, a power of two")
-    _add_count(commands["create-lsun-wide"], "--width", 512, "width and height with the bars, a power of two")
+    _add_size(commands["create-lsun"], "--resolution", 256, "what to cut out and resize to, such as 256 or 384x512")
+    _add_count(commands["create-lsun-wide"], "--width", 512, "width of the pictures, and height with the bars")
     _add_count(commands["create-lsun-wide"], "--height", 384, "height of the pictures")
+    commands["create-lsun-wide"].add_argument(
+        "--no-bars", dest="bars", action="store_false", help="write the pictures alone, not squares with black bars"
+    )
     for name in ("create-lsun", "create-lsun-wide"):
         _add_count(commands[name], "--max-images", None, "stop after so many images")
     _add_count(commands["create-celeba"], "--cx", 89, "horizontal middle of the crop, in pixels")
     _add_count(commands["create-celeba"], "--cy", 121, "vertical middle of the crop, in pixels")
+    _add_size(commands["create-celeba"], "--crop", 128, "size of the crop, such as 128 or 192x160")
 
 
 def _add_images(subparsers: Any) -> None:
@@ -101,17 +109,21 @@ def _add_images(subparsers: Any) -> None:
         create_from_images,
         "create a data set from a folder or zip file of images",
         {"IMAGE_DIR": "folder or zip file of images, or a quoted pattern ('photos/*.png'): images without labels"},
-        "Sub-folders are classes and become labels. Images are RGB or grayscale and square, all of one size, a power "
-        "of two; options can make them so. All of them are checked before anything is written.",
+        "Sub-folders are classes and become labels. Images are RGB, RGBA or grayscale, all of one size: a small base, "
+        "such as 4x4 or 5x3, times a power of two; options can make them so. All of them are checked before anything "
+        "is written. Sizes are numbers for squares, else HEIGHTxWIDTH.",
     )
     _add_shuffle(command)
     command.add_argument(
         "--crop",
-        choices=("center", "none"),
+        type=_crop,
         default="none",
-        help="cut out the largest square in the middle (default: %(default)s)",
+        help="'center' cuts out the largest part in the middle that is square, or of the proportions of --resolution "
+        "or --base; a size cuts out so many pixels in the middle (default: %(default)s)",
+        metavar="{center,none,SIZE}",
     )
-    _add_count(command, "--resolution", None, "resize to this width and height")
+    _add_size(command, "--resolution", None, "resize to this size, such as 256 or 640x384, without squashing")
+    _add_size(command, "--base", None, "take sizes that are a power of two times this one only, such as 5x3")
     command.add_argument(
         "--resize",
         choices=("box", "lanczos", "bicubic"),
@@ -119,7 +131,7 @@ def _add_images(subparsers: Any) -> None:
     )
     command.add_argument(
         "--convert",
-        choices=("rgb", "gray", "none"),
+        choices=("rgb", "rgba", "gray", "none"),
         default="none",
         help="convert palettes, transparency, CMYK, 16 bits and mixed colours (default: %(default)s)",
     )
@@ -142,7 +154,8 @@ def _add_symbols(subparsers: Any) -> None:
         {},
         "Symbols of a font in random colours, labelled by family. The same arguments give the same images.",
     )
-    _add_count(command, "--resolution", 64, "width and height, a power of two from 8 to 1024")
+    _add_size(command, "--resolution", 64, "size such as 64 or 96x64, height and width from 8 to 1024")
+    command.add_argument("--transparent", action="store_true", help="draw them on transparency, as RGBA")
     _add_count(command, "--num-images", 7000, "number of images")
     _add_seed(command, "chooses symbols, colours and places")
     command.add_argument("--font", help="TrueType font (default: DejaVu Sans of matplotlib)", metavar="FILE")
@@ -180,6 +193,20 @@ def _add_creation(
 def _add_count(parser: argparse.ArgumentParser, name: str, default: int | None, meaning: str) -> None:
     shown = "" if default is None else " (default: %(default)s)"
     parser.add_argument(name, type=flags.positive, default=default, help=meaning + shown, metavar="N")
+
+
+def _add_size(parser: argparse.ArgumentParser, name: str, default: int | None, meaning: str) -> None:
+    shown = "" if default is None else " (default: %(default)s)"
+    parser.add_argument(name, type=flags.image_size, default=default, help=meaning + shown, metavar="SIZE")
+
+
+def _crop(text: str) -> "str | int | list[int]":
+    if text in ("center", "none"):
+        return text
+    try:
+        return flags.image_size(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected center, none or a size such as 640x384, got {text!r:.60}") from None
 
 
 def _add_seed(parser: argparse.ArgumentParser, meaning: str) -> None:

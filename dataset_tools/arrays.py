@@ -233,7 +233,7 @@ def _largest_data(file: Any, path: str, dataset_type: type) -> Any:
     if not found:
         there = enumerated(list(file), 8) or "nothing"
         raise UserError(f"{path}: expected data sets [N, C, H, W] named data..., found {there}")
-    images = max(found, key=lambda value: value.shape[3])
+    images = max(found, key=lambda value: math.prod(value.shape[2:]))
     problem = shape_problem(images.shape[1:]) or (None if images.dtype == np.uint8 else "expected uint8")
     if problem:
         raise UserError(f"{path}: {images.name} is {images.dtype} {list(images.shape)}: {problem}")

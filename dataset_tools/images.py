@@ -8,36 +8,35 @@ from typing import Any, BinaryIO
 import numpy as np
 import PIL.Image
 
-from dnnlib.errors import UserError, listed, printable
+from dnnlib.errors import Problems, UserError, listed, printable
 from dnnlib.parallel import parallel_map
 from dnnlib.pictures import to_chw
 from dnnlib.progress import Progress
+from dnnlib.resolutions import Size, size_text
 from training.data.containers import Container, is_hidden
 from training.data.image_encoding import RAW, Encoding, encoding_of
 from training.data.image_files import AS_USUAL, ImageFacts, Reading, decode, look_at, notes_about, notes_about_depth
-from training.data.image_sources import level_of
 from training.data.labels import are_classes
 from training.data.tfrecord_export import TFRecordExporter
 
 from .image_checks import MAX_LISTED, announce, misfits
 from .image_list import ImageList, list_images, matching
-from .image_rules import ImageRules
+from .image_rules import ImageRules, as_given, checked_resolution, pair
 
 _LISTING_ALL = "Images are only decoded from here on, so that all that do not fit are listed."
 _Check = Callable[[Sequence[ImageFacts]], str | None]
 """Says which images do not fit; None if all do."""
 _CELEBA_IMAGES = 202599
-_CELEBA_SIZE = (178, 218)  # width and height
-_CELEBA_HALF = 64  # of the side of the square that is cut out
+_CELEBA_SIZE = (218, 178)  # height and width
 
 
 def create_from_images(
     tfrecord_dir: str,
     image_dir: str,
     shuffle: int = 1,
-    resolution: int | None = None,
+    resolution: Size | None = None,
     resize: str | None = None,
-    crop: str = "none",
+    crop: str | Size = "none",
     convert: str = "none",
     ignore_labels: int = 0,
     exif: str = "upright",
@@ -45,6 +44,7 @@ def create_from_images(
     force: bool = True,
     encoding: str = "raw",
     quality: int | None = None,
+    base: Size | None = None,
 ) -> None:
     """Writes the images of a folder or zip file; sub-folders are classes, which become one-hot labels.
 
@@ -52,24 +52,23 @@ def create_from_images(
         tfrecord_dir: folder to create.
         image_dir: folder or zip file; or a pattern such as `photos/*.png` or `photos/2019-*`: images without labels.
         shuffle: 1 to shuffle the images in the official way, 0 to keep them in the order of their names.
-        resolution: width and height to resize to; None is no resizing.
+        resolution: what to resize to, the side of a square or `(height, width)`; None is no resizing.
         resize: filter for that, 'box', 'lanczos' or 'bicubic'; None is 'lanczos'.
-        crop: 'center' cuts out the square in the middle, 'none' does not.
-        convert: 'rgb' or 'gray' converts images of other kinds, 'none' does not.
+        crop: 'center' cuts out the largest part in the middle of the proportions of `resolution`, of `base`, or of a
+            square; a size cuts out so many pixels in the middle; 'none' does neither.
+        convert: 'rgb', 'rgba' or 'gray' converts images of other kinds, 'none' does not.
         ignore_labels: 1 to write no labels.
         exif, max_value: how image files are read, see `training.data.image_files.Reading`.
         force: replace a data set that is there; False refuses to.
         encoding, quality: how images are stored, see `training.data.image_encoding.Encoding`.
+        base: height and width that those of images must be a power of two of; None is any that networks can have.
 
     Raises:
         UserError: for a source or target that cannot be used, and for images that do not fit, all of them listed.
     """
     stored = encoding_of(encoding, quality)
-    if resize and not resolution:
-        raise UserError(f"--resize={resize} needs --resolution, the width and height to resize to")
-    if resolution and level_of(resolution) is None:
-        raise UserError(f"--resolution={resolution}: expected a power of two of 4 or more")
-    rules, reading = ImageRules(convert, crop, resolution, resize or "lanczos"), Reading(exif, max_value)
+    _check_sizes(resolution, resize, crop, base)
+    rules, reading = ImageRules(convert, crop, resolution, resize or "lanczos", base), Reading(exif, max_value)
 
     print(f'Loading images from "{image_dir}"')
     images = list_images(image_dir, reading)
@@ -88,6 +87,28 @@ def create_from_images(
     _print_lines([*notes_about(late, reading), *notes_about_depth(decoded, reading)])
 
 
+def _check_sizes(resolution: Size | None, resize: str | None, crop: str | Size, base: Size | None) -> None:
+    """Raises UserError for all options that cannot be, or not together."""
+    problems = Problems()
+    if resize and resolution is None:
+        problems.messages.append(f"--resize={resize} needs --resolution, what to resize to")
+    with problems.gather():
+        if base is not None:
+            checked_resolution("--base", base, base)
+        if resolution is not None:
+            checked_resolution("--resolution", resolution, base)
+        elif crop not in ("none", "center"):
+            checked_resolution("--crop", crop, base)
+    if resolution is not None and crop not in ("none", "center"):
+        height, width = pair(crop)
+        if ImageRules(resolution=resolution).size(ImageFacts(width, height)) != pair(resolution):
+            problems.messages.append(
+                f"--crop={as_given(crop)} is not of the proportions of --resolution={as_given(resolution)}; "
+                "--crop=center is"
+            )
+    problems.report()
+
+
 def _print_lines(lines: Sequence[str]) -> None:
     print("".join(f"{line}\n" for line in lines), end="", flush=True)
 
@@ -99,8 +120,10 @@ def create_from_image_folders(
     create_from_images(tfrecord_dir, image_dir, shuffle, ignore_labels=ignore_labels, force=force)
 
 
-def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 121, force: bool = True) -> None:
-    """Writes 128x128 crops of the aligned CelebA images, shuffled in the official way.
+def create_celeba(
+    tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 121, force: bool = True, crop: Size = 128
+) -> None:
+    """Writes crops of the aligned CelebA images, shuffled in the official way.
 
     Args:
         tfrecord_dir: folder to create.
@@ -108,13 +131,12 @@ def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 12
         cx: horizontal position of the middle of the crop, in pixels.
         cy: vertical position.
         force: replace a data set that is there; False refuses to.
+        crop: side, or `(height, width)`, of what is cut out; it is not resized.
 
     Raises:
         UserError: for a source or target that cannot be used, and for images that do not fit, all of them listed.
     """
-    for name, center, size in (("--cx", cx, _CELEBA_SIZE[0]), ("--cy", cy, _CELEBA_SIZE[1])):
-        if not _CELEBA_HALF <= center <= size - _CELEBA_HALF:
-            raise UserError(f"{name}={center}: expected {_CELEBA_HALF} to {size - _CELEBA_HALF}, inside of the images")
+    rows, columns = _celeba_crop(cx, cy, crop)
 
     print(f'Loading CelebA from "{celeba_dir}"')
     folder = os.path.join(os.path.expanduser(celeba_dir), "img_align_celeba_png")
@@ -126,21 +148,36 @@ def create_celeba(tfrecord_dir: str, celeba_dir: str, cx: int = 89, cy: int = 12
         raise UserError(f"{celeba_dir}: expected PNG images in a folder img_align_celeba_png, found none")
     if len(names) != _CELEBA_IMAGES:
         print(f"Found {len(names)} images; the whole of CelebA has {_CELEBA_IMAGES}.")
-    rows = slice(cy - _CELEBA_HALF, cy + _CELEBA_HALF)
-    columns = slice(cx - _CELEBA_HALF, cx + _CELEBA_HALF)
 
     def check(facts: Sequence[ImageFacts]) -> str | None:
         wrong = [
             f"{name}: {fact.problem or fact}"
             for name, fact in zip(names, facts, strict=True)
-            if (fact.width, fact.height, fact.mode) != (*_CELEBA_SIZE, "RGB")
+            if (fact.height, fact.width, fact.mode) != (*_CELEBA_SIZE, "RGB")
         ]
-        head = f"{len(wrong)} of {len(names)} images are not 178x218 RGB as in CelebA; nothing was written:"
+        all_are = f"{size_text(_CELEBA_SIZE)} RGB as in CelebA"
+        head = f"{len(wrong)} of {len(names)} images are not {all_are}; nothing was written:"
         return "\n  ".join([head, *listed(wrong, MAX_LISTED)]) if wrong else None
 
     images = ImageList(container, names, AS_USUAL)
     _look_at_all(images, check)
     _write(tfrecord_dir, images, check, lambda img: to_chw(img)[:, rows, columns], True, force)
+
+
+def _celeba_crop(cx: int, cy: int, crop: Size) -> tuple[slice, slice]:
+    """The rows and columns of a crop. Raises UserError where it is not inside of the images."""
+    checked_resolution("--crop", crop)
+    slices, problems = [], Problems()
+    for flag, center, side, size in zip(("--cy", "--cx"), (cy, cx), pair(crop), _CELEBA_SIZE, strict=True):
+        first = center - side // 2
+        slices.append(slice(first, first + side))
+        if side > size:
+            problems.messages.append(f"--crop={as_given(crop)}: the images are {size_text(_CELEBA_SIZE)}")
+        elif not 0 <= first <= size - side:
+            least, most = side // 2, size - side + side // 2
+            problems.messages.append(f"{flag}={center}: expected {least} to {most}, inside of the images")
+    problems.report()
+    return slices[0], slices[1]
 
 
 def _announce_labels(images: ImageList) -> None:

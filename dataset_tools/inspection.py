@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
@@ -10,6 +11,7 @@ from dnnlib.errors import UserError, listed, printable
 from dnnlib.files import atomic_write, format_size, list_files, short_name
 from dnnlib.pictures import MODES, save_image, to_pil
 from dnnlib.progress import Progress
+from dnnlib.resolutions import resolution_of, size_text
 from training.data.dataset import TFRecordDataset
 from training.data.labels import are_classes
 
@@ -70,7 +72,11 @@ def compare(tfrecord_dir_a: str, tfrecord_dir_b: str, ignore_labels: int = 0) ->
                 same[what][indices] = (of_a == of_b).reshape(len(indices), -1).all(axis=1)
         progress.update(len(indices))
     progress.finish()
+    if a.shape != b.shape:
+        print(f"Datasets contain images of different shapes: {_by(a.shape)} and {_by(b.shape)}")
     for what, equal in same.items():
+        if what == "image" and a.shape != b.shape:
+            continue
         different = [f"{what.capitalize()} {idx} is different" for idx in np.flatnonzero(~equal)]
         print("".join(f"{line}\n" for line in listed(different, _MAX_DIFFERENCES)), end="")
     if a.num_images != b.num_images:
@@ -88,7 +94,7 @@ def info(tfrecord_dir: str, verify: bool = False) -> None:
     dataset = _open(tfrecord_dir)
     print(f"{tfrecord_dir}: {dataset.kind}")
     print(f"  images      {dataset.num_images}")
-    print(f"  resolution  {dataset.resolution}x{dataset.resolution}")
+    print(f"  resolution  {_resolution_text(dataset)}")
     print(f"  channels    {dataset.shape[0]} ({_KINDS.get(dataset.shape[0], 'no kind of picture')})")
     _print_labels(dataset)
     _print_files(os.path.expanduser(tfrecord_dir))
@@ -97,6 +103,13 @@ def info(tfrecord_dir: str, verify: bool = False) -> None:
         print("  all images are whole")
     else:
         print("  not all images were read; --verify checks every one")
+
+
+def _resolution_text(dataset: TFRecordDataset) -> str:
+    """'256x256'; '640x384, height x width; base 5x3'. That of most squares, 4x4, goes without saying."""
+    resolution = resolution_of(dataset.resolution)
+    text = str(resolution) if resolution.is_square else f"{resolution}, height x width"
+    return text if resolution.base == (4, 4) else f"{text}; base {size_text(resolution.base)}"
 
 
 def _print_labels(dataset: TFRecordDataset) -> None:
@@ -152,14 +165,14 @@ def display(tfrecord_dir: str, sheet: str | None = None) -> None:
 
 def _save_sheet(dataset: TFRecordDataset, path: str) -> int:
     """Writes the first images, as many as fill a screen, as one PNG. Returns their number."""
-    size = dataset.resolution
-    columns = min(max(1920 // size, 3), 32, dataset.num_images)
-    rows = min(max(1080 // size, 2), 32, -(-dataset.num_images // columns))
+    _, height, width = dataset.shape
+    columns = min(max(1920 // width, 3), 32, dataset.num_images)
+    rows = min(max(1080 // height, 2), 32, -(-dataset.num_images // columns))
     count = min(columns * rows, dataset.num_images)
     images = np.zeros([rows * columns, *dataset.shape], np.uint8)
     images[:count] = dataset.read(np.arange(count))[0]
     images = images.reshape(rows, columns, *dataset.shape).transpose(2, 0, 3, 1, 4)
-    canvas = images.reshape(-1, rows * size, columns * size)
+    canvas = images.reshape(-1, rows * height, columns * width)
     with atomic_write(path) as file:
         _to_pil(canvas).save(file, "PNG")
     return count
@@ -199,6 +212,10 @@ class Viewer:
         elif key in (" ", "enter", "right", "left"):
             self.idx = (self.idx + (-1 if key == "left" else 1)) % self.dataset.num_images
             self.draw()
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _to_pil(image: np.ndarray) -> PIL.Image.Image:

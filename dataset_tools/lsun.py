@@ -11,36 +11,33 @@ import PIL.Image
 from dnnlib.errors import UserError
 from dnnlib.parallel import parallel_map
 from dnnlib.pictures import to_chw
+from dnnlib.resolutions import Size, size_text
 from training.data.containers import lmdb_errors, open_lmdb
 from training.data.image_files import AS_USUAL, decode
-from training.data.image_sources import level_of
 from training.data.tfrecord_export import TFRecordExporter
 
-from .image_rules import ImageRules
+from .image_rules import ImageRules, checked_resolution
 
 _MAX_NAMED = 10  # images that are skipped
 
 
 def create_lsun(
-    tfrecord_dir: str, lmdb_dir: str, resolution: int = 256, max_images: int | None = None, force: bool = True
+    tfrecord_dir: str, lmdb_dir: str, resolution: Size = 256, max_images: int | None = None, force: bool = True
 ) -> None:
-    """Writes the squares in the middle of images of LSUN, resized, in the order of the keys.
+    """Writes what is in the middle of images of LSUN, as large as can be, resized, in the order of the keys.
 
     Args:
         tfrecord_dir: folder to create.
         lmdb_dir: LMDB folder of one category; each value is an image file.
-        resolution: width and height, a power of two.
+        resolution: side of a square, or `(height, width)`.
         max_images: stop after so many images; None takes all.
         force: replace a data set that is there; False refuses to.
 
     Raises:
         UserError: for a source or target that cannot be used. Images that cannot be read are named and skipped.
     """
-    if level_of(resolution) is None:
-        raise UserError(f"--resolution={resolution}: expected a power of two of 4 or more")
-
-    square = ImageRules(crop="center", resolution=resolution)
-    _create(tfrecord_dir, lmdb_dir, square.apply, max_images, force)
+    checked_resolution("--resolution", resolution)
+    _create(tfrecord_dir, lmdb_dir, ImageRules(crop="center", resolution=resolution).apply, max_images, force)
 
 
 def create_lsun_wide(
@@ -50,8 +47,9 @@ def create_lsun_wide(
     height: int = 384,
     max_images: int | None = None,
     force: bool = True,
+    bars: bool = True,
 ) -> None:
-    """Writes wide images of LSUN, such as cars, as width x height pixels with black bars above and below.
+    """Writes wide images of LSUN, such as cars, as squares of `width` with black bars above and below the pictures.
 
     Like the official tool, it skips images of less than `width` columns, or of less than `height` rows once they are
     scaled to `width` columns; of larger ones it takes as many rows in the middle as that scaling would leave.
@@ -59,28 +57,32 @@ def create_lsun_wide(
     Args:
         tfrecord_dir: folder to create.
         lmdb_dir: LMDB folder of one category; each value is an image file.
-        width: width of the pictures, and width and height with the bars, a power of two.
+        width: width of the pictures, and width and height with the bars.
         height: height of the pictures, at most `width`.
         max_images: stop after so many images; None takes all.
         force: replace a data set that is there; False refuses to.
+        bars: False writes the pictures alone, `height` x `width`.
 
     Raises:
         UserError: for a source or target that cannot be used. Images that cannot be read are named and skipped.
     """
-    if level_of(width) is None:
-        raise UserError(f"--width={width}: expected a power of two of 4 or more")
     if not 0 < height <= width:
         raise UserError(f"--height={height}: expected 1 to {width}, the width")
+    if bars:
+        checked_resolution("--width", width)
+    else:
+        checked_resolution("--height x --width", (height, width))
 
     def wide(img: PIL.Image.Image) -> np.ndarray | None:
         rows = round(width * img.height / img.width)
         if img.width < width or rows < height:
             return None
         img = img.crop((0, (img.height - rows) // 2, img.width, (img.height + rows) // 2))
+        picture = to_chw(img.resize((width, height), PIL.Image.Resampling.LANCZOS))
+        if not bars:
+            return picture
         canvas = np.zeros([3, width, width], np.uint8)
-        canvas[:, (width - height) // 2 : (width + height) // 2] = to_chw(
-            img.resize((width, height), PIL.Image.Resampling.LANCZOS)
-        )
+        canvas[:, (width - height) // 2 : (width + height) // 2] = picture
         return canvas
 
     _create(tfrecord_dir, lmdb_dir, wide, max_images, force)
@@ -102,7 +104,7 @@ def _create(
             return f"{key}: {fact.problem}"
         img = img.convert("RGB")
         result = transform(img)
-        return f"{key}: {img.width}x{img.height} is too small" if result is None else result
+        return f"{key}: {size_text((img.height, img.width))} is too small" if result is None else result
 
     print(f'Loading LSUN dataset from "{lmdb_dir}"')
     with _open_lmdb(os.path.expanduser(lmdb_dir)) as (total, items):

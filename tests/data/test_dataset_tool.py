@@ -217,7 +217,9 @@ def test_symbols_of_other_fonts(tmp_path):
     font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "cmr10.ttf"
     message = fails(tmp_path, "create_symbols", "x", f"--font={font}")
     assert "has no symbols ★☆" in message
-    assert "--resolution=48: expected a power" in fails(tmp_path, "create_symbols", "x", "--resolution=48")
+    assert "--resolution=47: height and width must be" in fails(tmp_path, "create_symbols", "x", "--resolution=47")
+    message = fails(tmp_path, "create_symbols", "x", "--resolution=2048")
+    assert "--resolution=2048: expected height and width from 8 to 1024" in message
 
 
 # ----------------------------------------------------------------------------
@@ -374,7 +376,11 @@ def test_help_does_not_wait():
         (("create_cifar", "a", "b"), "invalid choice: 'create-cifar'"),
         (("create_from_image", "a", "b"), "(did you mean create-from-images?)"),
         (("create_from_images", "a", "b", "--shuffle=2"), "invalid choice: 2"),
-        (("create_from_images", "a", "b", "--crop=left"), "invalid choice: 'left'"),
+        (
+            ("create_from_images", "a", "b", "--crop=left"),
+            "expected center, none or a size such as 640x384, got 'left'",
+        ),
+        (("create_from_images", "a", "b", "--base=5by3"), "expected a number of pixels or HEIGHTxWIDTH"),
         (("create_symbols", "a", "--num_image=5"), "did you mean --num-images?"),
         (("create_symbols", "a", "--num-images=0"), "integer of 1 or more"),
         (("compare", "a"), "the following arguments are required: TFRECORD_DIR_B"),
