@@ -29,6 +29,7 @@ from dataset_tools.arrays import (
     create_mnistrgb,
     create_svhn,
 )
+from dataset_tools.convert import KEEP, KINDS, convert
 from dataset_tools.images import create_celeba, create_from_image_folders, create_from_images
 from dataset_tools.inspection import compare, display, extract, info
 from dataset_tools.lsun import create_lsun, create_lsun_wide
@@ -82,8 +83,35 @@ def _add_looking(subparsers: Any) -> None:
     command = _add_command(subparsers, compare, "say which images of two data sets differ", folders)
     _add_ignore_labels(command, "1 to compare images only")
 
+    _add_convert(subparsers)
     command = _add_command(subparsers, info, "say what is in a data set: sizes, labels, files", data_set)
     command.add_argument("--verify", action="store_true", help="check the checksums of all images, not of a sample")
+
+
+def _add_convert(subparsers: Any) -> None:
+    command = _add_command(
+        subparsers,
+        convert,
+        "convert a data set into one of another kind",
+        {"SOURCE": "any data set", "DEST": "data set to create; the name of a zip file ends in .zip"},
+        "Pixels, labels and names stay as they are, and so does the order. Zip files and folders get a dataset.json, "
+        "as StyleGAN2-ADA reads them.",
+    )
+    _add_force(command)
+    command.add_argument(
+        "--to",
+        choices=KINDS,
+        help="what to create (default: zip for a name that ends in .zip, else folder from tfrecords, tfrecords from "
+        "all others)",
+    )
+    _add_encoding(
+        command,
+        [*ENCODINGS, KEEP],
+        None,
+        "how images are stored; 'keep' leaves image files as they are, and makes PNG of pixels (default: raw for "
+        "tfrecords, else keep)",
+    )
+    command_line.add_reading_options(command, default="upright")
 
 
 def _add_options_of_folders(commands: dict[str, argparse.ArgumentParser]) -> None:
@@ -182,12 +210,16 @@ def _add_creation(
 ) -> flags.ArgumentParser:
     folders = {"TFRECORD_DIR": "folder to create; its last part names the data set", **folders}
     parser = _add_command(subparsers, function, description, folders, more)
+    _add_force(parser)
+    return parser
+
+
+def _add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
         help="replace the data set that is there, once the new one is complete (default: refuse)",
     )
-    return parser
 
 
 def _add_count(parser: argparse.ArgumentParser, name: str, default: int | None, meaning: str) -> None:
@@ -247,7 +279,7 @@ def execute_cmdline(argv: list[str]) -> None:
             print("Error: missing subcommand.  Re-run with --help for usage.")
             sys.exit(1)
         function = kwargs.pop("function")
-        if "force" in kwargs:  # a command that makes a data set: before it reads anything
+        if "force" in kwargs and "tfrecord_dir" in kwargs:  # a command that makes a data set: before it reads anything
             check_target(kwargs["tfrecord_dir"], kwargs["force"])
         function(**kwargs)
 

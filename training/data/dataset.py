@@ -15,7 +15,7 @@ import os
 import threading
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -122,6 +122,18 @@ class Dataset:
             raise ValueError(f"lod must be an integer from 0 to {self.resolution_log2 - 2}, got {lod}")
         return self._source.read(indices, self.resolution_log2 - int(lod)), self._np_labels[indices]
 
+    @property
+    def image_names(self) -> Sequence[str]:
+        """Of the images, relative paths with `/`; empty where they have none."""
+        return self._source.names[: self.num_images]
+
+    def open_image(self, index: int) -> BinaryIO | None:
+        """The file of an image at the stored resolution; None where images are stored as pixels.
+
+        Any exception means that it cannot be read.
+        """
+        return self._source.open_image(index, self._source.levels[0])
+
     def labels_of(self, indices: np.ndarray) -> np.ndarray:
         """Labels [N, label_size] of images by index, without reading these."""
         return self._np_labels[indices]
@@ -145,7 +157,7 @@ class Dataset:
         return Contents(
             images=self._source.checksums(self.num_images),
             labels=np.asarray(labels, np.uint32),
-            names=list(self._source.names[: self.num_images]),
+            names=list(self.image_names),
             shape=tuple(self.shape),
             levels=tuple(self._source.levels),
             label_names=tuple(self.label_names),
@@ -305,7 +317,9 @@ class TFRecordDataset(Dataset):
             super().__init__(source, level, cut_labels(labels, count, max_label_size))
             if labels is not None:
                 numbers = [str(column) for column in range(labels.shape[1])]
-                self.label_names = numbers if self.label_file else list(source.label_names)
+                has_names = source.labels is labels or (label_file is None and self.kind == "tfrecords")
+                named = list(source.label_names) if has_names else []
+                self.label_names = named if len(named) == len(numbers) else numbers
                 self.has_classes = are_classes(labels)
         except BaseException:
             source.close()

@@ -9,6 +9,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -17,6 +18,8 @@ from dnnlib.errors import UserError, reason_of
 from dnnlib.pictures import CHANNELS, MODES, converted, mode_name, mode_of, to_chw
 from dnnlib.resolutions import size_text
 
+from .image_files import is_animated, orientation_of
+
 ENCODINGS = ("raw", "png", "jpeg", "webp-lossless")
 QUALITY = 95
 """Of JPEG, if nobody asks for another."""
@@ -24,7 +27,7 @@ _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp-lossless": ".webp"}
 _CHANNELS = {"raw": (1, 3, 4), "png": (1, 3, 4), "jpeg": (1, 3), "webp-lossless": (3, 4)}
 _PNG_COLORS = {1: 0, 3: 2, 4: 6}  # numbers of kinds of pixels, by channels
 _AVERAGE = 3  # number of the filter
-_FLAT = 0.1  # of the bytes: what becomes smaller than that is drawn, and has patterns that repeat
+_FLAT = 0.3  # of the bytes: what becomes smaller than that may be drawn, with patterns that repeat
 _MAX_WEBP = 16383  # pixels of a side
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _VP8L_ALPHA = 24, 0x10  # byte and bit that say of a lossless WebP file that its alpha is to be used
@@ -125,6 +128,25 @@ def _deflated(rows: np.ndarray, level: int, strategy: int) -> bytes:
 def _chunk(name: bytes, content: bytes) -> bytes:
     checksum = struct.pack(">I", zlib.crc32(content, zlib.crc32(name)))
     return struct.pack(">I", len(content)) + name + content + checksum
+
+
+def plain_format(file: BinaryIO, shape: tuple[int, int, int]) -> str | None:
+    """'png', 'jpeg' or 'webp' of an image file that holds the pixels of an image [C, H, W] as they are; else None.
+
+    Others are read in some way of our own: turned upright, of a palette, the first of several pictures, and so on.
+    """
+    channels, height, width = shape
+    try:
+        picture = PIL.Image.open(file, formats=_FORMATS)
+        as_stored = channels in MODES and mode_of(picture) == MODES[channels] and picture.size == (width, height)
+        clear = channels < 4 and picture.has_transparency_data
+        if not as_stored or clear or is_animated(picture) or orientation_of(picture) != 1:
+            return None
+        file.seek(0)
+        asks_later = picture.format == "PNG" and b"eXIf" in file.read()  # to be turned, behind the pixels
+        return None if asks_later else picture.format.lower()
+    except Exception:  # of any kind: who decodes it tells
+        return None
 
 
 def decoded(content: bytes, shape: tuple[int, int, int]) -> np.ndarray:

@@ -162,11 +162,11 @@ def look_at(open_file: Callable[[], BinaryIO], reading: Reading) -> ImageFacts:
 
     def look(file: BinaryIO) -> ImageFacts:
         image = _open(file)
-        mode, orientation = _mode(image, reading), _orientation(image)
+        mode, orientation = _mode(image, reading), orientation_of(image)
         width, height = image.size
         if orientation >= 5 and (image.format == "TIFF") == (reading.exif == "ignore"):  # Pillow has turned that one
             width, height = height, width
-        return ImageFacts(width, height, mode, orientation != 1, _is_animated(image))
+        return ImageFacts(width, height, mode, orientation != 1, is_animated(image))
 
     return _read(open_file, look, lambda problem, foreign: ImageFacts(problem=problem, foreign=foreign))
 
@@ -177,10 +177,10 @@ def decode(open_file: Callable[[], BinaryIO], reading: Reading) -> tuple[ImageFa
     def load(file: BinaryIO) -> tuple[ImageFacts, PIL.Image.Image]:
         content = file.read()
         image = _open(io.BytesIO(content))
-        mode, animated = _mode(image, reading), _is_animated(image)
-        asked = _orientation(image) if image.format == "TIFF" else None
+        mode, animated = _mode(image, reading), is_animated(image)
+        asked = orientation_of(image) if image.format == "TIFF" else None
         pixels = _load(image, content, reading)
-        left = _orientation(image)  # Pillow turns images of TIFF itself; PNG may ask for it behind the pixels
+        left = orientation_of(image)  # Pillow turns images of TIFF itself; PNG may ask for it behind the pixels
         asked = left if asked is None else asked
         turn = left if reading.exif == "upright" else 1 if left == asked else _BACK.get(asked, asked)
         turned = pixels.image.transpose(_TURNS[turn]) if turn in _TURNS else pixels.image
@@ -253,7 +253,7 @@ def _mode(image: PIL.Image.Image, reading: Reading) -> str:
     return "L" if image.mode[0] in "IF" else image.mode
 
 
-def _orientation(image: PIL.Image.Image) -> int:
+def orientation_of(image: PIL.Image.Image) -> int:
     """What EXIF asks for; 1, upright, where it is damaged or asks for nothing."""
     try:
         orientation = PIL.Image.Image.getexif(image).get(_ORIENTATION, 1)  # that of PNG images would decode them
@@ -262,7 +262,8 @@ def _orientation(image: PIL.Image.Image) -> int:
     return orientation if orientation in _TURNS else 1
 
 
-def _is_animated(image: PIL.Image.Image) -> bool:
+def is_animated(image: PIL.Image.Image) -> bool:
+    """Whether a file has more than one picture."""
     if image.format not in _ANIMATED:
         return False
     try:

@@ -1,7 +1,7 @@
 """Where images of a data set come from. Every kind of storage is a subclass of `ImageSource` that reads by position."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,13 @@ class ImageSource:
     def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
         """Images [N, C, 2**level, 2**level] of `dtype`, at one of `levels`."""
         raise NotImplementedError
+
+    def open_image(self, index: int, level: int) -> BinaryIO | None:
+        """The file of an image, at one of `levels`, where it is stored as one; None where as pixels.
+
+        Any exception means that it cannot be read.
+        """
+        return None
 
     def problem_of(self, index: int, level: int) -> str | None:
         """Why an image, at one of `levels`, cannot be read; None if it can be."""

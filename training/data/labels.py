@@ -1,6 +1,7 @@
 """Labels of data sets: of the `.labels` file (a NumPy array), of `dataset.json`, or of the folders images are in."""
 
 import glob
+import json
 import os
 
 import numpy as np
@@ -12,6 +13,8 @@ from . import dataset_json
 from .containers import Container
 from .dataset_json import MAX_CLASSES
 
+NAMES_SUFFIX = ".json"
+"""Of the file beside tfrecords, {"names": [...], "classes": [...]}, of images and of columns of labels."""
 _MAX_NAMED = 10  # classes
 _MOST_UNUSED = 1 << 15  # classes, most of which have no image: numbers beyond are something else
 _MAX_BYTES = 16 << 30  # of a label array in memory
@@ -82,6 +85,30 @@ def cut_labels(labels: np.ndarray | None, count: int, max_label_size: int | str)
     if labels is None or max_label_size == 0:
         return np.zeros([count, 0], np.float32)
     return labels[:count] if max_label_size == "full" else labels[:count, :max_label_size]
+
+
+def read_names_file(folder: str, count: int) -> tuple[list[str], list[str]]:
+    """Names of the images of a folder of tfrecords, and of their classes; empty where it has none.
+
+    Raises UserError for a file that is damaged, or of another number of images.
+    """
+    path = min(glob.glob(os.path.join(glob.escape(folder), f"*-rxx{NAMES_SUFFIX}")), default=None)
+    if path is None:
+        return [], []
+    try:
+        with open(path, "rb") as file:
+            content = json.load(file)
+        names, classes = content["names"], content["classes"]
+        texts = [*names, *classes]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        texts = [None]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(names, list):
+        raise UserError(
+            f'{path}: is damaged, expected {{"names": [...], "classes": [...]}}; images can be read without this file'
+        )
+    if names and len(names) != count:
+        raise UserError(f"{path}: {len(names)} names, but the data set has {count} images")
+    return names, list(classes)
 
 
 # ----------------------------------------------------------------------------

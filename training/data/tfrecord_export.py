@@ -4,19 +4,22 @@ A data set NAME is a folder `NAME` with one file per resolution, `NAME-rNN.tfrec
 the full one down to 02), and optionally `NAME-rxx.labels` (a NumPy file). Each record is a `tf.train.Example` with the
 features `shape` (C, H, W) and `data` (uint8 in that order).
 
-Encoded data sets, which are ours, have image files for `data`, and the full resolution only.
+Encoded data sets, which are ours, have image files for `data`, and the full resolution only. Ours is `NAME-rxx.json`,
+too: names of the images and of the classes.
 """
 
 import contextlib
 import ctypes
 import glob
+import json
 import os
 import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 
@@ -27,6 +30,7 @@ from dnnlib.util import format_time
 
 from .image_encoding import RAW, Encoding
 from .image_sources import halved, level_of
+from .labels import NAMES_SUFFIX
 from .tfrecord_writer import TFRecordFileWriter
 
 _RECORD_OVERHEAD = 60  # bytes of framing and of the Example, roughly
@@ -73,6 +77,7 @@ class TFRecordExporter:
         self.cur_images = 0
         self.shape: tuple[int, int, int] | None = None
         self._labels: np.ndarray | None = None
+        self._names: bytes | None = None
         self._writers: list[TFRecordFileWriter] = []  # from the full resolution down
         self._waiting: list[np.ndarray] = []  # images to be written at once
         self._files: list[bytes | None] = []  # of these, as they are to be written; None: to be encoded
@@ -120,6 +125,10 @@ class TFRecordExporter:
         if labels.shape[:1] != (self.cur_images,):
             raise UserError(f"expected labels of {self.cur_images} images, got an array of shape {_by(labels.shape)}")
         self._labels = labels.astype(np.float32)
+
+    def add_names(self, names: Sequence[str], classes: Sequence[str]) -> None:
+        """Gives all images names, in the order in which they were added, and the columns of labels theirs."""
+        self._names = json.dumps({"names": list(names), "classes": list(classes)}).encode()
 
     def close(self) -> None:
         """Finishes the files and gives the folder its name. Raises UserError without images, or with too few labels."""
@@ -237,11 +246,18 @@ class TFRecordExporter:
             while self._writers:
                 self._writers.pop().close()
             if self._labels is not None:
-                name = os.path.basename(self.tfrecord_dir)
-                with open(os.path.join(self._temporary, f"{name}-rxx.labels"), "wb") as file:
+                with self._further_file(".labels") as file:
                     np.save(file, self._labels)
-                    file.flush()
-                    os.fsync(file.fileno())
+            if self._names is not None:
+                with self._further_file(NAMES_SUFFIX) as file:
+                    file.write(self._names)
+
+    @contextlib.contextmanager
+    def _further_file(self, suffix: str) -> Iterator[BinaryIO]:
+        with open(os.path.join(self._temporary, f"{os.path.basename(self.tfrecord_dir)}-rxx{suffix}"), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
 
     def _publish(self) -> None:
         check_target(self.tfrecord_dir, self.force)  # again: others may have written meanwhile
@@ -306,7 +322,8 @@ def check_target(tfrecord_dir: str, force: bool = False) -> str:
         raise UserError(f"{tfrecord_dir}: {existing} is a file, expected a folder")
     if existing == path:
         entries = sorted(os.listdir(path))
-        foreign = [entry for entry in entries if ".tfrecords" not in entry and not entry.endswith(".labels")]
+        ours = (".labels", f"-rxx{NAMES_SUFFIX}")
+        foreign = [entry for entry in entries if ".tfrecords" not in entry and not entry.endswith(ours)]
         if entries and not force:
             raise UserError(f"{tfrecord_dir} exists and is not empty; --force replaces a data set, or choose another")
         if foreign:

@@ -1,9 +1,12 @@
 """A folder of multi-resolution tfrecords as a source of images."""
 
+import io
+import math
 import os
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO
 
 import numpy as np
 
@@ -11,6 +14,7 @@ from dnnlib.errors import Problems
 
 from .image_files import AS_USUAL, Reading
 from .image_sources import ImageSource, level_of, report
+from .labels import read_names_file
 from .tfrecord_reader import TFRecordFile
 
 
@@ -33,6 +37,7 @@ class TFRecordSource(ImageSource):
         full = self.files_by_level[self.levels[0]]
         self.count, self.channels = full.count, full.shape[0]
         missing = [1 << level for level in range(self.levels[0], 1, -1) if level not in self.files_by_level]
+        self.names, self.label_names = read_names_file(path, self.count)
         self.looks_at_headers_only = not all(file.is_raw for file in self.files_by_level.values())
         if missing and full.is_raw:
             print(f"{path} lacks tfrecords of the resolutions {missing}; they are averaged from {1 << self.levels[0]}.")
@@ -70,6 +75,11 @@ class TFRecordSource(ImageSource):
 
     def problem_of(self, index: int, level: int) -> str | None:
         return self.files_by_level[level].problem_of(index)
+
+    def open_image(self, index: int, level: int) -> BinaryIO | None:
+        file = self.files_by_level[level]
+        content = b"" if file.is_raw else file.read_content(index)
+        return None if len(content) in (0, math.prod(file.shape)) else io.BytesIO(content)
 
     def verify_images(self, progress: Callable[[int], None]) -> None:
         damage = Problems()

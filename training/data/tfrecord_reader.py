@@ -277,6 +277,21 @@ class TFRecordFile:
                     pass  # all results are asked for, so that an exception of a thread is raised here
         return images
 
+    def read_content(self, index: int) -> bytes:
+        """The pixels or the image file of a record, as they are. Raises UserError if the file has changed."""
+        start = index * self.index.stride if self.index.stride else int(self.index.starts[index])
+        with self._user_errors():
+            return self._read_content(index, start + int(self.index.offsets[index]))
+
+    def _read_content(self, index: int, position: int) -> bytes:
+        size = math.prod(self.shape) if self.index.stride else int(self.index.sizes[index])
+
+        def attempt() -> bytes:
+            with self._reopened_next_time():
+                return pread(self.fd, size, position)
+
+        return persistently(attempt)
+
     def problem_of(self, index: int) -> str | None:
         """Why a record is not whole: its checksum is wrong, or its image file cannot be decoded; None if it is."""
         which = np.array([index])
@@ -298,11 +313,7 @@ class TFRecordFile:
     def _read_file(self, image: np.ndarray, row: np.ndarray, index: int, position: int) -> None:
         """Fills in an image, [C, H, W], which is `row`, too, from a record that may hold an image file."""
 
-        def attempt() -> bytes:
-            with self._reopened_next_time():
-                return pread(self.fd, int(self.index.sizes[index]), position)
-
-        content = persistently(attempt)
+        content = self._read_content(index, position)
         if len(content) == len(row):
             row[:] = np.frombuffer(content, np.uint8)
             return
