@@ -13,6 +13,7 @@ from dnnlib.pictures import MODES, save_image, to_pil
 from dnnlib.progress import Progress
 from dnnlib.resolutions import resolution_of, size_text
 from training.data.dataset import TFRecordDataset
+from training.data.image_encoding import plain_format
 from training.data.labels import are_classes
 
 _CHUNK = 16 << 20  # bytes of images read at once
@@ -96,6 +97,8 @@ def info(tfrecord_dir: str, verify: bool = False) -> None:
     print(f"  images      {dataset.num_images}")
     print(f"  resolution  {_resolution_text(dataset)}")
     print(f"  channels    {dataset.shape[0]} ({_KINDS.get(dataset.shape[0], 'no kind of picture')})")
+    if dataset.kind == "tfrecords" and (file := dataset.open_image(0)) is not None:
+        print(f"  stored as   image files, the first {plain_format(file, tuple(dataset.shape)) or 'of its own kind'}")
     _print_labels(dataset)
     _print_files(os.path.expanduser(tfrecord_dir))
     if verify:

@@ -40,6 +40,7 @@ def test_create_from_images(tmp_path, encoding):
     assert np.abs(images.astype(int) - expected).mean() <= (3 if encoding == "jpeg" else 0)
     assert labels.argmax(axis=1).tolist() == [number // 3 for number in shuffled(6)]
     info = succeeds(tmp_path, "info", "set", "--verify").stdout
+    assert f"stored as   image files, the first {encoding.removesuffix('-lossless')}\n" in info
     assert "all images are whole" in info
 
 

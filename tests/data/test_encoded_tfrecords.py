@@ -4,6 +4,7 @@ import io
 import math
 import os
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -144,3 +145,21 @@ def test_pixels_that_begin_like_a_file_are_pixels(tmp_path):
     assert math.prod(pixels.shape[1:]) > len(PNG)
     write(tmp_path / "raw", pixels, "raw")
     np.testing.assert_array_equal(read(tmp_path / "raw")[0], pixels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("encoding", "least"), [("jpeg", 2000), ("png", 1000)])
+def test_speed(tmp_path, encoding, least):
+    """Images per second that training can have on 2 cores of a machine that is not busy."""
+    random = np.random.RandomState(0)
+    noise = random.randint(-8, 9, [64, 3, 256, 256])
+    waves = np.sin(np.indices([256, 256]).sum(axis=0) * random.uniform(0.01, 0.1, [64, 3, 1, 1])) * 100 + 128
+    write(tmp_path / "set", np.clip(waves + noise, 0, 255).astype(np.uint8), encoding)
+    dataset = TFRecordDataset(str(tmp_path / "set"), num_threads=2)
+    rates = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        for start in range(0, 512, 32):
+            dataset.read(dataset.order(0, start, 32))
+        rates.append(512 / (time.perf_counter() - begin))
+    assert max(rates) > least, rates

@@ -270,7 +270,7 @@ class TFRecordDataset(Dataset):
         repeat: go on after the last image (`get_minibatch_*` only).
         shuffle_mb: 0 for no shuffling; other values have no effect.
         prefetch_mb, buffer_mb: have no effect.
-        num_threads: threads that decode images of folders, zip files and LMDB.
+        num_threads: threads that decode images, of all but raw tfrecords. None: one for each core, up to 8.
         exif, max_value: how these are read, see `image_files.Reading`.
 
     Attributes besides those of `Dataset`:
@@ -293,7 +293,7 @@ class TFRecordDataset(Dataset):
         shuffle_mb: int = 4096,
         prefetch_mb: int = 2048,
         buffer_mb: int = 256,
-        num_threads: int = 2,
+        num_threads: int | None = None,
         exif: str = "upright",
         max_value: float | None = None,
     ):

@@ -17,13 +17,15 @@ from .tfrecord_folder import TFRecordSource
 
 _IN_FOLDERS = "tfrecords (*.tfrecords), images (PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF...), LMDB (data.mdb)"
 _MAX_NAMES = 10
+_MAX_THREADS = 8
 
 
-def open_source(path: str, num_threads: int = 2, reading: Reading = AS_USUAL) -> ImageSource:
+def open_source(path: str, num_threads: int | None = None, reading: Reading = AS_USUAL) -> ImageSource:
     """The images of a data set. Raises UserError if there is none, or if it cannot be used.
 
-    num_threads: threads that decode images. reading: how image files are read.
+    num_threads: threads that decode images; None: one for each core, up to 8. reading: how image files are read.
     """
+    num_threads = min(os.cpu_count() or 1, _MAX_THREADS) if num_threads is None else num_threads
     kind = check_kind(path)
     try:
         return kind(path, num_threads, reading)

@@ -115,7 +115,7 @@ def _png(pixels: np.ndarray) -> bytes:
     content = _deflated(rows, 1, zlib.Z_RLE)
     if len(content) < _FLAT * pixels.size:
         plain = np.concatenate([np.zeros([height, 1], np.uint8), flat], axis=1)  # no filter
-        content = min(content, _deflated(plain, 9, zlib.Z_DEFAULT_STRATEGY), key=len)
+        content = min(content, _deflated(plain, 6, zlib.Z_DEFAULT_STRATEGY), key=len)
     header = struct.pack(">2I5B", width, height, 8, _PNG_COLORS[channels], 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", content) + _chunk(b"IEND", b"")
 
