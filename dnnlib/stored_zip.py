@@ -111,10 +111,14 @@ class StoredZip:
                 return
             member = Member(self._read(position + _LOCAL.size, name_size), position, checksum, size)
             content = self._read(member.content, size)
-            if len(content) < size or zlib.crc32(content) != checksum:
+            if len(content) < size or zlib.crc32(content) != checksum or not _is_utf_8(member.name):
                 return
             yield member
             position = member.content + size
+
+
+def _is_utf_8(name: bytes) -> bool:
+    return name.decode(errors="ignore").encode() == name
 
 
 def _of_content(member: Member) -> tuple[int, int, int]:

@@ -131,6 +131,20 @@ def test_labels_that_are_no_classes(tmp_path):
     assert TFRecordDataset(str(tmp_path / "none"), max_label_size="full").label_size == 0
 
 
+def test_damaged_names_in_what_is_gone_on_with(tmp_path):
+    file = StoredZip(tmp_path / "cut.zip")
+    for name in ("one.png", "two.png"):
+        file.add(name, b"content")
+    file.close()
+    content = (tmp_path / "cut.zip").read_bytes()
+    (tmp_path / "cut.zip").write_bytes(content.replace(b"two.png", b"tw\xff.png"))
+    file = StoredZip(tmp_path / "cut.zip")
+    assert file.names == {"one.png"}
+    file.add("two.png", b"content")
+    file.close()
+    assert (tmp_path / "cut.zip").read_bytes() == content
+
+
 def test_zip_files_of_many_files_and_bytes(tmp_path):
     """More than the first zip files had room for."""
     file = StoredZip(tmp_path / "many.zip")
