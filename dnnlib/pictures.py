@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
@@ -14,6 +15,9 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """The modes of Pillow that networks make images of, by number of channels."""
 DEEP = "16-bit"
 """Our mode for 16 bits per channel, of which Pillow has several, and none for colours."""
+WHITE = (255, 255, 255)
+_CHECKERS = 255, 204  # of the two kinds of squares
+_CHECKER = 8  # pixels of a side
 _NAMES = {
     "1": "black and white",
     DEEP: "16 bits per channel",
@@ -72,6 +76,32 @@ def to_pil(image: np.ndarray) -> PIL.Image.Image:
     """A uint8 image `[H, W, C]` as a picture: grayscale, RGB or RGBA."""
     mode = MODES[image.shape[2]]
     return PIL.Image.fromarray(image[:, :, 0] if mode == "L" else image)
+
+
+def composited(images: np.ndarray, matte: Sequence[int] = WHITE) -> np.ndarray:
+    """RGBA images, uint8 [..., 4, H, W] with straight alpha, laid over one colour: uint8 [..., 3, H, W].
+
+    What is transparent is of that colour, whatever lies under it.
+
+    matte: red, green and blue, 0 to 255.
+    """
+    return _over(images, np.asarray(matte, np.uint16).reshape(3, 1, 1))
+
+
+def over_checkerboard(images: np.ndarray, side: int = _CHECKER) -> np.ndarray:
+    """RGBA images, uint8 [..., 4, H, W], laid over white and light gray squares: uint8 [..., 3, H, W].
+
+    side: of the squares, in pixels.
+    """
+    y, x = np.ogrid[: images.shape[-2], : images.shape[-1]]
+    return _over(images, np.asarray(_CHECKERS, np.uint16)[(y // side + x // side) % 2])
+
+
+def _over(images: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Images over a background, uint16, of a shape that fits [3, H, W]."""
+    alpha = images[..., 3:, :, :].astype(np.uint16)
+    sums = images[..., :3, :, :] * alpha + background * (255 - alpha)  # at most 255 * 255
+    return ((sums + 127) // 255).astype(np.uint8)  # rounded: no sum is halfway between
 
 
 def save_image(image: np.ndarray | PIL.Image.Image, path: str | os.PathLike) -> None:
