@@ -9,7 +9,7 @@ import PIL.Image
 
 from .files import atomic_write
 
-CHANNELS = {"L": 1, "RGB": 3}
+CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 """The modes of Pillow that data sets can have, with their number of channels."""
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """The modes of Pillow that networks make images of, by number of channels."""

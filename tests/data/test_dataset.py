@@ -11,7 +11,7 @@ import pytest
 
 from dnnlib.errors import UserError
 from training.data import dataset
-from training.data.image_sources import box_mean
+from training.data.averages import box_mean
 
 INDEX = golden.index("dataset", "index.json")
 YIELDS = {name: golden.arrays("dataset", f"yields_{name}.npz") for name in INDEX["datasets"]}
@@ -155,7 +155,7 @@ def test_order_without_shuffling_and_of_few_images(sets):
     with pytest.raises(IndexError):
         data.read([3])
     with pytest.raises(ValueError, match="lod"):
-        data.read([0], lod=4)
+        data.read([0], lod=6)
 
 
 @pytest.mark.one_stack
@@ -196,7 +196,7 @@ def test_missing_levels_equal_those_of_the_official_tool(sets, tmp_path, capsys,
 @pytest.mark.one_stack
 def test_box_mean_rounds_once_and_halves_to_even():
     blocks = np.array([[[0, 1], [1, 0]], [[1, 2], [2, 1]], [[1, 1], [1, 2]], [[255, 255], [255, 254]]], np.uint8)
-    np.testing.assert_array_equal(box_mean(blocks, 1)[:, 0, 0], [0, 2, 1, 255])
+    np.testing.assert_array_equal(box_mean(blocks[:, np.newaxis], 1)[:, 0, 0, 0], [0, 2, 1, 255])
     big = np.full([1, 1024, 1024], 255, np.uint8)
     big[0, :512] = 254
     np.testing.assert_array_equal(box_mean(big, 8)[0], [[254] * 4] * 2 + [[255] * 4] * 2)

@@ -11,10 +11,10 @@ import pytest
 
 from dnnlib.errors import UserError
 from training.data import containers, dataset
+from training.data.averages import box_mean
 from training.data.containers import Container
 from training.data.find_dataset import full_resolution
 from training.data.image_files import is_image_name
-from training.data.image_sources import box_mean
 from training.data.labels import labels_of_images
 
 pytestmark = pytest.mark.one_stack
@@ -203,7 +203,7 @@ def test_damaged_lmdb(tmp_path):
 def test_resolution_of_a_damaged_lmdb(tmp_path):
     lmdb = pytest.importorskip("lmdb")
     path = make_lmdb(tmp_path / "set", images(3))
-    assert full_resolution(str(path)) == 16
+    assert full_resolution(str(path)).argument == 16
     with lmdb.open(str(path), map_size=1 << 24) as env, env.begin(write=True) as transaction:
         transaction.put(b"16-00000", b"junk")
         transaction.put(b"16-00002", b"junk")
@@ -234,8 +234,8 @@ def test_images_that_do_not_fit_are_listed(tmp_path, kind):
     for text in (
         "large.png: 32x32 RGB, most are 16x16 RGB",
         "gray.png: 16x16 grayscale, most are 16x16 RGB",
-        "alpha.png: 16x16 RGB with transparency, expected RGB or grayscale",
-        "palette.png: 16x16 palette, expected",
+        "alpha.png: 16x16 RGB with transparency, most are 16x16 RGB",
+        "palette.png: 16x16 palette, expected RGB, RGBA or grayscale",
         "deep.png: 16x16 16 bits per channel, expected",
         "junk.jpg: not an image",
         "empty.png: cannot be read (the file is empty)",
@@ -248,12 +248,17 @@ def test_images_that_do_not_fit_are_listed(tmp_path, kind):
         dataset.TFRecordDataset(str(folder))
 
 
-@pytest.mark.parametrize("size", [(16, 8), (12, 12), (2, 2)])
-def test_images_of_odd_sizes(tmp_path, size):
+@pytest.mark.parametrize(
+    ("height", "width", "nearest"),
+    [(45, 30, "are 44x32 (resized) and 44x28 (cut out)"), (2, 2, "is 3x3"), (37, 512, "is 32x512")],
+)
+def test_sizes_that_cannot_be(tmp_path, height, width, nearest):
     for number in range(3):
-        PIL.Image.new("RGB", size).save(tmp_path / f"{number}.png")
-    with pytest.raises(UserError, match=f"images are {size[0]}x{size[1]} RGB, expected square with a power of two"):
+        PIL.Image.new("RGB", (width, height)).save(tmp_path / f"{number}.png")
+    with pytest.raises(UserError) as error:
         dataset.TFRecordDataset(str(tmp_path))
+    assert f"images are {height}x{width} RGB, but height and width must be a small base" in str(error.value)
+    assert f"nearest {nearest}" in str(error.value) and "--resolution and --crop=center" in str(error.value)
 
 
 def test_image_cut_off(tmp_path):

@@ -117,7 +117,7 @@ def test_celeba(tmp_path):
     np.testing.assert_array_equal(dataset(tmp_path / "out")[0], crops[shuffled(4)])
     assert "--cx=20: expected 64 to 114" in fails(tmp_path, "create_celeba", "new", "celeba", "--cx=20")
     save_images(tmp_path / "celeba" / "img_align_celeba_png", random_images(1, 218, 170, 3), ["odd.png"])
-    assert "  odd.png: 170x218 RGB" in fails(tmp_path, "create_celeba", "new", "celeba")
+    assert "  odd.png: 218x170 RGB" in fails(tmp_path, "create_celeba", "new", "celeba")
 
 
 @pytest.fixture

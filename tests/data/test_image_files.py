@@ -123,7 +123,7 @@ def test_folders_without_images_known_by_name(tmp_path):
         (tmp_path / "in" / f"{name}.png").rename(tmp_path / "in" / name)
     (tmp_path / "in" / "c.txt").write_text("text")
     assert len(read(tmp_path / "in")) == 2
-    assert find_dataset.full_resolution(str(tmp_path / "in")) == 16
+    assert find_dataset.full_resolution(str(tmp_path / "in")).argument == 16
     for name in "ab":
         (tmp_path / "in" / name).unlink()
     with pytest.raises(UserError, match="there is no data set"):

@@ -232,9 +232,9 @@ def test_files_that_do_not_fit_together(tmp_path):
         TFRecordDataset(str(tmp_path / "set"))
     for text in (
         "r03.tfrecords: 5 images, but tfr_rgb32-r05.tfrecords has 7",
-        "tfr_rgb32-r04.tfrecords: has the same resolution 16 as again.tfrecords",
+        "tfr_rgb32-r04.tfrecords: has the same resolution 16x16 as again.tfrecords",
         "r02.tfrecords: 1 channels, but",
-        "odd.tfrecords: images of [3, 4, 8], expected [C, N, N]",
+        "odd.tfrecords: images of 4x8, but tfr_rgb32-r05.tfrecords has 32x32",
     ):
         assert text in str(error.value)
 

@@ -9,8 +9,10 @@ happens to hold; `shuffle_mb=0` still means no shuffling. There is no state in T
 `prefetch_mb` and `buffer_mb` have no effect.
 """
 
+import contextlib
 import functools
 import hashlib
+import math
 import os
 import threading
 import zlib
@@ -22,12 +24,13 @@ import numpy as np
 import dnnlib
 from dnnlib.errors import UserError
 from dnnlib.progress import Progress
+from dnnlib.resolutions import Resolution, Size, resolution_of, size_text
 
 from .contents import Contents, describe
 from .find_dataset import open_source
 from .image_check import ImageCheck
 from .image_files import Reading
-from .image_sources import ImageSource, ZeroSource, level_of
+from .image_sources import ImageSource, ZeroSource
 from .labels import are_classes, cut_labels, find_label_file, read_label_file
 
 _DIGEST_IMAGES = 32
@@ -38,7 +41,7 @@ class Dataset:
 
     Args:
         source: of the images.
-        level: log2 of the resolution to read.
+        resolution: to read.
         labels: [num_images, label_size] of `label_dtype`.
         dynamic_range: [lowest, highest] value of pixels.
         label_dtype: of labels.
@@ -46,7 +49,7 @@ class Dataset:
     Attributes:
         num_images: number of images.
         shape: [C, H, W] at full resolution.
-        resolution, resolution_log2: H = W, and its log2.
+        resolution, resolution_log2: H where W is the same, else [H, W]; and its level, see `dnnlib.resolutions`.
         dtype: of images.
         dynamic_range: [lowest, highest] value of pixels.
         label_size: columns of labels; 0 without labels.
@@ -60,15 +63,15 @@ class Dataset:
     def __init__(
         self,
         source: ImageSource,
-        level: int,
+        resolution: Resolution,
         labels: np.ndarray,
         dynamic_range: Sequence[float] = (0, 255),
         label_dtype: str = "float32",
     ):
         self._source = source
-        self.shape = [source.channels, 1 << level, 1 << level]
-        self.resolution = 1 << level
-        self.resolution_log2 = level
+        self.shape = [source.channels, resolution.height, resolution.width]
+        self.resolution = resolution.argument
+        self.resolution_log2 = resolution.log2
         self.dtype = source.dtype
         self.dynamic_range = list(dynamic_range)
         self.num_images = len(labels)
@@ -118,8 +121,10 @@ class Dataset:
         indices = np.asarray(indices, np.int64)
         if indices.ndim != 1 or (indices.size and (indices.min() < 0 or indices.max() >= self.num_images)):
             raise IndexError(f"indices must be a list of numbers from 0 to {self.num_images - 1}")
-        if lod != int(lod) or not 0 <= lod <= self.resolution_log2 - 2:
-            raise ValueError(f"lod must be an integer from 0 to {self.resolution_log2 - 2}, got {lod}")
+        most = math.gcd(*self.shape[1:])
+        most = (most & -most).bit_length() - 1
+        if lod != int(lod) or not 0 <= lod <= most:
+            raise ValueError(f"lod must be an integer from 0 to {most}, got {lod}")
         return self._source.read(indices, self.resolution_log2 - int(lod)), self._np_labels[indices]
 
     @property
@@ -253,6 +258,15 @@ def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch]))).permutation(count)
 
 
+def _lower(full: Resolution, size: Size) -> Resolution | None:
+    """The resolution of a size that images of another can be halved to; None for others."""
+    with contextlib.suppress(ValueError):
+        lower = resolution_of(size, full.base)
+        if lower.log2 <= full.log2:
+            return lower
+    return None
+
+
 @functools.lru_cache(maxsize=64)  # metrics open the data set at each snapshot
 def _say_once(line: str) -> None:
     print(line)
@@ -263,7 +277,7 @@ class TFRecordDataset(Dataset):
 
     Args:
         tfrecord_dir: folder or file with the images. What it is, is found out by looking.
-        resolution: resolution to read, if lower than that of the images.
+        resolution: to read, if lower than that of the images: the side of a square, or [height, width].
         label_file: path of the labels, or name in `tfrecord_dir`; None finds `*.labels` there.
         max_label_size: 0 for no labels, 'full' for all columns, or how many columns at most.
         max_images: use only so many of the images, from the first.
@@ -285,7 +299,7 @@ class TFRecordDataset(Dataset):
     def __init__(
         self,
         tfrecord_dir: str,
-        resolution: int | None = None,
+        resolution: Size | None = None,
         label_file: str | None = None,
         max_label_size: int | str = 0,
         max_images: int | None = None,
@@ -304,17 +318,17 @@ class TFRecordDataset(Dataset):
         try:
             for note in source.notes:
                 _say_once(f"{self.tfrecord_dir}: {note}")
-            full = source.levels[0]
-            level = full if resolution is None else level_of(resolution)
-            if level is None or level > full:
-                sizes = ", ".join(str(1 << level) for level in range(2, full + 1))
-                raise UserError(f"resolution={resolution}: {self.tfrecord_dir} can be read at {sizes}")
+            found = source.resolution if resolution is None else _lower(source.resolution, resolution)
+            if found is None:
+                sizes = [source.resolution.size(level) for level in reversed(source.resolution.levels)]
+                can_be = ", ".join(str(h) if h == w else size_text((h, w)) for h, w in sizes)
+                raise UserError(f"resolution={resolution}: {self.tfrecord_dir} can be read at {can_be}")
             self.label_file = find_label_file(self.tfrecord_dir, label_file)
             labels = read_label_file(self.label_file, source.count) if self.label_file else source.labels
             self.kind = source.kind
             self.stored_label_size = 0 if labels is None else labels.shape[1]
             count = min(source.count, max_images or source.count)
-            super().__init__(source, level, cut_labels(labels, count, max_label_size))
+            super().__init__(source, found, cut_labels(labels, count, max_label_size))
             if labels is not None:
                 numbers = [str(column) for column in range(labels.shape[1])]
                 has_names = source.labels is labels or (label_file is None and self.kind == "tfrecords")
@@ -333,19 +347,20 @@ class SyntheticDataset(Dataset):
 
     def __init__(
         self,
-        resolution: int = 1024,
+        resolution: Size = 1024,
         num_channels: int = 3,
         dtype: str = "uint8",
         dynamic_range: list | None = None,
         label_size: int = 0,
         label_dtype: str = "float32",
     ):
-        level = level_of(resolution)
-        if level is None:
-            raise UserError(f"resolution={resolution}, expected a power of two from 4")
+        try:
+            found = resolution_of(resolution)
+        except ValueError as error:
+            raise UserError(f"resolution={resolution}: {error}") from None
         labels = np.zeros([1024, label_size], label_dtype)
-        source = ZeroSource(len(labels), num_channels, level, dtype)
-        super().__init__(source, level, labels, (0, 255) if dynamic_range is None else dynamic_range, label_dtype)
+        source = ZeroSource(len(labels), num_channels, found, dtype)
+        super().__init__(source, found, labels, (0, 255) if dynamic_range is None else dynamic_range, label_dtype)
 
 
 def load_dataset(

@@ -20,11 +20,12 @@ from dnnlib.network_drives import persistently
 from dnnlib.parallel import parallel_map
 from dnnlib.pictures import CHANNELS, DEEP, to_chw
 from dnnlib.progress import Progress
+from dnnlib.resolutions import resolution_of, size_text
 
 from .containers import Container, lmdb_errors, open_lmdb, sampled_checksum
 from .image_files import ImageFacts, Reading, decode, look_at, notes_about, notes_about_depth, reason
 from .image_listing import find_images
-from .image_sources import ImageSource, level_of, report
+from .image_sources import ImageSource, report
 from .labels import labels_of_images
 
 _MAX_LISTED = 20
@@ -32,7 +33,7 @@ MAX_DAMAGED = 1000
 """Images that cannot be decoded, listed at most: whoever is to mend them wants to know them all."""
 _HINT = (
     "`dataset_tool.py create_from_images` makes a data set of such images, too: --resolution and --crop=center change "
-    "their sizes, --convert=rgb or --convert=gray their kinds"
+    "their sizes, --convert=rgb, --convert=rgba or --convert=gray their kinds"
 )
 _HINT_DEEP = "; --max-value=N reads images of more than 8 bits as they are: N becomes white, such as 65535, or 4095"
 
@@ -80,19 +81,22 @@ class EncodedSource(ImageSource):
         problems = []
         for index, fact in enumerate(facts):
             if fact.mode not in CHANNELS:
-                problem = fact.problem or f"{fact}, expected RGB or grayscale with 8 bits"
+                problem = fact.problem or f"{fact}, expected RGB, RGBA or grayscale with 8 bits"
                 problems.append(f"{self.name(index, level)}: {problem}")
             elif fact != expected:
                 problems.append(f"{self.name(index, level)}: {fact}, most are {expected}")
         problems = listed(problems, _MAX_LISTED)
         if expected is not None:
-            width = expected.width
             self.channels = CHANNELS[expected.mode]
-            if width != expected.height or level_of(width) is None or level not in (None, level_of(width)):
-                wanted = "square with a power of two from 4" if level is None else f"{1 << level}x{1 << level}"
-                problems.append(f"images are {expected}, expected {wanted}")
-            elif level is None:
-                self.levels = [level_of(width)]
+            size = expected.height, expected.width
+            try:
+                self.resolution = resolution_of(size)
+            except ValueError as error:
+                problems.append(f"images are {expected}, but {str(error).removeprefix(f'{size_text(size)}: ')}")
+            else:
+                self.levels = self.levels or [self.resolution.log2]
+                if self.levels[0] != self.resolution.log2 or (level is not None and not self.resolution.is_square):
+                    problems.append(f"images are {expected}, expected {1 << level}x{1 << level}")
         is_deep = any(fact.mode in (DEEP, "I", "F") for fact in facts)
         report(self.path, problems, _HINT + (_HINT_DEEP if is_deep else ""))
         self.notes += notes_about(facts, self._reading)
@@ -133,7 +137,7 @@ class EncodedSource(ImageSource):
     # Reading.
 
     def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
-        images = np.empty([len(indices), self.channels, 1 << level, 1 << level], np.uint8)
+        images = np.empty([len(indices), self.channels, *self._size(level)], np.uint8)
 
         def store(item: tuple[int, int]) -> None:
             images[item[0]] = self._decode(item[1], level)
@@ -146,7 +150,7 @@ class EncodedSource(ImageSource):
         """An image, uint8 [C, H, W]. Raises UserError."""
         facts, image = decode(lambda: self.open_image(index, level), self._reading)
         problem = facts.problem
-        if image and (image.size, CHANNELS.get(facts.mode)) != ((1 << level, 1 << level), self.channels):
+        if image and ((image.height, image.width), CHANNELS.get(facts.mode)) != (self._size(level), self.channels):
             problem = f"{facts}, unlike the other images"
         if problem:
             raise UserError(f"{self.path}: {self.name(index, level)}: {problem}")
@@ -154,6 +158,10 @@ class EncodedSource(ImageSource):
             self._has_cut = True
             print(f"{self.path}: {self.name(index, level)}: {notes_about_depth([facts], self._reading)[0]}")
         return to_chw(image)
+
+    def _size(self, level: int) -> tuple[int, int]:
+        times = self.resolution.log2 - level
+        return self.resolution.height >> times, self.resolution.width >> times
 
     def problem_of(self, index: int, level: int) -> str | None:
         try:

@@ -7,6 +7,7 @@ import zipfile
 from dnnlib.errors import UserError, did_you_mean, listed
 from dnnlib.files import short_name
 from dnnlib.kinds import HEAD, kind_of, mistaken
+from dnnlib.resolutions import Resolution
 
 from .containers import is_hidden
 from .encoded_sources import FileSource, LmdbSource
@@ -33,7 +34,7 @@ def open_source(path: str, num_threads: int | None = None, reading: Reading = AS
         raise UserError(f"{error.filename or path}: {error.strerror}") from None
 
 
-def full_resolution(path: str, reading: Reading = AS_USUAL) -> int:
+def full_resolution(path: str, reading: Reading = AS_USUAL) -> Resolution:
     """The resolution of a data set by its first image: `open_source` looks at them all. Raises UserError as that does.
 
     Of tfrecords, what was found when they were first opened lies beside them.
@@ -45,9 +46,9 @@ def full_resolution(path: str, reading: Reading = AS_USUAL) -> int:
             super()._scan()
 
     with contextlib.suppress(OSError, UserError), contextlib.closing(First(path, 1, reading)) as source:
-        return 1 << source.levels[0]
+        return source.resolution
     with contextlib.closing(open_source(path, reading=reading)) as source:  # to hear of all images that cannot be used
-        return 1 << source.levels[0]
+        return source.resolution
 
 
 def check_kind(path: str) -> type[ImageSource]:

@@ -20,7 +20,7 @@ from dnnlib.errors import UserError, counted, reason_of
 from dnnlib.files import SpecialFileError
 from dnnlib.kinds import HEAD, image_format, mistaken
 from dnnlib.network_drives import persistently
-from dnnlib.pictures import DEEP, mode_name, mode_of, scaled_to_8_bits
+from dnnlib.pictures import DEEP, converted, mode_name, mode_of, scaled_to_8_bits
 
 EXTENSIONS = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif"),
@@ -37,6 +37,7 @@ _FEATURES = {"WebP": "webp", "AVIF": "avif", "JPEG 2000": "jpg_2000"}  # which b
 _NEVER = ("HEIC", "JPEG XL", "OpenEXR", "camera raw", "GIMP")  # of the formats in `dnnlib.kinds`
 _DARK = 0.5  # of the range: images whose largest value is below had fewer bits
 _WHITE = {"I;12": 4095.0}  # by how TIFF files store pixels
+_CLEAR = ("P", "PA", "LA", "La", "RGBa")  # modes that are RGBA where they have transparency
 _ORIENTATION = 0x0112  # tag of EXIF
 _TURNS = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
@@ -115,7 +116,7 @@ class ImageFacts:
     foreign: bool = False
 
     def __str__(self) -> str:
-        return f"{self.width}x{self.height} {mode_name(self.mode)}"
+        return f"{self.height}x{self.width} {mode_name(self.mode)}"
 
 
 def notes_about(facts: Iterable[ImageFacts], reading: Reading) -> list[str]:
@@ -183,7 +184,8 @@ def decode(open_file: Callable[[], BinaryIO], reading: Reading) -> tuple[ImageFa
         left = orientation_of(image)  # Pillow turns images of TIFF itself; PNG may ask for it behind the pixels
         asked = left if asked is None else asked
         turn = left if reading.exif == "upright" else 1 if left == asked else _BACK.get(asked, asked)
-        turned = pixels.image.transpose(_TURNS[turn]) if turn in _TURNS else pixels.image
+        picture = converted(pixels.image, mode) if mode == "RGBA" else pixels.image
+        turned = picture.transpose(_TURNS[turn]) if turn in _TURNS else picture
         return ImageFacts(*turned.size, mode, asked != 1, animated, pixels.peak), turned
 
     return _read(open_file, load, lambda problem, foreign: (ImageFacts(problem=problem, foreign=foreign), None))
@@ -248,9 +250,12 @@ def reason(error: Exception) -> str:
 def _mode(image: PIL.Image.Image, reading: Reading) -> str:
     """The mode of an image that is not loaded yet, as it counts."""
     mode = mode_of(image)
-    if reading.max_value is None or mode not in (DEEP, "I", "F"):
-        return mode
-    return "L" if image.mode[0] in "IF" else image.mode
+    if mode in (DEEP, "I", "F"):
+        if reading.max_value is None:
+            return mode
+        mode = "L" if image.mode[0] in "IF" else image.mode
+        return "RGBA" if mode in ("L", "LA") and image.has_transparency_data else mode
+    return "RGBA" if mode in _CLEAR and image.has_transparency_data else mode
 
 
 def orientation_of(image: PIL.Image.Image) -> int:

@@ -6,18 +6,22 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from dnnlib.errors import UserError
+from dnnlib.resolutions import Resolution
+
+from .averages import box_mean
 
 
 class ImageSource:
     """Images that can be read in any order, by several threads.
 
     A subclass opens `path` in its constructor, sets the attributes, raises UserError naming everything that is wrong,
-    and implements `read_stored`. Levels are log2 of resolutions: 10 is 1024x1024.
+    and implements `read_stored`. Levels are those of `dnnlib.resolutions`: 10 is 1024x1024.
 
     Attributes:
         path: file or folder.
         count: number of images.
-        channels: 1 or 3.
+        channels: 1, 3, or 4 (RGBA, straight alpha).
+        resolution: of the images.
         levels: levels that are stored, descending; the first is the full resolution.
         dtype: of images.
         names: of the images, relative paths with `/`; empty where they have none.
@@ -32,6 +36,7 @@ class ImageSource:
     path: str
     count: int
     channels: int
+    resolution: Resolution
     levels: list[int]
     dtype: str = "uint8"
     names: Sequence[str] = ()
@@ -42,7 +47,7 @@ class ImageSource:
     changes: Sequence[Any] = ()
 
     def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
-        """Images [N, C, 2**level, 2**level] of `dtype`, at one of `levels`."""
+        """Images [N, C, *resolution.size(level)] of `dtype`, at one of `levels`."""
         raise NotImplementedError
 
     def open_image(self, index: int, level: int) -> BinaryIO | None:
@@ -74,35 +79,13 @@ class ImageSource:
         """Closes files."""
 
     def read(self, indices: np.ndarray, level: int) -> np.ndarray:
-        """Images [N, C, 2**level, 2**level] of `dtype`, at any level up to the first of `levels`.
+        """Images [N, C, H, W] of `dtype`, at any level to which height and width can be halved.
 
         Levels that are not stored are averaged from the first: from one in between they would be rounded twice.
         """
         if level in self.levels:
             return self.read_stored(indices, level)
         return box_mean(self.read_stored(indices, self.levels[0]), self.levels[0] - level)
-
-
-def box_mean(images: np.ndarray, times: int) -> np.ndarray:
-    """Images, uint8 [..., H, W], with height and width halved so many times, as in lower levels of tfrecords.
-
-    Like there, the means of 2x2 pixels are rounded once, at the end, halves to even.
-    """
-    if times == 0:
-        return images
-    result = np.empty([*images.shape[:-2], images.shape[-2] >> times, images.shape[-1] >> times], np.uint8)
-    for index in np.ndindex(*images.shape[:-2]):  # planes one by one: they fit into the cache
-        plane = images[index].astype(np.float32)
-        for _ in range(times):
-            plane = halved(plane)
-        result[index] = np.rint(plane)  # exact sums: 2**24 is more than 255 * 4**8
-    return result
-
-
-def halved(images: np.ndarray) -> np.ndarray:
-    """The means of 2x2 pixels: images, float32 [..., H, W], as [..., H / 2, W / 2]."""
-    rows = images[..., 0::2, :] + images[..., 1::2, :]
-    return (rows[..., 0::2] + rows[..., 1::2]) * np.float32(0.25)
 
 
 def level_of(resolution: int) -> int | None:
@@ -119,16 +102,16 @@ def report(path: str, problems: list[str], hint: str = "") -> None:
 
 
 class ZeroSource(ImageSource):
-    """Images of zeros, at all levels from the given one."""
+    """Images of zeros, at all levels."""
 
     kind = "zeros"
 
-    def __init__(self, count: int, channels: int, level: int, dtype: str):
-        self.count, self.channels, self.dtype = count, channels, dtype
-        self.levels = list(range(level, 1, -1))
+    def __init__(self, count: int, channels: int, resolution: Resolution, dtype: str):
+        self.count, self.channels, self.resolution, self.dtype = count, channels, resolution, dtype
+        self.levels = resolution.levels
 
     def checksums(self, count: int) -> np.ndarray:
         return np.zeros(count, np.uint64)
 
     def read_stored(self, indices: np.ndarray, level: int) -> np.ndarray:
-        return np.zeros([len(indices), self.channels, 1 << level, 1 << level], self.dtype)
+        return np.zeros([len(indices), self.channels, *self.resolution.size(level)], self.dtype)

@@ -26,10 +26,12 @@ import numpy as np
 from dnnlib.errors import UserError
 from dnnlib.files import format_size, free_space, only_one, short_name
 from dnnlib.parallel import parallel_map
+from dnnlib.pictures import MODES
+from dnnlib.resolutions import resolution_of
 from dnnlib.util import format_time
 
+from .averages import colors_of, halved, rounded, sums_of
 from .image_encoding import RAW, Encoding
-from .image_sources import halved, level_of
 from .labels import NAMES_SUFFIX
 from .tfrecord_writer import TFRecordFileWriter
 
@@ -93,7 +95,7 @@ class TFRecordExporter:
         return order
 
     def add_image(self, img: np.ndarray, file: bytes | None = None) -> None:
-        """Appends an image, numbers from 0 to 255 `[C, H, W]`, C being 1 or 3, H = W a power of two.
+        """Appends an image, numbers from 0 to 255 `[C, H, W]`, C being 1, 3 or 4 (RGBA).
 
         Numbers that are not uint8 are averaged in the lower resolutions before they are rounded.
 
@@ -183,10 +185,10 @@ class TFRecordExporter:
         self._cleanup.callback(shutil.rmtree, self._temporary, ignore_errors=True)
         os.mkdir(self._temporary)
         with self._write_errors():
-            full = img.shape[1].bit_length() - 1
-            for level in range(full, 1 if self.encoding.name == "raw" else full - 1, -1):
+            resolution = resolution_of(img.shape[1:])
+            for level in resolution.levels if self.encoding.name == "raw" else [resolution.log2]:
                 path = os.path.join(self._temporary, f"{name}-r{level:02d}.tfrecords")
-                self._writers.append(TFRecordFileWriter(path, (img.shape[0], 1 << level, 1 << level)))
+                self._writers.append(TFRecordFileWriter(path, (img.shape[0], *resolution.size(level))))
         if self.print_progress:
             print(f"0 / {self.expected_images}\r", end="", flush=True)
         self._started = self._reported = time.monotonic()
@@ -194,16 +196,17 @@ class TFRecordExporter:
     def _write_waiting(self) -> None:
         if not self._waiting:
             return
-        level = np.stack(self._waiting).astype(np.float32)  # [N, C, H, W]
+        images = np.stack(self._waiting)  # [N, C, H, W]
         files, self._waiting, self._files = self._files, [], []
         if self.encoding.name != "raw":
-            self._write_encoded(_rounded(level), files)
+            self._write_encoded(rounded(images), files)
             return
+        sums = sums_of(images)
         for lod, writer in enumerate(self._writers):
             if lod:
-                level = halved(level)
+                sums = halved(sums)
             with self._write_errors():
-                writer.write(_rounded(level))
+                writer.write(rounded(colors_of(sums) if lod else images))
 
     def _write_encoded(self, images: np.ndarray, files: list[bytes | None]) -> None:
         """Writes images, uint8 [N, C, H, W]; those of which there are no files are encoded by threads."""
@@ -295,12 +298,12 @@ class TFRecordExporter:
 def shape_problem(shape: tuple[int, ...]) -> str | None:
     """What keeps images of the shape `[C, H, W]` out of tfrecords; None if nothing does."""
     channels, height, width = shape if len(shape) == 3 else (0, 0, 0)
-    if channels not in (1, 3):
-        return "expected 1 channel (grayscale) or 3 (RGB)"
-    if height != width:
-        return "the width and the height are not the same"
-    if level_of(height) is None:
-        return "the resolution is not a power of two of 4 or more"
+    if channels not in MODES:
+        return "expected 1 channel (grayscale), 3 (RGB) or 4 (RGBA)"
+    try:
+        resolution_of((height, width))
+    except ValueError as error:
+        return str(error)
     return None
 
 
@@ -347,13 +350,9 @@ def _existing_part(path: str) -> str:
 
 def _raw_size(shape: tuple[int, ...]) -> int:
     """Bytes that an image takes at all resolutions."""
-    channels, size, _ = shape
-    sizes = [1 << level for level in range(2, size.bit_length())]
-    return sum(channels * size * size + _RECORD_OVERHEAD for size in sizes)
-
-
-def _rounded(images: np.ndarray) -> np.ndarray:
-    return np.rint(images).clip(0, 255).astype(np.uint8)
+    resolution = resolution_of(shape[1:])
+    sizes = map(resolution.size, resolution.levels)
+    return sum(shape[0] * height * width + _RECORD_OVERHEAD for height, width in sizes)
 
 
 def _clear_leftovers(tfrecord_dir: str) -> None:

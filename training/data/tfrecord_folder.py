@@ -11,9 +11,10 @@ from typing import BinaryIO
 import numpy as np
 
 from dnnlib.errors import Problems
+from dnnlib.resolutions import level_of_size, resolution_of, size_text
 
 from .image_files import AS_USUAL, Reading
-from .image_sources import ImageSource, level_of, report
+from .image_sources import ImageSource, report
 from .labels import read_names_file
 from .tfrecord_reader import TFRecordFile
 
@@ -36,11 +37,14 @@ class TFRecordSource(ImageSource):
         self.levels = sorted(self.files_by_level, reverse=True)
         full = self.files_by_level[self.levels[0]]
         self.count, self.channels = full.count, full.shape[0]
-        missing = [1 << level for level in range(self.levels[0], 1, -1) if level not in self.files_by_level]
+        self.resolution = resolution_of(full.shape[1:])
+        lower = [level for level in self.resolution.levels if level not in self.files_by_level]
+        missing = [height if height == width else [height, width] for height, width in map(self.resolution.size, lower)]
         self.names, self.label_names = read_names_file(path, self.count)
         self.looks_at_headers_only = not all(file.is_raw for file in self.files_by_level.values())
         if missing and full.is_raw:
-            print(f"{path} lacks tfrecords of the resolutions {missing}; they are averaged from {1 << self.levels[0]}.")
+            given = self.resolution.argument
+            print(f"{path} lacks tfrecords of the resolutions {missing}; they are averaged from {given}.")
 
     def _open(self) -> list[str]:
         damage = Problems()
@@ -49,21 +53,26 @@ class TFRecordSource(ImageSource):
             with damage.gather():
                 opened.append(TFRecordFile(os.path.join(self.path, name)))
         problems = damage.messages
+        fitting = []
         for file in opened:
-            level = level_of(file.shape[1])
-            if file.shape[1] != file.shape[2] or level is None:
-                problems.append(
-                    f"{file.path}: images of {list(file.shape)}, expected [C, N, N], N a power of two from 4"
-                )
+            try:
+                resolution_of(file.shape[1:])
+                fitting.append(file)
+            except ValueError as error:
+                problems.append(f"{file.path}: images of {error}")
+        full = max(fitting, key=lambda file: math.prod(file.shape[1:]), default=None)
+        for file in fitting:
+            (height, width), level = file.shape[1:], level_of_size(*file.shape[1:])
+            times = level_of_size(*full.shape[1:]) - level
+            has = f"but {os.path.basename(full.path)} has"
+            if (height << times, width << times) != full.shape[1:]:
+                size = size_text(full.shape[1:])
+                problems.append(f"{file.path}: images of {size_text((height, width))}, {has} {size}")
             elif level in self.files_by_level:
                 other = os.path.basename(self.files_by_level[level].path)
-                problems.append(f"{file.path}: has the same resolution {file.shape[1]} as {other}")
+                problems.append(f"{file.path}: has the same resolution {size_text((height, width))} as {other}")
             else:
                 self.files_by_level[level] = file
-        if self.files_by_level:
-            full = self.files_by_level[max(self.files_by_level)]
-            has = f"but {os.path.basename(full.path)} has"
-            for file in self.files_by_level.values():
                 if file.count != full.count:
                     problems.append(f"{file.path}: {file.count} images, {has} {full.count}")
                 if file.shape[0] != full.shape[0]:

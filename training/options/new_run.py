@@ -162,7 +162,7 @@ def _resolution(settings: dict[str, Any], given: dict[str, Any], data_dir: str, 
     check_dataset(data_dir, dataset)
     args = {**settings.get("dataset_args", {}), **given}
     reading = Reading(**{name: args[name] for name in ("exif", "max_value") if name in args})
-    full = full_resolution(os.path.join(data_dir, dataset), reading)
+    full = full_resolution(os.path.join(data_dir, dataset), reading).argument
     resolution = args.get("resolution") or full
     if not is_count(resolution) or resolution > full:
         raise UserError(f"--resolution={resolution}: expected {full}, the resolution of the data set, or a lower one")
