@@ -58,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     command_line.add_reading_options(group, "upright; without --dataset, as in training")
     add("--num-images", **count, help="generated images or samples (default: as the name says: 50k is 50000)")
     add("--truncation-psi", type=flags.psi, help="truncate generated images (default: do not)", metavar="PSI")
+    matte_help = "colour that images with transparency are laid over: white, black, #ff8000 (default: white)"
+    add("--matte", type=flags.colour, default=(255, 255, 255), help=matte_help, metavar="COLOUR")
     add("--seed", type=flags.seed, default=0, help="of latents, labels and noise (default: %(default)s)")
 
     group = parser.add_argument_group("how to compute")

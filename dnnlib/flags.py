@@ -213,6 +213,17 @@ def image_size(text: str) -> int | list[int]:
     return height if height == width else [height, width]
 
 
+def colour(text: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0 to 255, of a name of CSS or '#rrggbb'."""
+    import PIL.ImageColor
+
+    with contextlib.suppress(ValueError):
+        red, green, blue, *alpha = PIL.ImageColor.getrgb(text)
+        if alpha in ([], [255]):
+            return red, green, blue
+    raise argparse.ArgumentTypeError(f"expected a colour such as white, black or #ff8000, got {_cut(text)}")
+
+
 def split(text: str) -> list[str]:
     """The names in an argument with commas between; a file whose name has commas is one name."""
     names = [text] if os.path.exists(os.path.expanduser(text)) else [name.strip() for name in text.split(",")]

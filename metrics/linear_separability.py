@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from metrics.maths.separability import separability
 from metrics.nets.catalog import CLASSIFIERS
-from metrics.nets.images import average_down
+from metrics.nets.images import average_down, composited, reduction_of
 
 from .metric_base import MetricBase
 
@@ -57,10 +57,14 @@ class LS(MetricBase):
         def sample(latents: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
             dlatents = Gs.components.mapping.get_output_for(latents, labels, **Gs_kwargs)[:, -1]
             images = Gs.get_output_for(latents, None, **Gs_kwargs)  # without labels, as in the official code
-            images = average_down(tf.cast(images, tf.float32), _RESOLUTION)
+            images = composited(tf.cast(images, tf.float32), evaluation.settings.matte, (-1, 1))
+            images = average_down(images, reduction_of(*images.shape[2:], _RESOLUTION))
             logits = [classifier.get_output_for(images, None) for classifier in classifiers]
             return [tf.concat([tf.cast(dlatents, tf.float32), *logits], axis=1)]  # [N, dlatent_size + attributes]
 
+        facts = {"classifiers": [classifier.digest for classifier in classifiers]}
+        if Gs.output_shape[1] == 4:
+            facts["matte"] = list(evaluation.settings.matte)
         generator = evaluation.generator
         dlatent_size = Gs.components.mapping.output_shape[2]
         rows = evaluation.rows(
@@ -71,7 +75,7 @@ class LS(MetricBase):
             generator.inputs,
             self.minibatch_per_gpu,
             "generated images",
-            {"classifiers": [classifier.digest for classifier in classifiers]},
+            facts,
         )
         spaces = {"z": generator.random.latents(0, self.num_samples, Gs.input_shape[1]), "w": rows[:, :dlatent_size]}
         results = separability(

@@ -18,6 +18,7 @@ import numpy as np
 import dnnlib
 from dnnlib.errors import UserError
 from dnnlib.files import append
+from dnnlib.pictures import composited
 from dnnlib.util import call_func_by_name, format_time
 from metrics.features.evaluation import DataSource, Evaluating, Evaluation, Request, name_of
 
@@ -169,6 +170,7 @@ class MetricBase:
             "arguments": {key: value for key, value in vars(self).items() if key[0] != "_"},
             "metric_networks": self._evaluation.settings.describe(self.networks()),
             "minibatch_size": self._evaluation.settings.minibatch_size,
+            "matte": self._evaluation.settings.matte,
             "timestamp": time.time(),
         }
         append(path + ".jsonl", f"{json.dumps(record, default=repr)}\n".encode())
@@ -236,11 +238,8 @@ class MetricBase:
 
     def _get_cache_file_for_reals(self, extension: str = "pkl", **kwargs: Any) -> str:
         """The official path for what is kept about real images, which `kwargs` changes. Its folder is made."""
-        arguments = {
-            **{"metric_name": self.name, "mirror_augment": self._mirror_augment},
-            **self._dataset_args,
-            **kwargs,
-        }
+        kwargs = {**self._dataset_args, **kwargs}
+        arguments = {"metric_name": self.name, "mirror_augment": self._mirror_augment, **kwargs}
         digest = hashlib.md5(repr(sorted(arguments.items())).encode()).hexdigest()
         data = self._dataset_args.get("tfrecord_dir") or self._dataset_args.get("h5_file") or ""
         data = os.path.splitext(os.path.basename(data))[0]
@@ -255,16 +254,16 @@ class MetricBase:
         return self._dataset_obj
 
     def _iterate_reals(self, minibatch_size: int) -> Iterator[np.ndarray]:
-        """Images of the data set in their order, again and again: uint8 [N, C, H, W]."""
+        """Images of the data set in their order, again and again: uint8 [N, C, H, W], C being 1 or 3."""
         from training import misc
 
         dataset = self._get_dataset_obj()
         while True:
             images, _labels = dataset.get_minibatch_np(minibatch_size)
-            yield misc.apply_mirror_augment(images) if self._mirror_augment else images
+            yield self._opaque(misc.apply_mirror_augment(images) if self._mirror_augment else images)
 
     def _iterate_fakes(self, Gs: Any, minibatch_size: int, num_gpus: int) -> Iterator[np.ndarray]:
-        """Generated images, again and again: uint8 [N, C, H, W]. Latents and labels are drawn from `np.random`."""
+        """Generated images, again and again, as `_iterate_reals`. Latents and labels are drawn from `np.random`."""
         from dnnlib import tflib
 
         transform = {"func": tflib.convert_images_to_uint8}
@@ -273,7 +272,10 @@ class MetricBase:
         while True:
             latents = np.random.randn(minibatch_size, *Gs.input_shape[1:])
             labels = self._get_dataset_obj().get_random_labels_np(minibatch_size) if self._is_conditional() else None
-            yield Gs.run(latents, labels, **kwargs)
+            yield self._opaque(Gs.run(latents, labels, **kwargs))
+
+    def _opaque(self, images: np.ndarray) -> np.ndarray:
+        return composited(images, self._evaluation.settings.matte) if images.shape[1] == 4 else images
 
     def _is_conditional(self) -> bool:
         return self._evaluation is not None and self._evaluation.is_conditional

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from dnnlib.tflib import lerp, random_stream
 from metrics.maths.path_length import path_length_score
-from metrics.nets.images import prepare_images
+from metrics.nets.images import WHITE, prepare_images
 from training.nets.generator import noise_variables
 
 from .metric_base import MetricBase
@@ -64,12 +64,13 @@ class PPL(MetricBase):
             print(f"{self.name}: truncation has no effect on path lengths.")
         overrides = {**Gs.model.float32_kwargs(), **self.Gs_overrides}  # 16 bit would round the short steps away
         kwargs = {**Gs_kwargs, **overrides}
+        matte = self._evaluation.settings.matte
 
         def step(
             latents0: tf.Tensor, latents1: tf.Tensor, t: tf.Tensor, labels: tf.Tensor, noise_seeds: tf.Tensor
         ) -> list[tf.Tensor]:
             noise = noise_of(Gs, noise_seeds[0])
-            distances = self.path_distances(Gs, distance, [latents0, latents1], t, labels, noise, kwargs)
+            distances = self.path_distances(Gs, distance, [latents0, latents1], t, labels, noise, kwargs, matte)
             return [distances[:, tf.newaxis]]
 
         def inputs(begin: int, count: int) -> list[np.ndarray]:
@@ -82,6 +83,7 @@ class PPL(MetricBase):
             "steps": [self.epsilon, self.space, self.sampling, self.crop],
             "overrides": repr(sorted(overrides.items())),
             "network": distance.digest,
+            **({"matte": list(matte)} if Gs.output_shape[1] == 4 else {}),
         }
         label = f"path-lengths-{self.space}{self.sampling}"
         distances = self._evaluation.rows(
@@ -98,6 +100,7 @@ class PPL(MetricBase):
         labels: tf.Tensor,
         noise: Sequence[tf.Tensor],
         Gs_kwargs: Mapping[str, Any],
+        matte: Sequence[int] = WHITE,
     ) -> tf.Tensor:
         """The lengths of steps, [N], divided by epsilon squared.
 
@@ -109,6 +112,7 @@ class PPL(MetricBase):
             labels: [N, label_size], the same for both images.
             noise: noise images [1, 1, H, W], the same for all images.
             Gs_kwargs: arguments of the generator.
+            matte: red, green and blue of what images with transparency are laid over, 0 to 255.
         """
         num = tf.shape(t)[0]
         places = tf.stack([t, t + self.epsilon], axis=1)  # [N, 2]
@@ -127,7 +131,7 @@ class PPL(MetricBase):
             dlatents = dlatents_of(slerp(ends[:, :1], ends[:, 1:], places[:, :, tf.newaxis]))
         dlatents = tf.reshape(dlatents, [2 * num, *dlatents.shape[2:]])
         images = synthesis.get_output_for(dlatents, noise=list(noise), **Gs_kwargs)
-        images = prepare_images(tf.cast(images, tf.float32), self.crop)
+        images = prepare_images(tf.cast(images, tf.float32), self.crop, matte)
         return distance.get_output_for(images[0::2], images[1::2]) * (1 / self.epsilon**2)
 
 

@@ -126,13 +126,11 @@ def _project(network_pkl: str, open_targets: Callable[..., Any], settings: Proje
         distance = distances.load(settings.distance, settings.metric_networks, as_flags=True, **download)
     with problems.gather():
         Gs = pretrained_networks.load_generator(network_pkl, **download)
-        channels, resolution = Gs.output_shape[1:3]
+        channels, height, width = Gs.output_shape[1:]
         if channels not in MODES:
             raise UserError(f"the network makes images of {channels} channels; only 1, 3 or 4 can be saved")
         if found := describe_not_finite({Gs.name: Gs}):
             raise UserError(f"{network_pkl}: {found}: nothing can be projected with it")
-        with problems.gather():
-            distances.check_channels(distance, channels)
         with problems.gather():
             class_idx, label = conventions.choose_label(Gs, settings.class_idx, settings.label, from_latents=True)
             targets = open_targets(Gs, class_idx, label)
@@ -156,7 +154,8 @@ def _project(network_pkl: str, open_targets: Callable[..., Any], settings: Proje
     }
     for name, value in how.items():
         setattr(proj, name, value)
-    facts = {"network": network_pkl, "resolution": resolution, **how, "distance_network": settings.distance}
+    size = height if height == width else [height, width]
+    facts = {"network": network_pkl, "resolution": size, **how, "distance_network": settings.distance}
     if initial:
         proj.initial_noise_factor = 0.0  # it would lead away from what was found
     if len(initial) == 1:
@@ -237,7 +236,7 @@ def _videos(batch: Sequence[Any]) -> Iterator[Callable[[np.ndarray], None]]:
             for writer, target, image in zip(writers, batch, images, strict=True):
                 both = np.concatenate([target.image, image[np.newaxis]], axis=3)  # [1, C, H, 2 W]
                 frame = convert_images_to_uint8(both, nchw_to_nhwc=True)[0].numpy()
-                times = -(-_MIN_SIDE // frame.shape[0])
+                times = -(-_MIN_SIDE // min(target.image.shape[2:]))
                 writer.add(frame.repeat(times, 0).repeat(times, 1))
 
         yield add

@@ -69,15 +69,6 @@ def resolved(distance: Any) -> Distance:
     return distance
 
 
-def check_channels(distance: Distance | None, num_channels: int) -> None:
-    """Raises UserError if a metric network cannot look at images of so many channels."""
-    if isinstance(distance, MetricNetwork) and num_channels not in (1, 3):
-        raise UserError(
-            f"--distance: {distance.name} compares images of 1 or 3 channels, the network makes {num_channels}; "
-            "--distance=pixel compares any"
-        )
-
-
 class TargetDistance:
     """A distance, in two parts: what depends on the targets alone is computed once."""
 

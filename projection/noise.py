@@ -7,20 +7,23 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from dnnlib.resolutions import level_of_size
 from metrics.nets.images import average_down
 
-_SMALLEST = 8  # pixels; smaller reductions are not regularized
+_SMALLEST_LEVEL = 3  # 8x8; smaller reductions are not regularized
 
 
 def regularization(noises: Sequence[tf.Tensor]) -> tf.Tensor:
     """How much pixels tell about their neighbours, [N], summed over noise images and their reductions.
 
     noises: [N, 1, H, W] each. Of each, halved again and again down to 8x8, the squared correlations of pixels with
-    their right and lower neighbours count (around the edges, too).
+    their right and lower neighbours count (around the edges, too). Images that are not square are halved as often as
+    the square of their level, as long as their sides are even.
     """
-    by_size: dict[int, list[tf.Tensor]] = {}
+    by_size: dict[tuple[int, int], list[tf.Tensor]] = {}
     for noise in noises:
-        by_size.setdefault(noise.shape[2], []).append(tf.reshape(noise, [1, -1, *noise.shape[2:]]))  # [1, N, H, W]
+        height, width = noise.shape[2:]
+        by_size.setdefault((height, width), []).append(tf.reshape(noise, [1, -1, height, width]))  # [1, N, H, W]
     total = tf.zeros([noises[0].shape[0]])
     # Images of a size are taken together, with those that were halved to it: the fewer ops, the faster.
     while by_size:
@@ -29,8 +32,9 @@ def regularization(noises: Sequence[tf.Tensor]) -> tf.Tensor:
         for axis in (3, 2):
             correlation = tf.reduce_mean(together * tf.roll(together, 1, axis), axis=[2, 3])  # [K, N]
             total += tf.reduce_sum(tf.square(correlation), axis=0)
-        if size > _SMALLEST:
-            by_size.setdefault(size // 2, []).append(average_down(together, size // 2))
+        height, width = size
+        if level_of_size(height, width) > _SMALLEST_LEVEL and not (height % 2 or width % 2):
+            by_size.setdefault((height // 2, width // 2), []).append(average_down(together, 2))
     return total
 
 

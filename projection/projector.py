@@ -12,14 +12,14 @@ from dnnlib.tflib.devices import on_host
 from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.optimizer import Optimizer
 from generation import conventions
-from metrics.nets.images import average_down, prepare_images
+from metrics.nets.images import average_down, composited, reduction_of
 from pretrained_networks import is_generator
 from training.nets.generator import noise_variables
 
 from . import distances, schedule
 from .noise import normalized, regularization
 
-_SIZE = 256  # pixels; larger images are compared at this size
+_MATTES = ((0, 0, 0), (255, 255, 255))  # what two pictures with transparency look like over these tells them apart
 _LARGEST = 16  # what networks make goes beyond 1
 _NOISE = 7  # purpose of random numbers
 
@@ -173,7 +173,7 @@ class Projector:
 
         Args:
             target_images: [N, C, H, W] from -1 to 1, N being `minibatch_size`. They may be larger than what the network
-                makes, by a whole factor.
+                makes, by a whole factor. Images with transparency are compared as they look over black and over white.
             dlatents: where to start, [N or 1, layers or 1, dlatent_size]; None: at the mean of W.
             noises: noise images to start from, [N or 1, 1, H, W] each; none: random ones.
 
@@ -183,8 +183,7 @@ class Projector:
             raise ValueError("Projector.start: set_network comes first")
         targets = self._checked_targets(target_images)
         self._info("Preparing target images...")
-        prepared = prepare_images(targets)
-        self._prepared = self._call("prepare", self._target_distance.prepare, prepared)
+        self._prepared = self._call("prepare", self._target_distance.prepare, self._compared(targets))
 
         self._info("Initializing optimization state...")
         start = self._dlatent_avg if dlatents is None else self._checked("dlatents", dlatents, self._dlatents.shape)
@@ -203,20 +202,33 @@ class Projector:
         self._cur_step = 0
 
     def _checked_targets(self, images: np.ndarray) -> tf.Tensor:
-        """Targets as float32, of the size that images are compared at, or larger than `_SIZE`."""
+        """Targets as float32, of the size that images are compared at, or a multiple of it."""
         images = np.asarray(images, np.float32)
-        _, channels, resolution, _ = self._Gs.output_shape
-        expected = f"[{self._minibatch_size}, {channels}, {resolution}, {resolution}]"
-        if images.ndim != 4 or images.shape[:2] != (self._minibatch_size, channels):
+        expected = [self._minibatch_size, *self._Gs.output_shape[1:]]
+        if images.ndim != 4 or images.shape[:2] != tuple(expected[:2]):
             raise ValueError(f"expected target images of shape {expected}, got {list(images.shape)}")
-        height, width = images.shape[2:]
-        if height != width or height % min(resolution, _SIZE):
+        height, width = self._compared_size()
+        times = images.shape[2] // height
+        if images.shape[2:] != (height * times, width * times) or times == 0:
             raise ValueError(f"expected target images of shape {expected}, or a multiple, got {list(images.shape)}")
         if not np.isfinite(images).all():
             raise ValueError("target images have values that are not finite")
         if images.min() >= 0 and images.max() > _LARGEST:  # pixels from 0 to 255
             raise ValueError(f"expected target images from -1 to 1, got {images.min():g} to {images.max():g}")
-        return average_down(tf.constant(images), min(resolution, _SIZE))
+        return tf.constant(images)
+
+    def _compared_size(self) -> tuple[int, int]:
+        """Height and width at which images are compared: at most about 256x256."""
+        height, width = self._Gs.output_shape[2:]
+        factor = reduction_of(height, width)
+        return height // factor, width // factor
+
+    def _compared(self, images: tf.Tensor) -> tf.Tensor:
+        """Images [N, C, H, W] from -1 to 1 as they are compared, from 0 to 255; over both mattes, [2 N, 3, H, W]."""
+        images = tf.cast(images, tf.float32)
+        if images.shape[1] == 4:
+            images = tf.concat([composited(images, matte, (-1, 1)) for matte in _MATTES], axis=0)
+        return (average_down(images, images.shape[2] // self._compared_size()[0]) + 1) * (255 / 2)
 
     def _checked(self, name: str, array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """An array that can be broadcast to a shape."""
@@ -266,8 +278,9 @@ class Projector:
         noise = self.make_stream(seed).normal([1, *self._dlatents.shape[1:]], tf.float32)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            images = prepare_images(tf.cast(self._images(self._dlatents + noise * noise_strength), tf.float32))
+            images = self._compared(self._images(self._dlatents + noise * noise_strength))
             distance = self._target_distance.between(images, prepared)
+            distance = tf.reduce_mean(tf.reshape(distance, [-1, self._minibatch_size]), axis=0)
             loss = distance
             if self._noises:
                 noises = [tf.convert_to_tensor(variable) for variable in self._noises]

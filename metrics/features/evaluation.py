@@ -16,6 +16,7 @@ from dnnlib.download import default_cache_dir
 from dnnlib.errors import UserError
 from dnnlib.tflib import network_report
 from dnnlib.util import EasyDict
+from metrics.nets.images import WHITE
 from training.run_folder.options_file import load_for_data
 
 from .batches import BatchFunction, fill
@@ -44,7 +45,8 @@ class Evaluating:
 
     seed: of latents, labels and noise. num_gpus: that share the work. logical_cpus: rehearse that on parts of the CPU.
     minibatch_size: images per device at once, None: what the metric says. metric_networks: folder with files of metric
-    networks, None: official URLs. cache_dir: None: the default. offline: no downloads.
+    networks, None: official URLs. cache_dir: None: the default. offline: no downloads. matte: red, green and blue of
+    the colour that images with transparency are laid over, 0 to 255.
     """
 
     seed: int = 0
@@ -54,6 +56,7 @@ class Evaluating:
     metric_networks: str | None = None
     cache_dir: str | None = None
     offline: bool | None = None
+    matte: Sequence[int] = WHITE
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
     _spare: tuple[Any, dict[Any, BatchFunction]] | None = field(default=None, repr=False)
 
@@ -274,11 +277,14 @@ class Evaluation:
             per_device = self.settings.minibatch_size or request.minibatch_per_gpu
             if stream == "generated":
                 folder, functions = self.settings.folder, self.functions
-                self._passes[stream] = GeneratedImages(folder, self.generator, per_device, functions)
+                self._passes[stream] = GeneratedImages(
+                    folder, self.generator, per_device, functions, self.settings.matte
+                )
             else:
                 name = os.path.basename(getattr(self.dataset, "tfrecord_dir", "") or type(self.dataset).__name__)
                 images = self.dataset, name, stream == "mirrored reals"
-                self._passes[stream] = RealImages(self.settings.folder, *images, self.settings.devices, per_device)
+                devices, matte = self.settings.devices, self.settings.matte
+                self._passes[stream] = RealImages(self.settings.folder, *images, devices, per_device, matte)
         return self._passes[stream]
 
     def rows(

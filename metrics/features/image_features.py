@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from dnnlib import tflib
 from dnnlib.errors import UserError
+from metrics.nets.images import WHITE, composited
 from metrics.nets.metric_network import MetricNetwork, combine
 
 from .batches import BatchFunction, fill
@@ -39,6 +40,7 @@ class ImagePass:
         per_device: images on a device at once.
         seed: of random numbers that making the images takes.
         functions: those that are compiled, by what they do.
+        matte: red, green and blue of the colour that images are laid over; None: they have no transparency.
     """
 
     def __init__(
@@ -51,11 +53,14 @@ class ImagePass:
         per_device: int,
         seed: int = 0,
         functions: dict[Any, BatchFunction] | None = None,
+        matte: Sequence[int] | None = None,
     ):
         self.unit = unit
         self._batches = {"devices": devices, "per_device": per_device, "seed": seed}
         self._batch_size = per_device * len(devices)
+        self._matte = matte
         self._facts = {**facts, "resize": _RESIZE, **({"tf32": True} if tflib.settings.uses_tf32() else {})}
+        self._facts |= {} if matte is None else {"matte": list(matte)}
         self._folder = folder
         self._key = key_of(self._facts)
         self._label = file_label(label)
@@ -102,10 +107,11 @@ class ImagePass:
     def _compute(self, names: list[str], begin: int, count: int) -> Sequence[np.ndarray]:
         """Features of `count` images from number `begin`, for each network."""
         networks = [self._networks[name] for name in names]
-        key = self.unit, self._facts.get("arguments"), self._batches["per_device"], *(net.digest for net in networks)
+        batches = self._batches["per_device"], self._matte
+        key = self.unit, self._facts.get("arguments"), *batches, *(net.digest for net in networks)
         if key not in self._functions:
             features_of = _all_of(networks)
-            self._functions[key] = BatchFunction(lambda *x: features_of(self._images(*x)), **self._batches)
+            self._functions[key] = BatchFunction(lambda *x: features_of(self._rgb_images(*x)), **self._batches)
         try:
             features = self._functions[key](begin, *self._inputs(begin, count))
         except tf.errors.InvalidArgumentError as error:
@@ -125,17 +131,32 @@ class ImagePass:
         """Images uint8 [N, C, H, W] from what `_inputs` returns."""
         raise NotImplementedError
 
+    def _rgb_images(self, *inputs: tf.Tensor) -> tf.Tensor:
+        images = self._images(*inputs)
+        return images if self._matte is None else composited(images, self._matte)
+
 
 class RealImages(ImagePass):
     """The images of a data set in their order, again and again.
 
     mirror: whether half of them, drawn anew for each place in the stream, are flipped left to right.
+    matte: of images with transparency.
     """
 
-    def __init__(self, folder: Path, dataset: Any, name: str, mirror: bool, devices: Sequence[str], per_device: int):
+    def __init__(
+        self,
+        folder: Path,
+        dataset: Any,
+        name: str,
+        mirror: bool,
+        devices: Sequence[str],
+        per_device: int,
+        matte: Sequence[int] = WHITE,
+    ):
         facts = {"images": dataset.digest(), "mirrored": mirror}
         label = f"{name}-mirrored" if mirror else name
-        super().__init__(folder, label, "real images", facts, devices, per_device)
+        of_rgba = matte if dataset.shape[0] == 4 else None
+        super().__init__(folder, label, "real images", facts, devices, per_device, matte=of_rgba)
         self._dataset = dataset
         self._mirror = mirror
         self._reader = ThreadPoolExecutor(1, "read-ahead")
@@ -160,11 +181,22 @@ class RealImages(ImagePass):
 
 
 class GeneratedImages(ImagePass):
-    """Images of a generator for random latents and labels, converted to uint8 as they would be saved."""
+    """Images of a generator for random latents and labels, converted to uint8 as they would be saved.
 
-    def __init__(self, folder: Path, generator: Samples, per_device: int, functions: dict[Any, BatchFunction]):
+    matte: of images with transparency.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        generator: Samples,
+        per_device: int,
+        functions: dict[Any, BatchFunction],
+        matte: Sequence[int] = WHITE,
+    ):
         batches = generator.devices, per_device, generator.seed
-        super().__init__(folder, generator.name, "generated images", generator.facts, *batches, functions)
+        of_rgba = matte if generator.Gs.output_shape[1] == 4 else None
+        super().__init__(folder, generator.name, "generated images", generator.facts, *batches, functions, of_rgba)
         self._generator = generator
 
     def _inputs(self, begin: int, count: int) -> Sequence[np.ndarray]:

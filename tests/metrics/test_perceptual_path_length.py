@@ -15,7 +15,7 @@ from metrics import perceptual_path_length
 from metrics.features.evaluation import DataSource, Evaluating, Evaluation
 from metrics.features.random_inputs import RandomInputs
 from metrics.metric_defaults import metric_defaults
-from metrics.nets.images import average_down, prepare_images
+from metrics.nets.images import prepare_images
 from metrics.perceptual_path_length import PPL, slerp
 from training import misc
 from training.nets.generator import noise_variables
@@ -111,7 +111,7 @@ def test_face_crop_and_average():
     face = expected[:, :, 384:896, 256:768].reshape(2, 3, 256, 2, 256, 2).mean(axis=(3, 5))
     golden.close(prepare_images(images, crop=True), face, 1e-6)
     golden.close(prepare_images(images[:, :, :32, :32], crop=True), expected[:, :, 12:28, 8:24], 1e-6)
-    assert average_down(images[:, :, :511, :511], 256).shape == (2, 3, 511, 511)
+    assert prepare_images(images[:, :, :511, :511]).shape == (2, 3, 511, 511)
 
 
 def test_noise_is_that_of_the_step():

@@ -137,6 +137,49 @@ def test_noise_regularization_of_several_images():
     np.testing.assert_array_equal(noise_images.normalized(tf.zeros([1, 1, 4, 4])), np.zeros([1, 1, 4, 4]))
 
 
+def test_noise_regularization_of_images_that_are_not_square():
+    """Like the squares of as many pixels: 40x24 is halved once, to 20x12, and then to 10x6."""
+    noises = [golden.rnd(idx, 2, 1, 10 << idx, 6 << idx) for idx in range(3)]
+    expected = np.zeros(2)
+    for idx, noise in enumerate(noises):
+        for _ in range(idx + 1):
+            expected += sum(np.mean(noise * np.roll(noise, 1, axis), axis=(1, 2, 3)) ** 2 for axis in (2, 3))
+            noise = noise.reshape(2, 1, noise.shape[2] // 2, 2, noise.shape[3] // 2, 2).mean(axis=(3, 5))
+    found = noise_images.regularization([tf.constant(noise) for noise in noises])
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    transposed = [tf.constant(noise.transpose(0, 1, 3, 2)) for noise in noises]
+    np.testing.assert_allclose(noise_images.regularization(transposed), found, rtol=1e-5)
+
+
+def small_network(**kwargs):
+    tf.random.set_seed(0)
+    sizes = {"fmap_base": 64, "fmap_max": 8, "latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8}
+    return Network("Gs", func_name="training.networks_stylegan2.G_main", mapping_layers=2, **sizes, **kwargs)
+
+
+def test_transparent_targets():
+    """Colours that cannot be seen have no influence; alpha is found."""
+    Gs = small_network(resolution=16, num_channels=4)
+    targets = golden.rnd(0, 2, 4, 16, 16).clip(-1, 1)
+    targets[:, 3] = np.where(targets[:, 3] < 0, -1, 1)
+    hidden = np.where(targets[:, 3:] < 0, golden.rnd(1, 2, 4, 16, 16), targets)
+    hidden[:, 3] = targets[:, 3]
+    results, distances_ = [], []
+    for images in (targets, hidden):
+        proj = demo_projector(Gs, 2, 30)
+        results.append(proj.run(images))
+        distances_.append(proj.get_distances())
+    np.testing.assert_array_equal(results[0].dlatents, results[1].dlatents)
+    np.testing.assert_array_equal(results[0].images, results[1].images)
+    opacity = [((x[:, 3:] + 1) / 2).clip(0, 1) for x in (results[0].images, targets)]
+    colours = [(x[:, :3] + 1) / 2 for x in (results[0].images, targets)]
+    over = [[c * a + matte * (1 - a) for c, a in zip(colours, opacity, strict=True)] for matte in (0, 1)]
+    exact = np.mean([np.mean((a - b) ** 2, axis=(1, 2, 3)) for a, b in over], axis=0)
+    np.testing.assert_allclose(distances_[0], exact, rtol=0.2)  # the last step was before the last update
+    own = proj.run(Gs.get_output_for(golden.rnd(3, 2, 8), None, truncation_psi=1.0, noise=None).numpy())
+    assert own.images.shape == (2, 4, 16, 16)
+
+
 # ----------------------------------------------------------------------------
 # Several images, and what is found. The demo network.
 
