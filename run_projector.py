@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     add = real.add_argument
     add("--dataset", dest="dataset_name", help="name of a data set in --data-dir, or path of one")
     add("--data-dir", default="datasets", help="root folder of data sets (default: %(default)s)", metavar="DIR")
-    images_help = "image files in place of a data set: FILE,FOLDER,'*.jpg'; cut to the proportions of the network and resized"
+    images_help = (
+        "image files in place of a data set: FILE,FOLDER,'*.jpg'; cut to the proportions of the network and resized"
+    )
     add("--images", help=images_help, **FILES)
     convert_help = "convert images of other colours or depths, or with transparency (default: refuse them)"
     add("--convert", default=False, help=convert_help, **flags.BOOLEAN)

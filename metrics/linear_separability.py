@@ -62,9 +62,7 @@ class LS(MetricBase):
             logits = [classifier.get_output_for(images, None) for classifier in classifiers]
             return [tf.concat([tf.cast(dlatents, tf.float32), *logits], axis=1)]  # [N, dlatent_size + attributes]
 
-        facts = {"classifiers": [classifier.digest for classifier in classifiers]}
-        if Gs.output_shape[1] == 4:
-            facts["matte"] = list(evaluation.settings.matte)
+        digests = [classifier.digest for classifier in classifiers]
         generator = evaluation.generator
         dlatent_size = Gs.components.mapping.output_shape[2]
         rows = evaluation.rows(
@@ -75,7 +73,7 @@ class LS(MetricBase):
             generator.inputs,
             self.minibatch_per_gpu,
             "generated images",
-            facts,
+            {"classifiers": digests, "matte": list(evaluation.settings.matte)},
         )
         spaces = {"z": generator.random.latents(0, self.num_samples, Gs.input_shape[1]), "w": rows[:, :dlatent_size]}
         results = separability(

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.pictures import WHITE
 from dnnlib.tflib import lerp, random_stream
 from metrics.maths.path_length import path_length_score
-from metrics.nets.images import WHITE, prepare_images
+from metrics.nets.images import prepare_images
 from training.nets.generator import noise_variables
 
 from .metric_base import MetricBase
@@ -83,7 +84,7 @@ class PPL(MetricBase):
             "steps": [self.epsilon, self.space, self.sampling, self.crop],
             "overrides": repr(sorted(overrides.items())),
             "network": distance.digest,
-            **({"matte": list(matte)} if Gs.output_shape[1] == 4 else {}),
+            "matte": list(matte),
         }
         label = f"path-lengths-{self.space}{self.sampling}"
         distances = self._evaluation.rows(

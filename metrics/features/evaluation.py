@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from dnnlib.download import default_cache_dir
 from dnnlib.errors import UserError
+from dnnlib.pictures import WHITE
 from dnnlib.tflib import network_report
 from dnnlib.util import EasyDict
-from metrics.nets.images import WHITE
 from training.run_folder.options_file import load_for_data
 
 from .batches import BatchFunction, fill

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from dnnlib import tflib
 from dnnlib.errors import UserError
-from metrics.nets.images import WHITE, composited
+from dnnlib.pictures import WHITE
+from metrics.nets.images import composited
 from metrics.nets.metric_network import MetricNetwork, combine
 
 from .batches import BatchFunction, fill

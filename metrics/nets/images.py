@@ -4,10 +4,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from dnnlib.pictures import WHITE
 from dnnlib.resolutions import level_of_size
-
-WHITE = (255, 255, 255)
-"""What transparent images are laid over, where nobody asks for another colour."""
 
 
 def rgb_images(images: tf.Tensor) -> tf.Tensor:
