@@ -1,7 +1,8 @@
 """Where targets come from: image files, whether they fit a network, how they are cut and resized to it; data sets.
 
 The rule for files: an image is turned upright as its EXIF orientation says, brought to 8 bits per channel, cut to the
-largest square in the middle, and reduced to the resolution of the network by a Lanczos filter. Nothing is enlarged.
+largest part in the middle of the proportions that the network's images have, and reduced to their size by a Lanczos
+filter. Nothing is enlarged.
 Needs no TensorFlow.
 """
 
@@ -13,10 +14,11 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 
-from dataset_tools.image_rules import ImageRules
+from dataset_tools.image_rules import ImageRules, pair
 from dnnlib import files
 from dnnlib.errors import Problems, UserError, listed
 from dnnlib.pictures import MODES, converted, mode_name
+from dnnlib.resolutions import Size, size_text
 from training.data import dataset, image_listing
 from training.data.containers import Container
 from training.data.image_files import (
@@ -82,10 +84,8 @@ def check_readable(paths: Sequence[str], reading: Reading = AS_USUAL) -> None:
     _report([f"{path}: {fact.problem}" for path, fact in facts if fact.problem])
 
 
-def check_images(
-    paths: Sequence[str], resolution: int, channels: int, convert: bool, reading: Reading = AS_USUAL
-) -> None:
-    """Raises UserError for all images that cannot be targets of a network of this resolution and these channels.
+def check_images(paths: Sequence[str], size: Size, channels: int, convert: bool, reading: Reading = AS_USUAL) -> None:
+    """Raises UserError for all images that cannot be targets of a network of images of this size and these channels.
 
     Prints what will be done to them. convert: whether other colours, depths and transparency will be converted.
     """
@@ -94,13 +94,13 @@ def check_images(
     for path in paths:
         facts, _ = _decode(path, reading)
         all_facts.append(facts)
-        problems += [f"{path}: {problem}" for problem in _problems(facts, resolution, channels, convert)]
+        problems += [f"{path}: {problem}" for problem in _problems(facts, size, channels, convert)]
     _report(problems)
     for note in (*notes_about(all_facts, reading), *notes_about_depth(all_facts, reading)):
         print(note)
 
 
-def _problems(facts: ImageFacts, resolution: int, channels: int, convert: bool) -> list[str]:
+def _problems(facts: ImageFacts, size: Size, channels: int, convert: bool) -> list[str]:
     if facts.problem:
         return [facts.problem]
     wanted, problems = MODES[channels], []
@@ -109,17 +109,18 @@ def _problems(facts: ImageFacts, resolution: int, channels: int, convert: bool) 
             "save it as 8 bits, or give --max-value, what is white" if facts.mode == "F" else "--convert makes it so"
         )
         problems.append(f"{facts}, but the network makes {mode_name(wanted)} images; {help_}")
-    if min(facts.width, facts.height) < resolution:
-        problems.append(f"{facts}, too small for a network of {resolution}x{resolution}")
+    height, width = pair(size)
+    if facts.height < height or facts.width < width:
+        problems.append(f"{facts}, too small for a network of {size_text(size)}")
     return problems
 
 
-def read_image(path: str, resolution: int, channels: int, reading: Reading = AS_USUAL) -> np.ndarray:
+def read_image(path: str, size: Size, channels: int, reading: Reading = AS_USUAL) -> np.ndarray:
     """A checked image as the network would make it, uint8 [C, H, W]."""
     facts, img = _decode(path, reading)
     if img is None:
         raise UserError(f"{path}: {facts.problem}")
-    content = ImageRules(crop="center", resolution=resolution)
+    content = ImageRules(crop="center", resolution=size)
     return np.ascontiguousarray(content.apply(converted(img, MODES[channels])))
 
 

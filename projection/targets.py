@@ -108,12 +108,13 @@ class ImageFiles:
     ):
         self._reading = reading
         self._paths = list(paths) if num_images is None else list(paths)[:num_images]
-        _, self._channels, self._resolution, _ = Gs.output_shape
+        self._channels, *size = Gs.output_shape[1:]
+        self._size = tuple(size)
         if num_images is not None and num_images > len(paths):
             raise UserError(f"--num-images={num_images}: --images has {len(paths)}")
         problems = Problems()
         with problems.gather("--images"):
-            sources.check_images(self._paths, self._resolution, self._channels, convert, reading)
+            sources.check_images(self._paths, self._size, self._channels, convert, reading)
         problems.report()
         taken: set[str] = set()
         self._vector_names = [points.unique(points.stem_of(path), taken) for path in self._paths]
@@ -123,7 +124,7 @@ class ImageFiles:
 
     def __getitem__(self, index: int) -> Target:
         path = self._paths[index]
-        pixels = sources.read_image(path, self._resolution, self._channels, self._reading)[np.newaxis]
+        pixels = sources.read_image(path, self._size, self._channels, self._reading)[np.newaxis]
         image = adjust_dynamic_range(pixels.astype(np.float32), (0, 255), (-1, 1))
         name = f"image{index:04d}"
         return Target(name, f"{name}: {path} ({index}/{len(self)})", path, self._vector_names[index], image)

@@ -60,6 +60,11 @@ def test_cut_and_reduced(tmp_path):
     small = read_image(path, 16, 3)
     expected = PIL.Image.fromarray(pixels[:, 16:48].astype(np.uint8)).resize((16, 16), PIL.Image.Resampling.LANCZOS)
     np.testing.assert_array_equal(small, np.asarray(expected).transpose(2, 0, 1))
+    whole = PIL.Image.fromarray(pixels.astype(np.uint8)).resize((32, 16), PIL.Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(read_image(path, (16, 32), 3), np.asarray(whole).transpose(2, 0, 1))
+    np.testing.assert_array_equal(read_image(path, (32, 24), 3), pixels[:, 20:44].transpose(2, 0, 1))
+    with pytest.raises(UserError, match="32x64 RGB, too small for a network of 48x16"):
+        check_images([path], (48, 16), 3, convert=False)
     exif = PIL.Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise
     turned = save(tmp_path / "turned.png", pixels, exif=exif)
