@@ -87,7 +87,7 @@ class ImageGenerator:
     def _built_precision(self) -> str:
         """What to say of 16 bit; empty where there is none."""
         model = self.synthesis.model
-        return model.precision.describe(model.resolution_log2) if model.precision.num_fp16_res else ""
+        return model.precision.describe(model.resolution) if model.precision.num_fp16_res else ""
 
     def _problems(self, num_channels: int, col_styles: Collection[int]) -> Iterator[str]:
         cutoff = self.rendering.truncation_cutoff

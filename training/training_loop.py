@@ -324,5 +324,5 @@ def _build_networks(options: LoopOptions, training_set: Any, seed: int) -> tuple
     for name, model in (("G", G.components.synthesis.model), ("D", D.model)):
         precision = getattr(model, "precision", None)
         if precision is not None and precision.num_fp16_res:
-            print(f"Precision of {name}: {precision.describe(model.resolution_log2)}.")
+            print(f"Precision of {name}: {precision.describe(model.resolution)}.")
     return G, D, G.clone("Gs")

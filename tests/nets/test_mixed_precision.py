@@ -10,6 +10,7 @@ from training_commands import REQUIRED, kwargs_of, make_run, problems
 
 import run_training
 from dnnlib import util
+from dnnlib.resolutions import resolution_of
 from dnnlib.tflib import Network, random_stream
 from dnnlib.tflib.checkpoints import network_files
 from training import misc
@@ -35,14 +36,16 @@ def networks(**kwargs):
 @pytest.mark.parametrize(("num_fp16_res", "lowest"), [(0, 64), (1, 32), (2, 16), (4, 8), (9, 8)])
 def test_the_highest_resolutions_are_in_16_bit(num_fp16_res, lowest):
     precision = MixedPrecision(num_fp16_res, None, "float16").check("G")
-    types = {2**res: precision.dtype_at(res, 5, "float32") for res in range(2, 6)}
+    types = {2**res: precision.dtype_at(res, resolution_of(32), "float32") for res in range(2, 6)}
     assert types == {size: "float16" if size >= lowest else "float32" for size in (4, 8, 16, 32)}
 
 
 def test_description_and_default_type():
     assert default_fp16_dtype() == ("float16" if tf.config.get_visible_devices("GPU") else "bfloat16")
-    assert MixedPrecision().describe(5) == "float32"
-    assert MixedPrecision(2, None, "float16").describe(5).startswith("float16 from 16x16 to 32x32, float32 elsewhere")
+    assert MixedPrecision().describe(resolution_of(32)) == "float32"
+    of_two = MixedPrecision(2, None, "float16")
+    assert of_two.describe(resolution_of(32)).startswith("float16 from 16x16 to 32x32, float32 elsewhere")
+    assert of_two.describe(resolution_of([40, 24])).startswith("float16 from 20x12 to 40x24, float32 elsewhere")
 
 
 @pytest.mark.parametrize(

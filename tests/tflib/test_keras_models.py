@@ -111,8 +111,13 @@ def test_variables_know_their_official_names(model):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"resolution": 24}, "resolution must be a power of two of 4 or more, got 24"),
+        ({"resolution": 25}, "D: resolution: 25x25: height and width must be a small base.*nearest is 24x24"),
         ({"resolution": 2}, "power of two"),
+        (
+            {"resolution": [640, 384], "base": [4, 3]},
+            "640x384 is not 4x3 times a power of two; 640x384 has the bases 5x3",
+        ),
+        ({"resolution": [16, 16, 3]}, r"expected the side of a square, or \[height, width\] in pixels"),
         ({"num_channels": 0}, "num_channels must be an integer of 1 or more"),
         ({"label_size": -1}, "label_size must be an integer of 0 or more"),
         ({"nonlinearity": "gelu"}, "nonlinearity must be one of"),

@@ -100,7 +100,7 @@ def test_whole_numbers_that_are_floats(nets):
     assert type(net.static_kwargs["resolution"]) is int and type(net.static_kwargs["fmap_base"]) is float
     assert Network("D", func_name=f"{MODULE}.D_stylegan2", **{**SIZES, "resolution": 16.0}).input_shape[2:] == [16, 16]
     for wrong in (16.5, 1e300, float("inf")):
-        with pytest.raises(network_files.NetworkFileError, match="resolution must be a power of two"):
+        with pytest.raises(network_files.NetworkFileError, match="resolution: expected the side of a square"):
             read(raw(nets["Gs"], kwargs={"resolution": wrong}))
 
 

@@ -360,7 +360,7 @@ def test_all_mismatches_are_listed_at_once():
     ("changes", "message"),
     [
         ({"static_kwargs": {**TINY_G, "fmap_maxx": 3}}, "unknown argument 'fmap_maxx' .did you mean fmap_max"),
-        ({"static_kwargs": {**TINY_G, "resolution": 48}}, "power of two"),
+        ({"static_kwargs": {**TINY_G, "resolution": 49}}, "power of two"),
         ({"static_kwargs": {**TINY_G, "architecture": "dense"}}, "'orig', 'skip', 'resnet'"),
         ({"static_kwargs": {1: 2}}, "not a name of an argument"),
         ({"static_kwargs": {"a": object()}}, "cannot be a object"),
@@ -379,7 +379,7 @@ def test_all_mismatches_are_listed_at_once():
         ({"name": "_Gs"}, "not a name"),
         ({"static_kwargs": {**TINY_G, "fmap_base": float("inf")}}, "finite number"),
         ({"static_kwargs": {**TINY_G, "fmap_decay": -1e308}}, "no feature maps"),
-        ({"static_kwargs": {**TINY_G, "resolution": 2**2000}}, "power of two"),
+        ({"static_kwargs": {**TINY_G, "resolution": 2**2000}}, "side of a square"),
         ({"static_kwargs": {**TINY_G, "mapping_lrmul": 0}}, "mapping_lrmul must be"),
         ({"static_kwargs": {**TINY_G, "mapping_layers": 10**6}}, "1000 or less"),
         ({"static_kwargs": {**TINY_G, "resample_kernel": [1, -1]}}, "resample_kernel must be"),

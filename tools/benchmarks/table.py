@@ -123,10 +123,10 @@ def _print_line(cells: Sequence[str]) -> None:
 
 def dtype_at(size: int, resolution: int, precision: str) -> str:
     """The type in which a network computes its feature maps of some height and width."""
+    from dnnlib.resolutions import resolution_of
     from training.nets.mixed_precision import MixedPrecision
 
-    res, resolution_log2 = size.bit_length() - 1, resolution.bit_length() - 1
-    return MixedPrecision(**PRECISIONS[precision]).dtype_at(res, resolution_log2, "float32")
+    return MixedPrecision(**PRECISIONS[precision]).dtype_at(size.bit_length() - 1, resolution_of(resolution), "float32")
 
 
 @contextlib.contextmanager

@@ -7,21 +7,27 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dnnlib import resolutions
 from dnnlib.errors import short
 from dnnlib.tflib.ops.fused_bias_act import activation_funcs
-from training.data.image_sources import level_of
 
 
-def resolution_log2_of(owner: str, resolution: int) -> int:
-    """The binary logarithm of a resolution. Raises ValueError unless it is a power of two of 4 or more."""
-    log2 = level_of(resolution) if isinstance(resolution, (int, np.integer)) else None
-    if log2 is None:
-        raise ValueError(f"{owner}: resolution must be a power of two of 4 or more, got {short(resolution)}")
-    return log2
+def resolution_of(owner: str, resolution: resolutions.Size, base: resolutions.Size | None) -> resolutions.Resolution:
+    """The resolution of images. Raises ValueError for sizes that networks cannot have, with the nearest that they can.
+
+    Args:
+        owner: name of the network.
+        resolution: the side of a square, or `[height, width]`.
+        base: size of the smallest feature maps, of which the resolution is a power of two; None: see `resolutions`.
+    """
+    try:
+        return resolutions.resolution_of(resolution, base)
+    except ValueError as error:
+        raise ValueError(f"{owner}: resolution: {error}") from None
 
 
 def feature_maps(fmap_base: float, fmap_decay: float, fmap_min: int, fmap_max: int) -> Callable[[int], int]:
-    """The number of feature maps at a stage (the binary logarithm of the resolution, less one).
+    """The number of feature maps at a stage (the level, less one: `dnnlib.resolutions`).
 
     Raises ValueError for arguments that leave no feature maps.
     """

@@ -4,21 +4,25 @@ from typing import Any
 
 import tensorflow as tf
 
-from .checks import check_common, prepare_labels, resolution_log2_of
+from dnnlib.resolutions import Size
+
+from .checks import check_common, prepare_labels, resolution_of
 from .network_model import NetworkModel
 
 
 class Discriminator(NetworkModel):
     """images `[N, C, H, W]`, labels `[N, label_size]` -> scores `[N, 1]`."""
 
-    def setup(self, num_channels: int, resolution: int, label_size: int, nonlinearity: str, dtype: str) -> None:
+    def setup(
+        self, num_channels: int, resolution: Size, base: Size | None, label_size: int, nonlinearity: str, dtype: str
+    ) -> None:
         """Checks the arguments that all have, and sets inputs and outputs."""
         check_common(self.name, nonlinearity, dtype, num_channels=num_channels, label_size=label_size)
-        self.resolution_log2 = resolution_log2_of(self.name, resolution)
+        self.resolution = resolution_of(self.name, resolution, base)
         self.label_size = label_size
         self.activation_dtype = dtype
         self.set_io(
-            {"images_in": [None, num_channels, resolution, resolution], "labels_in": [None, label_size]},
+            {"images_in": [None, num_channels, *self.resolution[:2]], "labels_in": [None, label_size]},
             {"scores_out": [None, 1]},
         )
 

@@ -5,11 +5,12 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from dnnlib.resolutions import Size
 from dnnlib.tflib import random_stream, replicas
 from dnnlib.tflib.scope import Scoped, random_normal
 from dnnlib.tflib.tfutil import finite_or, lerp
 
-from .checks import check_choice, check_common, check_flags, check_numbers, check_sizes, prepare_labels
+from .checks import check_choice, check_common, check_flags, check_numbers, check_sizes, prepare_labels, resolution_of
 from .growing import whole_lod
 from .layers import Dense, normalize_2nd_moment
 from .network_model import AS_BUILT, COMMON_ARGUMENTS, NetworkModel, as_built, reject_unknown_kwargs
@@ -74,6 +75,7 @@ class Generator(NetworkModel):
         mapping_kwargs = {"dlatent_broadcast": num_layers, **kwargs}
         check_choice(name, "dlatent_broadcast", mapping_kwargs["dlatent_broadcast"], (num_layers,))
         mapping = self.add_child(mapping_class, "G_mapping", **mapping_kwargs)
+        self.resolution = synthesis.resolution
         self.set_io(mapping.io_inputs, synthesis.io_outputs)
 
     def _chosen(self, argument: str, classes: tuple[type[NetworkModel], ...], kwargs: dict[str, Any]) -> Any:
@@ -190,11 +192,17 @@ class Synthesis(NetworkModel):
     Keeps the noise variables `noise0`, `noise1`, ... and decides where the noise of a call comes from.
     """
 
-    def add_noise_variables(self, res_log2s: list[int]) -> None:
-        """Creates one noise image `[1, 1, H, W]` for each binary logarithm of a resolution."""
-        self.num_noises = len(res_log2s)
-        for idx, res in enumerate(res_log2s):
-            self.add_variable(f"noise{idx}", [1, 1, 2**res, 2**res], random_normal(), trainable=False)
+    def set_resolution(self, resolution: Size, base: Size | None) -> None:
+        """Sets the resolution of the images, and the number of layers, two for each level."""
+        self.resolution = resolution_of(self.name, resolution, base)
+        self.num_layers = 2 * len(self.resolution.levels)
+
+    def add_noise_variables(self, levels: list[int]) -> None:
+        """Creates a noise image `[1, 1, H, W]` for each of some levels."""
+        self.num_noises = len(levels)
+        for idx, level in enumerate(levels):
+            size = self.resolution.size(level)
+            self.add_variable(f"noise{idx}", [1, 1, *size], random_normal(), trainable=False)
 
     def start(
         self, dlatents_in: Any, randomize_noise: Any, noise: list[tf.Tensor] | None

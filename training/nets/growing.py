@@ -7,7 +7,7 @@ structures compute the same images:
 * linear: everything is computed and blended; simple graphs;
 * recursive: only the levels that are needed are computed.
 
-Images and feature maps are `[N, H, W, C]`; `res` is the binary logarithm of a resolution.
+Images and feature maps are `[N, H, W, C]`; `res` is a level, the binary logarithm of the side of a square.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from dnnlib.resolutions import Resolution
 from dnnlib.tflib.scope import is_recording_rows
 from dnnlib.tflib.tfutil import lerp, lerp_clip
 
@@ -86,7 +87,7 @@ class GeneratorSteps(NamedTuple):
 class DiscriminatorSteps(NamedTuple):
     """The steps of a growing discriminator."""
 
-    block: Step  # feature maps of res -> feature maps of res - 1; scores for res = 2
+    block: Step  # feature maps of res -> feature maps of res - 1; scores for the base
     fromrgb: Step  # image of res -> feature maps of res
     downsample: Callable[[tf.Tensor, str], tf.Tensor]  # image reduced twice; the name of the step
     shrink: Callable[[tf.Tensor, int], tf.Tensor]  # image reduced by a factor, box average
@@ -94,19 +95,20 @@ class DiscriminatorSteps(NamedTuple):
 
 
 def grow_generator(
-    structure: str, x: tf.Tensor, lod: tf.Tensor, resolution_log2: int, steps: GeneratorSteps
+    structure: str, x: tf.Tensor, lod: tf.Tensor, resolution: Resolution, steps: GeneratorSteps
 ) -> tf.Tensor:
-    """The image of a generator. x: feature maps of 4x4. lod: scalar."""
+    """The image of a generator. x: feature maps of the base. lod: scalar."""
     lod = tf.cast(lod, x.dtype)
+    first, last = resolution.first_log2, resolution.log2
     if structure == "fixed":
-        for res in range(3, resolution_log2 + 1):
+        for res in range(first + 1, last + 1):
             x = steps.block(x, res)
-        return steps.torgb(x, resolution_log2)
+        return steps.torgb(x, last)
 
     if structure == "linear":
-        images = steps.torgb(x, 2)
-        for res in range(3, resolution_log2 + 1):
-            level = resolution_log2 - res
+        images = steps.torgb(x, first)
+        for res in range(first + 1, last + 1):
+            level = last - res
             x = steps.block(x, res)
             img = steps.torgb(x, res)
             images = steps.upsample(images, f"Upsample_lod{level}")
@@ -130,32 +132,33 @@ def grow_generator(
             return this_level_or_blend()
         return _if_below(lod, level, lambda: grow(y, res + 1, level - 1), this_level_or_blend)
 
-    if resolution_log2 == 2:
-        return steps.torgb(x, 2)
-    return grow(x, 3, resolution_log2 - 3)
+    if first == last:
+        return steps.torgb(x, last)
+    return grow(x, first + 1, last - first - 1)
 
 
 def grow_discriminator(
-    structure: str, images: tf.Tensor, lod: tf.Tensor, resolution_log2: int, steps: DiscriminatorSteps
+    structure: str, images: tf.Tensor, lod: tf.Tensor, resolution: Resolution, steps: DiscriminatorSteps
 ) -> tf.Tensor:
-    """The output of the last block (res 2) of a discriminator. images: full resolution. lod: scalar."""
+    """The output of the last block, of the base, of a discriminator. images: full resolution. lod: scalar."""
     lod = tf.cast(lod, images.dtype)
+    first, last = resolution.first_log2, resolution.log2
     if structure == "fixed":
-        x = steps.fromrgb(images, resolution_log2)
-        for res in range(resolution_log2, 2, -1):
+        x = steps.fromrgb(images, last)
+        for res in resolution.levels:
             x = steps.block(x, res)
-        return steps.block(x, 2)
+        return x
 
     if structure == "linear":
         img = images
-        x = steps.fromrgb(img, resolution_log2)
-        for res in range(resolution_log2, 2, -1):
-            level = resolution_log2 - res
+        x = steps.fromrgb(img, last)
+        for res in range(last, first, -1):
+            level = last - res
             x = steps.block(x, res)
             img = steps.downsample(img, f"Downsample_lod{level}")
             y = steps.fromrgb(img, res - 1)
             x = steps.row(lerp_clip(x, y, lod - level), f"Grow_lod{level}")
-        return steps.block(x, 2)
+        return steps.block(x, first)
 
     def grow(res: int, level: int) -> tf.Tensor:
         """Output of the block of `res`, blended with the image of the next lower resolution."""
@@ -165,7 +168,7 @@ def grow_discriminator(
 
         x = from_image() if level == 0 else _if_below(lod, level, lambda: grow(res + 1, level - 1), from_image)
         x = steps.block(x, res)
-        if res == 2:
+        if res == first:
             return x
 
         def blend() -> tf.Tensor:
@@ -174,4 +177,4 @@ def grow_discriminator(
 
         return _if_above(lod, level, blend, lambda: x)
 
-    return grow(2, resolution_log2 - 2)
+    return grow(first, last - first)

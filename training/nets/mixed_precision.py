@@ -11,6 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from dnnlib.errors import short
+from dnnlib.resolutions import Resolution, size_text
 
 from .checks import check_choice, check_numbers
 
@@ -39,19 +40,23 @@ class MixedPrecision(NamedTuple):
         check_choice(owner, "fp16_dtype", self.fp16_dtype, FP16_DTYPES)
         return self
 
-    def dtype_at(self, res: int, resolution_log2: int, dtype: str) -> str:
-        """The type of feature maps at `2**res` x `2**res`; `dtype` is the network's own."""
-        if res <= max(resolution_log2 - self.num_fp16_res, 2):  # 4x4 never is 16 bit
+    def dtype_at(self, level: int, resolution: Resolution, dtype: str) -> str:
+        """The type of feature maps at a level of a resolution; `dtype` is the network's own."""
+        if level < self._lowest(resolution):
             return dtype
         return default_fp16_dtype() if self.fp16_dtype == "auto" else self.fp16_dtype
 
-    def describe(self, resolution_log2: int) -> str:
+    def _lowest(self, resolution: Resolution) -> int:
+        """The lowest level in 16 bit: the base never is."""
+        return max(resolution.log2 - self.num_fp16_res, resolution.first_log2) + 1
+
+    def describe(self, resolution: Resolution) -> str:
         """One line for logs, such as 'bfloat16 from 8x8 to 64x64, float32 elsewhere'."""
-        lowest = max(resolution_log2 - self.num_fp16_res, 2) + 1
-        if lowest > resolution_log2:
+        lowest = self._lowest(resolution)
+        if lowest > resolution.log2:
             return "float32"
-        dtype = self.dtype_at(resolution_log2, resolution_log2, "float32")
-        where = " to ".join(f"{2**res}x{2**res}" for res in (lowest, resolution_log2))
+        dtype = self.dtype_at(resolution.log2, resolution, "float32")
+        where = " to ".join(size_text(resolution.size(level)) for level in (lowest, resolution.log2))
         note = f"; this CPU has no {dtype} instructions, so expect it to be slower" if is_slow_here(dtype) else ""
         return f"{dtype} from {where}, float32 elsewhere{note}"
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from dnnlib.errors import did_you_mean, short
+from dnnlib.resolutions import Resolution
 from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.scope import KERAS_3, Scoped
 
@@ -53,6 +54,7 @@ class NetworkModel(Scoped, tf.keras.Model):
 
     family: ClassVar[str] = ""
     precision = MixedPrecision()  # 32 bit, where a network does not say otherwise
+    resolution: Resolution  # of images, where the network has any
 
     def __init_subclass__(cls, family: str | None = None, module: str | None = None, **kwargs: Any):
         if module is not None:
@@ -64,6 +66,11 @@ class NetworkModel(Scoped, tf.keras.Model):
         if family is not None:
             cls.family = family
             _families.setdefault(family, []).append(cls)
+
+    @property
+    def resolution_log2(self) -> int:
+        """The level of the images: log2 of the side of a square."""
+        return self.resolution.log2
 
     def set_io(self, inputs: dict[str, list[int | None]], outputs: dict[str, list[int | None]]) -> None:
         """Names and shapes of inputs and outputs, in the official order."""

@@ -116,10 +116,10 @@ class D_main(stylegan2_discriminator.D_stylegan2, family="stylegan2-ada-discrimi
             score_max: number of scores that there are weights for: the largest `score_size`.
             use_pagan, use_spectral_norm, adaptive_dropout: must be off.
             augment_strength, pagan_num, pagan_fade: without effect: details of what is off.
-            freeze_layers: so many layers above 4x4, counted from the images, are not trained (Freeze-D,
+            freeze_layers: so many layers above the base, from the images on, are not trained (Freeze-D,
                 arXiv:2002.10964).
-            pytorch_details: where the PyTorch version differs: at 4x4, `FromRGB` is not clamped; a group of one sample
-                has a feature map of its standard deviation, too.
+            pytorch_details: where the PyTorch version differs: at the base, `FromRGB` is not clamped; a group of one
+                sample has a feature map of its standard deviation, too.
             kwargs: the other arguments.
 
         Raises:

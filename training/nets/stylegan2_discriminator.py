@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.resolutions import Size
 from dnnlib.tflib.ops.upfirdn_2d import downsample_2d
 from dnnlib.tflib.scope import Scoped
 
@@ -71,12 +72,13 @@ class DiscriminatorBlock(Scoped):
 
 
 class OutputBlock(Scoped):
-    """4x4: optional `FromRGB`, minibatch standard deviation, `Conv` and `Dense0`."""
+    """The base: optional `FromRGB`, minibatch standard deviation, `Conv` and `Dense0`."""
 
     def __init__(
         self,
         name: str,
         *,
+        size: tuple[int, int],
         fmaps: int,
         dense_fmaps: int,
         act: str,
@@ -96,10 +98,10 @@ class OutputBlock(Scoped):
             self.add_child(FromRGB, "FromRGB", in_fmaps=rgb_channels, fmaps=fmaps, act=act, conv_clamp=clamp)
         in_fmaps = fmaps + (mbstd_num_features if self.has_mbstd else 0)
         self.add_child(Conv2D, "Conv", in_fmaps=in_fmaps, fmaps=fmaps, kernel=3, act=act, conv_clamp=conv_clamp)
-        self.add_child(Dense, "Dense0", in_fmaps=fmaps * 16, fmaps=dense_fmaps, act=act)
+        self.add_child(Dense, "Dense0", in_fmaps=fmaps * size[0] * size[1], fmaps=dense_fmaps, act=act)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """x `[N, 4, 4, fmaps]` -> `[N, dense_fmaps]`."""
+        """x `[N, h, w, fmaps]` -> `[N, dense_fmaps]`."""
         if self.has_mbstd:
             x = minibatch_stddev_layer(x, self.mbstd_group_size, self.mbstd_num_features, data_format="NHWC")
             self.row(x, "MinibatchStddev")
@@ -115,7 +117,8 @@ class _StyleGAN2Discriminator(Discriminator):
         name: str = "D",
         *,
         num_channels: int = 3,
-        resolution: int = 1024,
+        resolution: Size = 1024,
+        base: Size | None = None,
         label_size: int = 0,
         fmap_base: int = 16 << 10,
         fmap_decay: float = 1.0,
@@ -133,9 +136,10 @@ class _StyleGAN2Discriminator(Discriminator):
         Args:
             name: name of the network.
             num_channels: image channels.
-            resolution: image height and width.
+            resolution: side of square images, or `[height, width]`.
+            base: size of the last block, which is doubled to the resolution; None: see `dnnlib.resolutions`.
             label_size: number of labels; 0 for none.
-            fmap_base: feature maps times resolution / 2, before clipping.
+            fmap_base: feature maps times resolution / 2, before clipping; resolution is 2 to the power of the level.
             fmap_decay: exponent by which feature maps fall with resolution.
             fmap_min: least number of feature maps.
             fmap_max: largest number of feature maps.
@@ -148,7 +152,7 @@ class _StyleGAN2Discriminator(Discriminator):
         """
         super().__init__(name)
         reject_unknown_kwargs(type(self), _kwargs)
-        self.setup(num_channels, resolution, label_size, nonlinearity, dtype)
+        self.setup(num_channels, resolution, base, label_size, nonlinearity, dtype)
         if mbstd_num_features != 0:
             check_sizes(name, mbstd_num_features=mbstd_num_features)
         check_kernel(name, "resample_kernel", resample_kernel)
@@ -159,9 +163,13 @@ class _StyleGAN2Discriminator(Discriminator):
         self.resample_kernel = resample_kernel
         self.feature_maps = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
         self.block_kwargs = {"act": nonlinearity, "resample_kernel": resample_kernel}
+        first = self.resolution.first_log2
+        self.output_block = f"{2**first}x{2**first}"
+        self.output_fmaps = self.feature_maps(first - 2)
         self.output_kwargs = {
-            "fmaps": self.feature_maps(1),
-            "dense_fmaps": self.feature_maps(0),
+            "size": self.resolution.base,
+            "fmaps": self.feature_maps(first - 1),
+            "dense_fmaps": self.output_fmaps,
             "act": nonlinearity,
             "mbstd_group_size": mbstd_group_size,
             "mbstd_num_features": mbstd_num_features,
@@ -195,10 +203,10 @@ class D_stylegan2(_StyleGAN2Discriminator, family="stylegan2-discriminator", mod
         self.precision = MixedPrecision(num_fp16_res, conv_clamp, fp16_dtype).check(name)
         nf = self.feature_maps
 
-        output_fmaps = self._add_label_layers(nf(0), **kwargs)
+        score_fmaps = self._add_label_layers(self.output_fmaps, **kwargs)
         # Of StyleGAN2-ADA.
         freeze_layers, pytorch_details = kwargs.get("freeze_layers", 0), kwargs.get("pytorch_details", False)
-        for res in range(self.resolution_log2, 2, -1):
+        for res in self.resolution.levels[:-1]:
             block = self.add_child(
                 DiscriminatorBlock,
                 f"{2**res}x{2**res}",
@@ -213,13 +221,13 @@ class D_stylegan2(_StyleGAN2Discriminator, family="stylegan2-discriminator", mod
             freeze_layers -= block.num_layers
         self.add_child(
             OutputBlock,
-            "4x4",
-            rgb_channels=self.num_channels if self._has_rgb(2) else None,
+            self.output_block,
+            rgb_channels=self.num_channels if self._has_rgb(self.resolution.first_log2) else None,
             conv_clamp=conv_clamp,
             pytorch_details=pytorch_details,
             **self.output_kwargs,
         )
-        self.add_child(Dense, "Output", in_fmaps=nf(0), fmaps=output_fmaps)
+        self.add_child(Dense, "Output", in_fmaps=self.output_fmaps, fmaps=score_fmaps)
 
     def _add_label_layers(self, fmaps: int, **_options: Any) -> int:
         """Creates the layers for labels; returns how many features `Output`, after `fmaps` of them, must have."""
@@ -236,16 +244,16 @@ class D_stylegan2(_StyleGAN2Discriminator, family="stylegan2-discriminator", mod
         """Images `[N, C, H, W]` (and labels `[N, label_size]`, None: zeros) to scores `[N, 1]`."""
         images = self.images_nhwc(images_in)
         x = None
-        for res in range(self.resolution_log2, 1, -1):
+        for res in self.resolution.levels:
             scope = f"{2**res}x{2**res}"
             block = getattr(self, scope)
-            dtype = self.precision.dtype_at(res, self.resolution_log2, self.activation_dtype)
+            dtype = self.precision.dtype_at(res, self.resolution, self.activation_dtype)
             x = None if x is None else tf.cast(x, dtype)
             if self._has_rgb(res):
                 y = block.FromRGB(tf.cast(images, dtype))
                 x = y if x is None else x + y
             x = block(x)
-            if self.architecture == "skip" and res > 2:
+            if self.architecture == "skip" and res > self.resolution.first_log2:
                 images = downsample_2d(images, k=self.resample_kernel, data_format="NHWC")
                 self.row(images, f"{scope}/Downsample")
         return self._score(self.Output(x), labels_in)
@@ -265,16 +273,16 @@ class D_stylegan(
         nf = self.feature_maps
 
         self.add_variable("lod", [], trainable=False)
-        for res in range(self.resolution_log2, 1, -1):
+        for res in self.resolution.levels:
             level = self.resolution_log2 - res
             if structure != "fixed" or level == 0:
                 rgb = {"in_fmaps": self.num_channels, "fmaps": nf(res - 1), "act": self.nonlinearity}
                 self.add_child(FromRGB, f"FromRGB_lod{level}", **rgb)
-            if res > 2:
+            if res > self.resolution.first_log2:
                 sizes = {"in_fmaps": nf(res - 1), "fmaps": nf(res - 2)}
                 self.add_child(DiscriminatorBlock, f"{2**res}x{2**res}", **sizes, **self.block_kwargs)
-        self.add_child(OutputBlock, "4x4", **self.output_kwargs)
-        self.add_child(Dense, "Output", in_fmaps=nf(0), fmaps=max(self.label_size, 1))
+        self.add_child(OutputBlock, self.output_block, **self.output_kwargs)
+        self.add_child(Dense, "Output", in_fmaps=self.output_fmaps, fmaps=max(self.label_size, 1))
 
     def call(self, images_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:
         """Images `[N, C, H, W]` (and labels `[N, label_size]`, None: zeros) to scores `[N, 1]`, at level `lod`."""
@@ -291,5 +299,5 @@ class D_stylegan(
         )
         images = self.images_nhwc(images_in)
         lod = tf.convert_to_tensor(self.lod)
-        x = grow_discriminator(resolve_structure(self.structure), images, lod, self.resolution_log2, steps)
+        x = grow_discriminator(resolve_structure(self.structure), images, lod, self.resolution, steps)
         return self.choose_label(self.Output(x), labels_in, "Output")

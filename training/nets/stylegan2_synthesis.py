@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dnnlib.resolutions import Size
 from dnnlib.tflib import kept
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from dnnlib.tflib.scope import Scoped, random_normal
 
-from .checks import check_choice, check_common, check_flags, check_kernel, check_sizes, feature_maps, resolution_log2_of
+from .checks import check_choice, check_common, check_flags, check_kernel, check_sizes, feature_maps
 from .generator import Synthesis
 from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
 from .layers import Conv2D, LayerStyle, SynthesisLayer, ToRGB
@@ -67,12 +68,13 @@ class SynthesisBlock(Scoped):
 
 
 class InputBlock(Scoped):
-    """4x4: the learned constant `Const` and `Conv`, and ToRGB where it stands inside."""
+    """The base: the learned constant `Const` and `Conv`, and ToRGB where it stands inside."""
 
     def __init__(
         self,
         name: str,
         *,
+        size: tuple[int, int],
         fmaps: int,
         layer_kwargs: dict[str, Any],
         rgb: dict | None,
@@ -80,26 +82,26 @@ class InputBlock(Scoped):
     ):
         super().__init__(name)
         const_fmaps = fmaps if const_fmaps is None else const_fmaps
-        self.add_child(Const, "Const", fmaps=const_fmaps)
+        self.add_child(Const, "Const", size=size, fmaps=const_fmaps)
         self.add_child(SynthesisLayer, "Conv", in_fmaps=const_fmaps, fmaps=fmaps, up=False, **layer_kwargs)
         if rgb is not None:
             self.add_child(ToRGB, "ToRGB", in_fmaps=fmaps, **rgb)
 
     def call(self, dlatents: tf.Tensor | LayerStyle, noise: tf.Tensor) -> tf.Tensor:
-        """dlatents `[N, dlatent_size]`, noise of the first layer -> `[N, 4, 4, fmaps]`."""
+        """dlatents `[N, dlatent_size]`, noise of the first layer -> `[N, h, w, fmaps]`."""
         x = self.Const(dlatents.style if isinstance(dlatents, LayerStyle) else dlatents)
         return self.Conv(x, dlatents, noise)
 
 
 class Const(Scoped):
-    """A learned constant `[1, C, 4, 4]`, repeated for each sample: `[N, 4, 4, C]`."""
+    """A learned constant `[1, C, h, w]`, of the size of the base, repeated for each sample: `[N, h, w, C]`."""
 
-    def __init__(self, name: str, *, fmaps: int):
+    def __init__(self, name: str, *, size: tuple[int, int], fmaps: int):
         super().__init__(name)
-        self.add_variable("const", [1, fmaps, 4, 4], random_normal())
+        self.add_variable("const", [1, fmaps, *size], random_normal())
 
     def call(self, dlatents: tf.Tensor) -> tf.Tensor:
-        x = self.kept("NHWC", lambda: tf.transpose(tf.convert_to_tensor(self.const), [0, 2, 3, 1]))  # [1, 4, 4, C]
+        x = self.kept("NHWC", lambda: tf.transpose(tf.convert_to_tensor(self.const), [0, 2, 3, 1]))  # [1, h, w, C]
         x = tf.cast(x, dlatents.dtype)
         minibatch = dlatents.shape[0] or tf.shape(dlatents)[0]
         return self.row(tf.tile(x, [minibatch, 1, 1, 1]))
@@ -114,7 +116,8 @@ class _SynthesisNetwork(Synthesis):
         *,
         dlatent_size: int = 512,
         num_channels: int = 3,
-        resolution: int = 1024,
+        resolution: Size = 1024,
+        base: Size | None = None,
         fmap_base: int = 16 << 10,
         fmap_decay: float = 1.0,
         fmap_min: int = 1,
@@ -132,8 +135,9 @@ class _SynthesisNetwork(Synthesis):
             name: name of the network.
             dlatent_size: dimensions of W.
             num_channels: image channels.
-            resolution: image height and width.
-            fmap_base: feature maps times resolution / 2, before clipping.
+            resolution: side of square images, or `[height, width]`.
+            base: size of the learned constant, which is doubled to the resolution; None: see `dnnlib.resolutions`.
+            fmap_base: feature maps times resolution / 2, before clipping; resolution is 2 to the power of the level.
             fmap_decay: exponent by which feature maps fall with resolution.
             fmap_min: least number of feature maps.
             fmap_max: largest number of feature maps.
@@ -149,8 +153,7 @@ class _SynthesisNetwork(Synthesis):
         check_kernel(name, "resample_kernel", resample_kernel)
         check_flags(name, randomize_noise=randomize_noise, fused_modconv=fused_modconv)
         check_common(name, nonlinearity, dtype, dlatent_size=dlatent_size, num_channels=num_channels)
-        self.resolution_log2 = resolution_log2_of(name, resolution)
-        self.num_layers = self.resolution_log2 * 2 - 2
+        self.set_resolution(resolution, base)
         self.activation_dtype = dtype
         self.randomize_noise = randomize_noise
         self.resample_kernel = resample_kernel
@@ -160,13 +163,31 @@ class _SynthesisNetwork(Synthesis):
         self.rgb_kwargs = {"fmaps": num_channels, **common}
         self.set_io(
             {"dlatents_in": [None, self.num_layers, dlatent_size]},
-            {"images_out": [None, num_channels, resolution, resolution]},
+            {"images_out": [None, num_channels, *self.resolution[:2]]},
         )
 
+    def _noise_levels(self) -> list[int]:
+        """The levels of the layers' noise images: one at the base, two at those above."""
+        return [self.resolution.first_log2 + (idx + 1) // 2 for idx in range(self.num_layers - 1)]
+
+    def _rgb_layer(self, res: int) -> int:
+        """The index of the W of ToRGB."""
+        return 2 * (res - self.resolution.first_log2) + 1
+
+    def _add_input_block(self, **kwargs: Any) -> None:
+        first = self.resolution.first_log2
+        fmaps = self.feature_maps(first - 1)
+        self.add_child(InputBlock, f"{2**first}x{2**first}", size=self.resolution.base, fmaps=fmaps, **kwargs)
+
+    @property
+    def _input_block(self) -> InputBlock:
+        first = self.resolution.first_log2
+        return getattr(self, f"{2**first}x{2**first}")
+
     def _block(self, x: tf.Tensor, res: int, dlatents: list[tf.Tensor], noise_of: Any) -> tf.Tensor:
-        first = res * 2 - 5  # layer index of Conv0_up
+        first = 2 * (res - self.resolution.first_log2) - 1  # layer index of Conv0_up
         block = getattr(self, f"{2**res}x{2**res}")
-        x = tf.cast(x, self.precision.dtype_at(res, self.resolution_log2, self.activation_dtype))
+        x = tf.cast(x, self.precision.dtype_at(res, self.resolution, self.activation_dtype))
         return block(x, dlatents[first : first + 2], [noise_of(first), noise_of(first + 1)])
 
 
@@ -206,10 +227,10 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator", mod
         rgb_kwargs = {**self.rgb_kwargs, "conv_clamp": conv_clamp}
         nf = self.feature_maps
 
-        self.add_noise_variables([(idx + 5) // 2 for idx in range(self.num_layers - 1)] if use_noise else [])
-        rgb = rgb_kwargs if self._has_rgb(2) else None
-        self.add_child(InputBlock, "4x4", fmaps=nf(1), layer_kwargs=layer_kwargs, rgb=rgb, const_fmaps=fmap_const)
-        for res in range(3, self.resolution_log2 + 1):
+        self.add_noise_variables(self._noise_levels() if use_noise else [])
+        rgb = rgb_kwargs if self._has_rgb(self.resolution.first_log2) else None
+        self._add_input_block(layer_kwargs=layer_kwargs, rgb=rgb, const_fmaps=fmap_const)
+        for res in range(self.resolution.first_log2 + 1, self.resolution.log2 + 1):
             self.add_child(
                 SynthesisBlock,
                 f"{2**res}x{2**res}",
@@ -232,9 +253,10 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator", mod
         if kept.current() is not None:
             dlatents, of_rgb = self._styled(dlatents_in, as_built(randomize_noise, self.randomize_noise), noise)
             noise_of = {}.get
-        x = getattr(self, "4x4")(dlatents[0], noise_of(0))
-        images = self._torgb(x, None, 2, of_rgb)
-        for res in range(3, self.resolution_log2 + 1):
+        first = self.resolution.first_log2
+        x = self._input_block(dlatents[0], noise_of(0))
+        images = self._torgb(x, None, first, of_rgb)
+        for res in range(first + 1, self.resolution.log2 + 1):
             x = self._block(x, res, dlatents, noise_of)
             if self.architecture == "skip":
                 images = upsample_2d(images, k=self.resample_kernel, data_format="NHWC")
@@ -247,13 +269,14 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator", mod
     ) -> tuple[list[LayerStyle], list[LayerStyle]]:
         """What the layers are given in place of W, and what the ToRGB layers are, at the places of their W."""
         convs, rgbs = [], []
-        for res in range(2, self.resolution_log2 + 1):
+        first = self.resolution.first_log2
+        for res in range(first, self.resolution.log2 + 1):
             block = getattr(self, f"{2**res}x{2**res}")
-            dtype = tf.as_dtype(self.precision.dtype_at(res, self.resolution_log2, self.activation_dtype))
-            for layer in [block.Conv] if res == 2 else [block.Conv0_up, block.Conv1]:
+            dtype = tf.as_dtype(self.precision.dtype_at(res, self.resolution, self.activation_dtype))
+            for layer in [block.Conv] if res == first else [block.Conv0_up, block.Conv1]:
                 convs.append(Modulated(layer, len(convs), dtype))
             if self._has_rgb(res):
-                rgbs.append(Modulated(block.ToRGB, res * 2 - 3, dtype))
+                rgbs.append(Modulated(block.ToRGB, self._rgb_layer(res), dtype))
         dlatents_in = tf.convert_to_tensor(dlatents_in)
         styles = layer_styles(self, convs, dlatents_in)
         if self.num_noises:
@@ -268,7 +291,7 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator", mod
     def _torgb(self, x: tf.Tensor, images: tf.Tensor | None, res: int, dlatents: list[tf.Tensor]) -> tf.Tensor | None:
         if not self._has_rgb(res):
             return None
-        rgb = getattr(self, f"{2**res}x{2**res}").ToRGB(x, dlatents[res * 2 - 3])
+        rgb = getattr(self, f"{2**res}x{2**res}").ToRGB(x, dlatents[self._rgb_layer(res)])
         rgb = tf.cast(rgb, self.activation_dtype)
         return rgb if images is None else images + rgb
 
@@ -286,15 +309,14 @@ class G_synthesis_stylegan_revised(
         nf = self.feature_maps
 
         self.add_variable("lod", [], trainable=False)
-        self.add_noise_variables([(idx + 5) // 2 for idx in range(self.num_layers - 1)])
-        for res in range(2, self.resolution_log2 + 1):
-            block = f"{2**res}x{2**res}"
-            if res == 2:
-                self.add_child(InputBlock, block, fmaps=nf(1), layer_kwargs=self.layer_kwargs, rgb=None)
+        self.add_noise_variables(self._noise_levels())
+        for res in range(self.resolution.first_log2, self.resolution.log2 + 1):
+            if res == self.resolution.first_log2:
+                self._add_input_block(layer_kwargs=self.layer_kwargs, rgb=None)
             else:
                 self.add_child(
                     SynthesisBlock,
-                    block,
+                    f"{2**res}x{2**res}",
                     in_fmaps=nf(res - 2),
                     fmaps=nf(res - 1),
                     resnet=False,
@@ -316,12 +338,14 @@ class G_synthesis_stylegan_revised(
 
         steps = GeneratorSteps(
             block=lambda x, res: self._block(x, res, dlatents, noise_of),
-            torgb=lambda x, res: getattr(self, f"ToRGB_lod{self.resolution_log2 - res}")(x, dlatents[res * 2 - 3]),
+            torgb=lambda x, res: getattr(self, f"ToRGB_lod{self.resolution_log2 - res}")(
+                x, dlatents[self._rgb_layer(res)]
+            ),
             upsample=upsample,
             enlarge=lambda images, factor: upsample_2d(images, factor=factor, data_format="NHWC"),
             row=self.row,
         )
-        x = getattr(self, "4x4")(dlatents[0], noise_of(0))
+        x = self._input_block(dlatents[0], noise_of(0))
         lod = tf.convert_to_tensor(self.lod)
-        images = grow_generator(resolve_structure(self.structure), x, lod, self.resolution_log2, steps)
+        images = grow_generator(resolve_structure(self.structure), x, lod, self.resolution, steps)
         return tf.transpose(images, [0, 3, 1, 2])  # [N, C, H, W]

@@ -5,6 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from dnnlib.resolutions import Size
+
 from .checks import check_choice, check_flags, check_kernel, check_sizes, feature_maps
 from .discriminator import Discriminator
 from .growing import STRUCTURES, DiscriminatorSteps, grow_discriminator, resolve_structure
@@ -21,7 +23,8 @@ class D_basic(Discriminator, family="stylegan-discriminator", module="training.n
         name: str = "D",
         *,
         num_channels: int = 1,
-        resolution: int = 32,
+        resolution: Size = 32,
+        base: Size | None = None,
         label_size: int = 0,
         fmap_base: int = 8192,
         fmap_decay: float = 1.0,
@@ -39,7 +42,7 @@ class D_basic(Discriminator, family="stylegan-discriminator", module="training.n
         """Builds the network. Arguments as in `G_synthesis` and `networks_stylegan2.D_stylegan2`."""
         super().__init__(name)
         reject_unknown_kwargs(type(self), _kwargs)
-        self.setup(num_channels, resolution, label_size, nonlinearity, dtype)
+        self.setup(num_channels, resolution, base, label_size, nonlinearity, dtype)
         check_choice(name, "nonlinearity", nonlinearity, GAIN)
         check_choice(name, "structure", structure, STRUCTURES)
         check_choice(name, "fused_scale", fused_scale, (True, False, "auto"))
@@ -54,29 +57,30 @@ class D_basic(Discriminator, family="stylegan-discriminator", module="training.n
         down = {"act": nonlinearity, "use_wscale": use_wscale, "fused_scale": fused_scale, "blur_filter": blur_filter}
 
         self.add_variable("lod", [], trainable=False)
-        for res in range(self.resolution_log2, 1, -1):
+        for res in self.resolution.levels:
             fmaps, level = nf(res - 1), self.resolution_log2 - res
             if structure != "fixed" or level == 0:
                 self.add_child(Conv2D, f"FromRGB_lod{level}", in_fmaps=num_channels, fmaps=fmaps, kernel=1, **conv)
-            if res > 2:
+            if res > self.resolution.first_log2:
                 layers = {
                     "Conv0": (Conv2D, {"in_fmaps": fmaps, "fmaps": fmaps, "kernel": 3, **conv}),
                     "Conv1_down": (Conv2DDownscale2D, {"in_fmaps": fmaps, "fmaps": nf(res - 2), **down}),
                 }
             else:
                 in_fmaps = fmaps + (mbstd_num_features if mbstd_group_size > 1 else 0)
+                height, width = self.resolution.base
                 output = {"act": "linear", "gain": 1, "use_wscale": use_wscale}
                 layers = {
                     "Conv": (Conv2D, {"in_fmaps": in_fmaps, "fmaps": fmaps, "kernel": 3, **conv}),
-                    "Dense0": (Dense, {"in_fmaps": fmaps * 16, "fmaps": nf(0), **conv}),
-                    "Dense1": (Dense, {"in_fmaps": nf(0), "fmaps": max(label_size, 1), **output}),
+                    "Dense0": (Dense, {"in_fmaps": fmaps * height * width, "fmaps": nf(res - 2), **conv}),
+                    "Dense1": (Dense, {"in_fmaps": nf(res - 2), "fmaps": max(label_size, 1), **output}),
                 }
             self.add_child(Block, f"{2**res}x{2**res}", layers=layers)
 
     def call(self, images_in: tf.Tensor, labels_in: tf.Tensor | None = None) -> tf.Tensor:
         """Images `[N, C, H, W]` (and labels `[N, label_size]`, None: zeros) to scores `[N, 1]`, at level `lod`."""
         images = self.images_nhwc(images_in)
-        downscaled = iter(["Downscale2D", *(f"Downscale2D_{idx}" for idx in range(1, self.resolution_log2))])
+        downscaled = iter(["Downscale2D", *(f"Downscale2D_{idx}" for idx in range(1, self.resolution.log2 + 1))])
 
         def downsample(images: tf.Tensor, _row: str) -> tf.Tensor:
             return self.row(downscale2d(images, data_format="NHWC"), next(downscaled))
@@ -89,16 +93,16 @@ class D_basic(Discriminator, family="stylegan-discriminator", module="training.n
             row=self.row,
         )
         lod = tf.convert_to_tensor(self.lod)
-        scores = grow_discriminator(resolve_structure(self.structure), images, lod, self.resolution_log2, steps)
+        scores = grow_discriminator(resolve_structure(self.structure), images, lod, self.resolution, steps)
         return self.choose_label(scores, labels_in, "LabelSwitch")
 
     def _block(self, x: tf.Tensor, res: int) -> tf.Tensor:
         block = getattr(self, f"{2**res}x{2**res}")
-        if res > 2:
+        if res > self.resolution.first_log2:
             return block.sublayer(1)(block.sublayer(0)(x))
         if self.mbstd_group_size > 1:
             x = minibatch_stddev_layer(x, self.mbstd_group_size, self.mbstd_num_features, data_format="NHWC")
-            self.row(x, "4x4/MinibatchStddev")
+            self.row(x, f"{2**res}x{2**res}/MinibatchStddev")
         x = block.Conv(x)
         x = block.Dense0(tf.transpose(x, [0, 3, 1, 2]))  # rows of the weight are in C, H, W order
         return block.Dense1(x)

@@ -9,7 +9,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from .checks import check_choice, check_common, check_flags, check_kernel, feature_maps, resolution_log2_of
+from dnnlib.resolutions import Size
+
+from .checks import check_choice, check_common, check_flags, check_kernel, feature_maps
 from .generator import Generator, Mapping, Synthesis
 from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
 from .layers import Conv2D
@@ -52,7 +54,8 @@ class G_synthesis(Synthesis, family="stylegan-generator", module="training.netwo
         *,
         dlatent_size: int = 512,
         num_channels: int = 3,
-        resolution: int = 1024,
+        resolution: Size = 1024,
+        base: Size | None = None,
         fmap_base: int = 8192,
         fmap_decay: float = 1.0,
         fmap_max: int = 512,
@@ -76,8 +79,9 @@ class G_synthesis(Synthesis, family="stylegan-generator", module="training.netwo
             name: name of the network.
             dlatent_size: dimensions of W.
             num_channels: image channels.
-            resolution: image height and width.
-            fmap_base: feature maps times resolution / 2, before clipping.
+            resolution: side of square images, or `[height, width]`.
+            base: size of the learned constant, which is doubled to the resolution; None: see `dnnlib.resolutions`.
+            fmap_base: feature maps times resolution / 2, before clipping; resolution is 2 to the power of the level.
             fmap_decay: exponent by which feature maps fall with resolution.
             fmap_max: largest number of feature maps.
             use_styles: style modulation.
@@ -104,15 +108,15 @@ class G_synthesis(Synthesis, family="stylegan-generator", module="training.netwo
         check_flags(name, use_styles=use_styles, const_input_layer=const_input_layer, use_noise=use_noise)
         check_flags(name, randomize_noise=randomize_noise, use_wscale=use_wscale)
         check_flags(name, use_pixel_norm=use_pixel_norm, use_instance_norm=use_instance_norm)
-        self.resolution_log2 = resolution_log2_of(name, resolution)
-        self.num_layers = self.resolution_log2 * 2 - 2
+        self.set_resolution(resolution, base)
+        first_level = self.resolution.first_log2
         self.use_styles = use_styles
         self.randomize_noise = randomize_noise
         self.activation_dtype = dtype
         self.structure = structure
         self.set_io(
             {"dlatents_in": [None, self.num_layers if use_styles else 1, dlatent_size]},
-            {"images_out": [None, num_channels, resolution, resolution]},
+            {"images_out": [None, num_channels, *self.resolution[:2]]},
         )
         nf = feature_maps(fmap_base, fmap_decay, 1, fmap_max)
         epilogue = {
@@ -127,13 +131,13 @@ class G_synthesis(Synthesis, family="stylegan-generator", module="training.netwo
         rgb = {"kernel": 1, "use_wscale": use_wscale}
 
         self.add_variable("lod", [], trainable=False)
-        self.add_noise_variables([idx // 2 + 2 for idx in range(self.num_layers)] if use_noise else [])
-        for res in range(2, self.resolution_log2 + 1):
+        self.add_noise_variables([first_level + idx // 2 for idx in range(self.num_layers)] if use_noise else [])
+        for res in range(first_level, self.resolution.log2 + 1):
             fmaps, in_fmaps = nf(res - 1), nf(res - 2)
-            if res == 2:
+            if res == first_level:
                 first = ("Const", ConstLayer) if const_input_layer else ("Dense", DenseLayer)
                 layers = {
-                    first[0]: (first[1], {"fmaps": fmaps, **layer}),
+                    first[0]: (first[1], {"size": self.resolution.base, "fmaps": fmaps, **layer}),
                     "Conv": (ConvLayer, {"in_fmaps": fmaps, "fmaps": fmaps, **layer}),
                 }
             else:
@@ -154,13 +158,15 @@ class G_synthesis(Synthesis, family="stylegan-generator", module="training.netwo
         if not self.use_styles:  # one for all
             dlatents *= self.num_layers
 
+        first_level = self.resolution.first_log2
+
         def block(x: tf.Tensor, res: int) -> tf.Tensor:
             layers = getattr(self, f"{2**res}x{2**res}")
-            idx = res * 2 - 4
+            idx = 2 * (res - first_level)
             x = layers.sublayer(0)(x, dlatents[idx], noise_of(idx))
             return layers.sublayer(1)(x, dlatents[idx + 1], noise_of(idx + 1))
 
-        upscaled = iter(["Upscale2D", *(f"Upscale2D_{idx}" for idx in range(1, self.resolution_log2))])
+        upscaled = iter(["Upscale2D", *(f"Upscale2D_{idx}" for idx in range(1, self.resolution.log2 + 1))])
 
         def upsample(images: tf.Tensor, _row: str) -> tf.Tensor:
             return self.row(upscale2d(images, data_format="NHWC"), next(upscaled))
@@ -172,11 +178,11 @@ class G_synthesis(Synthesis, family="stylegan-generator", module="training.netwo
             enlarge=lambda images, factor: upscale2d(images, factor, data_format="NHWC"),
             row=self.row,
         )
-        first = getattr(self, "4x4")
+        first = getattr(self, f"{2**first_level}x{2**first_level}")
         x = first.sublayer(0)(dlatents[0], noise_of(0))
         x = first.sublayer(1)(x, dlatents[1], noise_of(1))
         lod = tf.convert_to_tensor(self.lod)
-        images = grow_generator(resolve_structure(self.structure), x, lod, self.resolution_log2, steps)
+        images = grow_generator(resolve_structure(self.structure), x, lod, self.resolution, steps)
         return tf.transpose(images, [0, 3, 1, 2])  # [N, C, H, W]
 
 

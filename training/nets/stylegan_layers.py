@@ -282,31 +282,32 @@ class ConvUpLayer(Epilogue, EqualizedLayer):
 
 
 class ConstLayer(Epilogue, EqualizedLayer):
-    """A learned constant `[1, C, 4, 4]` for each sample, and epilogue."""
+    """A learned constant `[1, C, h, w]`, of the size of the base, for each sample, and epilogue."""
 
-    def __init__(self, name: str, *, fmaps: int, act: str, use_wscale: bool, epilogue: dict):
+    def __init__(self, name: str, *, size: tuple[int, int], fmaps: int, act: str, use_wscale: bool, epilogue: dict):
         EqualizedLayer.__init__(self, name, act_gain=1)
-        self.add_variable("const", [1, fmaps, 4, 4], ones)
+        self.add_variable("const", [1, fmaps, *size], ones)
         self.add_epilogue(fmaps, act=act, use_wscale=use_wscale, **epilogue)
 
     def call(self, dlatents: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
-        x = tf.cast(tf.transpose(tf.convert_to_tensor(self.const), [0, 2, 3, 1]), dlatents.dtype)  # [1, 4, 4, C]
+        x = tf.cast(tf.transpose(tf.convert_to_tensor(self.const), [0, 2, 3, 1]), dlatents.dtype)  # [1, h, w, C]
         minibatch = dlatents.shape[0] or tf.shape(dlatents)[0]
         return self.finish(tf.tile(x, [minibatch, 1, 1, 1]), dlatents, noise)
 
 
 class DenseLayer(Epilogue, Dense):
-    """W to 4x4 feature maps by a fully connected layer, and epilogue: the input without a constant."""
+    """W to feature maps of the base by a fully connected layer, and epilogue: the input without a constant."""
 
-    def __init__(self, name: str, *, fmaps: int, act: str, use_wscale: bool, epilogue: dict):
-        kwargs = {"gain": GAIN[act] / 4, "use_wscale": use_wscale, "act_gain": 1}  # /4: as officially, for 4x4 pixels
-        Dense.__init__(self, name, in_fmaps=epilogue["dlatent_size"], fmaps=fmaps * 16, act=None, **kwargs)
-        self.fmaps = fmaps
+    def __init__(self, name: str, *, size: tuple[int, int], fmaps: int, act: str, use_wscale: bool, epilogue: dict):
+        pixels = size[0] * size[1]
+        kwargs = {"gain": GAIN[act] / pixels**0.5, "use_wscale": use_wscale, "act_gain": 1}  # / 4 for 4x4, officially
+        Dense.__init__(self, name, in_fmaps=epilogue["dlatent_size"], fmaps=fmaps * pixels, act=None, **kwargs)
+        self.shape = fmaps, *size
         self.add_epilogue(fmaps, act=act, use_wscale=use_wscale, **epilogue)
 
     def call(self, dlatents: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
         x = tf.matmul(dlatents, tf.cast(self.weight * self.runtime_coef, dlatents.dtype))
-        x = tf.transpose(tf.reshape(x, [-1, self.fmaps, 4, 4]), [0, 2, 3, 1])  # [N, C, 4, 4] -> [N, 4, 4, C]
+        x = tf.transpose(tf.reshape(x, [-1, *self.shape]), [0, 2, 3, 1])  # [N, C, h, w] -> [N, h, w, C]
         return self.finish(x, dlatents, noise)
 
 
