@@ -8,6 +8,9 @@ Common arguments: networks `G` and `D`; `opt`, unused, as officially in its plac
 `minibatch_size`; for discriminators `reals` `[N, C, H, W]` in the networks' range, and `labels` `[N, L]`, which are
 theirs and those of the generated images as well; `augment`, an `AdaptiveAugment` that changes whatever the
 discriminator sees and counts the signs of its scores of real images, or None.
+
+Of images with transparency, real and generated, discriminators see the colours times the weight of alpha
+(`augmentation.transparency`), and that is what is augmented; gradients are by the images themselves.
 """
 
 from typing import Any
@@ -18,6 +21,7 @@ import tensorflow as tf
 from dnnlib.tflib import random_stream, replicas
 from dnnlib.tflib.autosummary import autosummary
 from dnnlib.tflib.tfutil import finite_or, lerp
+from training.augmentation.transparency import as_seen
 
 Result = tuple[tf.Tensor | None, tf.Tensor | None]
 
@@ -33,6 +37,7 @@ def _generate(G: Any, minibatch_size: int, labels: tf.Tensor) -> tf.Tensor:
 
 def _scores(D: Any, images: tf.Tensor, labels: tf.Tensor, augment: Any, real: bool = False) -> tf.Tensor:
     """real: whether they are scores of real images, whose signs `augment` counts."""
+    images = as_seen(images)
     images = images if augment is None else augment(images)
     scores = D.get_output_for(images, labels, is_training=True)
     if real and augment is not None:
@@ -51,7 +56,7 @@ def _scores_for_G(G: Any, D: Any, training_set: Any, minibatch_size: int, augmen
 def _gradient(
     D: Any, images: tf.Tensor, labels: tf.Tensor, augment: Any, real: bool = False
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scores of images and the gradient of their sum with respect to the images before augmentation, `[N, C, H, W]`."""
+    """Scores of images and the gradient of their sum with respect to the images as they are, `[N, C, H, W]`."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         scores = _scores(D, images, labels, augment, real)

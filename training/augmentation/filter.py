@@ -61,7 +61,7 @@ def check_size(height: int, width: int) -> None:
     """Raises ValueError for images that are too small to be filtered: they are mirrored at their borders once."""
     reach = filter_bank().shape[1] // 2
     if min(height, width) <= reach:
-        raise ValueError(f"imgfilter needs images larger than {reach}x{reach} pixels, got {width}x{height}")
+        raise ValueError(f"imgfilter needs images larger than {reach}x{reach} pixels, got {height}x{width}")
 
 
 def apply_gains(images: tf.Tensor, gains: tf.Tensor) -> tf.Tensor:

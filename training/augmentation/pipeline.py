@@ -3,10 +3,15 @@
 Images pass through pixel blitting, general geometric transforms, colour transforms, image-space filtering and
 corruptions, each applied to each image with probability p times its strength. Everything can be differentiated twice,
 as R1 regularization through the pipeline needs; parameters do not depend on the images.
+
+Images have any height and width: turns are of pixels, about the centre, and what is relative to the image is so along
+each axis. Of RGBA images all four channels are moved, and 0 where a part is cut out; colours alone are filtered and
+become noisy. What is added to colours is so times the weight of alpha: transparent pixels stay colourless.
 """
 
 import dataclasses
 import math
+from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
@@ -20,6 +25,7 @@ from .draws import Draws
 from .filter import NUM_BANDS, apply_gains, check_size, gains
 from .geometry import blit_map, geometric_map, resample
 from .specs import AUGPIPE_SPECS
+from .transparency import weight_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +40,7 @@ class AugmentPipe:
     xflip: float = 0  # mirrored left and right, half of the time
     rotate90: float = 0  # quarter turns: none, one, two or three
     xint: float = 0  # moved by whole pixels
-    xint_max: float = 0.125  # at most, relative to the image
+    xint_max: float = 0.125  # at most, relative to the image's width and height
     # General geometric transforms.
     scale: float = 0  # enlarged equally
     rotate: float = 0
@@ -43,7 +49,7 @@ class AugmentPipe:
     scale_std: float = 0.2  # standard deviation of the binary logarithm
     rotate_max: float = 1.0  # 1 is a half turn either way
     aniso_std: float = 0.2  # standard deviation of the binary logarithm
-    xfrac_std: float = 0.125  # relative to the image
+    xfrac_std: float = 0.125  # relative to the image's width and height
     # Colours.
     brightness: float = 0
     contrast: float = 0
@@ -62,7 +68,7 @@ class AugmentPipe:
     noise: float = 0
     cutout: float = 0
     noise_std: float = 0.1  # of the noise's own standard deviation, which is half normal
-    cutout_size: float = 0.5  # of the square that is 0, relative to the image
+    cutout_size: float = 0.5  # of the rectangle that is 0, relative to the image's width and height
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "imgfilter_bands", tuple(self.imgfilter_bands))
@@ -94,8 +100,8 @@ class AugmentPipe:
     def check_images(self, shape: tf.TensorShape | list[int | None]) -> None:
         """Raises ValueError unless images of a shape [N, C, H, W] can be augmented."""
         shape = tf.TensorShape(shape)
-        if shape.rank != 4 or None in shape[1:] or shape[1] not in (1, 3):
-            raise ValueError(f"augmentation: images must be [N, C, H, W] of 1 or 3 channels, got {shape}")
+        if shape.rank != 4 or None in shape[1:] or shape[1] not in (1, 3, 4):
+            raise ValueError(f"augmentation: images must be [N, C, H, W] of 1, 3 or 4 channels, got {shape}")
         if self.imgfilter:
             check_size(*shape[2:])
 
@@ -103,7 +109,8 @@ class AugmentPipe:
         """Augments images.
 
         Args:
-            images: float `[N, C, H, W]` in [-1, 1]; C, 1 or 3, H and W must be static. They are computed in float32.
+            images: float `[N, C, H, W]` in [-1, 1]; C (1, 3 or 4), H and W must be static. They are computed in
+                float32. Those of four channels are RGBA images as a discriminator sees them (`transparency.as_seen`).
             p: probability of transforms of strength 1, a number, tensor or variable; 0 leaves images as they are, bit
                 for bit; at 1 and above every transform of strength 1 is applied.
             debug_percentile: for checks, see `Draws`.
@@ -116,17 +123,33 @@ class AugmentPipe:
 
         Random numbers come from `random_stream`, in the order of the fields above, values before gates: one value
         for each image, two for translations and the place of cutouts. After the first rotation come anisotropic
-        scale and the second rotation. Noise draws its deviation, its gate and the pixels; cutout its gate and its
-        place.
+        scale and the second rotation. Noise draws its deviation, its gate and the pixels, but for alpha; cutout its
+        gate and its place.
         """
         images = tf.convert_to_tensor(images)
         self.check_images(images.shape)
         dtype, p = images.dtype, tf.cast(p, tf.float32)
         images = tf.cast(images, tf.float32)
-        for stage in (self._move, self._recolour, self._filter, self._add_noise, self._cut_out):
-            draws = Draws(tf.shape(images)[0] if images.shape[0] is None else images.shape[0], debug_percentile)
-            images = stage(images, p, draws)
-        return tf.cast(images, dtype)
+        size = tf.shape(images)[0] if images.shape[0] is None else images.shape[0]
+
+        def draws() -> Draws:
+            return Draws(size, debug_percentile)
+
+        images = self._move(images, p, draws())
+        if images.shape[1] < 4:
+            images = self._change_colours(images, None, p, draws)
+        else:
+            colours, alpha = images[:, :3], images[:, 3:]
+            images = tf.concat([self._change_colours(colours, weight_of(alpha), p, draws), alpha], axis=1)
+        return tf.cast(self._cut_out(images, p, draws()), dtype)
+
+    def _change_colours(
+        self, colours: tf.Tensor, weight: tf.Tensor | None, p: tf.Tensor, draws: Callable[[], Draws]
+    ) -> tf.Tensor:
+        """What leaves alpha alone. weight: of alpha, `[N, 1, H, W]`; None: everything is opaque."""
+        colours = self._recolour(colours, weight, p, draws())
+        colours = self._filter(colours, p, draws())
+        return self._add_noise(colours, p, draws())
 
     def _move(self, images: tf.Tensor, p: tf.Tensor, draws: Draws) -> tf.Tensor:
         if not self.moves:
@@ -136,7 +159,7 @@ class AugmentPipe:
         inverse = geometric_map(inverse, draws, p, self, height, width)
         return draws.where_applied(resample(images, inverse), images)
 
-    def _recolour(self, images: tf.Tensor, p: tf.Tensor, draws: Draws) -> tf.Tensor:
+    def _recolour(self, images: tf.Tensor, weight: tf.Tensor | None, p: tf.Tensor, draws: Draws) -> tf.Tensor:
         channels = images.shape[1]
         steps = []
         if self.brightness > 0:
@@ -164,7 +187,8 @@ class AugmentPipe:
             mean = tf.reduce_mean(rows, axis=1)
             changed = images * tf.reduce_sum(mean[:, :3], axis=1, keepdims=True) + mean[:, 3:]
         else:
-            changed = tf.add_n([images[:, k : k + 1] * rows[:, :, k] for k in range(3)]) + rows[:, :, 3]
+            changed = tf.add_n([images[:, k : k + 1] * rows[:, :, k] for k in range(3)])
+            changed += rows[:, :, 3] if weight is None else rows[:, :, 3] * weight
         return draws.where_applied(changed, images)
 
     def _filter(self, images: tf.Tensor, p: tf.Tensor, draws: Draws) -> tf.Tensor:

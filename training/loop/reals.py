@@ -1,5 +1,6 @@
 """Real images for the iterations of training, read ahead in a thread."""
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import tensorflow as tf
 from dnnlib.errors import UserError
 from dnnlib.tflib import random_stream
 from dnnlib.tflib.tfutil import lerp
+from training.augmentation.transparency import averaged
 from training.misc import adjust_dynamic_range
 
 from .schedule import num_rounds
@@ -115,7 +117,8 @@ def process_reals(
     """Turns images of a data set into what the networks see.
 
     Args:
-        x: images of the current resolution, `[N, C, H, W]` in `drange_data`, usually uint8.
+        x: images of the current resolution, `[N, C, H, W]` in `drange_data`, usually uint8. Colours of RGBA images are
+            weighted by alpha where pixels are averaged.
         labels: passed through.
         lod: level of detail; the number 0 where networks do not grow.
         mirror_augment: flip half of the images, at random.
@@ -133,10 +136,21 @@ def process_reals(
     if not tf.is_tensor(lod) and lod == 0:
         return x, labels
     lod = tf.cast(lod, tf.float32)
+    x = averaged(x, functools.partial(_blurred, amount=lod - tf.floor(lod)))
     n, c, h, w = tf.unstack(tf.shape(x))
-    half = tf.reshape(x, [n, c, h // 2, 2, w // 2, 2])  # [N, C, H/2, 2, W/2, 2]
-    half = tf.tile(tf.reduce_mean(half, axis=[3, 5], keepdims=True), [1, 1, 1, 2, 1, 2])
-    x = lerp(x, tf.reshape(half, [n, c, h, w]), lod - tf.floor(lod))
     factor = tf.cast(2 ** tf.floor(lod), tf.int32)
     x = tf.reshape(x, [n, c, h, 1, w, 1])
     return tf.reshape(tf.tile(x, [1, 1, 1, factor, 1, factor]), [n, c, h * factor, w * factor]), labels
+
+
+def _blurred(x: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
+    """Images `[N, C, H, W]` on their way, by an amount in [0, 1], to the means of 2x2 pixels.
+
+    Where H or W is odd, as those of a base can be, the amount must be 0.
+    """
+    n, c, h, w = tf.unstack(tf.shape(x))
+    half = tf.pad(x, [[0, 0], [0, 0], [0, h % 2], [0, w % 2]])
+    rows, columns = (h + 1) // 2, (w + 1) // 2
+    half = tf.reshape(half, [n, c, rows, 2, columns, 2])
+    half = tf.tile(tf.reduce_mean(half, axis=[3, 5], keepdims=True), [1, 1, 1, 2, 1, 2])
+    return lerp(x, tf.reshape(half, [n, c, rows * 2, columns * 2])[:, :, :h, :w], amount)
