@@ -15,6 +15,7 @@ MAPPING = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_lay
 FUNCS = {
     "config-f": ("training.networks_stylegan2.G_main", "training.networks_stylegan2.D_stylegan2"),
     "ada": ("training.networks.G_main", "training.networks.D_main"),
+    "config-a": ("training.networks_stylegan.G_style", "training.networks_stylegan.D_basic"),
 }
 
 
@@ -152,6 +153,80 @@ def test_from_labels_to_none():
     assert "D: LabelEmbed/weight: [5, 8] in the file, not here" in refused("some.pkl", old, new)
     copy_weights("some.pkl", old, new, True)
     assert_copied(new, old, [["dlatent_avg"], ["16x16/FromRGB/weight"], ["dlatent_avg"]])
+
+
+def test_from_a_square_network_to_other_proportions(tmp_path):
+    """4x4 to 5x3: a row more at the top, a column less on the right, at all levels."""
+    old, new = networks("config-f", seed=1), networks("ada", resolution=[20, 12])
+    fresh = values_of(new)
+    lines = copy_weights(*of_pickle(tmp_path, old), new)
+    assert lines[3:] == [
+        "G: noise images in other proportions, cut or with new noise around them",
+        "G: constant 4x4 to 5x3, cut or continued as at its edges",
+        "D: rows of 4x4/Dense0/weight 4x4 to 5x3, cut or continued with zeros",
+    ]
+    assert all(int(line.split()[1]) == int(line.split()[3]) for line in lines[:3])
+    for k in (0, 2):
+        const, given = (nets[k].get_var("G_synthesis/4x4/Const/const") for nets in (new, old))
+        np.testing.assert_array_equal(const, given[:, :, [0, 0, 1, 2, 3], :3])
+        for idx, times in enumerate((1, 2, 2, 4, 4)):
+            noise, given = (nets[k].get_var(f"G_synthesis/noise{idx}") for nets in (new, old))
+            np.testing.assert_array_equal(noise[:, :, times:], given[..., : 3 * times])
+            np.testing.assert_array_equal(noise[:, :, :times], fresh[k][f"G_synthesis/noise{idx}"][:, :, :times])
+    # The layer sees the same in what both have, and nothing in what is new.
+    maps = golden.rnd(1, 2, 8, 5, 3)
+    both = np.pad(maps[:, :, 1:], [(0, 0), (0, 0), (0, 0), (0, 1)])
+    seen = [getattr(nets[1].model, "4x4").Dense0(x.reshape(2, -1)) for nets, x in ((new, maps), (old, both))]
+    np.testing.assert_allclose(*seen, atol=1e-5)
+    again = networks("ada", resolution=[20, 12], seed=2)
+    assert len(copy_weights("some.pkl", new, again)) == 3
+    assert_copied(again, new)
+
+
+@pytest.mark.parametrize(
+    ("kind", "old_channels", "channels", "sizes"),
+    [
+        ("config-f", 3, 4, {}),
+        ("config-f", 1, 3, {"resolution": [8, 24]}),
+        ("ada", 1, 4, {"resolution": [12, 8]}),
+        ("ada", 3, 4, {"architecture": "skip"}),
+        ("config-a", 3, 4, {}),
+    ],
+)
+def test_to_more_channels(kind, old_channels, channels, sizes):
+    """Images are the same and opaque, and so are scores, whatever the other channels come to be."""
+    old, new = (networks(kind, k, num_channels=number, **sizes) for k, number in enumerate((old_channels, channels)))
+    lines = copy_weights("some.pkl", old, new)
+    names = {1: "gray", 3: "RGB", 4: "RGBA"}
+    change = f"{names[old_channels]} to {names[channels]}"
+    opaque = ", opaque" if channels == 4 else ""
+    assert lines[3:] == [
+        f"G: ToRGB {change}, with the same images{opaque}",
+        f"D: FromRGB {change}, with the same scores",
+    ]
+    z = golden.rnd(1, 2, 8)
+    given, images = (nets[2].run(z, None, randomize_noise=False, truncation_psi=1) for nets in (old, new))
+    colours = np.broadcast_to(given, (2, 3, *given.shape[2:]))
+    np.testing.assert_allclose(images[:, :3], colours, atol=1e-5)
+    np.testing.assert_array_equal(images[:, 3:], np.ones_like(images[:, 3:]))
+    np.testing.assert_allclose(new[1].run(images, None), old[1].run(given, None), atol=1e-5)
+
+
+def test_to_fewer_channels():
+    found = refused("some.pkl", networks("ada", num_channels=4), networks("ada"))[1:-2]
+    assert found[0] == "G: images of shape [4, 16, 16] in the file, [3, 16, 16] here"
+    assert "D: 16x16/FromRGB/weight: [1, 1, 3, 8] here, [1, 1, 4, 8] in the file" in found
+
+
+def test_layers_of_other_levels_are_others():
+    """A base of 9x16 is of level 4: what begins with 4x4 has something in common, but not its smallest layers."""
+    old, new = networks("ada", seed=1, resolution=64), networks("ada", resolution=[36, 64])
+    found = refused("some.pkl", old, new)[1:-2]
+    assert found[0] == "G: images of shape [3, 64, 64] in the file, [3, 36, 64] here"
+    lines = copy_weights("some.pkl", old, new, True)
+    assert not any("cut or" in line for line in lines)
+    upper = [f"G_synthesis/{side}x{side}/Conv1/weight" for side in (32, 64)]
+    assert_copied(new, old, [upper, ["32x32/Conv0/weight"], upper])
 
 
 def test_nothing_fits():

@@ -1,13 +1,16 @@
 """Starting a training from the weights of trained networks, of whatever file, as far as they fit.
 
-Variables are found by name. Those of a resolution, such as `64x64/Conv0_up/weight`, are in every network that has this
-resolution, so networks of another size, family or number of classes give what they have in common.
+Variables are found by name. Those of a level, such as `64x64/Conv0_up/weight`, are in every network that has this
+level, so networks of another size, family or number of classes give what they have in common. `fitting` makes fit what
+is of another shape because images have other proportions or channels.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dnnlib.errors import UserError, listed
+
+from .fitting import fitted
 
 _MAX_LINES = 30
 _ADVICE = "What decides shapes: --config, --fmap-base, --fmap-max, --cond, --resolution, G_args and D_args."
@@ -23,35 +26,37 @@ def copy_weights(origin: str, loaded: Any, networks: Sequence[Any], partial: boo
         partial: copy what fits even if not everything does; the rest keeps its initial values.
 
     Returns:
-        Lines for the log: what was copied, and what was not.
+        Lines for the log: what was copied, what was changed to fit, and what does not.
 
     Raises:
         UserError: something does not fit, and `partial` is not set, or nothing fits at all. The message lists every
             variable.
     """
     G, D, Gs = _three(origin, loaded)
-    lines, problems, copies = [], [], []
+    lines, done, problems, copies = [], [], [], []
     for net, source in zip(networks, (G, D, Gs), strict=True):
         if source is None:
             problems.append(f"{net.name}: not in {origin}")
             continue
-        fits, wrong = compare(net.vars, source.vars)
-        copies.append((net, source, fits))
+        made, changes = fitted(net, source)
+        values = {**source.vars, **made}
+        fits, wrong = compare(net.vars, values)
+        copies.append((net, values, fits))
         needed = [name for name in net.vars if not _is_lod(name)]
         lines.append(f"{net.name}: {len(fits)} of {len(needed)} variables fit")
         if net.name != networks[2].name:  # Gs is like G
-            problems += [*_different_data(net, source), *(f"{net.name}: {line}" for line in wrong)]
+            done += [f"{net.name}: {line}" for line in changes]
+            problems += [*_different_data(net, source, bool(wrong)), *(f"{net.name}: {line}" for line in wrong)]
     if not any(fits for *_, fits in copies):
         raise UserError(f"{origin}: not a single variable fits the networks to train. {_ADVICE}")
     if problems and not partial:
         rest = f"--resume-partial starts from what fits ({'; '.join(lines)}) and trains the rest from random values."
         found = [f"{origin}: {len(problems)} things do not fit:", *listed(problems, _MAX_LINES)]
         raise UserError("\n".join([*found, _ADVICE, rest]))
-    for net, source, fits in copies:
-        values = source.vars
+    for net, values, fits in copies:
         for name in fits:
             net.vars[name].assign(values[name])
-    return [*lines, *problems]
+    return [*lines, *done, *problems]
 
 
 def _three(origin: str, loaded: Any) -> tuple[Any, Any, Any]:
@@ -85,10 +90,10 @@ def _is_lod(name: str) -> bool:
     return name.split("/")[-1] == "lod"
 
 
-def _different_data(net: Any, source: Any) -> list[str]:
-    """Images and labels of another kind, which is why variables do not fit."""
+def _different_data(net: Any, source: Any, other_images: bool) -> list[str]:
+    """Images (if asked for) and labels of another kind, which is why variables do not fit."""
     images = "output_shape" if len(net.output_shape) == 4 else "input_shape"
-    pairs = {"images": (getattr(net, images), getattr(source, images))}
+    pairs = {"images": (getattr(net, images), getattr(source, images))} if other_images else {}
     if len(net.input_shapes) > 1 and len(source.input_shapes) > 1:
         pairs["labels"] = net.input_shapes[1], source.input_shapes[1]
     return [
