@@ -112,11 +112,12 @@ def test_counters_of_training_are_left_out(nets, capsys):
     [
         (
             {"min_h": 6, "min_w": 4},
-            r"of a fork, for images that are not square: min_h=6; networks here are for images of",
+            r"not square: min_h=6, min_w=4; 4x4/Const/const has shape .1, 4, 4, 4., expected .1,",
         ),
-        ({"init_res": [5, 3], "impl": "cuda"}, r"not square: init_res=\[5, 3\];"),
-        ({"res_log2": 3, "resolution_w": 32}, "not square: res_log2=3, resolution_w=32;"),
-        ({"res_log2": 1e308, "min_w": "4"}, "not square: res_log2=1e[+]308, min_w='4';"),
+        ({"init_res": [5, 3], "impl": "cuda"}, r"not square: init_res=\[5, 3\]; 4x4/Const/const has shape"),
+        ({"res_log2": 3, "resolution_w": 32}, "not square: res_log2=3, resolution_w=32; expected res_log2=2 in"),
+        ({"res_log2": 1e308, "min_w": "4"}, "not square: min_w='4', res_log2=1e[+]308; expected height and width"),
+        ({"init_res": [64, 64]}, "not square: .*base 64x64: expected one of fewer than 512 pixels"),
         ({"size": [16, 32], "scale_type": "fit"}, r"for scaled images: size=\[16, 32\], scale_type='fit'$"),
         ({"use_attention": True}, "with attention: use_attention=True"),
         ({"mapping_fmaps_extra": 1, "min_h": 4}, "unknown argument 'mapping_fmaps_extra'"),
@@ -126,7 +127,71 @@ def test_what_is_left_is_named(kwargs, message, nets):
     G, D, Gs = nets["training.networks_stylegan2"]
     with pytest.raises(network_files.NetworkFileError, match=message) as error:
         read((raw(G, kwargs), raw(D, kwargs), raw(Gs, kwargs)))
-    assert str(error.value).count("network ") == 3 and "Known:" not in str(error.value)
+    assert all(f"network {name!r}" in str(error.value) for name in ("G", "D", "Gs"))
+    assert "Known:" not in str(error.value)
+
+
+SHAPES = {
+    "skyflynil": (
+        *({"resolution": [20, 12]}, {"resolution": 20, "min_h": 5, "min_w": 3, "res_log2": 2}),
+        lambda level: f"{4 << level}x{4 << level}",
+    ),
+    "skyflynil, larger": (
+        *({"resolution": [36, 64]}, {"resolution": 36, "min_h": 9, "min_w": 16, "res_log2": 2}),
+        lambda level: f"{9 << level}x{16 << level}",
+    ),
+    "aydao": (
+        *({"resolution": [8, 24]}, {"resolution": 8, "resolution_h": 8, "resolution_w": 24}),
+        lambda level: f"{2 << level}x{6 << level}",
+    ),
+    "eps696": (
+        *({"resolution": [24, 20], "base": [12, 10]}, {"resolution": 20, "init_res": [12, 10], "size": None}),
+        lambda level: f"{4 << level}x{4 << level}",
+    ),
+    "eps696, square": (
+        *({"resolution": 32, "base": [8, 8]}, {"resolution": 32, "init_res": [8, 8], "impl": "cuda"}),
+        lambda level: f"{4 << level}x{4 << level}",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "fork"),
+    [
+        *(("training.networks_stylegan2", fork) for fork in SHAPES),
+        ("training.networks", "skyflynil, larger"),
+        ("training.networks_stylegan", "skyflynil, larger"),
+    ],
+)
+def test_images_that_are_not_square(module, fork, capsys):
+    """Networks of forks are ours, with other names of scopes and feature maps counted from another level."""
+    ours, theirs, scope = SHAPES[fork]
+    sizes = {key: G_SIZES[key] for key in G_SIZES if "stylegan2" in module or key != "mapping_layers"}
+    for func_name, kwargs in zip(FUNCTIONS[module], (sizes, SIZES), strict=True):
+        net = Network("D" if kwargs is SIZES else "Gs", func_name=f"{module}.{func_name}", **{**kwargs, **ours})
+        golden.set_variables(net.vars, net.name)
+        resolution = net.model.resolution
+        first = resolution.first_log2
+        names = {f"{2**level}x{2**level}": scope(level - first) for level in range(first, resolution.log2 + 1)}
+        fmap_base = kwargs["fmap_base"] / 2 ** (first - 2)
+        made = read(as_fork(net, names, {**theirs, "fmap_base": fmap_base, "verbose": True}))
+        same_network(made, read(raw(net)))
+        assert made.output_shape == net.output_shape
+        np.testing.assert_array_equal(outputs(made), outputs(net))
+        same_network(read(raw(made)), made)
+    said = capsys.readouterr().err
+    assert "verbose=True" in said and not any(f"{name}=" in said for name in ("min_h", "init_res", "resolution_h"))
+
+
+def as_fork(net, names, kwargs):
+    """A network of ours as a fork pickles it. names: of its scopes, by ours."""
+    state = copy.copy(net.__getstate__())
+    state["static_kwargs"] = {**state["static_kwargs"], **kwargs}
+    state["static_kwargs"].pop("base", None)
+    paths = [(name.partition("/"), value) for name, value in state["variables"]]
+    state["variables"] = [(names.get(path[0], path[0]) + "".join(path[1:]), value) for path, value in paths]
+    state["components"] = {key: as_fork(part, names, kwargs) for key, part in state["components"].items()}
+    return files.Instance(files.Name("dnnlib.tflib.network", "Network"), state)
 
 
 def test_the_source_of_a_fork_is_replaced(nets):
