@@ -1,5 +1,6 @@
 """Data sets of images that are not square, and of images with transparency, however they are stored."""
 
+import io
 import os
 import shutil
 import zipfile
@@ -184,3 +185,41 @@ def test_opaque_among_transparent_images_are_named(tmp_path):
         "--convert=rgba",
     ):
         assert line in str(error.value)
+
+
+# ----------------------------------------------------------------------------
+# LMDB.
+
+
+def make_lmdb(path, images, keys):
+    """keys: numbers in the names of images, by how often these are halved."""
+    lmdb = pytest.importorskip("lmdb")
+    with lmdb.open(str(path), map_size=1 << 24) as env, env.begin(write=True) as transaction:
+        for times, key in enumerate(keys):
+            for number, image in enumerate(box_mean(images, times)):
+                file = io.BytesIO()
+                pixels = image.transpose(1, 2, 0)
+                PIL.Image.fromarray(pixels[..., 0] if len(image) == 1 else pixels).save(file, "PNG")
+                transaction.put(f"{key}-{number:05d}".encode(), file.getvalue())
+        transaction.put(b"length", str(len(images)).encode())
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "keys"),
+    [((3, 40, 24), [40, 20]), ((3, 40, 24), [24]), ((4, 16, 32), [32, 16, 8]), ((1, 96, 96), [96, 48])],
+)
+def test_lmdb_of_every_shape(tmp_path, shape, keys):
+    images = random_images(shape)
+    opened = dataset.TFRecordDataset(make_lmdb(tmp_path / "set", images, keys))
+    assert opened.shape == [*shape]
+    assert len(opened._source.levels) == len(keys)
+    for lod in range(4):
+        np.testing.assert_array_equal(opened.read([3, 1], lod)[0], box_mean(images[[3, 1]], lod))
+    opened.verify(verbose=False)
+
+
+def test_lmdb_of_other_sizes_than_its_keys_say(tmp_path):
+    path = make_lmdb(tmp_path / "set", random_images((3, 40, 24)), [32])
+    with pytest.raises(UserError, match="images are 40x24 RGB, but their keys begin with 32-, expected 40- or 24-"):
+        dataset.TFRecordDataset(path)

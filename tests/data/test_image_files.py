@@ -152,7 +152,7 @@ def test_opening_takes_little_memory():
             self.count = 4000
             self._scan()
 
-        def open_image(self, index, level):
+        def open_image(self, index, level=None):
             return io.BytesIO(content)
 
     tracemalloc.start()

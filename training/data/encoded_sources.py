@@ -8,7 +8,7 @@ import io
 import itertools
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import BinaryIO
@@ -29,6 +29,7 @@ from .image_sources import ImageSource, report
 from .labels import labels_of_images
 
 _MAX_LISTED = 20
+_MAX_SIDE = 1 << 16  # pixels, of images in an LMDB
 MAX_DAMAGED = 1000
 """Images that cannot be decoded, listed at most: whoever is to mend them wants to know them all."""
 _HINT = (
@@ -39,13 +40,13 @@ _HINT_DEEP = "; --max-value=N reads images of more than 8 bits as they are: N be
 
 
 class EncodedSource(ImageSource):
-    """Images in files. A subclass sets `path`, `count` and `levels` (None: as found), then calls `_scan`.
+    """Images in files. A subclass sets `path` and `count`, then calls `_scan`.
 
     num_threads: threads that decode images. reading: how.
     """
 
-    levels: list[int] | None = None
     looks_at_headers_only = True
+    _halved: Sequence[int] = (0,)  # how often height and width are, of images that are stored; ascending
 
     def __init__(self, path: str, num_threads: int, reading: Reading):
         self.path = path
@@ -55,11 +56,11 @@ class EncodedSource(ImageSource):
         self._threads = max(1, num_threads)
         self._executor = ThreadPoolExecutor(self._threads, "decode")
 
-    def name(self, index: int, level: int | None) -> str:
-        """The name of an image in messages."""
+    def name(self, index: int, level: int | None = None) -> str:
+        """The name of an image in messages. level: None is the first."""
         raise NotImplementedError
 
-    def open_image(self, index: int, level: int | None) -> BinaryIO:
+    def open_image(self, index: int, level: int | None = None) -> BinaryIO:
         """The file of an image. Any exception means that it cannot be read."""
         raise NotImplementedError
 
@@ -73,18 +74,17 @@ class EncodedSource(ImageSource):
     # Looking at all images.
 
     def _scan(self) -> None:
-        """Finds out shape and level. Raises UserError that lists all images that cannot be used."""
-        level = self.levels[0] if self.levels else None
-        facts = self._look_at_all(level)
+        """Finds out shape and levels. Raises UserError that lists all images that cannot be used."""
+        facts = self._look_at_all()
         usable = collections.Counter(fact for fact in facts if fact.mode in CHANNELS)
         expected = usable.most_common(1)[0][0] if usable else None
         problems = []
         for index, fact in enumerate(facts):
             if fact.mode not in CHANNELS:
                 problem = fact.problem or f"{fact}, expected RGB, RGBA or grayscale with 8 bits"
-                problems.append(f"{self.name(index, level)}: {problem}")
+                problems.append(f"{self.name(index)}: {problem}")
             elif fact != expected:
-                problems.append(f"{self.name(index, level)}: {fact}, most are {expected}")
+                problems.append(f"{self.name(index)}: {fact}, most are {expected}")
         problems = listed(problems, _MAX_LISTED)
         if expected is not None:
             self.channels = CHANNELS[expected.mode]
@@ -94,9 +94,8 @@ class EncodedSource(ImageSource):
             except ValueError as error:
                 problems.append(f"images are {expected}, but {str(error).removeprefix(f'{size_text(size)}: ')}")
             else:
-                self.levels = self.levels or [self.resolution.log2]
-                if self.levels[0] != self.resolution.log2 or (level is not None and not self.resolution.is_square):
-                    problems.append(f"images are {expected}, expected {1 << level}x{1 << level}")
+                self.levels = [self.resolution.log2 - times for times in self._halved]
+                problems += [f"images are {expected}, {problem}" for problem in self._problems_of_size()]
         is_deep = any(fact.mode in (DEEP, "I", "F") for fact in facts)
         report(self.path, problems, _HINT + (_HINT_DEEP if is_deep else ""))
         self.notes += notes_about(facts, self._reading)
@@ -105,11 +104,15 @@ class EncodedSource(ImageSource):
         if self._reading.max_value is not None:
             self.changes.append(("max_value", self._reading.max_value))
 
-    def _look_at_all(self, level: int | None) -> list[ImageFacts]:
+    def _problems_of_size(self) -> list[str]:
+        """What is wrong with `resolution`, which is that of most images."""
+        return []
+
+    def _look_at_all(self) -> list[ImageFacts]:
         facts = []
         known: dict[ImageFacts, ImageFacts] = {}  # most are alike, and kept once
         with Progress(self.count, "images") as progress:
-            look = lambda index: look_at(lambda: self.open_image(index, level), self._reading)  # noqa: E731
+            look = lambda index: look_at(lambda: self.open_image(index), self._reading)  # noqa: E731
             for fact in parallel_map(look, range(self.count), self._threads):
                 known_one = known.setdefault(fact, fact)
                 same = (known_one.turned, known_one.animated) == (fact.turned, fact.animated)
@@ -199,10 +202,10 @@ class FileSource(EncodedSource):
         self._scan()
         self.labels, self.label_names = labels_of_images(self._container, self.names)
 
-    def name(self, index: int, level: int | None) -> str:
+    def name(self, index: int, level: int | None = None) -> str:
         return printable(self.names[index])
 
-    def open_image(self, index: int, level: int | None) -> BinaryIO:
+    def open_image(self, index: int, level: int | None = None) -> BinaryIO:
         return self._container.open(self.names[index])
 
     def checksum(self, index: int, level: int) -> int:
@@ -217,7 +220,10 @@ class FileSource(EncodedSource):
 
 
 class LmdbSource(EncodedSource):
-    """An LMDB folder with images under `RESOLUTION-NUMBER` (`256-00042`) and their number under `length`."""
+    """An LMDB folder with images under `NUMBER-INDEX` (`256-00042`) and how many they are under `length`.
+
+    NUMBER is their height or their width; there may be halved images, under half of it, and so on.
+    """
 
     kind = "lmdb"
 
@@ -231,8 +237,10 @@ class LmdbSource(EncodedSource):
     def _check_keys(self) -> None:
         with self._env.begin(buffers=True) as transaction:
             length = bytes(transaction.get(b"length") or b"")
-            levels = [level for level in range(16, 1, -1) if transaction.get(self._key(0, level)) is not None]
-            if not levels or not length.isdigit() or len(length) > 11 or int(length) < 1:
+            numbers = {
+                number for number in range(4, _MAX_SIDE + 1) if transaction.get(f"{number}-00000".encode()) is not None
+            }
+            if not numbers or not length.isdigit() or len(length) > 11 or int(length) < 1:
                 with transaction.cursor() as cursor:
                     first = itertools.islice(cursor.iternext(values=False), 3)
                     keys = [bytes(key)[:40].decode(errors="replace") for key in first]
@@ -240,28 +248,35 @@ class LmdbSource(EncodedSource):
                     f"{self.path}: expected an LMDB with the keys 'length' and, for example, '256-00000'; "
                     f"its first keys are {keys}"
                 )
-            self.count, self.levels = int(length), levels
+            self.count, self._number = int(length), max(numbers)
+            halves = {times: self._number / (1 << times) for times in range(self._number.bit_length())}
+            self._halved = [times for times, number in halves.items() if number in numbers]
             entries = self._env.stat()["entries"]
-            if self.count * len(levels) >= entries:
+            if self.count * len(self._halved) >= entries:
                 raise UserError(
                     f"{self.path}: is incomplete: {entries} entries, expected {self.count} images "
-                    f"at {', '.join(str(1 << level) for level in levels)} and their number"
+                    f"at {', '.join(str(self._number >> times) for times in self._halved)} and their number"
                 )
-            missing = [
-                f"{self.name(index, level)}: is missing"
-                for level in levels
-                for index in range(self.count)
-                if transaction.get(self._key(index, level)) is None
-            ]
+            names = (self._name(index, times) for times in self._halved for index in range(self.count))
+            missing = [f"{name}: is missing" for name in names if transaction.get(name.encode()) is None]
         report(self.path, listed(missing, _MAX_LISTED))
 
-    def _key(self, index: int, level: int) -> bytes:
+    def _problems_of_size(self) -> list[str]:
+        sides = dict.fromkeys((self.resolution.height, self.resolution.width))
+        expected = " or ".join(f"{side}-" for side in sides)
+        fits = self._number in sides
+        return [] if fits else [f"but their keys begin with {self._number}-, expected {expected}"]
+
+    def _name(self, index: int, times: int) -> str:
+        return f"{self._number >> times}-{index:05d}"
+
+    def name(self, index: int, level: int | None = None) -> str:
+        return self._name(index, 0 if level is None else self.resolution.log2 - level)
+
+    def _key(self, index: int, level: int | None) -> bytes:
         return self.name(index, level).encode()
 
-    def name(self, index: int, level: int | None) -> str:
-        return f"{1 << level}-{index:05d}"
-
-    def open_image(self, index: int, level: int | None) -> BinaryIO:
+    def open_image(self, index: int, level: int | None = None) -> BinaryIO:
         with self._env.begin(buffers=True) as transaction:
             return io.BytesIO(transaction.get(self._key(index, level)))
 
