@@ -88,12 +88,6 @@ class ImageSource:
         return box_mean(self.read_stored(indices, self.levels[0]), self.levels[0] - level)
 
 
-def level_of(resolution: int) -> int | None:
-    """log2 of a resolution; None unless it is a power of two from 4 to 2**16."""
-    level = int(resolution).bit_length() - 1
-    return level if 2 <= level <= 16 and resolution == 1 << level else None
-
-
 def report(path: str, problems: list[str], hint: str = "") -> None:
     """Raises one UserError for all problems of a data set, if there are any; a hint is its last line."""
     if problems:
