@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 
 from dnnlib.errors import counted, listed, printable
 from dnnlib.pictures import CHANNELS, DEEP, count_of_mode, mode_name
-from dnnlib.resolutions import level_of_size, nearest, nearest_text, resolution_of, size_text
+from dnnlib.resolutions import level_of_size, nearest, resolution_of, size_text
 from training.data.image_files import ImageFacts
 
 from .image_rules import ImageRules, as_given, pair
 
 MAX_LISTED = 30
 _MAX_ADVISED_LEVEL = 10  # 1024x1024
+_MAX_NEAT_LEVEL = 3  # of bases: less than 128 pixels
 _SMALL_LOSS = 0.03  # of a side, cut off for a base that is nearer to 4x4
 
 
@@ -74,7 +75,7 @@ class _Check:
         if size not in self._possible:
             if rules.base is not None:
                 return f"{own}is not {size_text(rules.base)} times a power of two"
-            return f"{own}is no small base times a power of two, {nearest_text(*size)}"
+            return f"{own}is no small base times a power of two, nearest is {size_text(nearest(*size)[0])}"
         return f"most images are {size_text(self._size)}" if self._size else f"images have {len(self._sizes)} sizes"
 
     def _help_for_size(self, fact: ImageFacts) -> list[str]:
@@ -156,3 +157,10 @@ def announce(facts: Sequence[ImageFacts], rules: ImageRules) -> None:
         larger = sum(part[0] < size[0] for part in resized)
         note = f"; {larger} smaller than that, which will look blurred" if larger else ""
         print(f"Resizing {counted(len(resized), 'image')} to {size_text(size)} ({rules.resize}){note}.")
+    resolution = resolution_of(size, rules.base)
+    if resolution.first_log2 > _MAX_NEAT_LEVEL:
+        neat = as_given(_advised([size], dataclasses.replace(rules, base=None)))
+        print(
+            f"Networks for {resolution} begin with {size_text(resolution.base)}, which takes large dense layers; those "
+            f"for --crop=center --resolution={neat} do not."
+        )

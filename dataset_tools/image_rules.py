@@ -93,7 +93,7 @@ def resized(img: PIL.Image.Image, size: tuple[int, int], resample: PIL.Image.Res
     What becomes wholly transparent keeps colours, too: as if all had been opaque.
     """
     height, width = size
-    if img.mode != "RGBA":
+    if img.mode != "RGBA" or img.getchannel("A").getextrema()[0] == 255:
         return img.resize((width, height), resample)
 
     def plane(values: np.ndarray) -> np.ndarray:

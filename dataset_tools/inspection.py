@@ -9,7 +9,7 @@ import PIL.Image
 
 from dnnlib.errors import UserError, listed, printable
 from dnnlib.files import atomic_write, format_size, list_files, short_name
-from dnnlib.pictures import MODES, save_image, to_pil
+from dnnlib.pictures import MODES, over_checkerboard, save_image, to_pil
 from dnnlib.progress import Progress
 from dnnlib.resolutions import resolution_of, size_text
 from training.data.dataset import TFRecordDataset
@@ -201,7 +201,8 @@ class Viewer:
         label = f", label {np.array2string(labels[0], threshold=20)}" if self.dataset.label_size else ""
         self.figure.clear()
         axes = self.figure.add_axes((0, 0, 1, 0.93))
-        axes.imshow(_to_pil(images[0]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        image = over_checkerboard(images[0]) if self.dataset.shape[0] == 4 else images[0]
+        axes.imshow(_to_pil(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_axis_off()
         self.figure.suptitle(f"{self.idx} / {self.dataset.num_images}{label}", fontsize=9)
         self.figure.canvas.draw_idle()
