@@ -13,11 +13,12 @@ from dnnlib.errors import UserError
 from dnnlib.resolutions import resolution_of
 from training.data import dataset
 from training.data.averages import box_mean
+from training.data.image_encoding import Encoding
 from training.data.tfrecord_export import TFRecordExporter
 
 pytestmark = pytest.mark.one_stack
 SHAPES = [(3, 40, 24), (4, 16, 32), (1, 72, 128), (4, 24, 24), (3, 8, 8)]
-KINDS = ["tfrecords", "folder", "zip"]
+KINDS = ["raw", "png", "webp-lossless", "folder", "zip"]
 
 
 def random_images(shape, count=4):
@@ -31,8 +32,9 @@ def random_images(shape, count=4):
 def stored(kind, folder, images):
     """The path of a data set of images, [N, C, H, W], in a new folder."""
     path = folder / "set"
-    if kind == "tfrecords":
-        with TFRecordExporter(str(path), len(images), print_progress=False) as exporter:
+    if kind not in ("folder", "zip"):
+        encoding = Encoding("png" if images.shape[1] == 1 and kind != "raw" else kind)
+        with TFRecordExporter(str(path), len(images), print_progress=False, encoding=encoding) as exporter:
             for image in images:
                 exporter.add_image(image)
         return path
@@ -88,7 +90,7 @@ def test_images_of_every_shape_at_every_level(tmp_path, kind, shape):
 
 
 def test_tfrecords_have_the_levels_of_the_base(tmp_path):
-    stored("tfrecords", tmp_path, random_images((3, 40, 24)))
+    stored("raw", tmp_path, random_images((3, 40, 24)))
     assert sorted(os.listdir(tmp_path / "set")) == [f"set-r0{level}.tfrecords" for level in range(2, 6)]
     (tmp_path / "set/set-r03.tfrecords").unlink()
     assert dataset.TFRecordDataset(str(tmp_path / "set")).read([0], 2)[0].shape == (1, 3, 10, 6)
@@ -96,8 +98,8 @@ def test_tfrecords_have_the_levels_of_the_base(tmp_path):
 
 def test_tfrecords_of_another_shape(tmp_path):
     (tmp_path / "wide").mkdir()
-    stored("tfrecords", tmp_path, random_images((3, 40, 24)))
-    stored("tfrecords", tmp_path / "wide", random_images((3, 24, 40)))
+    stored("raw", tmp_path, random_images((3, 40, 24)))
+    stored("raw", tmp_path / "wide", random_images((3, 24, 40)))
     shutil.copy(tmp_path / "wide/set/set-r04.tfrecords", tmp_path / "set/set-r04.tfrecords")
     with pytest.raises(UserError, match=r"set-r04.tfrecords: images of 12x20, but set-r05.tfrecords has 40x24"):
         dataset.TFRecordDataset(str(tmp_path / "set"))
@@ -105,7 +107,7 @@ def test_tfrecords_of_another_shape(tmp_path):
 
 @pytest.mark.parametrize("resolution", [16, [12, 20], [80, 48], [20, 13], [2, 1], "20x12", 0])
 def test_resolution_that_is_not_there(tmp_path, resolution):
-    path = stored("tfrecords", tmp_path, random_images((3, 40, 24)))
+    path = stored("raw", tmp_path, random_images((3, 40, 24)))
     with pytest.raises(UserError, match=r"set can be read at 5x3, 10x6, 20x12, 40x24"):
         dataset.TFRecordDataset(str(path), resolution=resolution)
 
@@ -207,14 +209,20 @@ def make_lmdb(path, images, keys):
 
 @pytest.mark.parametrize(
     ("shape", "keys"),
-    [((3, 40, 24), [40, 20]), ((3, 40, 24), [24]), ((4, 16, 32), [32, 16, 8]), ((1, 96, 96), [96, 48])],
+    [
+        ((3, 40, 24), [40, 20]),
+        ((3, 40, 24), [24]),
+        ((3, 24, 3), [3]),
+        ((4, 16, 32), [32, 16, 8]),
+        ((1, 96, 96), [96, 48]),
+    ],
 )
 def test_lmdb_of_every_shape(tmp_path, shape, keys):
     images = random_images(shape)
     opened = dataset.TFRecordDataset(make_lmdb(tmp_path / "set", images, keys))
     assert opened.shape == [*shape]
     assert len(opened._source.levels) == len(keys)
-    for lod in range(4):
+    for lod in range(min(side & -side for side in shape[1:]).bit_length()):
         np.testing.assert_array_equal(opened.read([3, 1], lod)[0], box_mean(images[[3, 1]], lod))
     opened.verify(verbose=False)
 

@@ -238,7 +238,7 @@ class LmdbSource(EncodedSource):
         with self._env.begin(buffers=True) as transaction:
             length = bytes(transaction.get(b"length") or b"")
             numbers = {
-                number for number in range(4, _MAX_SIDE + 1) if transaction.get(f"{number}-00000".encode()) is not None
+                number for number in range(1, _MAX_SIDE + 1) if transaction.get(f"{number}-00000".encode()) is not None
             }
             if not numbers or not length.isdigit() or len(length) > 11 or int(length) < 1:
                 with transaction.cursor() as cursor:
