@@ -89,8 +89,9 @@ class _Check:
         if self._possible or len(self._sizes) != 1 or self._rules.resolution is not None:
             return ""
         [size] = self._sizes
-        cut = nearest(*size)[1] if self._rules.base is None else self._advised
-        return f"; or --crop={as_given(cut)} alone, which resizes nothing" if cut else ""
+        cut = (nearest(*size)[1] or size) if self._rules.base is None else self._advised
+        can_be = cut != size and cut[0] <= size[0] and cut[1] <= size[1]
+        return f"; or --crop={as_given(cut)} alone, which resizes nothing" if can_be else ""
 
 
 def _can_be(size: tuple[int, int], rules: ImageRules) -> bool:

@@ -55,14 +55,21 @@ class ImageRules:
             h, w = pair(self.base or 1)
             times = max(min(height // h, width // w), 1)
             return min(times * h, height), min(times * w, width)
+        most_rows, most_columns = self._other_sides(height, width)
+        return min(height, most_rows), min(width, most_columns)
+
+    def _other_sides(self, height: int, width: int) -> tuple[int, int]:
+        """The height that goes with a width where proportions are those of `resolution`, and the other way round."""
         h, w = pair(self.resolution)
-        return max(min(height, round(width * h / w)), 1), max(min(width, round(height * w / h)), 1)
+        return max(round(width * h / w), 1), max(round(height * w / h), 1)
 
     def size(self, facts: ImageFacts) -> tuple[int, int]:
         """Height and width of an image when all is done. It is not resized where that would change proportions."""
         part = self.part(facts.height, facts.width)
-        fits = self.resolution is not None and self._largest_part(*part) == part
-        return pair(self.resolution) if fits else part
+        if self.resolution is None:
+            return part
+        rows, columns = self._other_sides(*part)
+        return pair(self.resolution) if part[0] == rows or part[1] == columns else part
 
     def is_too_small(self, facts: ImageFacts) -> bool:
         """Whether `crop` is a size that cannot be cut out."""
