@@ -6,6 +6,9 @@ Examples:
   python run_generator.py generate-images --network=gdrive:networks/stylegan2-ffhq-config-f.pkl \\
     --seeds=6600-6625 --truncation-psi=0.5
 
+  # A labelled data set: 1000 images of each class
+  python run_generator.py generate-images --network=symbols.pkl --count=1000 --per-class --to=symbols.zip
+
   # Style mixing, as in Figure 8 of the StyleGAN paper
   python run_generator.py style-mixing-example --network=gdrive:networks/stylegan2-ffhq-config-f.pkl \\
     --row-seeds=85,100,75,458,1500 --col-seeds=55,821,1789,293 --truncation-psi=1.0
@@ -29,7 +32,7 @@ from typing import Any, NoReturn
 
 from dnnlib import command_line, flags
 from dnnlib.errors import Problems
-from generation import points
+from generation import points, synthetic
 from generation.commands import check_interpolation, check_space, generate_images, interpolate, style_mixing_example
 from generation.conventions import NOISE_MODES, SEED_NOISE
 from generation.figures import PSIS, check_corners, interpolation_grid, noise_figure, truncation_figure
@@ -88,6 +91,18 @@ class _Points(argparse.Action):
             self.seeds.required = False
 
 
+class _Count(argparse.Action):
+    """Stores a number, with which seeds are not needed. seeds: their action."""
+
+    def __init__(self, *args: Any, seeds: argparse.Action, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.seeds = seeds
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, values)
+        self.seeds.required = False
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         description="Generates images with a pretrained network.",
@@ -97,11 +112,13 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(help="what to do", dest="command", metavar="COMMAND")
 
     generate = subparsers.add_parser("generate-images", help="generate one image per seed or vector")
-    _add_points(generate, "", "list of random seeds: 1,2,7-9", "files of vectors, as the projector writes them")
+    seeds_help = "list of random seeds: 1,2,7-9; with --count the first, or none"
+    seeds = _add_points(generate, "", seeds_help, "files of vectors, as the projector writes them")
     _add_dlatents_psi(generate)
     grid_help = "save all images in one picture, too; as COLUMNSxROWS or about square"
     generate.add_argument("--grid", type=flags.grid_size, nargs="?", const="auto", help=grid_help, metavar="WxH")
-    _add_common(generate, minibatch_size=1, noise_modes=(SEED_NOISE, *NOISE_MODES))
+    _add_dataset(generate, seeds)
+    _add_common(generate, minibatch_size=None, noise_modes=(SEED_NOISE, *NOISE_MODES))
 
     mixing = subparsers.add_parser("style-mixing-example", help="mix the styles of images")
     _add_points(mixing, "row-", "seeds of the rows", "files of vectors for rows")
@@ -163,14 +180,30 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_points(
     parser: argparse.ArgumentParser, prefix: str, seeds_help: str, files_help: str, repeats: bool = False
-) -> None:
-    """--seeds and --dlatents, or with a prefix --row-seeds and --row-dlatents."""
-    common = {"action": _Points, "repeats": repeats, "dest": f"{prefix}seeds".replace("-", "_")}
+) -> argparse.Action:
+    """--seeds and --dlatents, or with a prefix --row-seeds and --row-dlatents. Returns the action of seeds."""
+    common = {"action": _Points, "repeats": repeats, "default": [], "dest": f"{prefix}seeds".replace("-", "_")}
     add = parser.add_argument
     seeds_help += f" (may be left out with --{prefix}dlatents)"
     seeds = add(f"--{prefix}seeds", required=True, type=flags.num_list, help=seeds_help, metavar="SEEDS", **common)
     files_help += ": FILE.npz,FOLDER,'*.npz'"
     add(f"--{prefix}dlatents", seeds=seeds, type=flags.split, help=files_help, metavar="FILES", **common)
+    return seeds
+
+
+def _add_dataset(parser: argparse.ArgumentParser, seeds: argparse.Action) -> None:
+    """What makes data sets of images."""
+    add = parser.add_argument
+    count_help = "make N images, of the seeds 0, 1, 2, ..., or from that of --seeds on"
+    add("--count", **COUNT, action=_Count, seeds=seeds, help=count_help)
+    to_help = (
+        "write a data set in place of single images: a folder or zip file, with labels and seeds in dataset.json; the "
+        "same command goes on with one that was interrupted; webp is lossless there"
+    )
+    add("--to", help=to_help, metavar="FOLDER|FILE.zip")
+    class_help = "make --count images of each class, all of other seeds, labelled by their class"
+    add("--per-class", default=False, help=class_help, **flags.BOOLEAN)
+    add("--force", action="store_true", help="replace a data set that is there")
 
 
 def _add_dlatents_psi(parser: argparse.ArgumentParser) -> None:
@@ -180,16 +213,22 @@ def _add_dlatents_psi(parser: argparse.ArgumentParser) -> None:
 
 def _add_common(
     parser: argparse.ArgumentParser,
-    minibatch_size: int = 4,
+    minibatch_size: int | None = 4,
     noise_modes: tuple[str, ...] = NOISE_MODES,
     has_psi: bool = True,
 ) -> None:
-    """noise_modes: the choices of --noise-mode, which is left out without any."""
+    """Options of all commands.
+
+    minibatch_size: None: of `generate-images`. noise_modes: the choices of --noise-mode, which is left out without any.
+    """
     add = parser.add_argument
     network_help = "name, URL or path of the network pickle"
     add("--network", required=True, dest="network_pkl", help=network_help, metavar="PKL")
     if has_psi:
-        psi_help = "truncation of seeds: 1 is none, 0 the average image (default: 0.5; of PyTorch networks 1)"
+        of_datasets = " and with --to" if minibatch_size is None else ""
+        psi_help = (
+            f"truncation of seeds: 1 is none, 0 the average image (default: 0.5; of PyTorch networks{of_datasets} 1)"
+        )
         add("--truncation-psi", type=flags.psi, help=psi_help, metavar="PSI")
     cutoff_help = "truncate only so many layers (default: as the network was trained)"
     add("--truncation-cutoff", type=flags.natural, help=cutoff_help, metavar="LAYERS")
@@ -200,7 +239,8 @@ def _add_common(
         noise_help = f"{own}the network's own, random noise, or none (default: {default})"
         add("--noise-mode", choices=noise_modes, help=noise_help)
     command_line.add_label(parser)
-    batch_help = "images rendered at once (default: %(default)s)"
+    default = "1; with --to what suits the resolution" if minibatch_size is None else "%(default)s"
+    batch_help = f"images rendered at once (default: {default})"
     add("--minibatch-size", **COUNT, default=minibatch_size, help=batch_help)
     format_help = "file format of the images: png, jpg or webp (default: %(default)s)"
     add("--format", type=flags.image_format, default="png", dest="image_format", help=format_help, metavar="FORMAT")
@@ -233,6 +273,11 @@ def _check(command: str, kwargs: dict[str, Any], problems: Problems) -> None:
     """Finds files, in place of names of folders and patterns, and gathers everything that is wrong."""
     with problems.gather():
         catalog.locate_generator(kwargs["network_pkl"])
+    if command == "generate-images":
+        names = ("seeds", "count", "to", "per_class", "force", "grid")
+        chosen_class = kwargs["class_idx"] is not None or kwargs["label"] is not None
+        with problems.gather():
+            synthetic.check(**{name: kwargs[name] for name in names}, chosen_class=chosen_class)
     if command == "interpolate":
         with problems.gather():
             check_interpolation(kwargs["seeds"], kwargs["space"], kwargs["video"], kwargs["fps"])

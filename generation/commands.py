@@ -1,6 +1,6 @@
 """The commands of `run_generator.py` that make images. TensorFlow is imported when one starts."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,24 +21,51 @@ from .video import WRITERS
 
 def generate_images(
     network_pkl: str,
-    seeds: list[Point],
+    seeds: Sequence[Point] = (),
     truncation_psi: float | None = None,
     grid: tuple[int, int] | str | None = None,
-    minibatch_size: int = 1,
+    minibatch_size: int | None = None,
+    count: int | None = None,
+    to: str | None = None,
+    per_class: bool = False,
+    force: bool = False,
     **rendering: Any,
 ) -> None:
     """Saves one image per seed, `seed0000.png`, in the run folder; with `grid` also all of them as `grid.png`.
 
-    seeds: also paths of files of vectors, whose images are named after the file. grid: 'auto', or (columns, rows).
-    The other arguments are those of `Rendering`.
-    """
-    from . import sheets
+    With `to` they are written as a data set in place of that, whose `dataset.json` has labels and seeds. Where this was
+    interrupted the same call goes on.
 
-    options = Rendering(truncation_psi, minibatch_size=minibatch_size, **rendering)
+    Args:
+        network_pkl: name, URL or path of the network.
+        seeds: also paths of files of vectors, whose images are named after the file. With `count` the first seed.
+        truncation_psi: strength of truncation; None: 1, which is none, with `to`, else as the tools of its kind.
+        grid: 'auto', or (columns, rows).
+        minibatch_size: images rendered at once; None: what suits the resolution with `to`, else 1.
+        count: make so many images, of the seeds 0, 1, 2, ..., or from that of `seeds` on.
+        to: the folder or, ending in `.zip`, zip file to write.
+        per_class: make `count` images of each class, all of other seeds.
+        force: replace a data set that is there.
+        rendering: the other arguments of `Rendering`.
+    """
+    from . import sheets, synthetic
+
+    chosen_class = any(rendering.get(name) is not None for name in ("class_idx", "label"))
+    synthetic.check(seeds, count, to, per_class, force, grid, chosen_class)
+    if to is not None:
+        psi = synthetic.PSI if truncation_psi is None else truncation_psi
+        options = Rendering(psi, minibatch_size=minibatch_size or 1, **rendering)
+        images, _ = load_points(network_pkl, {"--dlatents": []}, options, of_seeds=True, has_seeds=not per_class)
+        if minibatch_size is None:
+            images.rendering = replace(images.rendering, minibatch_size=synthetic.minibatch_size(*images.size))
+        synthetic.write(images, network_pkl, seeds, count, per_class, to, force)
+        return
+    seeds = list(synthetic.seeds_from(seeds, count))
+    options = Rendering(truncation_psi, minibatch_size=minibatch_size or 1, **rendering)
     images, points = load_points(network_pkl, {"--dlatents": seeds}, options, of_seeds=True)
     size = sheets.grid_size(len(points), grid) if grid else None
     if size:
-        sheets.check_sheet(size[0] * images.resolution, size[1] * images.resolution, options.image_format)
+        sheets.check_sheet(size[1] * images.size[0], size[0] * images.size[1], options.image_format)
     progress = Progress(len(points), "images")
     kept = {}
 
@@ -82,9 +109,9 @@ def style_mixing_example(
     images, rows, cols = load_points(network_pkl, lists, options, col_styles=col_styles or ())
     col_styles = list(range(min(7, images.num_layers))) if col_styles is None else col_styles
     size = len(cols) + 1, len(rows) + 1
-    sheets.check_sheet(size[0] * images.resolution, size[1] * images.resolution, options.image_format)
+    sheets.check_sheet(size[1] * images.size[0], size[0] * images.size[1], options.image_format)
     names = ["", *map(str, rows)], ["", *map(str, cols)]
-    sheet = sheets.LabelledSheet(images.resolution, *names, image_format=options.image_format) if labels else None
+    sheet = sheets.LabelledSheet(images.size, *names, image_format=options.image_format) if labels else None
     print("Generating W vectors...")
     all_points = list(dict.fromkeys([*rows, *cols]))
     w_dict = images.dlatents(all_points)
@@ -143,7 +170,7 @@ def interpolate(
     walk = walks.Walk(images.ends(points, space), frames, loop, spherical=space == "z", smooth=smooth)
     suffix = video or options.image_format
     progress = Progress(len(walk), "frames")
-    with walks.frame_writer(dnnlib.make_run_dir_path(), suffix, len(walk), fps, images.resolution) as write:
+    with walks.frame_writer(dnnlib.make_run_dir_path(), suffix, len(walk), fps, images.size) as write:
         vectors = (walk.between(batch.start, batch.stop) for batch in batches(range(len(walk)), options))
         for _ in write(images.between(vectors, space)):
             progress.update()
@@ -181,10 +208,11 @@ def check_space(seeds: list[Point], space: str) -> None:
 
 def load_points(
     network_pkl: str,
-    lists: dict[str, list[Point]],
+    lists: Mapping[str, Sequence[Point]],
     rendering: Rendering,
     of_seeds: bool = False,
     col_styles: Collection[int] = (),
+    has_seeds: bool | None = None,
 ) -> Any:
     """Reads a network and files of vectors, and says by which conventions images are made.
 
@@ -194,6 +222,7 @@ def load_points(
         rendering: how to render.
         of_seeds: whether images of seeds are rendered as by `generate-images`, where their noise may be of the seed.
         col_styles: layers that will be mixed.
+        has_seeds: whether there will be images of seeds without labels of their own; None: if any list has seeds.
 
     Returns:
         An `ImageGenerator`, and each list with the names of vectors in place of files.
@@ -214,7 +243,8 @@ def load_points(
         flag: [int(point) if isinstance(point, np.integer) else point for point in points]
         for flag, points in lists.items()
     }
-    has_seeds = any(isinstance(point, int) for points in lists.values() for point in points)
+    if has_seeds is None:
+        has_seeds = any(isinstance(point, int) for points in lists.values() for point in points)
     problems = Problems()
     vectors = Vectors()
     with problems.gather():

@@ -39,8 +39,8 @@ def interpolation_grid(
     check_corners(points)
     columns, rows = grid
     above, below = _between(columns, *points[:2]), _between(columns, *points[2:]) if rows > 1 else []
-    sheet = sheets.LabelledSheet(images.resolution, _between(rows), above, below, options.image_format)
-    sheets.check_sheet(columns * images.resolution, rows * images.resolution, options.image_format)
+    sheet = sheets.LabelledSheet(images.size, _between(rows), above, below, options.image_format)
+    sheets.check_sheet(rows * images.size[0], columns * images.size[1], options.image_format)
     between = walks.bilinear(images.ends(points, space), columns, rows)
     progress = Progress(len(between), "images")
     rendered = images.between(batches(between, options, progress), space)
@@ -80,7 +80,7 @@ def truncation_figure(network_pkl: str, seeds: list[Point], psis: Sequence[float
     options = Rendering(truncation_psi=1.0, **rendering)
     images, points = load_points(network_pkl, {"--dlatents": seeds}, options)
     labels = list(map(title, points)), [f"ψ = {psi:g}" for psi in psis]
-    sheet = LabelledSheet(images.resolution, *labels, image_format=options.image_format)
+    sheet = LabelledSheet(images.size, *labels, image_format=options.image_format)
     dlatents = images.stacked(points)
     places = [(row, column) for row in range(len(points)) for column in range(len(psis))]
     progress = Progress(len(places), "images")
@@ -125,7 +125,7 @@ def noise_figure(
         raise UserError("the network has no noise to show")
     columns = noise.columns(images.noise_shapes, noise_seeds)
     labels = [*columns, *([f"std × {std_gain:g}"] if num_samples else [])]
-    sheet = LabelledSheet(images.resolution, list(map(title, points)), labels, image_format=options.image_format)
+    sheet = LabelledSheet(images.size, list(map(title, points)), labels, image_format=options.image_format)
     dlatents = images.stacked(points)
     progress = Progress(len(points) * (len(columns) + num_samples), "images")
     taken, cells = {"figure"}, {}

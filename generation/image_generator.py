@@ -39,6 +39,7 @@ class ImageGenerator:
 
     Attributes:
         rendering: how, with conventions of the network's kind in place of None.
+        size: height and width of images.
 
     Raises:
         UserError: whatever of this the network cannot do, all in one message.
@@ -56,7 +57,7 @@ class ImageGenerator:
         self.rendering = (rendering or Rendering()).completed(net)
         self.synthesis = net.components.synthesis
         self.latent_size = net.input_shape[1]
-        self.resolution = net.output_shape[2]
+        self.size: tuple[int, int] = tuple(net.output_shape[2:])
         self.num_layers = self.synthesis.input_shape[1]
         self.label_size = net.input_shapes[1][1]
         self.noise_shapes = [tuple(variable.shape) for variable in noise_variables(self.synthesis)]
@@ -114,23 +115,31 @@ class ImageGenerator:
         (images,) = self.rendered([points])
         return images
 
-    def rendered(self, batches: Sequence[Sequence[Point]]) -> Iterator[list[np.ndarray]]:
+    def rendered(
+        self, batches: Sequence[Sequence[Point]], labels: Sequence[np.ndarray] | None = None
+    ) -> Iterator[list[np.ndarray]]:
         """What `render` returns for each of some lists of points.
 
         Random numbers are drawn ahead, by threads, and images are fetched while the next ones are rendered.
+
+        batches: the lists. labels: of each list, `[N, label_size]` for its seeds; None: what was chosen for all.
         """
         split = [_split(points) for points in batches]
         numbers = self._drawn(itertools.chain.from_iterable(seeds for seeds, _ in split))
 
-        def inputs(work: tuple[Sequence[str], list[Any]]) -> list[tuple[Any, Any]]:
-            names, drawn = work
-            calls = [(self._render, self._inputs(drawn))] if drawn else []
+        def inputs(work: tuple[Sequence[str], list[Any], np.ndarray | None]) -> list[tuple[Any, Any]]:
+            names, drawn, of_drawn = work
+            calls = [(self._render, self._inputs(drawn, of_drawn))] if drawn else []
             if names:
                 w, noises = self._mixed_inputs([(name, name) for name in names], self._dlatents)
                 calls.append((self._synthesize, (w.astype(np.float32), self._noise_inputs(noises))))
             return [(function, tf.nest.map_structure(_tensor, args)) for function, args in calls]
 
-        work = ((names, [next(numbers) for _ in seeds]) for seeds, names in split)
+        of_batches = itertools.repeat(None) if labels is None else labels
+        work = (
+            (names, [next(numbers) for _ in seeds], of_drawn)
+            for (seeds, names), of_drawn in zip(split, of_batches, strict=labels is not None)
+        )
         self._kept.refresh(frozen=True)
         started = ([function(*args) for function, args in calls] for calls in parallel_map(inputs, work, threads=1))
         for points, (seeds, names), arrays in zip(batches, split, fetched(started), strict=True):
@@ -161,11 +170,12 @@ class ImageGenerator:
         return conventions.numbers_of_seed(seed, self.latent_size, shapes)
 
     def _inputs(
-        self, numbers: Sequence[tuple[np.ndarray, list[np.ndarray]]]
+        self, numbers: Sequence[tuple[np.ndarray, list[np.ndarray]]], labels: np.ndarray | None = None
     ) -> tuple[np.ndarray, list[np.ndarray] | None, np.ndarray | None]:
-        """Z, noise images and labels of a minibatch of seeds."""
+        """Z, noise images and labels of a minibatch of seeds. labels: None: what was chosen for all."""
         latents, noises = zip(*numbers, strict=True)
-        return np.concatenate(latents).astype(np.float32), self._noise_inputs(noises), self.labels(len(numbers))
+        labels = self.labels(len(numbers)) if labels is None else labels
+        return np.concatenate(latents).astype(np.float32), self._noise_inputs(noises), labels
 
     def _images(self, latents: tf.Tensor, noise: list[tf.Tensor] | None, labels: tf.Tensor | None) -> tf.Tensor:
         kwargs: dict[str, Any] = {"is_training": False, "is_validation": False, "return_dlatents": False}

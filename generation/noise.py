@@ -53,7 +53,7 @@ def deviations(
         uint8 images `[H, W, 1]`, one for each W.
     """
     minibatch_size = generator.rendering.minibatch_size
-    shape = [len(dlatents), generator.resolution, generator.resolution]
+    shape = [len(dlatents), *generator.size]
     sums, squares = np.zeros(shape), np.zeros(shape)
     for begin in range(0, num_samples, minibatch_size):
         seeds = range(begin, min(begin + minibatch_size, num_samples))

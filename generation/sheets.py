@@ -10,6 +10,7 @@ import PIL.ImageFont
 
 from dnnlib.errors import UserError
 from dnnlib.pictures import default_font, to_pil
+from dnnlib.resolutions import size_text
 
 _MAX_SIDE = {"jpg": 65500, "webp": 16383, "png": 1 << 20}  # pixels
 _MAX_PIXELS = 1 << 29
@@ -20,21 +21,21 @@ class LabelledSheet:
     """Images of one size in a table, black text beside them on white.
 
     Args:
-        resolution: width and height of an image.
+        size: height and width of an image.
         rows: labels at the left.
         columns: labels above.
         footers: labels below; may be left out.
         image_format: that it will be saved in.
 
     Attributes:
-        size: width and height of the sheet.
+        size: height and width of the sheet.
 
     Raises UserError for a sheet that its format or the memory cannot hold.
     """
 
     def __init__(
         self,
-        resolution: int,
+        size: tuple[int, int],
         rows: Sequence[str],
         columns: Sequence[str],
         footers: Sequence[str] = (),
@@ -44,18 +45,18 @@ class LabelledSheet:
             [label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…" for label in labels]
             for labels in (rows, columns, footers)
         )
-        self._resolution = resolution
-        points = min(max(resolution // 16, 11), 40)
+        self._image = height, width = size
+        points = min(max(math.isqrt(height * width) // 16, 11), 40)
         self._font = PIL.ImageFont.truetype(default_font(), points, layout_engine=PIL.ImageFont.Layout.BASIC)
         self._gap = max(points // 5, 2)  # pixels, between images and around text
         self._line = sum(self._font.getmetrics()) + 2 * self._gap
         # Where labels are wider than images, images stand farther apart.
         self._left = self._width(self._rows)
-        self._pitch = max(resolution + self._gap, self._width([*self._columns, *self._footers]))
+        self._pitch = max(width + self._gap, self._width([*self._columns, *self._footers]))
         bottom = self._line if any(self._footers) else self._gap
         self._top = self._line if any(self._columns) else self._gap
-        height = self._top + len(self._rows) * (resolution + self._gap) - self._gap + bottom
-        self.size = self._left + len(self._columns) * self._pitch + self._gap, height
+        across = self._left + len(self._columns) * self._pitch + self._gap
+        self.size = self._top + len(self._rows) * (height + self._gap) - self._gap + bottom, across
         check_sheet(*self.size, image_format)
 
     def _width(self, labels: Sequence[str]) -> int:
@@ -68,7 +69,7 @@ class LabelledSheet:
         """
         pictures = {place: to_pil(image) for place, image in images.items()}
         mode = max((picture.mode for picture in pictures.values()), key=("L", "RGB", "RGBA").index)
-        sheet = PIL.Image.new(mode, self.size, "white")
+        sheet = PIL.Image.new(mode, self.size[::-1], "white")
         for (row, column), picture in pictures.items():
             left, middle = self._column(column)
             sheet.paste(picture.convert(mode), (left, self._row(row)))
@@ -80,17 +81,17 @@ class LabelledSheet:
                 foot = (middle, self._row(len(self._rows)))
                 text.text(foot, self._footers[column], "black", self._font, anchor="ma")
         for row, label in enumerate(self._rows):
-            middle = self._row(row) + self._resolution // 2
+            middle = self._row(row) + self._image[0] // 2
             text.text((self._left - self._gap, middle), label, "black", self._font, anchor="rm")
         return sheet
 
     def _column(self, column: int) -> tuple[int, int]:
         """Left edge of the images of a column, and its middle."""
         begin = self._left + column * self._pitch
-        return begin + (self._pitch - self._resolution) // 2, begin + self._pitch // 2
+        return begin + (self._pitch - self._image[1]) // 2, begin + self._pitch // 2
 
     def _row(self, row: int) -> int:
-        return self._top + row * (self._resolution + self._gap)
+        return self._top + row * (self._image[0] + self._gap)
 
 
 def paste_grid(images: dict[tuple[int, int], np.ndarray], columns: int, rows: int) -> PIL.Image.Image:
@@ -102,11 +103,11 @@ def paste_grid(images: dict[tuple[int, int], np.ndarray], columns: int, rows: in
     return to_pil(sheet)
 
 
-def check_sheet(width: int, height: int, image_format: str) -> None:
+def check_sheet(height: int, width: int, image_format: str) -> None:
     """Raises UserError for a sheet that its format or the memory cannot hold."""
     if max(width, height) > _MAX_SIDE[image_format] or width * height > _MAX_PIXELS:
         most = f"up to {_MAX_SIDE[image_format]} pixels a side and {_MAX_PIXELS >> 20} million pixels"
-        raise UserError(f"a grid of {width}x{height} pixels is too large: {image_format} holds {most}")
+        raise UserError(f"a grid of {size_text((height, width))} pixels is too large: {image_format} holds {most}")
 
 
 def grid_size(num: int, size: tuple[int, int] | str) -> tuple[int, int]:

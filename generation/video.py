@@ -12,6 +12,7 @@ import PIL.Image
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_write
+from dnnlib.resolutions import size_text
 
 _CRF = 16  # constant rate factor of H.264: 0 is lossless; less quality and smaller files as it grows
 _MAX_GIF_FPS = 50  # browsers slow down anything faster
@@ -144,7 +145,7 @@ class GifWriter(_Writer):
     def check_size(num: int, height: int, width: int) -> None:
         """Raises UserError for more pixels than are kept in memory."""
         if num * height * width > _MAX_GIF_PIXELS:
-            most = f"{_MAX_GIF_PIXELS // (height * width)} frames of {width}x{height}"
+            most = f"{_MAX_GIF_PIXELS // (height * width)} frames of {size_text((height, width))}"
             raise UserError(f"a gif of {num} frames is too large, expected up to {most}; mp4 holds more")
 
     def __enter__(self) -> "GifWriter":

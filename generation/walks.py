@@ -70,12 +70,13 @@ def bilinear(corners: np.ndarray, columns: int, rows: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def frame_writer(
-    folder: str, suffix: str, num: int, fps: float, resolution: int
+    folder: str, suffix: str, num: int, fps: float, size: tuple[int, int]
 ) -> Iterator[Callable[[Iterator[np.ndarray]], Iterator[None]]]:
     """Gives the function that saves the frames of a walk, uint8 `[H, W, C]`: it yields once for each that is saved.
 
     folder: where `interpolation.mp4` or `.gif`, or images `frame0000.png` and so on, are saved. suffix: of the video or
-    the images. num: how many frames there will be. fps: of a video. resolution: of the frames.
+    the images. num: how many frames there will be. fps: of a video. size: height and width
+    of the frames.
 
     Raises UserError where it cannot work.
     """
@@ -87,7 +88,7 @@ def frame_writer(
     problems = Problems()
     with problems.gather("--video=gif"):
         if suffix == "gif":
-            GifWriter.check_size(num, resolution, resolution)
+            GifWriter.check_size(num, *size)
     problems.report()
     with WRITERS[suffix](os.path.join(folder, f"interpolation.{suffix}"), fps) as writer:
         yield functools.partial(map, writer.add)
