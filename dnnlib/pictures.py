@@ -108,7 +108,8 @@ def save_image(image: np.ndarray | PIL.Image.Image, path: str | os.PathLike) -> 
     """Saves a uint8 image `[H, W, C]`, or a picture, in the format of the path's suffix: whole or not at all."""
     picture = to_pil(image) if isinstance(image, np.ndarray) else image
     suffix = os.path.splitext(path)[1].lstrip(".").lower()
-    options = {"jpg": {"quality": 95, "subsampling": 0}, "webp": {"quality": 95, "method": 4}}.get(suffix, {})
+    webp = {"quality": 95, "method": 4, "exact": True}  # with the colours of what is transparent
+    options = {"jpg": {"quality": 95, "subsampling": 0}, "webp": webp}.get(suffix, {})
     buffer = io.BytesIO()
     picture.save(buffer, {"jpg": "JPEG"}.get(suffix, suffix.upper()), **options)
     with atomic_write(path) as file:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from dnnlib.pictures import composited
+
 from .image_generator import ImageGenerator
 
 
@@ -40,7 +42,7 @@ def deviations(
 ) -> list[np.ndarray]:
     """How much pixels depend on noise: their standard deviation over noise of RandomState(0), RandomState(1), ...
 
-    Of the brightness, the mean of the colours, as officially.
+    Of the brightness, the mean of the colours, as officially; what is transparent is laid over white.
 
     Args:
         generator: renders, in noise mode 'const'.
@@ -60,7 +62,9 @@ def deviations(
         noises = [noise_of_seed(generator.noise_shapes, seed) for seed in seeds]
         for idx, w in enumerate(dlatents):
             images = generator.from_dlatents(np.stack([w] * len(noises)), noises)
-            brightness = np.mean(images[..., :3], axis=3, dtype=np.float64)  # without transparency
+            if images.shape[3] == 4:
+                images = composited(images.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
+            brightness = np.mean(images, axis=3, dtype=np.float64)
             sums[idx] += brightness.sum(axis=0)
             squares[idx] += np.square(brightness).sum(axis=0)
             update(len(noises))

@@ -12,6 +12,7 @@ import PIL.Image
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_write
+from dnnlib.pictures import over_checkerboard
 from dnnlib.resolutions import size_text
 
 _CRF = 16  # constant rate factor of H.264: 0 is lossless; less quality and smaller files as it grows
@@ -46,14 +47,14 @@ class _Writer:
         raise NotImplementedError
 
     def add(self, frame: np.ndarray) -> None:
-        """Adds a uint8 frame `[H, W, C]` of 1, 3 or 4 channels, all of one size; transparency is shown on black."""
+        """Adds a uint8 frame `[H, W, C]` of 1, 3 or 4 channels, all of one size; RGBA is shown over a checkerboard."""
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] not in (1, 3, 4):
             raise ValueError(f"expected a uint8 frame [H, W, 1, 3 or 4], got {frame.dtype} {list(frame.shape)}")
         if frame.shape != (self._shape or frame.shape):
             raise ValueError(f"expected a frame {list(self._shape)} as before, got {list(frame.shape)}")
         self._shape = frame.shape
         if frame.shape[2] == 4:
-            frame = (frame[:, :, :3] * (frame[:, :, 3:] / 255.0)).round().astype(np.uint8)
+            frame = over_checkerboard(frame.transpose(2, 0, 1)).transpose(1, 2, 0)
         self._add(np.broadcast_to(frame, [*frame.shape[:2], 3]))
 
     def _add(self, rgb: np.ndarray) -> None:

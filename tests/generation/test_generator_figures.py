@@ -1,5 +1,6 @@
 """Figures: labelled sheets, and the commands that draw them."""
 
+import golden
 import numpy as np
 import PIL.Image
 import pytest
@@ -11,7 +12,8 @@ from dnnlib.tflib import Network, convert_images_to_uint8
 from dnnlib.tflib.checkpoints import network_files
 from generation import noise as noise_samples
 from generation import vector_files
-from generation.commands import style_mixing_example
+from generation.commands import interpolate, style_mixing_example
+from generation.conventions import Rendering
 from generation.figures import interpolation_grid, noise_figure, truncation_figure
 from generation.image_generator import ImageGenerator
 from generation.sheets import LabelledSheet
@@ -68,10 +70,10 @@ def holds(sheet, image):
 # Sheets.
 
 
-def some_images(rows, columns, channels, resolution=24):
+def some_images(rows, columns, channels, size=(24, 24)):
     state = np.random.RandomState(0)
     return {
-        (row, column): state.randint(0, 256, [resolution, resolution, channels]).astype(np.uint8)
+        (row, column): state.randint(0, 256, [*size, channels]).astype(np.uint8)
         for row in range(rows)
         for column in range(columns)
     }
@@ -79,14 +81,15 @@ def some_images(rows, columns, channels, resolution=24):
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
 def test_sheet(channels, mode):
-    images = some_images(2, 3, channels)
-    plain = LabelledSheet(24, ["", ""], ["", "", ""])
+    height, width = 24, 36
+    images = some_images(2, 3, channels, (height, width))
+    plain = LabelledSheet((height, width), ["", ""], ["", "", ""])
     picture = plain.draw(images)
-    assert picture.mode == mode and picture.size == plain.size == (3 * 24 + 4 * 2, 2 * 24 + 3 * 2)
+    assert picture.mode == mode and picture.size == plain.size[::-1] == (3 * width + 4 * 2, 2 * height + 3 * 2)
     array = np.asarray(picture).reshape(picture.height, picture.width, channels)
-    labelled = LabelledSheet(24, ["one", "a row"], ["x", "", "a long column"], ["", "below", ""])
+    labelled = LabelledSheet((height, width), ["one", "a row"], ["x", "", "a long column"], ["", "below", ""])
     drawn = labelled.draw(images)
-    assert drawn.size == labelled.size and drawn.width > picture.width and drawn.height > picture.height
+    assert drawn.size == labelled.size[::-1] and drawn.width > picture.width and drawn.height > picture.height
     drawn = np.asarray(drawn).reshape(drawn.height, drawn.width, channels)
     for image in images.values():
         assert holds(array, image) == holds(drawn, image) == 1
@@ -94,17 +97,17 @@ def test_sheet(channels, mode):
     dark = drawn[..., 0] < 128
     for image in images.values():
         ((y, x),) = places(drawn, image)
-        dark[y : y + 24, x : x + 24] = False
+        dark[y : y + height, x : x + width] = False
     (((top, left),), ((bottom, _),)) = (places(drawn, images[place]) for place in ((0, 0), (1, 2)))
-    assert dark[:top].any() and dark[bottom + 24 :].any() and dark[:, :left].any()
-    assert not dark[top : bottom + 24, left:].any()
+    assert dark[:top].any() and dark[bottom + height :].any() and dark[:, :left].any()
+    assert not dark[top : bottom + height, left:].any()
 
 
 def test_sheet_with_gaps_mixed_modes_and_long_names():
     images = some_images(1, 2, 3) | {(0, 2): some_images(1, 1, 1)[0, 0]}
-    sheet = LabelledSheet(24, ["r" * 100], ["a", "b", "c", "d"])
+    sheet = LabelledSheet((24, 24), ["r" * 100], ["a", "b", "c", "d"])
     drawn = sheet.draw(images)
-    assert drawn.mode == "RGB" and sheet.size[0] < 24 * 12 + 4 * 30
+    assert drawn.mode == "RGB" and sheet.size[1] < 24 * 12 + 4 * 30
     for image in images.values():
         assert holds(np.asarray(drawn), image if image.shape[2] == 3 else image[..., 0]) == 1
     assert (np.asarray(drawn)[30:, -20:] == 255).all()
@@ -231,6 +234,38 @@ def test_mixing_table_with_labels(place):
     assert names(place) == ["1-1", "1-3", "2-2", "2-3", "3-3", "figure", "grid"]
     figure = pixels("figure.png")
     assert all(holds(figure, pixels(f"{name}.png")) == 1 for name in ("1-1", "1-3", "2-2", "2-3", "3-3"))
+
+
+def test_images_of_any_shape_with_transparency(place):
+    """All commands, of a network for images of 24x40."""
+    sizes = {"fmap_base": 32, "fmap_max": 8, "latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8}
+    net = Network(
+        "Gs", func_name="training.networks_stylegan2.G_main", resolution=[24, 40], num_channels=4, label_size=0, **sizes
+    )
+    golden.set_variables(net.vars, "sprites")
+    network_files.save_pkl(net, "wide.pkl")
+    run_generator.generate_images("wide.pkl", [1, 2, 3], grid=(3, 1))
+    images = [pixels(f"seed{seed:04d}.png") for seed in (1, 2, 3)]
+    assert images[0].shape == (24, 40, 4)
+    np.testing.assert_array_equal(pixels("grid.png"), np.concatenate(images, axis=1))
+    style_mixing_example("wide.pkl", [1, 2], [3], col_styles=[0], labels=True)
+    assert pixels("grid.png").shape == (3 * 24, 2 * 40, 4)
+    assert all(holds(pixels("figure.png"), pixels(f"{name}.png")) == 1 for name in ("1-1", "1-3", "2-3"))
+    interpolation_grid("wide.pkl", [1, 2, 3, 4], grid=(3, 2))
+    assert pixels("grid.png").shape == (2 * 24, 3 * 40, 4)
+    truncation_figure("wide.pkl", [1], psis=[1, 0])
+    assert holds(pixels("figure.png"), pixels("seed0001-psi1.png")) == 1
+    noise_figure("wide.pkl", [1], noise_seeds=[0], num_samples=3)
+    samples = [pixels("seed0001-noise0.png").astype(float)]
+    images = ImageGenerator(net, Rendering(noise_mode="const"))
+    for seed in (1, 2):
+        noise = noise_samples.noise_of_seed(images.noise_shapes, seed)
+        samples.append(images.from_dlatents(images.stacked([1]), [noise])[0].astype(float))
+    over_white = [255 + (image[..., :3] - 255) * image[..., 3:] / 255 for image in samples]
+    deviation = np.std([image.mean(axis=2) for image in over_white], axis=0)
+    assert np.abs(pixels("seed0001-std.png") - np.minimum(4 * deviation, 255)).max() < 3
+    interpolate("wide.pkl", [1, 2], frames=2, video="gif")
+    assert PIL.Image.open("interpolation.gif").size == (40, 24)
 
 
 def test_a_figure_that_is_too_large():
