@@ -21,8 +21,6 @@ from . import official_modules
 
 STATE_VERSION = 4  # the version of StyleGAN2, which we write unless a network is of StyleGAN2-ADA
 READABLE_VERSIONS = (2, 3, 4, 5)  # ProGAN, StyleGAN, StyleGAN2, StyleGAN2-ADA
-SIZES_OF_IMAGES = "networks here are for images of 4x4, 8x8, 16x16, ... pixels"
-"""Of messages about networks for others."""
 _COUNTS = {  # arguments that are whole numbers, which some scripts make floats
     *("resolution", "num_channels", "label_size", "latent_size", "dlatent_size", "mapping_layers", "mapping_fmaps"),
     *("label_fmaps", "fmap_min", "fmap_max", "mbstd_group_size", "mbstd_num_features", "num_fp16_res", "freeze_layers"),
@@ -329,7 +327,7 @@ def refused_by_pytorch(net: Any) -> dict[str, Any]:
     """Those arguments in the state of a network for which the PyTorch readers refuse it, if they read its kind."""
     func_name, _source, kwargs, _beside = _described(net)
     known = official_modules.PYTORCH.get(func_name, kwargs)
-    return {key: value for key, value in kwargs.items() if key not in known}
+    return {key: x for key, x in kwargs.items() if key not in known or (key == "resolution" and isinstance(x, list))}
 
 
 def _described(net: Any) -> tuple[str, str, dict[str, Any], dict[str, Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dnnlib.errors import listed, printable
 from dnnlib.tflib.model_building import variable_shapes
-from dnnlib.tflib.network_state import SIZES_OF_IMAGES, NetworkState, NetworkStateError
+from dnnlib.tflib.network_state import NetworkState, NetworkStateError
 from dnnlib.tflib.official_modules import import_source
 
 _MOST_PROBLEMS = 30  # in a message
@@ -156,8 +156,8 @@ def check_constant(const: np.ndarray | None) -> None:
     if size != (4, 4):
         what = "that are not square" if size[0] != size[1] else "of other sizes"
         raise NetworkStateError(
-            f"of a fork, for images {what}: it begins with {size[0]}x{size[1]} (height x width) in place of 4x4; "
-            + SIZES_OF_IMAGES
+            f"of a fork, for images {what}: it begins with {size[0]}x{size[1]} (height x width); of files of "
+            "this kind, networks can be read that begin with 4x4"
         )
 
 
