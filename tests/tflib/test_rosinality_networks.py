@@ -57,11 +57,11 @@ def test_images_and_scores(channels, blur_kernel):
 
 
 def test_sizes_follow_from_shapes():
-    for channels, base in (({4: 16, 8: 16, 16: 16}, 16 << 10), (CHANNELS, 48)):
+    for channels, base, colours in (({4: 16, 8: 16, 16: 16}, 16 << 10, 1), (CHANNELS, 48, 4)):
         for layers in (1, 8):
-            g = reference.generator_tensors(channels, style_dim=6, n_mlp=layers, image_channels=1)
+            g = reference.generator_tensors(channels, style_dim=6, n_mlp=layers, image_channels=colours)
             _, _, Gs = read({"g_ema": g})
-            assert Gs.output_shape == [None, 1, max(channels), max(channels)]
+            assert Gs.output_shape == [None, colours, max(channels), max(channels)]
             assert Gs.input_shape == [None, 6]
             kwargs = Gs.static_kwargs
             assert (kwargs["mapping_layers"], kwargs["fmap_base"], kwargs["fmap_max"]) == (layers, base, channels[4])

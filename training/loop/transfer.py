@@ -13,7 +13,7 @@ from dnnlib.errors import UserError, listed
 from .fitting import fitted
 
 _MAX_LINES = 30
-_ADVICE = "What decides shapes: --config, --fmap-base, --fmap-max, --cond, --resolution, G_args and D_args."
+_ADVICE = "What decides shapes: --config, --fmap-base, --fmap-max, --cond, --resolution, --base, G_args and D_args."
 
 
 def copy_weights(origin: str, loaded: Any, networks: Sequence[Any], partial: bool = False) -> list[str]:
