@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from dnnlib import command_line
 from dnnlib.errors import UserError, exits_on_user_error, lines_of
-from dnnlib.flags import BOOLEAN, ArgumentParser, names, natural, number, official_spelling, positive, seed
+from dnnlib.flags import BOOLEAN, ArgumentParser, image_size, names, natural, number, official_spelling, positive, seed
 from training.augmentation.specs import AUGPIPE_SPECS
 from training.data import find_dataset
 from training.options import augmentation, new_run, resumed_run, yaml_file
@@ -92,7 +92,10 @@ def _parser() -> _Parser:
     add("--total-kimg", type=_above_zero, help=kimg_help, metavar="KIMG")
     add("--mirror-augment", **boolean, help="mirror images at random (default: false)")
     add("--cond", **boolean, help="train with the labels of the data set (default: false)")
-    add("--resolution", **count, help="train at a lower resolution than the data set's", metavar="N")
+    resolution_help = "train at a lower resolution than the data set's: 256, or height x width such as 320x192"
+    add("--resolution", type=image_size, help=resolution_help, metavar="SIZE")
+    base_help = "smallest feature maps, height x width; images are these times a power of two (default: of about 4x4)"
+    add("--base", type=image_size, help=base_help, metavar="SIZE")
     command_line.add_reading_options(group)
     add("--gamma", type=_not_negative, help="weight of R1 regularization (default: 10, or the configuration's)")
     add("--seed", type=seed, help="of all random numbers (default: 1000)")
@@ -162,7 +165,8 @@ def _read_options(parser: _Parser, path: str) -> tuple[dict[str, Any], dict[str,
 
 def _as_argument(value: Any) -> str:
     if isinstance(value, list):
-        return ",".join(map(str, value))
+        is_size = all(isinstance(item, int) for item in value)
+        return ("x" if is_size else ",").join(map(str, value))
     return "none" if value is None else str(value)
 
 

@@ -14,9 +14,9 @@ _BLOCK = 128  # images in memory at once
 class RandomFeatures:
     """Mean and standard deviation over the image of each channel, at all scales of a random network.
 
-    At each scale a 3x3 convolution, bias and ReLU; from scale to scale the resolution halves, down to 4x4. `fit` then
-    rotates and scales the statistics such that on real images the strongest have no correlation and variance 1:
-    otherwise colours, which vary most and which a generator learns first, would hide everything else.
+    At each scale a 3x3 convolution, bias and ReLU; from scale to scale the resolution halves, down to 4x4 or an odd
+    size. `fit` then rotates and scales the statistics such that on real images the strongest have no correlation and
+    variance 1: otherwise colours, which vary most and which a generator learns first, would hide everything else.
 
     Args:
         num_channels: of the images.
@@ -28,7 +28,7 @@ class RandomFeatures:
         self._weights: list[np.ndarray] = []
         self._biases: list[np.ndarray] = []
         inputs, outputs = num_channels, 32
-        for _ in range(_scales(_MAX_RESOLUTION)):
+        for _ in range(_scales(_MAX_RESOLUTION, _MAX_RESOLUTION)):
             weight = rnd.randn(3, 3, inputs, outputs) * np.sqrt(2 / (9 * inputs))  # keeps the variance
             self._weights.append(weight.astype(np.float32))
             self._biases.append((rnd.randn(outputs) * 0.3).astype(np.float32))
@@ -37,7 +37,7 @@ class RandomFeatures:
         self._projection: np.ndarray | None = None
 
     def statistics(self, images: np.ndarray) -> np.ndarray:
-        """Statistics float32 [N, S] of images uint8 [N, C, H, W] of any power of two from 4."""
+        """Statistics float32 [N, S] of images uint8 [N, C, H, W] of any base times a power of two."""
         if images.ndim != 4 or images.shape[1] != self._weights[0].shape[2] or images.dtype != np.uint8:
             raise ValueError(f"expected uint8 [N, C, H, W], got {images.dtype} {images.shape}")
         blocks = [self._block_statistics(images[start : start + _BLOCK]) for start in range(0, len(images), _BLOCK)]
@@ -45,10 +45,10 @@ class RandomFeatures:
 
     def _block_statistics(self, images: np.ndarray) -> np.ndarray:
         x = images.transpose(0, 2, 3, 1).astype(np.float32) / np.float32(127.5) - 1
-        while x.shape[1] > _MAX_RESOLUTION:
+        while max(x.shape[1:3]) > _MAX_RESOLUTION and _scales(*x.shape[1:3]) > 1:
             x = _halve(x)
         result = []
-        for scale in range(_scales(x.shape[1])):
+        for scale in range(_scales(*x.shape[1:3])):
             x = _halve(x) if scale else x
             x = np.maximum(_convolve(x, self._weights[scale]) + self._biases[scale], 0)
             result += [x.mean(axis=(1, 2)), x.std(axis=(1, 2))]
@@ -71,8 +71,12 @@ class RandomFeatures:
         return (statistics - self._mean) @ self._projection
 
 
-def _scales(resolution: int) -> int:
-    return int(np.log2(resolution)) - 1
+def _scales(height: int, width: int) -> int:
+    """At how many sizes images are seen: their own, and halves of it down to about 4x4 or an odd one."""
+    halvings = 0
+    while min(height, width) > 4 and height % 2 == width % 2 == 0:
+        height, width, halvings = height // 2, width // 2, halvings + 1
+    return halvings + 1
 
 
 def _halve(x: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import dnnlib
 import pretrained_networks
 from dnnlib import tflib, workers
 from dnnlib.errors import UserError, is_out_of_memory, short
+from dnnlib.resolutions import Size, resolution_of
 from dnnlib.tflib import doctor, random_stream, settings
 from dnnlib.tflib.devices import Devices, find_devices
 from dnnlib.tflib.ops import implementation
@@ -310,15 +311,31 @@ def _check_data(then: Contents | None, now: Contents | None, options: LoopOption
         print(f"The data set has changed since the run was stopped:\n{changes}")
 
 
+def _without_usual_base(args: Mapping[str, Any], resolution: Size) -> dict[str, Any]:
+    """Arguments of a network, with a base only where it is not the one that is found: others would not read pickles.
+
+    Raises UserError for a base that the images are no power of two of.
+    """
+    args = dict(args)
+    base = args.pop("base", None)
+    try:
+        if base is not None and resolution_of(resolution, base) != resolution_of(resolution):
+            args["base"] = base
+    except ValueError as error:
+        raise UserError(f"--base: {error}") from error
+    return args
+
+
 def _build_networks(options: LoopOptions, training_set: Any, seed: int) -> tuple[Any, Any, Any]:
     print("Constructing networks...")
-    sizes = {"num_channels": training_set.shape[0], "resolution": training_set.shape[1]}
+    sizes = {"num_channels": training_set.shape[0], "resolution": training_set.resolution}
     sizes["label_size"] = training_set.label_size
+    G_args, D_args = (_without_usual_base(args, training_set.resolution) for args in (options.G_args, options.D_args))
     try:
         # The weights depend on the seed only, not on devices.
         with random_stream.using(random_stream.StatelessStream(random_stream.seed_of(seed, PURPOSES["weights"]))):
-            G = tflib.Network("G", **sizes, **options.G_args)
-            D = tflib.Network("D", **sizes, **options.D_args)
+            G = tflib.Network("G", **sizes, **G_args)
+            D = tflib.Network("D", **sizes, **D_args)
     except (TypeError, ValueError) as error:
         raise UserError(f"networks cannot be built: {error}") from error
     for name, model in (("G", G.components.synthesis.model), ("D", D.model)):

@@ -108,9 +108,27 @@ def test_the_resolution_is_that_of_the_first_image(tmp_path, monkeypatch):
     assert parsed(f"--data={tmp_path}", "--cfg=auto").kwargs.sched_args.minibatch_size_base == 32
     assert len(opened) == 1
     for number in (0, 3):
-        Image.new("RGB", (32, 30)).save(tmp_path / f"{number}.png")
+        Image.new("RGB", (32, 31)).save(tmp_path / f"{number}.png")
     lines = problems(f"--data={tmp_path}", "--cfg=auto", "--data-dir=.")
     assert [line.split(":")[0].strip() for line in lines[1:3]] == ["0.png", "3.png"]
+
+
+def test_auto_goes_by_the_number_of_pixels(tmp_path):
+    """96x384 is as many as 192x192."""
+    rows = []
+    for size in ((384, 96), (192, 192)):  # width, height
+        folder = tmp_path / f"{size[1]}"
+        folder.mkdir()
+        Image.new("RGB", size).save(folder / "0.png")
+        kwargs = parsed(f"--data={folder}", "--cfg=auto").kwargs
+        rows.append((kwargs.G_args, kwargs.D_args, kwargs.sched_args, kwargs.D_loss_args))
+        half = parsed(f"--data={folder}", "--cfg=auto", f"--resolution={size[1] // 2}x{size[0] // 2}").kwargs
+        assert half.D_loss_args.gamma * half.sched_args.minibatch_size_base == pytest.approx(0.0002 * 96 * 96)
+    assert rows[0] == rows[1]
+    (line,) = problems(f"--data={tmp_path / '96'}", "--cfg=auto", "--resolution=96x384", "--base=5x3", "--data-dir=.")
+    assert line.startswith("--base: 96x384 is not 5x3 times a power of two; 96x384 has the bases 3x12, 6x24")
+    (line,) = problems(f"--data={tmp_path / '96'}", "--cfg=auto", "--resolution=384x96", "--data-dir=.")
+    assert line.startswith("--resolution=384x96: expected 96x384, the resolution of the data set, or a lower one: 3x12")
 
 
 def test_gpus_that_are_no_power_of_two(data):

@@ -79,7 +79,7 @@ def test_names_for_options_files_are_those_of_the_official_functions():
     def names(pattern):
         return {key for name in functions if re.search(pattern, name) for key in functions[name]} - inner
 
-    own = {"func_name", "num_fp16_res", "conv_clamp", "fp16_dtype"}  # all but the first: of mixed precision
+    own = {"func_name", "num_fp16_res", "conv_clamp", "fp16_dtype", "base"}  # of mixed precision, and sizes
     assert names(r"networks.*\.G_") | own | {"label_fmaps"} == loop_arguments.NESTED["G_args"]
     own_of_D = own | {"mapping_layers", "mapping_fmaps", "mapping_lrmul", "freeze_layers"}  # of StyleGAN2-ADA
     assert names(r"networks.*\.D_") | own_of_D == loop_arguments.NESTED["D_args"]
@@ -221,17 +221,17 @@ def test_all_problems_at_once(folder):
     assert problems("--dataset=", "--config=config-f") == ["--dataset is empty, expected a name or a path"]
     assert found[4].endswith("(did you mean mapping_layers?)")
     found = problems(
-        *REQUIRED, "--resolution=60", "--minibatch=30", "--num-gpus=3", "--logical-cpus=2", "--minibatch-gpu=6"
+        *REQUIRED, "--resolution=61", "--minibatch=30", "--num-gpus=3", "--logical-cpus=2", "--minibatch-gpu=6"
     )
     assert [line[:24] for line in found] == [
         *(
-            "--resolution=60: expecte",
+            "--resolution: 61x61: hei",
             "--num-gpus=3 is more tha",
             "the minibatch of 30 (--m",
             "--minibatch-gpu=6: the d",
         ),
     ]
-    assert "such as 64" in found[0]
+    assert found[0].endswith("nearest are 64x64 (resized) and 56x56 (cut out)")
 
 
 def test_wrong_values(folder, capsys):
@@ -246,7 +246,10 @@ def test_wrong_values(folder, capsys):
         "--hlep": "unrecognized arguments: --hlep (did you mean --help?)",
         "--minibach=3": "unrecognized arguments: --minibach=3 (did you mean --minibatch?)",
     }
-    for name in ("minibatch", "minibatch-gpu", "fmap-base", "fmap-max", "resolution", "snap", "image-snap"):
+    size = "expected a number of pixels or HEIGHTxWIDTH such as 640x384"
+    for name in ("resolution", "base"):
+        messages[f"--{name}=5x"] = f"argument --{name}: {size}, got '5x'"
+    for name in ("minibatch", "minibatch-gpu", "fmap-base", "fmap-max", "snap", "image-snap"):
         messages[f"--{name}=x"] = f"argument --{name}: expected an integer of 1 or more, got 'x'"
     for name in ("keep-snapshots", "logical-cpus"):
         messages[f"--{name}=1.5"] = f"argument --{name}: expected an integer of 1 or more, got '1.5'"
@@ -349,7 +352,7 @@ def test_options_file(folder):
         ("drange_net: [a, b]", ["drange_net: expected two numbers such as [-1, 1]"]),
         ("tf_config: 3", ["tf_config: expected names and values, got 3"]),
         ("metric_arg_list: [fid50k]", ["metric_arg_list: expected a list of {name: ..., func_name: ...}"]),
-        ("dataset_args: {resolution: big}", ["--resolution=big: expected a power of two"]),
+        ("dataset_args: {resolution: big}", ["--resolution: expected the side of a square"]),
         ("dataset_args: {tfrecord_dir: x}", ["no dataset_args option 'tfrecord_dir'"]),
         ("gamma: 1\ngamma: 2", ["--options=options.yaml, line 1: gamma comes twice"]),
         ("a: [", ["--options=options.yaml, line 1: "]),

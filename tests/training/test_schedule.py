@@ -11,6 +11,8 @@ from dnnlib.errors import UserError
 from dnnlib.tflib import random_stream
 from training import misc
 from training.loop.reals import process_reals
+from training.loop.schedule import growing_from
+from training.run_folder.snapshots import ImageGrid
 from training.training_loop import training_schedule
 
 SCHEDULES = golden.index("config", "training_schedule.json")
@@ -142,3 +144,30 @@ def test_a_class_without_images_leaves_its_places_black():
     shown = reals[:, 0, 0, 0].reshape(rows, columns) > 0
     np.testing.assert_array_equal(shown, np.isin(np.arange(rows) % 5, (0, 1, 4))[:, np.newaxis].repeat(columns, axis=1))
     assert labels.reshape(rows, columns, 5)[1, :, 1].all()
+
+
+# ----------------------------------------------------------------------------
+# Images that are not square, or have transparency.
+
+
+@pytest.mark.parametrize(("base", "lod", "size"), [(2, 4.0, 64), (3, 4.0, 64), (4, 3.0, 48)])
+def test_growing_starts_at_the_base_if_that_is_larger_than_asked(base, lod, size):
+    """160x96 is of level 7. Tables go by the side of the square of a level."""
+    asked = {"lod_initial_resolution": 8, "minibatch_size_dict": {8: 64, 16: 48}}
+    data = EasyDict(resolution=[160, 96], resolution_log2=7)
+    sched = training_schedule(0, data, **growing_from(asked, base))
+    assert (sched.lod, sched.minibatch_size) == (lod, size)
+    assert growing_from({"lrate_rampup_kimg": 1}, base) == {"lrate_rampup_kimg": 1}
+
+
+def test_grid_of_transparency_is_over_a_checkerboard(tmp_path):
+    training_set = Numbered(8, 0)
+    training_set.shape, training_set.dynamic_range = [4, 24, 16], [0, 255]
+    grid = ImageGrid(training_set, 8, (-1, 1), size="one")
+    grid.reals[0, :3], grid.reals[0, 3] = np.array([10, 20, 30])[:, None, None], 0
+    grid.reals[0, 3, :8] = 255
+    grid.save_reals(str(tmp_path / "reals.png"))
+    picture = PIL.Image.open(tmp_path / "reals.png")
+    assert picture.mode == "RGB" and picture.size == (16, 24)
+    assert picture.getpixel((3, 3)) == (10, 20, 30)
+    assert {picture.getpixel((3, 12)), picture.getpixel((11, 12))} == {(255, 255, 255), (204, 204, 204)}

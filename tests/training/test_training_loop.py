@@ -22,6 +22,7 @@ from dataset_tools.symbols import create_symbols
 from dnnlib.errors import UserError
 from metrics.metric_defaults import metric_defaults
 from training import misc
+from training.loop import run
 from training.run_folder import state
 from training.training_loop import training_loop
 
@@ -281,6 +282,45 @@ def test_damaged_state(tmp_path, symbols):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="is damaged"):
             state.load(str(run_dir)).restore({})
+
+
+def test_not_square_with_transparency_goes_on_exactly(tmp_path, monkeypatch):
+    """Growing from a base that is asked for, augmented; the run that is ended between two ticks is as the whole one."""
+    data = tmp_path / "symbols"
+    create_symbols(str(data), resolution=(40, 24), num_images=64, transparent=True)
+    tables = ("minibatch_size_dict", "minibatch_gpu_dict", "G_lrate_dict", "D_lrate_dict")
+    growing = {**OPTIONS["sched_args"], **GROWING, **{table: {} for table in tables}}
+    options = options_file(tmp_path, **{"total-kimg": 0.08, "sched_args": growing, "base": [10, 6]})
+    args = [f"--options={options}", f"--dataset={data}", "--config=config-d", "--aug=fixed", "--p=0.5"]
+
+    def start(name, *args):
+        run_training.parse([*args, f"--result-dir={tmp_path / name}"])[0].start()
+
+    start("whole", *args)
+    pieces, calls = run.RealsReader.pieces, []
+
+    def ending(*given):
+        calls.append(given)
+        if len(calls) == 6:
+            raise UserError("ended")
+        return pieces(*given)
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="ended"):
+        patch.setattr(run.RealsReader, "pieces", ending)
+        start("parts", *args)
+    start("parts", "--resume=latest")
+    a, b = states_of(tmp_path / "whole", tmp_path / "parts")
+    assert a.keys() == b.keys()
+    assert not [key for key in a if key != "meta" and "Timing" not in key and not np.array_equal(a[key], b[key])]
+
+    run_dir = next((tmp_path / "parts").iterdir())
+    lods = [float(line.split()[5]) for line in (run_dir / "log.txt").read_text().splitlines() if line[:5] == "tick "]
+    assert 0 < max(lods) <= 2 and min(lods) == 0  # 10x6, 20x12, 40x24
+    for name in ("reals.png", "fakes000000.png"):
+        picture = PIL.Image.open(run_dir / name)
+        assert (picture.mode, picture.size) == ("RGB", (24, 40))
+    G, D, Gs = misc.load_pkl(str(run_dir / "network-final.pkl"))
+    assert Gs.output_shape == [None, 4, 40, 24] and Gs.static_kwargs.base == D.static_kwargs.base == [10, 6]
 
 
 # ----------------------------------------------------------------------------

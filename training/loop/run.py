@@ -12,6 +12,7 @@ import numpy as np
 import dnnlib
 from dnnlib import EasyDict
 from dnnlib.errors import UserError
+from dnnlib.resolutions import resolution_of
 from dnnlib.submission.run_context import Stopped
 from dnnlib.tflib import autosummary, random_stream
 from dnnlib.tflib.devices import Devices, peak_gpu_memory
@@ -23,7 +24,7 @@ from training.run_folder.report import TickReport
 from . import signals
 from .options import LoopOptions
 from .reals import RealsReader
-from .schedule import minibatches, num_rounds, training_schedule
+from .schedule import growing_from, minibatches, num_rounds, training_schedule
 from .step import PHASES, Piece, TrainingStep
 
 # What random numbers are for: part of the key of their stream.
@@ -77,6 +78,8 @@ class TrainingRun:
         start_nimg = int(self.options.resume_kimg * 1000)
         self.counters = Counters(start_nimg, tick_start_nimg=start_nimg, total_sec=self.options.resume_time)
         self.total_nimg = self.options.total_kimg * 1000
+        base = resolution_of(self.training_set.shape[1:], self.options.G_args.get("base"))
+        self._sched_args = growing_from(self.options.sched_args, base.first_log2)
         of = self.devices
         self.reader = RealsReader(
             self.training_set, self.seed, of.worker, of.local_replicas, of.num_replicas, of.local_names
@@ -88,11 +91,11 @@ class TrainingRun:
         self._is_whole = True  # false within an iteration, when variables and counters do not belong together
 
     def _schedule(self, nimg: int) -> EasyDict:
-        return training_schedule(cur_nimg=nimg, training_set=self.training_set, **self.options.sched_args)
+        return training_schedule(cur_nimg=nimg, training_set=self.training_set, **self._sched_args)
 
     def check_schedule(self) -> None:
         """Raises UserError unless minibatches can be divided among devices at all resolutions."""
-        num_replicas, full = self.devices.num_replicas, self.training_set.resolution
+        num_replicas, full = self.devices.num_replicas, 1 << self.training_set.resolution_log2
         wrong = [
             f"{size} by {part} x {num_replicas}"
             for resolution, (size, part) in minibatches(self.options.sched_args).items()

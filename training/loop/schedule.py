@@ -1,4 +1,8 @@
-"""What changes in the course of training: resolution, minibatch, learning rates, length of ticks."""
+"""What changes in the course of training: resolution, minibatch, learning rates, length of ticks.
+
+Resolutions are counted in levels, as everywhere: that of images which are not square, in tables and in what is
+reported, is the side of the square of their level (`dnnlib.resolutions`).
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -51,6 +55,12 @@ def training_schedule(
         s.D_lrate *= rampup
     s.tick_kimg = tick_kimg_dict.get(s.resolution, tick_kimg_base)
     return s
+
+
+def growing_from(sched_args: Mapping[str, Any], first_log2: int) -> dict[str, Any]:
+    """The arguments for networks whose base is of a level: growing starts there, if that is more than is asked for."""
+    start = sched_args.get("lod_initial_resolution")
+    return {**sched_args} if start is None else {**sched_args, "lod_initial_resolution": max(start, 1 << first_log2)}
 
 
 def _level_of_detail(

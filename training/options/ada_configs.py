@@ -3,8 +3,10 @@
 `auto` chooses by resolution and number of GPUs; the others are those of the paper's experiments.
 """
 
+import math
 from typing import NamedTuple
 
+from dnnlib.resolutions import Size, resolution_of
 from dnnlib.util import EasyDict
 
 
@@ -36,9 +38,11 @@ ADA_CONFIGS = ("auto", *_TABLE)
 """The names of the configurations."""
 
 
-def _auto(resolution: int, num_gpus: int) -> _Config:
-    """The row for a data set and a machine."""
-    at_once = max(min(4096 // resolution, 32), 1)  # what fits on a GPU
+def _auto(resolution: Size, num_gpus: int) -> _Config:
+    """The row for a data set and a machine. Images that are not square count as the square of as many pixels."""
+    height, width, _ = resolution_of(resolution)
+    pixels = height * width
+    at_once = max(min(4096 // math.isqrt(pixels), 32), 1)  # what fits on a GPU
     minibatch = max(min(num_gpus * at_once, 64), num_gpus)  # and keeps gradients useful
     part = minibatch // num_gpus
     part -= part % 4 if part > 4 else 0  # whole groups of the minibatch standard deviation on each GPU
@@ -47,16 +51,16 @@ def _auto(resolution: int, num_gpus: int) -> _Config:
         minibatch=minibatch,
         minibatch_gpu=part,
         mbstd=min(part, 4),
-        fmaps=1 if resolution >= 512 else 0.5,
-        lrate=0.002 if resolution >= 1024 else 0.0025,
-        gamma=0.0002 * resolution**2 / minibatch,
+        fmaps=1 if pixels >= 512**2 else 0.5,
+        lrate=0.002 if pixels >= 1024**2 else 0.0025,
+        gamma=0.0002 * pixels / minibatch,
         ema_kimg=minibatch * 10 / 32,
         ramp=0.05,
         mapping_layers=2,
     )
 
 
-def ada_config_kwargs(name: str, resolution: int | None = None, num_gpus: int = 1) -> EasyDict:
+def ada_config_kwargs(name: str, resolution: Size | None = None, num_gpus: int = 1) -> EasyDict:
     """The arguments of `training_loop` in which configurations differ. Raises KeyError for an unknown name.
 
     resolution, num_gpus: what `auto` depends on.

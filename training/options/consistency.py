@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dnnlib.errors import short
+from dnnlib.resolutions import resolution_of
 from dnnlib.util import EasyDict
 from training.loop.schedule import minibatches, num_rounds
 
@@ -16,10 +17,7 @@ from .loop_arguments import is_count
 def check_consistency(kwargs: EasyDict, num_gpus: int, goes_on: bool = False) -> list[str]:
     """Problems of arguments that do not fit together. goes_on: whether their run does, so that not all can change."""
     problems = []
-    resolution = kwargs.dataset_args.get("resolution")
-    nearest = 2 ** max(2, round(math.log2(resolution))) if is_count(resolution) else 64
-    if resolution is not None and resolution != nearest:
-        problems.append(f"--resolution={resolution}: expected a power of two from 4 on, such as {nearest}")
+    problems += _check_sizes(kwargs)
     logical_cpus = kwargs.get("logical_cpus")
     if logical_cpus is not None and num_gpus > logical_cpus:
         problems.append(
@@ -28,6 +26,24 @@ def check_consistency(kwargs: EasyDict, num_gpus: int, goes_on: bool = False) ->
     problems += _check_minibatches(kwargs, num_gpus, goes_on)
     problems += _check_precision(kwargs)
     return problems
+
+
+def _check_sizes(kwargs: EasyDict) -> list[str]:
+    """Which sizes images, and the smallest feature maps of networks, cannot have."""
+    resolution = kwargs.dataset_args.get("resolution")
+    if resolution is not None:
+        try:
+            resolution_of(resolution)
+        except ValueError as error:
+            return [f"--resolution: {error}"]
+    problems = []
+    for base in (kwargs.G_args.get("base"), kwargs.D_args.get("base")):
+        if base is not None:
+            try:
+                resolution_of(base if resolution is None else resolution, base)
+            except ValueError as error:
+                problems.append(f"--base: {error}")
+    return sorted({*problems})
 
 
 def check_transfer(given: dict[str, Any], config: str) -> list[str]:

@@ -19,7 +19,7 @@ _MOST_PROBLEMS = 30  # in a message
 
 _NETWORK = {"func_name", "dtype", "fmap_base", "fmap_decay", "fmap_min", "fmap_max", "architecture", "nonlinearity"}
 _NETWORK |= {"resample_kernel", "structure", "use_wscale", "fused_scale", "blur_filter"}
-_NETWORK |= {"num_fp16_res", "conv_clamp", "fp16_dtype"}
+_NETWORK |= {"num_fp16_res", "conv_clamp", "fp16_dtype", "base"}
 _OPTIMIZER = {"beta1", "beta2", "epsilon"}
 NESTED: dict[str, set[str]] = {
     "G_args": _NETWORK

@@ -12,6 +12,7 @@ from typing import Any
 import dnnlib
 from dnnlib import command_line, workers
 from dnnlib.errors import Problems, UserError, did_you_mean
+from dnnlib.resolutions import Size, resolution_of
 from dnnlib.util import EasyDict
 from metrics.metric_defaults import metric_defaults, no_metric_networks, unknown_metrics
 from training.augmentation.specs import AUGPIPE_SPECS
@@ -23,7 +24,7 @@ from . import augmentation, resume_target
 from .ada_configs import ADA_CONFIGS, ada_config_kwargs
 from .configs import CONFIGS, config_kwargs
 from .consistency import check_consistency, check_transfer
-from .loop_arguments import is_count, merge, problems_of
+from .loop_arguments import merge, problems_of
 
 DEFAULTS = {"result_dir": "results", "data_dir": "datasets", "num_gpus": 1}
 """Values of flags that are not given. Others have theirs among the arguments of `training_loop`."""
@@ -49,6 +50,7 @@ SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "precision": lambda value: {"G_args": PRECISIONS[value], "D_args": PRECISIONS[value]},
     "allow_tf32": lambda value: {"allow_tf32": value},
     "resolution": lambda value: {"dataset_args": {"resolution": value}},
+    "base": lambda value: {"G_args": {"base": value}, "D_args": {"base": value}},
     "exif": lambda value: {"dataset_args": {"exif": value}},
     "max_value": lambda value: {"dataset_args": {"max_value": value}},
     "snap": lambda value: {"network_snapshot_ticks": value},
@@ -157,15 +159,24 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     return Run(submit_config, kwargs)
 
 
-def _resolution(settings: dict[str, Any], given: dict[str, Any], data_dir: str, dataset: str) -> int:
+def _resolution(settings: dict[str, Any], given: dict[str, Any], data_dir: str, dataset: str) -> Size:
     """At which images are trained. Raises UserError if there are none, or they have less."""
     check_dataset(data_dir, dataset)
     args = {**settings.get("dataset_args", {}), **given}
     reading = Reading(**{name: args[name] for name in ("exif", "max_value") if name in args})
-    full = full_resolution(os.path.join(data_dir, dataset), reading).argument
-    resolution = args.get("resolution") or full
-    if not is_count(resolution) or resolution > full:
-        raise UserError(f"--resolution={resolution}: expected {full}, the resolution of the data set, or a lower one")
+    full = full_resolution(os.path.join(data_dir, dataset), reading)
+    resolution = args.get("resolution") or full.argument
+    try:
+        asked = resolution_of(resolution, full.base)
+    except ValueError:
+        asked = None
+    if asked is None or asked.log2 > full.log2:
+        given_size = "x".join(map(str, resolution)) if isinstance(resolution, list) else resolution
+        full_size = full.height if full.is_square else full
+        raise UserError(
+            f"--resolution={given_size}: expected {full_size}, the resolution of the data set, or a lower one: "
+            f"{full.base[0]}x{full.base[1]} times a power of two"
+        )
     return resolution
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError
 from dnnlib.files import free_space
+from dnnlib.pictures import over_checkerboard
 from dnnlib.tflib import Network, random_stream
 from dnnlib.tflib.ops import implementation
 from training import misc
@@ -40,7 +41,7 @@ class ImageGrid:
 
     def save_reals(self, path: str) -> None:
         """Saves the real images."""
-        misc.save_image_grid(self.reals, path, self.drange_data, self.grid_size)
+        self._save(self.reals, path, self.drange_data)
 
     def save_fakes(self, Gs: Network, path: str, minibatch_size: int) -> None:
         """Saves what the generator makes of the latents."""
@@ -55,7 +56,14 @@ class ImageGrid:
             labels = tf.constant(self.labels[part], tf.float32)
             seed = self.seed + np.array([begin, 0])
             images.append(self._render(latents, labels, tf.constant(seed)).numpy())
-        misc.save_image_grid(np.concatenate(images), path, self.drange_net, self.grid_size)
+        self._save(np.concatenate(images), path, self.drange_net)
+
+    def _save(self, images: np.ndarray, path: str, drange: tuple[float, float]) -> None:
+        """Saves images `[N, C, H, W]` as one picture; with transparency, over a checkerboard."""
+        if images.shape[1] == 4:
+            images = np.rint(misc.adjust_dynamic_range(images, drange, (0, 255))).clip(0, 255).astype(np.uint8)
+            images, drange = over_checkerboard(images), (0, 255)
+        misc.save_image_grid(images, path, drange, self.grid_size)
 
 
 def _render(Gs: Network, latents: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
