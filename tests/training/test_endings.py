@@ -101,8 +101,8 @@ def raising(error):
 
 
 def test_whatever_ends_a_training_it_goes_on_exactly(tmp_path, monkeypatch, capsys):
-    """A run that ends in one way after the other is as one that nothing has ended."""
-    create_symbols(str(tmp_path / "symbols"), resolution=16, num_images=64)
+    """A run that ends in one way after the other is as one that nothing has ended. Its images have all that is rare."""
+    create_symbols(str(tmp_path / "symbols"), resolution=(20, 12), num_images=64, transparent=True)
     metric = {"func_name": "metrics.metric_base.DummyMetric", "name": "dummy"}
     losses = {"G_loss_args": {"func_name": "training.loss.G_logistic_ns"}}
     losses["D_loss_args"] = {"func_name": "training.loss.D_logistic"}

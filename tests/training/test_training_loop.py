@@ -284,6 +284,7 @@ def test_damaged_state(tmp_path, symbols):
             state.load(str(run_dir)).restore({})
 
 
+@pytest.mark.slow
 def test_not_square_with_transparency_goes_on_exactly(tmp_path, monkeypatch):
     """Growing from a base that is asked for, augmented; the run that is ended between two ticks is as the whole one."""
     data = tmp_path / "symbols"
@@ -315,7 +316,7 @@ def test_not_square_with_transparency_goes_on_exactly(tmp_path, monkeypatch):
 
     run_dir = next((tmp_path / "parts").iterdir())
     lods = [float(line.split()[5]) for line in (run_dir / "log.txt").read_text().splitlines() if line[:5] == "tick "]
-    assert 0 < max(lods) <= 2 and min(lods) == 0  # 10x6, 20x12, 40x24
+    assert max(lods) == 2 and min(lods) < 1  # from 10x6 to 40x24
     for name in ("reals.png", "fakes000000.png"):
         picture = PIL.Image.open(run_dir / name)
         assert (picture.mode, picture.size) == ("RGB", (24, 40))
