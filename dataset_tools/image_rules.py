@@ -104,15 +104,15 @@ def resized(img: PIL.Image.Image, size: tuple[int, int], resample: PIL.Image.Res
         return img.resize((width, height), resample)
 
     def plane(values: np.ndarray) -> np.ndarray:
-        return np.asarray(PIL.Image.fromarray(values.astype(np.float32)).resize((width, height), resample))
+        return np.asarray(PIL.Image.fromarray(values).resize((width, height), resample))
 
-    pixels = np.asarray(img).astype(np.float32)
-    weights, alpha = pixels[..., 3] / 255, plane(pixels[..., 3])
-    result = np.asarray(img.convert("RGB").resize((width, height), resample)).astype(np.float32)  # [H, W, 3]
+    *colors, weights = img.split()
+    weights = np.asarray(weights, np.float32)
+    alpha = plane(weights)
     seen = alpha >= 0.5
-    for channel in range(3):
-        weighted = plane(pixels[..., channel] * weights)
-        result[..., channel][seen] = weighted[seen] / alpha[seen] * 255
+    result = np.array(img.convert("RGB").resize((width, height), resample), np.float32)  # [H, W, 3]
+    for channel, values in enumerate(colors):  # one by one: photographs are large
+        result[..., channel][seen] = plane(np.asarray(values) * weights)[seen] / alpha[seen]
     result = np.concatenate([result, alpha[..., np.newaxis]], axis=2)
     return PIL.Image.fromarray(np.rint(result).clip(0, 255).astype(np.uint8))
 
