@@ -127,6 +127,19 @@ def pickled(path):
         return list(network_pickle.load(file, path))
 
 
+def test_images_of_any_shape(here):
+    """Not square, of another base, with alpha: the PyTorch versions know nothing of such."""
+    nets = tiny(resolution=[24, 20], base=[12, 10], num_channels=4)
+    refused = "note: the PyTorch versions of StyleGAN2-ADA and StyleGAN3 refuse pickles of TensorFlow with "
+    for name in FILES:
+        lines = convert(nets, name)
+        assert all(line.startswith(("G", "D", "Gs", refused + "base=[12, 10], resolution=[24, 20]")) for line in lines)
+        assert (refused in "".join(lines)) == name.endswith(".pkl")
+        read = converter.networks_of(pretrained_networks.read(name), name)
+        for role, net in read.items():
+            assert net.model.resolution == nets[role].model.resolution and net.static_kwargs["base"] == [12, 10]
+
+
 def test_arguments_that_a_pickle_declares_are_kept(here):
     """Defaults of a file's own source become arguments where there is no source."""
     source = golden.GOLDENS / "pickles" / "cfge-Gresnet-Dorig-r32.pkl"
