@@ -245,5 +245,5 @@ def test_bad_spec():
 def test_bad_images():
     with pytest.raises(ValueError, match=re.escape("must be [N, C, H, W] of 1, 3 or 4 channels, got (2, 2, 32, 32)")):
         AugmentPipe(xflip=1)(tf.zeros([2, 2, 32, 32]), 1.0)
-    with pytest.raises(ValueError, match="imgfilter needs images larger than 21x21 pixels, got 21x32"):
+    with pytest.raises(ValueError, match="of 22x22 pixels or more, got 21x32; --augpipe=bgc does without it"):
         AugmentPipe(imgfilter=1)(tf.zeros([2, 3, 21, 32]), 1.0)

@@ -61,7 +61,8 @@ def check_size(height: int, width: int) -> None:
     """Raises ValueError for images that are too small to be filtered: they are mirrored at their borders once."""
     reach = filter_bank().shape[1] // 2
     if min(height, width) <= reach:
-        raise ValueError(f"imgfilter needs images larger than {reach}x{reach} pixels, got {height}x{width}")
+        least = f"imgfilter needs images of {reach + 1}x{reach + 1} pixels or more"
+        raise ValueError(f"{least}, got {height}x{width}; --augpipe=bgc does without it")
 
 
 def apply_gains(images: tf.Tensor, gains: tf.Tensor) -> tf.Tensor:
