@@ -62,11 +62,12 @@ OFFICIAL = {
 
 
 class _Parser(flags.ArgumentParser):
-    """Of --seeds and --dlatents one is needed, while both may be given; errors say so."""
+    """Of --seeds and --dlatents (or --count) one is needed, while both may be given; errors say so."""
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("the following arguments are required"):
-            message = re.sub(r"--(\w+-)?seeds", r"--\1seeds or --\1dlatents", message)
+            count = " or --count" if "--count" in self.flags() else ""
+            message = re.sub(r"--(\w+-)?seeds", rf"--\1seeds or --\1dlatents{count}", message)
         super().error(message)
 
 

@@ -20,6 +20,7 @@ from .points import Point
 PSI = 1.0
 """Truncation of seeds if nobody asks for another: a data set is to show all that the network knows."""
 _ENCODINGS = {"png": "png", "jpg": "jpeg", "webp": "webp-lossless"}
+_MOST = 10_000_000  # images at once
 _MAX_BATCH = 32
 _PIXELS_OF_BATCH = 1 << 22
 
@@ -27,16 +28,19 @@ _PIXELS_OF_BATCH = 1 << 22
 def seeds_from(seeds: Sequence[Point], count: int | None, num_classes: int = 1) -> Sequence[Point]:
     """The seeds of `count` images of each class, from the first of `seeds`, or else 0, on; `seeds` without a count.
 
-    Raises UserError for more than one seed to begin with, and for seeds that cannot be.
+    Raises UserError for more than one seed to begin with, for too many images, and for seeds that cannot be.
     """
     if count is None:
         return seeds
-    if len(seeds) > 1 or not all(isinstance(seed, int | np.integer) for seed in seeds):
-        raise UserError(
-            f"--count={count}: expected one seed to begin with in --seeds, or none, got {len(seeds)} points"
-        )
+    if any(isinstance(point, str) for point in seeds):
+        raise UserError(f"--count={count} makes images of seeds; leave out --count or --dlatents")
+    if len(seeds) > 1:
+        raise UserError(f"--count={count}: expected one seed to begin with in --seeds, or none, got {len(seeds)}")
     first = int(seeds[0]) if len(seeds) else 0
     end = first + count * num_classes
+    if end - first > _MOST:
+        of_classes = f" of each of {num_classes} classes" if num_classes > 1 else ""
+        raise UserError(f"--count={count}{of_classes}: expected {_MOST // num_classes} at most")
     if end > MAX_SEED + 1:
         raise UserError(f"--count={count}: seeds {first} to {end - 1} are out of range, expected 0 to {MAX_SEED}")
     return range(first, end)
@@ -57,8 +61,8 @@ def check(
     """
     problems = Problems()
     with problems.gather():
-        if count is not None:
-            seeds_from(seeds, count)
+        if not len(seeds_from(seeds, count)):
+            raise UserError("--seeds, --dlatents or --count is missing: there is nothing to make")
     if to is None:
         for flag in [flag for flag, given in (("--per-class", per_class), ("--force", force)) if given]:
             problems.messages.append(f"{flag} is of data sets; --to=FOLDER or --to=FILE.zip is missing")
@@ -67,8 +71,8 @@ def check(
             check_destination(to, force)
         if grid:
             problems.messages.append("--grid: a data set has none; leave out --grid or --to")
-        if any(isinstance(point, str) for point in seeds):
-            problems.messages.append("--dlatents: --to writes images of seeds; leave one of them out")
+        if count is None and any(isinstance(point, str) for point in seeds):
+            problems.messages.append("--to writes images of seeds; leave out --to or --dlatents")
     if per_class and count is None:
         problems.messages.append("--per-class: --count, the number of images of each class, is missing")
     if per_class and chosen_class:
