@@ -21,10 +21,10 @@ SIZES = {"fmap_base": 32, "fmap_max": 8, "latent_size": 8, "dlatent_size": 8, "m
 
 @pytest.fixture(scope="module")
 def nets(tmp_path_factory):
-    """Small networks: of three classes, and RGBA and grayscale without classes."""
+    """Small networks: of three classes, and without classes: RGBA of 12x16, and grayscale."""
     folder = tmp_path_factory.mktemp("nets")
-    for name, num_channels, label_size in (("cond", 3, 3), ("rgba", 4, 0), ("gray", 1, 0)):
-        sizes = {"resolution": 8, "num_channels": num_channels, "label_size": label_size, **SIZES}
+    for name, num_channels, label_size, size in (("cond", 3, 3, 8), ("rgba", 4, 0, [12, 16]), ("gray", 1, 0, 8)):
+        sizes = {"resolution": size, "num_channels": num_channels, "label_size": label_size, **SIZES}
         net = Network("Gs", func_name="training.networks_stylegan2.G_main", **sizes)
         golden.set_variables(net.vars, name)
         network_files.save_pkl(net, folder / f"{name}.pkl")
@@ -131,8 +131,12 @@ def test_formats(generate, tmp_path):
     assert facts["labels"] is None
     of_webp, _ = images_of(tmp_path / "webp")
     for name, image in images.items():
-        assert image.shape == (8, 8, 4)
+        assert image.shape == (12, 16, 4)
         assert np.abs(of_webp[name.replace("png", "webp")].astype(int) - image).max() <= 1
+    dataset = TFRecordDataset(str(tmp_path / "png"), shuffle_mb=0)
+    assert dataset.shape == [4, 12, 16]
+    np.testing.assert_array_equal(dataset.read(np.array([1]))[0][0], images["seed0001.png"].transpose(2, 0, 1))
+    dataset.close()
     generate("gray", "--count=2", "--to=gray.zip", "--format=jpg")
     images, _ = images_of(tmp_path / "gray.zip")
     assert images["seed0001.jpg"].shape == (8, 8)
