@@ -23,7 +23,18 @@ from typing import Any, NoReturn
 
 from dnnlib import command_line
 from dnnlib.errors import UserError, exits_on_user_error, lines_of
-from dnnlib.flags import BOOLEAN, ArgumentParser, image_size, names, natural, number, official_spelling, positive, seed
+from dnnlib.flags import (
+    BOOLEAN,
+    ArgumentParser,
+    colour,
+    image_size,
+    names,
+    natural,
+    number,
+    official_spelling,
+    positive,
+    seed,
+)
 from training.augmentation.specs import AUGPIPE_SPECS
 from training.data import find_dataset
 from training.options import augmentation, new_run, resumed_run, yaml_file
@@ -127,6 +138,8 @@ def _parser() -> _Parser:
     add("--metrics", type=names, help=metrics_help, metavar="LIST")
     networks_help = "folder with files of the networks that metrics need (default: download them)"
     add("--metric-networks", help=networks_help, metavar="DIR")
+    matte_help = "colour under transparency in metrics: white, black, #ff8000 (default: white)"
+    add("--matte", type=colour, help=matte_help, metavar="COLOUR")
     add("--snap", **count, help="ticks between network snapshots (default: 10)", metavar="TICKS")
     add("--image-snap", **count, help="ticks between image snapshots (default: 10)", metavar="TICKS")
     add("--keep-snapshots", **count, help="newest network snapshots to keep (default: all)", metavar="N")
@@ -208,6 +221,7 @@ def main() -> None:
                 print(f"Error: {problem}")  # on stdout, as officially
             sys.exit(1)
         find_dataset.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
+        new_run.check_sizes(run.kwargs)
         if dry_run:
             print(run.to_json())
             return

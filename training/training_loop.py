@@ -13,6 +13,7 @@ import dnnlib
 import pretrained_networks
 from dnnlib import tflib, workers
 from dnnlib.errors import UserError, is_out_of_memory, short
+from dnnlib.pictures import WHITE
 from dnnlib.resolutions import Size, resolution_of
 from dnnlib.tflib import doctor, random_stream, settings
 from dnnlib.tflib.devices import Devices, find_devices
@@ -208,7 +209,9 @@ def _metric_kwargs(options: LoopOptions, num_gpus: int) -> dict[str, Any]:
         "data_dir": options.data_dir,
         "dataset_args": {**options.dataset_args, "shuffle_mb": 0},
         "mirror_augment": options.mirror_augment,
-        "settings": Evaluating(num_gpus=num_gpus, metric_networks=options.metric_networks),
+        "settings": Evaluating(
+            num_gpus=num_gpus, metric_networks=options.metric_networks, matte=tuple(options.matte or WHITE)
+        ),
         "tf_config": dict(options.tf_config),
     }
 

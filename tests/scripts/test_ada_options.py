@@ -11,6 +11,7 @@ from training_commands import make_run, problems, usage_error
 
 import run_training
 from training.augmentation.specs import AUGPIPE_SPECS
+from training.options import new_run
 
 CASES = json.loads((golden.ADA_GOLDENS / "options" / "tf_train.json").read_text())
 SAME_FLAGS = ("data", "gpus", "cfg", "mirror", "res", "gamma", "kimg", "metrics", "aug", "p", "target", "augpipe")
@@ -129,6 +130,20 @@ def test_auto_goes_by_the_number_of_pixels(tmp_path):
     assert line.startswith("--base: 96x384 is not 5x3 times a power of two; 96x384 has the bases 3x12, 6x24")
     (line,) = problems(f"--data={tmp_path / '96'}", "--cfg=auto", "--resolution=384x96", "--data-dir=.")
     assert line.startswith("--resolution=384x96: expected 96x384, the resolution of the data set, or a lower one: 3x12")
+
+
+def test_sizes_that_the_data_set_does_not_have(tmp_path):
+    Image.new("RGB", (24, 40)).save(tmp_path / "0.png")
+    (tmp_path / "options.yaml").write_text("base: [5, 4]\n")
+    wrong = {
+        f"--options={tmp_path / 'options.yaml'}": "--base: 40x24 is not 5x4 times a power of two; 40x24 has",
+        "--resolution=24x40": "--resolution=24x40: expected 40x24, the resolution of the data set, or a lower one: 5x3",
+        "--resolution=80x48": "--resolution=80x48: expected 40x24",
+    }
+    for argument, message in wrong.items():
+        with pytest.raises(run_training.UserError, match=message):
+            new_run.check_sizes(parsed(f"--data={tmp_path}", "--config=config-f", argument).kwargs)
+    new_run.check_sizes(parsed(f"--data={tmp_path}", "--config=config-f", "--resolution=20x12", "--base=10x6").kwargs)
 
 
 def test_gpus_that_are_no_power_of_two(data):

@@ -113,6 +113,9 @@ def test_every_flag(folder):
     assert kwargs_of("--minibatch=8", "--minibatch-gpu=8", "--config=config-a").sched_args.items() >= lists.items()
     assert changes("--fmap-base=1024") == [("D_args.fmap_base", None, 1024), ("G_args.fmap_base", None, 1024)]
     assert changes("--fmap-max=64") == [("D_args.fmap_max", None, 64), ("G_args.fmap_max", None, 64)]
+    assert changes("--resolution=96x64") == [("dataset_args.resolution", None, [96, 64])]
+    assert changes("--base=5x3") == [("D_args.base", None, [5, 3]), ("G_args.base", None, [5, 3])]
+    assert changes("--matte=#ff8000") == [("matte", None, [255, 128, 0])]
     assert changes("--resolution=64") == [("dataset_args.resolution", None, 64)]
     assert changes("--snap=2", "--image-snap=3") == [
         *(("image_snapshot_ticks", 10, 3), ("network_snapshot_ticks", 10, 2)),

@@ -57,6 +57,7 @@ class LoopOptions:
     keep_snapshots: int | None = _of_a_flag(None)  # network snapshots to keep; None: all
     logical_cpus: int | None = _of_a_flag(None)  # devices to split the CPU into
     metric_networks: str | None = _of_a_flag(None)  # folder with files of metric networks; None: they are downloaded
+    matte: Sequence[int] | None = _of_a_flag(None)  # red, green, blue under transparency in metrics; None: white
     config: str | None = _of_a_flag(None)  # name of the configuration, for people and for --resume; no effect
     resume_run_dir: str | None = _of_a_flag(None)  # continue the run in this folder, which is the current one, exactly
     resume_changed_data: bool = _of_a_flag(False)  # ... even if the data set has changed since

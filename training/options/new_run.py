@@ -6,7 +6,7 @@ configuration gives. So a flag that is not given leaves no trace, and a run that
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dnnlib
@@ -58,6 +58,7 @@ SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "keep_snapshots": lambda value: {"keep_snapshots": value},
     "logical_cpus": lambda value: {"logical_cpus": value},
     "metric_networks": lambda folder: {"metric_networks": os.path.abspath(os.path.expanduser(folder))},
+    "matte": lambda colour: {"matte": list(colour)},
     "aug": augmentation.aug_setting,
     "p": lambda value: {"augment_args": {"initial_strength": value}},
     "target": lambda value: {"augment_args": {"tune_target": value}},
@@ -136,7 +137,7 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     resolution = None
     with problems.gather():
         if config == "auto":
-            resolution = _resolution(settings, given, data_dir, dataset)
+            resolution = _resolution(data_dir, dataset, {**settings.get("dataset_args", {}), **given})
     kwargs = EasyDict(config=config)
     if config in _ALL_CONFIGS and (resolution or config != "auto"):
         kwargs.update(_common_kwargs(data_dir, dataset))
@@ -159,10 +160,12 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     return Run(submit_config, kwargs)
 
 
-def _resolution(settings: dict[str, Any], given: dict[str, Any], data_dir: str, dataset: str) -> Size:
-    """At which images are trained. Raises UserError if there are none, or they have less."""
+def _resolution(data_dir: str, dataset: str, args: Mapping[str, Any]) -> Size:
+    """At which images are trained. Raises UserError if there are none, or they have less.
+
+    args: of the data set.
+    """
     check_dataset(data_dir, dataset)
-    args = {**settings.get("dataset_args", {}), **given}
     reading = Reading(**{name: args[name] for name in ("exif", "max_value") if name in args})
     full = full_resolution(os.path.join(data_dir, dataset), reading)
     resolution = args.get("resolution") or full.argument
@@ -178,6 +181,19 @@ def _resolution(settings: dict[str, Any], given: dict[str, Any], data_dir: str, 
             f"{full.base[0]}x{full.base[1]} times a power of two"
         )
     return resolution
+
+
+def check_sizes(kwargs: EasyDict) -> None:
+    """Raises UserError if the images of the data set do not have the --resolution, or the --base, that is asked for."""
+    args, bases = kwargs.dataset_args, [part["base"] for part in (kwargs.G_args, kwargs.D_args) if "base" in part]
+    if args.get("class_name") or not (bases or args.get("resolution")):
+        return
+    resolution = _resolution(kwargs.data_dir, args.tfrecord_dir, args)
+    for base in bases:
+        try:
+            resolution_of(resolution, base)
+        except ValueError as error:
+            raise UserError(f"--base: {error}") from None
 
 
 def _add_ada_defaults(kwargs: EasyDict, given: dict[str, Any], aug: str, is_ada: bool) -> None:

@@ -18,7 +18,7 @@ from .loop_arguments import differences, problems_of
 from .new_run import DEFAULTS, SETTINGS, Run
 
 _MAY_CHANGE = {"total_kimg", "metrics", "snap", "image_snap", "keep_snapshots", "logical_cpus", "metric_networks"}
-_MAY_CHANGE |= {"minibatch_gpu", "resume_changed_data"}
+_MAY_CHANGE |= {"minibatch_gpu", "resume_changed_data", "matte"}
 _MAY_CHANGE_ARGUMENTS = {"network_snapshot_ticks", "image_snapshot_ticks", "metric_arg_list"}
 _MAY_CHANGE_OF_SCHEDULE = {"minibatch_gpu_base", "minibatch_gpu_dict"}
 _NEW = {"allow_tf32"}  # earlier runs have it nowhere, and computed in TensorFloat-32 where there was a GPU
