@@ -8,12 +8,13 @@ Colours that come from a gray network are gray. Alpha begins opaque everywhere, 
 and scores are at first those of the trained networks.
 """
 
+import itertools
 import re
 from typing import Any
 
 import numpy as np
 
-from dnnlib.resolutions import size_text
+from dnnlib.resolutions import Resolution, level_of_size, size_text
 
 _CHANNELS = {(1, 3): "gray to RGB", (1, 4): "gray to RGBA", (3, 4): "RGB to RGBA"}
 
@@ -28,7 +29,32 @@ def fitted(net: Any, source: Any) -> tuple[dict[str, np.ndarray], list[str]]:
     return {name: value for name, (value, _) in fit.items()}, list(dict.fromkeys(done for _, done in fit.values()))
 
 
+def other_base(net: Any, source: Any) -> str | None:
+    """In words, where layers of the same name are others, as the networks begin at other levels; and what would fit."""
+    new, old = _resolutions(net, source)
+    if new is None or old is None or new.first_log2 == old.first_log2:
+        return None
+    here, there = (f"{size_text(one.base)} (level {one.first_log2})" for one in (new, old))
+    times = old.log2 - old.first_log2
+    sides = range(1, 4 << old.first_log2)
+    bases = [base for base in itertools.product(sides, sides) if level_of_size(*base) == old.first_log2]
+
+    def off(base: tuple[int, int]) -> float:
+        ratios = [(side << times) / wanted for side, wanted in zip(base, new[:2], strict=True)]
+        return max(max(ratio, 1 / ratio) for ratio in ratios)
+
+    height, width = base = min(bases, key=off)
+    fits = size_text((height << times, width << times))
+    return f"begins with {here} here, with {there} in the file; what begins like that is {fits}, base {size_text(base)}"
+
+
 _Fit = dict[str, tuple[np.ndarray, str]]
+
+
+def _resolutions(net: Any, source: Any) -> tuple[Resolution | None, Resolution | None]:
+    """Those of two networks; None for one that is not of images."""
+    new, old = (getattr(one.model, "resolution", None) for one in (net, source))
+    return new, old
 
 
 def _differing(net: Any, source: Any) -> list[str]:
@@ -38,7 +64,7 @@ def _differing(net: Any, source: Any) -> list[str]:
 
 def _of_shape(net: Any, source: Any) -> _Fit:
     """The constant, noise images and the last dense layer for another base of the same level."""
-    new, old = (getattr(one.model, "resolution", None) for one in (net, source))
+    new, old = _resolutions(net, source)
     if new is None or old is None or new.first_log2 != old.first_log2:  # names are of other layers
         return {}
     fit = {}

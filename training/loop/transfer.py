@@ -10,7 +10,7 @@ from typing import Any
 
 from dnnlib.errors import UserError, listed
 
-from .fitting import fitted
+from .fitting import fitted, other_base
 
 _MAX_LINES = 30
 _ADVICE = "What decides shapes: --config, --fmap-base, --fmap-max, --cond, --resolution, --base, G_args and D_args."
@@ -96,8 +96,9 @@ def _different_data(net: Any, source: Any, other_images: bool) -> list[str]:
     pairs = {"images": (getattr(net, images), getattr(source, images))} if other_images else {}
     if len(net.input_shapes) > 1 and len(source.input_shapes) > 1:
         pairs["labels"] = net.input_shapes[1], source.input_shapes[1]
+    base = other_base(net, source) if other_images else None
     return [
         f"{net.name}: {what} of shape {given[1:]} in the file, {have[1:]} here"
         for what, (have, given) in pairs.items()
         if list(have[1:]) != list(given[1:])
-    ]
+    ] + ([f"{net.name}: {base}"] if base else [])
