@@ -11,7 +11,8 @@ rest, and slightly blurred reals are no further away than other reals.
 
 Images are generated without truncation, from the same latents for every snapshot. Reals are two disjoint random sets
 of --num-images: the first is what generated images are compared with, and the second against the first is the floor,
-the best a generator can reach with so few images. Values depend on --num-images, and do not compare with fid50k.
+the best a generator can reach with so few images. Values depend on --num-images, and do not compare with fid50k. Images
+with transparency are laid over white, as in metrics.
 
 Beside the picture is a JSON file with the values. Snapshots that it has are not measured again with the same settings,
 and stay when their files are gone (--keep-snapshots).
@@ -32,6 +33,7 @@ from dnnlib.command_line import import_tensorflow_quietly
 from dnnlib.errors import UserError, exits_on_user_error
 from dnnlib.files import atomic_write, sha256_of
 from dnnlib.flags import ArgumentParser, natural, positive
+from dnnlib.pictures import composited
 from dnnlib.progress import Progress
 from metrics.maths.frechet import feature_statistics, frechet_distance
 from metrics.maths.neighbourhoods import precision_recall
@@ -67,14 +69,14 @@ class Measurement:
             )
         if num_images <= NUM_FEATURES:
             raise UserError(f"--num-images={num_images}: {NUM_FEATURES + 1} or more are needed")
-        self.space = RandomFeatures(self.dataset.shape[0])
+        self.space = RandomFeatures(min(self.dataset.shape[0], 3))
         rnd = np.random.RandomState(seed)
         chosen = rnd.permutation(self.dataset.num_images)[: 2 * num_images]
         mirrored = rnd.rand(2 * num_images, 1, 1, 1) < (0.5 if options.get("mirror_augment") else 0.0)
         statistics, labels = [], []
         for part in minibatches(2 * num_images):
             images, labels_of_part = self.dataset.read(chosen[part])
-            statistics.append(self.space.statistics(np.where(mirrored[part], images[..., ::-1], images)))
+            statistics.append(self.space.statistics(opaque(np.where(mirrored[part], images[..., ::-1], images))))
             labels.append(labels_of_part)
         self.labels = np.concatenate(labels)
         reals = np.concatenate(statistics)
@@ -101,9 +103,14 @@ class Measurement:
         statistics = []
         for part in minibatches(self.num_images):
             images = generate(Gs, latents[part], self.labels[part])
-            statistics.append(self.space.statistics(images))
+            statistics.append(self.space.statistics(opaque(images)))
             progress.update(len(images))
         return self._compare(self.space.features(np.concatenate(statistics)))
+
+
+def opaque(images: np.ndarray) -> np.ndarray:
+    """Images uint8 [N, C, H, W] as they are; those with transparency over white: colours under it are free."""
+    return composited(images) if images.shape[1] == 4 else images
 
 
 def minibatches(count: int) -> list[slice]:

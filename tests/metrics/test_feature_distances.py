@@ -171,6 +171,11 @@ def test_random_features():
 def test_random_features_at_every_resolution():
     sizes = [RandomFeatures(1).statistics(np.zeros([2, 1, size, size], np.uint8)).shape[1] for size in (4, 8, 64, 256)]
     assert sizes == [64, 192, 960, 960]
+    sizes = [RandomFeatures(1).statistics(np.zeros([2, 1, *size], np.uint8)).shape[1] for size in ((40, 24), (18, 32))]
+    assert sizes == [704, 192]  # down to 5x3, to 9x16
+    sprites = np.zeros([2, 4, 8, 8], np.uint8)
+    sprites[0, :3] = 77
+    assert (training_curve.opaque(sprites) == 255).all() and training_curve.opaque(sprites).shape == (2, 3, 8, 8)
     with pytest.raises(ValueError, match="uint8"):
         RandomFeatures(3).statistics(np.zeros([2, 1, 8, 8], np.uint8))
     with pytest.raises(ValueError, match="more images"):
