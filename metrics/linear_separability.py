@@ -62,7 +62,6 @@ class LS(MetricBase):
             logits = [classifier.get_output_for(images, None) for classifier in classifiers]
             return [tf.concat([tf.cast(dlatents, tf.float32), *logits], axis=1)]  # [N, dlatent_size + attributes]
 
-        digests = [classifier.digest for classifier in classifiers]
         generator = evaluation.generator
         dlatent_size = Gs.components.mapping.output_shape[2]
         rows = evaluation.rows(
@@ -73,7 +72,7 @@ class LS(MetricBase):
             generator.inputs,
             self.minibatch_per_gpu,
             "generated images",
-            {"classifiers": digests, "matte": list(evaluation.settings.matte)},
+            {"classifiers": [classifier.digest for classifier in classifiers]},
         )
         spaces = {"z": generator.random.latents(0, self.num_samples, Gs.input_shape[1]), "w": rows[:, :dlatent_size]}
         results = separability(

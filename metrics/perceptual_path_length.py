@@ -84,7 +84,6 @@ class PPL(MetricBase):
             "steps": [self.epsilon, self.space, self.sampling, self.crop],
             "overrides": repr(sorted(overrides.items())),
             "network": distance.digest,
-            "matte": list(matte),
         }
         label = f"path-lengths-{self.space}{self.sampling}"
         distances = self._evaluation.rows(

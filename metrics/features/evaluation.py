@@ -307,11 +307,13 @@ class Evaluation:
             inputs: (number of the first, how many) -> arrays [n, ...] for it.
             minibatch_per_gpu: rows on a device at once.
             unit: what a row stands for, in progress lines.
-            facts: what the rows depend on besides the samples, in JSON.
+            facts: what the rows depend on besides the samples and the matte, in JSON.
         """
         generator = self.generator
         per_device = self.settings.minibatch_size or minibatch_per_gpu
         facts = {**facts, "label": label, "columns": columns}
+        if generator.Gs.output_shape[1] == 4:  # other images do not depend on it, and what was kept of them is found
+            facts["matte"] = list(self.settings.matte)
         key = key_of({**facts, "arguments": generator.facts["arguments"], "minibatch": per_device})
         if key not in self.functions:
             self.functions[key] = BatchFunction(function, generator.devices, per_device, generator.seed)

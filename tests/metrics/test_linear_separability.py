@@ -30,7 +30,7 @@ class Gs:
     """The generator of the golden: the three channels of an image tell the latents."""
 
     input_shape, input_shapes, num_inputs = [None, 3], [[None, 3], [None, 0]], 2
-    static_kwargs, vars, model = {}, {}, None
+    output_shape, static_kwargs, vars, model = [None, 3, 512, 512], {}, {}, None
     components = SimpleNamespace(mapping=Mapping())
 
     def get_output_for(self, z, labels, **kwargs):

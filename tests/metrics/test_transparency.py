@@ -145,6 +145,23 @@ def test_path_lengths_ignore_what_is_hidden(network):
     np.testing.assert_array_equal(ppl.path_distances(Gs, *arguments), np.zeros(4))
 
 
+@pytest.mark.parametrize("has_alpha", [False, True])
+def test_rows_are_kept_by_matte_where_there_is_transparency(network, tmp_path, has_alpha):
+    """What was kept about other networks does not depend on it: a run of earlier versions goes on, too."""
+    path = network if has_alpha else metric_stubs.make_network(tmp_path / "rgb.pkl")
+
+    def rows_with(matte):
+        evaluation = Evaluation.open(path, DataSource(), Evaluating(cache_dir=str(tmp_path), matte=matte))
+        first = tf.constant([[float(matte[0])]])
+        inputs = lambda begin, count: [np.zeros([count, 1], np.float32)]  # noqa: E731
+        return (
+            evaluation.rows("rows", 1, 3, lambda x: [x + first], inputs, 2, "rows", {"of": "a test"}).ravel().tolist()
+        )
+
+    assert rows_with((7, 8, 9)) == [7, 7, 7]
+    assert rows_with((1, 8, 9)) == ([1, 1, 1] if has_alpha else [7, 7, 7])
+
+
 def test_own_metrics_are_given_opaque_images(network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     metric = DummyMetric(name="own")
