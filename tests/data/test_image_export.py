@@ -91,6 +91,11 @@ def test_what_an_exception_leaves(tmp_path, name):
         assert os.listdir(tmp_path) == [f".{name}.partial"] * resumable
     with pytest.raises(UserError, match=r"other settings \(psi: None, now 1\).*--force to begin anew"):
         write(tmp_path / name, labels=None, resumable=True, facts={"psi": 1})
+    write_seeds = {"only": range(4), "resumable": True, "force": True}
+    with pytest.raises(UserError, match="1 of 5 images were not written"):
+        write(tmp_path / name, facts={"seeds": list(range(5000))}, **write_seeds)
+    with pytest.raises(UserError, match=r"\(seeds: 5000 from 0 to 4999, now 5001 from 0 to 5000\)"):
+        write(tmp_path / name, facts={"seeds": list(range(5001))}, resumable=True)
     with pytest.raises(UserError, match="1 of 5 images were not written"):
         write(tmp_path / name, resumable=True, force=True, only=range(4))
     assert write(tmp_path / name, resumable=True) == [4]

@@ -318,7 +318,14 @@ def _differences(there: bytes, wanted: bytes) -> str:
     except (ValueError, TypeError, RecursionError):  # cut off by a crash
         return ""
     texts = [
-        key if key in ("labels", "classes") else f"{key}: {short(old.get(key), 40)}, now {short(new.get(key), 40)}"
+        key if key in ("labels", "classes") else f"{key}: {_brief(old.get(key))}, now {_brief(new.get(key))}"
         for key in keys
     ]
     return f" ({'; '.join(listed(texts, _MAX_LISTED))})" if texts else ""
+
+
+def _brief(value: object) -> str:
+    """A fact for a message. Long lists, as of seeds, often begin alike: their number and their last value tell more."""
+    if isinstance(value, list) and len(value) > 4:
+        return f"{len(value)} from {short(value[0], 20)} to {short(value[-1], 20)}"
+    return short(value, 40)
