@@ -19,9 +19,12 @@ _MAX_NEAT_LEVEL = 3  # of bases: less than 128 pixels
 _SMALL_LOSS = 0.03  # of a side, cut off for a base that is nearer to 4x4
 
 
-def misfits(names: Sequence[str], facts: Sequence[ImageFacts], rules: ImageRules) -> str | None:
-    """Says which images do not fit, and which options would help; None if all do."""
-    check = _Check([fact for fact in facts if not fact.problem], rules)
+def misfits(names: Sequence[str], facts: Sequence[ImageFacts], rules: ImageRules, alpha: bool = True) -> str | None:
+    """Says which images do not fit, and which options would help; None if all do.
+
+    alpha: whether the data set can have transparency, which --encoding=jpeg cannot.
+    """
+    check = _Check([fact for fact in facts if not fact.problem], rules, alpha)
     found = [list(check.misfits(fact)) for fact in facts]
     return _report(names, facts, found) + check.other_help() if any(found) else None
 
@@ -29,12 +32,12 @@ def misfits(names: Sequence[str], facts: Sequence[ImageFacts], rules: ImageRules
 class _Check:
     """What keeps images out of a data set that holds what most of them are. `good`: the facts of whole images."""
 
-    def __init__(self, good: Sequence[ImageFacts], rules: ImageRules):
+    def __init__(self, good: Sequence[ImageFacts], rules: ImageRules, alpha: bool):
         self._rules = rules
         modes = Counter(map(rules.mode, good))
         known = {mode: count for mode, count in modes.items() if mode in CHANNELS}
         self._mode = max(known, key=known.get, default="RGB")
-        self._convert = f"{'--convert=rgba, ' if 'RGBA' in modes else ''}--convert=rgb or --convert=gray"
+        self._convert = f"{'--convert=rgba, ' if alpha and 'RGBA' in modes else ''}--convert=rgb or --convert=gray"
         self._sizes = Counter(map(rules.size, good))
         self._possible = {size for size in self._sizes if _can_be(size, rules)}
         common = max(self._possible, key=self._sizes.get, default=None)

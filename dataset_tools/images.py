@@ -77,7 +77,7 @@ def create_from_images(
     _announce_labels(images)
 
     def check(facts: Sequence[ImageFacts]) -> str | None:
-        return misfits(images.names, facts, rules)
+        return misfits(images.names, facts, rules, alpha=encoding != "jpeg")
 
     facts = _look_at_all(images, check)
     announce(facts, rules)

@@ -55,6 +55,11 @@ def test_create_from_images_that_cannot_be_encoded(tmp_path):
     assert "quality=101, expected 1 to 100" in fails(
         tmp_path, "create-from-images", "set", "gray", "--encoding=jpeg", "--quality=101"
     )
+    save_images(tmp_path / "mixed" / "a", photos(1))
+    save_images(tmp_path / "mixed" / "b", np.concatenate([photos(1), photos(1)[..., :1]], axis=-1))
+    for options, advised in (([], True), (["--encoding=jpeg"], False)):
+        message = fails(tmp_path, "create-from-images", "set", "mixed", *options)
+        assert "--convert=rgb or" in message and ("--convert=rgba" in message) == advised
 
 
 # ----------------------------------------------------------------------------
