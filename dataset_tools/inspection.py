@@ -152,6 +152,8 @@ def display(tfrecord_dir: str, sheet: str | None = None) -> None:
 
     sheet: path of that picture, which is then written in any case. Raises UserError.
     """
+    if sheet is not None and not sheet.lower().endswith(".png"):
+        raise UserError(f"--sheet={sheet}: expected the name of a PNG file, such as {os.path.splitext(sheet)[0]}.png")
     dataset = _open_pictures(tfrecord_dir)
     if sheet is None:
         import matplotlib.pyplot as plt

@@ -125,6 +125,7 @@ def test_images_as_they_are(tmp_path, channels):
     succeeds(tmp_path, "extract", "out", "png")
     extracted = np.stack([np.asarray(PIL.Image.open(path)) for path in sorted((tmp_path / "png").iterdir())])
     np.testing.assert_array_equal(extracted.reshape(5, 40, 24, channels), images[order])
+    assert "such as sheet.png" in fails(tmp_path, "display", "out", "--sheet=sheet.jpg")
     succeeds(tmp_path, "display", "out", "--sheet=sheet.png")
     sheet = np.asarray(PIL.Image.open(tmp_path / "sheet.png")).reshape(40, 5 * 24, channels)
     np.testing.assert_array_equal(sheet[:, 24:48], images[order[1]])
