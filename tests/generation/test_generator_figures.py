@@ -236,6 +236,7 @@ def test_mixing_table_with_labels(place):
     assert all(holds(figure, pixels(f"{name}.png")) == 1 for name in ("1-1", "1-3", "2-2", "2-3", "3-3"))
 
 
+@pytest.mark.slow  # it traces every command's networks
 def test_images_of_any_shape_with_transparency(place):
     """All commands, of a network for images of 24x40."""
     sizes = {"fmap_base": 32, "fmap_max": 8, "latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8}

@@ -239,9 +239,9 @@ def test_what_does_not_fit_the_network(base, run):
         "vgg16_zhang_perceptual.pkl is not in the cache",
         "--metric-networks=DIR",
         "--distance=pixel compares pixels",
-        "bad/gray.png: 40x36 grayscale, but the network makes RGB images; --convert makes it so",
-        "bad/rgba.png: 40x36 RGB with transparency, but the network makes RGB images",
-        "--images: bad/small.png: 20x60 RGB, too small for a network of 32x32",
+        "bad/gray.png: 36x40 grayscale, but the network makes RGB images; --convert makes it so",
+        "bad/rgba.png: 36x40 RGB with transparency, but the network makes RGB images",
+        "--images: bad/small.png: 60x20 RGB, too small for a network of 32x32",
         "--images: bad/text.png: not an image",
         "--initial: other.npz: 6 layers of 16 numbers, but the network has 8 of 32 (made with other.pkl)",
     ):
