@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import Problems, UserError, exits_on_user_error
+from .files import check_can_be_made
 from .flags import BOOLEAN, above_zero, class_idx, label_vector, official_spelling
 
 
@@ -16,13 +17,7 @@ def check_result_dir(path: str) -> str:
     path = os.path.expanduser(path)
     if not path:
         raise UserError("--result-dir is empty, expected a folder")
-    existing = os.path.abspath(path)
-    while not os.path.lexists(existing):
-        existing = os.path.dirname(existing)
-    if not os.path.isdir(existing):
-        raise UserError(f"--result-dir={path}: {existing} is a file, expected a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"--result-dir={path}: {existing} is not writable")
+    check_can_be_made(f"--result-dir={path}", os.path.abspath(path))
     return path
 
 

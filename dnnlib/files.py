@@ -158,6 +158,36 @@ def atomic_path(path: str | os.PathLike) -> Iterator[str]:
         shutil.rmtree(room, ignore_errors=True)
 
 
+def existing_part(path: str) -> str:
+    """An absolute path, or of the folders that it lies in the nearest that is there."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def check_can_be_made(name: str, folder: str) -> None:
+    """Raises UserError, which begins with `name`, unless files can be made in a folder, given by its absolute path.
+
+    It may be that it has to be made first.
+    """
+    existing = existing_part(folder)
+    if not os.path.isdir(existing):
+        raise UserError(f"{name}: {existing} is a file, expected a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"{name}: {existing} is not writable")
+
+
+def take_place(new: str, folder: str, old: str) -> None:
+    """Gives a folder the name of another, which is called `old` meanwhile and then removed. Raises OSError."""
+    os.rename(folder, old)
+    try:
+        os.rename(new, folder)
+    except BaseException:
+        os.rename(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _sync(path: str) -> None:
     """Brings a file, or all files of a folder, to the disk."""
     paths = [path]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError, listed, printable, short
-from dnnlib.files import format_size, free_space, list_files, only_one, short_name
+from dnnlib.files import check_can_be_made, format_size, free_space, list_files, only_one, short_name, take_place
 from dnnlib.stored_zip import StoredZip
 
 from .containers import is_hidden, member_name
@@ -133,13 +133,7 @@ class ImageExporter:
         if os.path.isdir(self.dest) and os.listdir(self.dest):
             old = f"{self._partial}.old"
             _remove(old)
-            os.rename(self.dest, old)
-            try:
-                os.rename(self._partial, self.dest)
-            except BaseException:
-                os.rename(old, self.dest)
-                raise
-            _remove(old)
+            take_place(self._partial, self.dest, old)
         else:  # a zip file, an empty folder or nothing
             os.replace(self._partial, self.dest)
 
@@ -235,13 +229,7 @@ def check_destination(dest: str, force: bool = False) -> str:
     if os.path.isdir(old) and not os.path.lexists(path):
         print(f"An interrupted run left {old}: it is {dest} again", file=sys.stderr)
         os.rename(old, path)
-    existing = parent
-    while not os.path.lexists(existing):
-        existing = os.path.dirname(existing)
-    if not os.path.isdir(existing):
-        raise UserError(f"{dest}: {existing} is a file, expected a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"{dest}: {existing} is not writable")
+    check_can_be_made(dest, parent)
     if not os.path.lexists(path):
         return path
     if is_zip(path) and not os.path.isfile(path):

@@ -24,7 +24,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import format_size, free_space, only_one, short_name
+from dnnlib.files import existing_part, format_size, free_space, only_one, short_name, take_place
 from dnnlib.parallel import parallel_map
 from dnnlib.pictures import MODES
 from dnnlib.resolutions import resolution_of
@@ -220,7 +220,7 @@ class TFRecordExporter:
 
     def _check_room(self, size: float) -> None:
         """Prints how large the data set will be at so many bytes for an image. Raises UserError if there is no room."""
-        total, free = self.expected_images * size, free_space(_existing_part(self.tfrecord_dir))
+        total, free = self.expected_images * size, free_space(existing_part(self.tfrecord_dir))
         what, how_large = f"{self.expected_images} images of {_by(self.shape)}", format_size(total)
         if self.encoding.name != "raw":
             what += f" as {self.encoding.name}"
@@ -271,14 +271,7 @@ class TFRecordExporter:
             self._say("")
             print("Replacing the data set that was there.")
         if not _exchange(self._temporary, self.tfrecord_dir):  # else the one that was there is temporary by now
-            old = f"{self._temporary.removesuffix('.tmp')}.old"
-            os.rename(self.tfrecord_dir, old)
-            try:
-                os.rename(self._temporary, self.tfrecord_dir)
-            except BaseException:
-                os.rename(old, self.tfrecord_dir)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
+            take_place(self._temporary, self.tfrecord_dir, f"{self._temporary.removesuffix('.tmp')}.old")
 
     @contextlib.contextmanager
     def _write_errors(self) -> Iterator[None]:
@@ -320,7 +313,7 @@ def check_target(tfrecord_dir: str, force: bool = False) -> str:
         most = f"at most {_MAX_NAME} bytes"
         raise UserError(f"{tfrecord_dir}: the name is too long for the files that are named after it; {most}")
     _clear_leftovers(path)
-    existing = _existing_part(path)
+    existing = existing_part(path)
     if not os.path.isdir(existing):
         raise UserError(f"{tfrecord_dir}: {existing} is a file, expected a folder")
     if existing == path:
@@ -339,12 +332,6 @@ def check_target(tfrecord_dir: str, force: bool = False) -> str:
         existing = os.path.dirname(path)
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"{tfrecord_dir}: {existing} is not writable")
-    return path
-
-
-def _existing_part(path: str) -> str:
-    while not os.path.lexists(path):
-        path = os.path.dirname(path)
     return path
 
 

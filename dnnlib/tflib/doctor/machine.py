@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dnnlib.download import CACHE_VARIABLE
+from dnnlib.files import existing_part
 from dnnlib.tflib.ops import toolchain
 
 GB = 2**30
@@ -277,9 +278,7 @@ def _onednn() -> bool | None:
 
 def _folder(purpose: str, path: str) -> Folder:
     path = os.path.abspath(os.path.expanduser(path))
-    existing = path
-    while not os.path.lexists(existing):
-        existing = os.path.dirname(existing)
+    existing = existing_part(path)
     writable = os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)
     try:
         free = shutil.disk_usage(existing).free / GB
