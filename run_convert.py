@@ -11,6 +11,9 @@ Examples:
   # The generator as a SavedModel, a folder, which TensorFlow runs without this repository
   python run_convert.py results/00000-run/network-final.pkl --output=generator
 
+  # The generator for programs that run ONNX: browsers, phones, game engines, C++
+  python run_convert.py ffhq-config-f --output=ffhq.onnx --weights=float16 --image=uint8-nhwc
+
   # What can be downloaded; where one was downloaded to
   python run_convert.py --download=list
   python run_convert.py --download=ada-metfaces
@@ -25,7 +28,9 @@ import time
 import pretrained_networks
 from dnnlib import command_line, download, flags
 from dnnlib.errors import Problems, UserError, exits_on_user_error
+from dnnlib.formats import program_options
 from dnnlib.formats.checkpoint_formats import FORMATS, Output, check_output
+from dnnlib.formats.program_options import ProgramOptions
 from metrics.nets import catalog
 
 NETWORKS = ("G", "D", "Gs", "all")
@@ -109,8 +114,47 @@ def _parser() -> argparse.ArgumentParser:
     )
     command_line.add_allow_tf32(parser)
     add("--overwrite", action="store_true", help="replace outputs that exist")
+    _add_program_options(parser)
     command_line.add_download_options(parser)
     return parser
+
+
+def _add_program_options(parser: argparse.ArgumentParser) -> None:
+    default = program_options.DEFAULT
+    add = parser.add_argument_group("programs (ONNX)", "Options of generators that run elsewhere.").add_argument
+    add(
+        "--entry",
+        choices=program_options.ENTRIES,
+        default=default.entry,
+        help="z: from z, label, psi and cutoff to the image; w: from W of each layer to the image; mapping: from z, "
+        "label, psi and cutoff to W (default: %(default)s)",
+    )
+    add(
+        "--noise-mode",
+        choices=program_options.NOISE_MODES,
+        default=default.noise_mode,
+        help="const: the network's own noise images; none; inputs: noise images are inputs (default: %(default)s)",
+    )
+    add(
+        "--image",
+        choices=program_options.IMAGES,
+        default=default.image,
+        help="float-nchw: in [-1, 1]; uint8-nhwc: 0 to 255 (default: %(default)s)",
+    )
+    add(
+        "--weights",
+        choices=program_options.WEIGHTS,
+        default=default.weights,
+        help="how weights are stored; everything is computed in float32 (default: %(default)s)",
+    )
+    add("--opset", type=_opset, default=default.opset, help="of ONNX: 13 to 18 (default: %(default)s)", metavar="N")
+
+
+def _opset(text: str) -> int:
+    opsets = program_options.OPSETS
+    if text not in map(str, opsets):
+        raise argparse.ArgumentTypeError(f"expected {opsets[0]} to {opsets[-1]}, got {text!r}")
+    return int(text)
 
 
 def _format(text: str) -> str:
@@ -131,6 +175,7 @@ def _checked(args: argparse.Namespace) -> tuple[str, list[Output]]:
     """The source and the outputs. Raises UserError with everything that is wrong."""
     problems = Problems()
     source, outputs = args.source, []
+    options = ProgramOptions(args.entry, args.noise_mode, args.image, args.weights, args.opset)
     with problems.gather():
         if (args.source is None) == (args.download is None):
             given = "neither" if args.source is None else "both"
@@ -145,10 +190,15 @@ def _checked(args: argparse.Namespace) -> tuple[str, list[Output]]:
         problems.messages.append(f"--format is for a single --output, got {len(args.output)}")
     for path in args.output:
         with problems.gather("--output"):
-            output = check_output(path, args.format, args.network, args.overwrite)
+            output = check_output(path, args.format, args.network, args.overwrite, options)
             if any(os.path.abspath(output.path) == os.path.abspath(other.path) for other in outputs):
                 raise UserError(f"{path}: is given twice")
             outputs.append(output)
+    problems.report()
+    for name in program_options.given(options):
+        if not any(name in output.format.options for output in outputs):
+            can = ", ".join(format_.extensions[0] for format_ in FORMATS.values() if name in format_.options)
+            problems.messages.append(f"{program_options.flag_of(name)}: is for --output=FILE of {can}; there is none")
     problems.report()
     return source, outputs
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FLOORS = """
-dnnlib  dnnlib.formats  dnnlib.tflib.ops  dnnlib.tflib  dnnlib.tflib.checkpoints  dnnlib.command_line
+dnnlib  dnnlib.formats  dnnlib.tflib.ops  dnnlib.tflib  dnnlib.tflib.exports  dnnlib.tflib.checkpoints
+dnnlib.command_line
 pretrained_networks
 training.data  training.nets  training.augmentation  training.loss  training.misc  training.run_folder  training.loop
 metrics.maths  metrics.nets  metrics.features  metrics

@@ -4,7 +4,10 @@ import importlib.util
 import os
 from dataclasses import dataclass
 
-from dnnlib.errors import UserError
+from dnnlib.errors import Problems, UserError
+
+from . import program_options
+from .program_options import ProgramOptions
 
 SAVED_MODEL_FILE = "saved_model.pb"  # what each folder of a SavedModel has
 
@@ -13,8 +16,10 @@ SAVED_MODEL_FILE = "saved_model.pb"  # what each folder of a SavedModel has
 class Format:
     """A format.
 
-    name: of --format. extensions: that tell it; of folders, '' for none. title: for messages. networks: that it can
-    hold. holds_all: holds several of them; else one, Gs unless told otherwise. package: of Python, that it needs.
+    name: of --format. extensions: that tell it; '' for none. title: for messages. networks: that it can hold.
+    holds_all: holds several of them; else one, Gs unless told otherwise. packages: of Python, that it needs.
+    marked_by: of a format that is a folder, the file by which one is recognised. options: those of `ProgramOptions`
+    that it takes. weights: how it can store them.
     """
 
     name: str
@@ -22,22 +27,42 @@ class Format:
     title: str
     networks: tuple[str, ...] = ("G", "D", "Gs")
     holds_all: bool = True
-    package: str | None = None
+    packages: tuple[str, ...] = ()
+    marked_by: str | None = None
+    options: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
 
     @property
     def is_folder(self) -> bool:
         """Whether it is a folder rather than a file."""
-        return "" in self.extensions
+        return self.marked_by is not None
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it is a generator that runs elsewhere, and is not read again as a network."""
+        return self.networks == _GENERATORS
 
 
+_GENERATORS = ("G", "Gs")
 PKL = Format("pkl", (".pkl",), "official pickle of TensorFlow")
 NPZ = Format("npz", (".npz",), "arrays of NumPy")
-SAFETENSORS = Format("safetensors", (".safetensors",), "arrays as safetensors", package="safetensors")
-KERAS = Format("weights.h5", (".weights.h5",), "weights of a Keras model", holds_all=False, package="h5py")
+SAFETENSORS = Format("safetensors", (".safetensors",), "arrays as safetensors", packages=("safetensors",))
+KERAS = Format("weights.h5", (".weights.h5",), "weights of a Keras model", holds_all=False, packages=("h5py",))
 SAVED_MODEL = Format(
-    "savedmodel", (".savedmodel", ""), "SavedModel of a generator, a folder", ("G", "Gs"), holds_all=False
+    "savedmodel", (".savedmodel", ""), "SavedModel of a generator, a folder", _GENERATORS, False, (), SAVED_MODEL_FILE
 )
-FORMATS = {format_.name: format_ for format_ in (PKL, NPZ, SAFETENSORS, KERAS, SAVED_MODEL)}
+_PROGRAM = ("entry", "noise_mode", "image", "weights")
+ONNX = Format(
+    "onnx",
+    (".onnx",),
+    "ONNX model of a generator",
+    _GENERATORS,
+    holds_all=False,
+    packages=("tf2onnx", "onnx", "onnxruntime"),
+    options=(*_PROGRAM, "opset"),
+    weights=("float32", "float16"),
+)
+FORMATS = {format_.name: format_ for format_ in (PKL, NPZ, SAFETENSORS, KERAS, SAVED_MODEL, ONNX)}
 """All formats by name."""
 
 
@@ -69,14 +94,24 @@ def format_of(path: str, name: str | None = None) -> Format:
 
 @dataclass(frozen=True)
 class Output:
-    """What is to be written: a path, a format, and the networks of 'G', 'D', 'Gs' that go in, where they are there."""
+    """What is to be written: a path, a format, and the networks of 'G', 'D', 'Gs' that go in, where they are there.
+
+    options: of a program.
+    """
 
     path: str
     format: Format
     networks: tuple[str, ...]
+    options: ProgramOptions = program_options.DEFAULT
 
 
-def check_output(path: str, format_name: str | None, network: str | None, overwrite: bool) -> Output:
+def check_output(
+    path: str,
+    format_name: str | None,
+    network: str | None,
+    overwrite: bool,
+    options: ProgramOptions = program_options.DEFAULT,
+) -> Output:
     """An output that can be written.
 
     Args:
@@ -84,6 +119,7 @@ def check_output(path: str, format_name: str | None, network: str | None, overwr
         format_name: name of its format; None: as its extension tells.
         network: 'G', 'D', 'Gs' or 'all'; None: all where the format holds several, else Gs.
         overwrite: whether something may be there already.
+        options: of programs.
 
     Raises:
         UserError: an unknown format, a network that it cannot hold, a place that cannot be written.
@@ -99,10 +135,17 @@ def check_output(path: str, format_name: str | None, network: str | None, overwr
     if (network == "all" and not format_.holds_all) or not set(networks) <= set(format_.networks):
         choices = " or ".join(f"--network={name}" for name in format_.networks)
         raise UserError(f"{path}: is to be a {format_.title}; expected {choices}, got --network={network}")
-    if format_.package and importlib.util.find_spec(format_.package) is None:
-        raise UserError(f"{path}: needs {format_.package}; install it with: pip install {format_.package}")
-    _check_place(path, format_, overwrite)
-    return Output(path, format_, networks)
+    problems = Problems()
+    missing = [package for package in format_.packages if importlib.util.find_spec(package) is None]
+    if missing:
+        packages = " ".join(missing)
+        problems.messages.append(f"{path}: needs {packages}; install with: pip install {packages}")
+    with problems.gather():
+        program_options.check(options, format_.options, format_.weights, format_.title)
+    with problems.gather():
+        _check_place(path, format_, overwrite)
+    problems.report()
+    return Output(path, format_, networks, options)
 
 
 def _check_place(path: str, format_: Format, overwrite: bool) -> None:
@@ -116,7 +159,7 @@ def _check_place(path: str, format_: Format, overwrite: bool) -> None:
     is_folder = os.path.isdir(path)
     if is_folder != format_.is_folder:
         raise UserError(f"{path}: is a {'folder' if is_folder else 'file'}, expected a name for a {format_.title}")
-    if is_folder and os.listdir(path) and not os.path.exists(os.path.join(path, SAVED_MODEL_FILE)):
+    if is_folder and os.listdir(path) and not os.path.exists(os.path.join(path, format_.marked_by)):
         raise UserError(f"{path}: is a folder with other files, which is not overwritten; give another name")
     if not overwrite:
         raise UserError(f"{path}: exists; give another name, or --overwrite")

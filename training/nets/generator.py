@@ -1,5 +1,6 @@
 """The outer network of a generator: W averaging, style mixing and truncation around `mapping` and `synthesis`."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from dnnlib.tflib.scope import Scoped, random_normal
 from dnnlib.tflib.tfutil import finite_or, lerp
 
 from .checks import check_choice, check_common, check_flags, check_numbers, check_sizes, prepare_labels, resolution_of
-from .growing import whole_lod
+from .growing import known_lod, whole_lod
 from .layers import Dense, normalize_2nd_moment
 from .network_model import AS_BUILT, COMMON_ARGUMENTS, NetworkModel, as_built, reject_unknown_kwargs
 
@@ -92,6 +93,12 @@ class Generator(NetworkModel):
     def effective_kwargs(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
         reject_unknown_kwargs(cls, kwargs)
         return {key: value for key, value in kwargs.items() if key not in COMMON_ARGUMENTS}
+
+    def without_branches(self) -> contextlib.AbstractContextManager[None]:
+        if not hasattr(self.G_synthesis, "lod"):
+            return super().without_branches()
+        self.G_synthesis.lod.assign(tf.convert_to_tensor(self.lod))  # which a call does; graphs may hold the value
+        return known_lod(float(self.lod.numpy()))
 
     def call(
         self,

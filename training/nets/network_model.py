@@ -1,5 +1,6 @@
 """What all networks have in common: Keras models with the arguments, inputs and outputs of the official networks."""
 
+import contextlib
 import inspect
 from collections.abc import Container, Iterable
 from typing import Any, ClassVar
@@ -147,6 +148,10 @@ class NetworkModel(Scoped, tf.keras.Model):
         """Arguments with which the network computes in 32 bit; none where it does so anyway."""
         in_16_bit = any(model.precision.num_fp16_res for model in (self, *self.components.values()))
         return {"num_fp16_res": 0} if in_16_bit else {}
+
+    def without_branches(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, graphs are made for the level of detail of a growing network as it is now, without branches."""
+        return contextlib.nullcontext()
 
     def rendering_kwargs(self, given: Container[str] = ()) -> dict[str, Any]:
         """Arguments with which the network computes where nothing is trained: 32 bit unless there is a GPU.

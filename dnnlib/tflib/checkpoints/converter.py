@@ -9,24 +9,15 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError, short
 from dnnlib.files import atomic_path
-from dnnlib.formats.checkpoint_formats import KERAS, NPZ, PKL, SAFETENSORS, SAVED_MODEL, Output
+from dnnlib.formats.checkpoint_formats import KERAS, NPZ, ONNX, PKL, SAFETENSORS, SAVED_MODEL, Output
+from dnnlib.formats.program_options import ProgramOptions
 from dnnlib.tflib import network_report, network_state
+from dnnlib.tflib.exports import onnx_file, saved_model
+from dnnlib.tflib.exports.comparing import VerificationError, compute, largest_difference, limit_of
 from dnnlib.tflib.network import Network
 
 from . import array_checkpoints, descriptions, keras_weights, network_files
 from .descriptions import Networks
-from .saved_model import SavedGenerator, exact_kwargs
-
-TOLERANCE = 1e-4
-"""Of differences between what networks compute before and after, in units of the largest number, and of 1 at least."""
-_NUM_SAMPLES = 2
-_PSI = 0.7  # of truncation, which makes the average of W matter
-SavedImages = Callable[[Network], np.ndarray]
-"""What computes the images of a SavedModel, for the inputs that a network is compared with."""
-
-
-class VerificationError(UserError):
-    """A network that computes something else after it was converted."""
 
 
 def networks_of(content: Any, name: str) -> Networks:
@@ -86,7 +77,7 @@ class Converter:
             wanted = " or ".join(output.networks)
             raise UserError(f"{output.path}: there is no {wanted} to write (--network), only {there}")
         for role, net in chosen.items():
-            if output.format is SAVED_MODEL and "latents_in" not in net.input_names:
+            if output.format.is_program and "latents_in" not in net.input_names:
                 raise UserError(f"{output.path}: {role} is no generator: its inputs are {', '.join(net.input_names)}")
         self._check_finite(output, chosen)
         return chosen
@@ -118,30 +109,44 @@ class Converter:
         nets = self.select(output)
         try:
             with atomic_path(output.path) as path:
-                _WRITERS[output.format.name](nets, path)
-                lines = [self._compare(output, role, net) for role, net in _read(output, nets, path).items()]
+                lines = self._write(output, nets, path)
         except (tf.errors.OpError, OSError) as error:  # of TensorFlow's and HDF5's own writers, and of ours
             if "OOM" in str(error):
                 raise MemoryError from None
             raise UserError(f"{output.path}: cannot be written: {_reason(error)}") from None
         return lines + changed_conventions(nets, output)
 
-    def _compare(self, output: Output, role: str, written: Network | SavedImages) -> str:
+    def _write(self, output: Output, nets: Networks, path: str) -> list[str]:
+        """Writes to a path, and compares what was written."""
+        if output.format.is_program:
+            ((role, net),) = nets.items()
+            try:
+                first, *others = _PROGRAMS[output.format.name](net, output.options, path)
+                return [f"{role}: {first}", *others]
+            except VerificationError as error:
+                raise _not_the_same(output, f"{role}: {error}") from None
+        _WRITERS[output.format.name](nets, path)
+        with open(path, "rb") as file:
+            written = networks_of(network_files.read(file, output.path), output.path)
+        return [self._compare(output, role, written[role]) for role in nets]
+
+    def _compare(self, output: Output, role: str, written: Network) -> str:
         net = self.nets[role]
         what = "scores" if "images_in" in net.input_names else "images"
-        before, after = self._computes(role), compute(written) if isinstance(written, Network) else written(net)
-        difference = largest_difference(before, after)
-        limit = TOLERANCE * max(1.0, float(np.max(np.abs(before), initial=0, where=np.isfinite(before))))
-        line = f"{role}: {what} differ by {difference:.2g} at most (tolerance {limit:.2g})"
-        if isinstance(written, Network):
-            changed = [name for name, var in net.vars.items() if not _equal(var.numpy(), written.get_var(name))]
-            line += f", {len(net.vars) - len(changed)} of {len(net.vars)} variables are equal"
-            difference = np.inf if changed else difference
-        if not difference <= limit:
-            raise VerificationError(
-                f"{output.path}: was written, read again, and is not the same: {line}; it is removed"
-            )
+        before, after = self._computes(role), compute(written)
+        difference, limit = largest_difference(before, after), limit_of(before)
+        changed = [name for name, var in net.vars.items() if not _equal(var.numpy(), written.get_var(name))]
+        line = (
+            f"{role}: {what} differ by {difference:.2g} at most (tolerance {limit:.2g}), "
+            f"{len(net.vars) - len(changed)} of {len(net.vars)} variables are equal"
+        )
+        if changed or not difference <= limit:
+            raise _not_the_same(output, line)
         return line
+
+
+def _not_the_same(output: Output, line: str) -> VerificationError:
+    return VerificationError(f"{output.path}: was written, read again, and is not the same: {line}; it is removed")
 
 
 def changed_conventions(nets: Networks, output: Output) -> list[str]:
@@ -162,9 +167,6 @@ def changed_conventions(nets: Networks, output: Output) -> list[str]:
         lines.append(
             "note: D has pytorch_details, which the official TensorFlow code ignores; its scores can differ there"
         )
-    if output.format is SAVED_MODEL:
-        precision = " in 32 bit," if any(net.build_kwargs.get("num_fp16_res") for net in nets.values()) else ""
-        lines.append(f"note: images are made{precision} with the noise images of the network; nothing is random")
     return lines
 
 
@@ -190,51 +192,11 @@ _WRITERS: dict[str, Callable[[Networks, str], None]] = {
     NPZ.name: array_checkpoints.write_npz,
     SAFETENSORS.name: array_checkpoints.write_safetensors,
     KERAS.name: keras_weights.write,
-    SAVED_MODEL.name: lambda nets, path: SavedGenerator(*nets.values()).save(path),
 }
-
-
-def _read(output: Output, nets: Networks, path: str) -> dict[str, Network | SavedImages]:
-    """What was written, by role."""
-    if output.format is SAVED_MODEL:
-        generator = tf.saved_model.load(path)
-        return dict.fromkeys(nets, lambda net: generator(*_inputs(net), psi=_PSI).numpy())
-    with open(path, "rb") as file:
-        read = networks_of(network_files.read(file, output.path), output.path)
-    return {role: read[role] for role in nets}
-
-
-# ----------------------------------------------------------------------------
-# Comparing.
-
-
-def compute(net: Network) -> np.ndarray:
-    """What a network computes for a few inputs that are always the same, in 32 bit: images, scores, or W `[N, ...]`."""
-    psi = {"truncation_psi": _PSI} if "truncation_psi" in net.call_arguments() else {}
-    outputs = net.get_output_for(*map(tf.constant, _inputs(net)), return_as_list=True, **psi, **exact_kwargs(net))
-    return outputs[0].numpy()
-
-
-def _inputs(net: Network) -> list[np.ndarray]:
-    random = np.random.RandomState(0)
-    inputs = []
-    for name, (_, *shape) in zip(net.input_names, net.input_shapes, strict=True):
-        if name == "labels_in":
-            classes = np.arange(_NUM_SAMPLES)[:, np.newaxis] % max(shape[0], 1)
-            inputs.append((np.arange(shape[0]) == classes).astype(np.float32))  # one-hot [N, label_size]
-        else:
-            inputs.append(random.randn(_NUM_SAMPLES, *shape).astype(np.float32))
-    return inputs
-
-
-def largest_difference(before: np.ndarray, after: np.ndarray) -> float:
-    """The largest difference of two arrays; what is infinite or no number in both is equal there."""
-    if before.shape != after.shape:
-        return np.inf
-    same = (before == after) | (np.isnan(before) & np.isnan(after))
-    difference = np.zeros(before.shape)
-    np.subtract(before, after, where=~same, out=difference)
-    return float(np.max(np.nan_to_num(np.abs(difference), nan=np.inf, posinf=np.inf), initial=0))
+_PROGRAMS: dict[str, Callable[[Network, ProgramOptions, str], list[str]]] = {
+    SAVED_MODEL.name: lambda net, _options, path: saved_model.write(net, path),
+    ONNX.name: onnx_file.write,
+}
 
 
 def _equal(before: np.ndarray, after: np.ndarray) -> bool:

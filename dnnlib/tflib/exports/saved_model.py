@@ -11,6 +11,16 @@ from dnnlib.formats.checkpoint_formats import SAVED_MODEL_FILE
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.ops import implementation
 
+from .comparing import (
+    PSI,
+    VerificationError,
+    compute,
+    exact_kwargs,
+    inputs_of,
+    largest_difference,
+    limit_of,
+)
+
 
 class SavedGenerator(tf.Module):
     """What is saved: the function `generator(z, label, psi)`, a signature of it, and the variables as `vars`.
@@ -83,7 +93,17 @@ def _forget_custom_gradients(folder: str) -> None:
         os.unlink(os.path.join(folder, "fingerprint.pb"))
 
 
-def exact_kwargs(net: Network) -> dict[str, Any]:
-    """Arguments of calls of a network by which it computes in 32 bit, and with its own noise images."""
-    kwargs: dict[str, Any] = {"randomize_noise": False} if "randomize_noise" in net.call_arguments() else {}
-    return kwargs | net.model.float32_kwargs()
+def write(net: Network, path: str) -> list[str]:
+    """Writes a generator to a new folder, which is loaded and compared. Returns lines on it.
+
+    Raises VerificationError where images are not the same.
+    """
+    SavedGenerator(net).save(path)
+    generator = tf.saved_model.load(path)
+    before, after = compute(net), generator(*inputs_of(net), psi=PSI).numpy()
+    difference, limit = largest_difference(before, after), limit_of(before)
+    line = f"images differ by {difference:.2g} at most (tolerance {limit:.2g})"
+    if not difference <= limit:
+        raise VerificationError(line)
+    precision = " in 32 bit," if net.build_kwargs.get("num_fp16_res") else ""
+    return [line, f"note: images are made{precision} with the noise images of the network; nothing is random"]

@@ -1,0 +1,1 @@
+"""Generators as programs that run elsewhere: SavedModel, ONNX, LiteRT, and a web page."""
