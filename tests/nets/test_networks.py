@@ -66,7 +66,8 @@ def test_generator_images(name):
         net.set_var("dlatent_avg", golden.variable_value(case["salt"], "dlatent_avg", data["w"].shape[2:]))
 
 
-LONG = {"Grev"}  # half a minute; Grev-cond2 has the same layers
+# Grev takes half a minute, and Grev-cond2 has the same layers; the others are G1 with arguments that no config has.
+LONG = {"Grev", "G1-dense-noblur", "G1-nonoise-fused", "G1-pixelnorm"}
 
 
 @pytest.mark.gpu
