@@ -87,6 +87,17 @@ def is_text(head: bytes) -> bool:
     return len(head) - len(text.encode()) < 4 and all(x.isprintable() or x in "\t\r\n" for x in text)
 
 
+def program(head: bytes) -> str | None:
+    """'an ONNX model' or 'a LiteRT model', by its first bytes; None: neither of them.
+
+    Of ONNX, which has no magic number: the version of its format, and the name of the program that wrote it.
+    """
+    if head[4:8] == b"TFL3":
+        return "a LiteRT model"
+    name = head[4 : 4 + head[3]] if head[:1] + head[2:3] == b"\x08\x12" and len(head) > 4 else b""
+    return "an ONNX model" if name and head[1] < 64 and name.isascii() and name.decode().isprintable() else None
+
+
 def mistaken(head: bytes) -> str | None:
     """What a file is that people often have instead of the one they mean, and what to do; None: none of these.
 
@@ -100,6 +111,8 @@ def mistaken(head: bytes) -> str | None:
         return "this is a git-LFS pointer, not the file; run 'git lfs pull'"
     if image_format(head):
         return "this is an image"
+    if found := program(head):
+        return f"this is {found}, a program; give the network that it was made of"
     return "this file is compressed; unpack it first" if head.startswith(_PACKED) else None
 
 

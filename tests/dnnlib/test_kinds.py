@@ -62,6 +62,8 @@ def test_pickles(protocol, content):
         (b"\x89PNG\r\n\x1a\n", "image"),
         (b"7z\xbc\xaf\x27\x1c", "unpack it first"),
         (gzip.compress(b"text", mtime=0), "unpack it first"),
+        (b"\x08\x08\x12\x07tf2onnx\x1a\x0b1.17.0 None:", "an ONNX model, a program"),
+        (b"\x1c\0\0\0TFL3\x14\0 \0", "a LiteRT model, a program"),
     ],
 )
 def test_what_people_have_instead(head, message):
@@ -69,5 +71,5 @@ def test_what_people_have_instead(head, message):
 
 
 def test_other_files():
-    for head in (b"P", b"PK", b"\x80", b"text", bytes(HEAD), b"{" * HEAD):
+    for head in (b"P", b"PK", b"\x80", b"text", bytes(HEAD), b"{" * HEAD, b"\x08\x08\x12", b"\x08\x08\x12\x02\0a"):
         assert kind_of(head) is None and mistaken(head) is None
