@@ -78,6 +78,18 @@ def test_upfirdn_of_unknown_size(impl):
         downsampled(x)
 
 
+def test_upfirdn_of_low_rank():
+    """The reference consists of tensors of rank 4 at most: more of them are not read by LiteRT."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 7, 6, 3])])
+    def enlarged(x):
+        return upfirdn_module.upfirdn_2d(x, np.ones([4, 4]), upx=2, upy=3, padx0=2, pady1=3, impl="ref")
+
+    function = enlarged.get_concrete_function()
+    ranks = [output.shape.rank for op in function.graph.get_operations() for output in op.outputs]
+    assert max(ranks) == 4
+
+
 def test_upfirdn_against_numpy():
     """Random arguments against the definition, written as plainly as possible."""
     state = np.random.RandomState(0)

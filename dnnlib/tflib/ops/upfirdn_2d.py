@@ -133,9 +133,9 @@ def _upfirdn_ref(x: tf.Tensor, k: np.ndarray, up: _Pair, down: _Pair, pads: tupl
     height, width = (tf.shape(x)[axis] if x.shape[axis] is None else x.shape[axis] for axis in (1, 2))
     channels = x.shape[3]
     pads = [list(p) for p in pads]
-    if up != (1, 1):
-        x = tf.reshape(x, [-1, height, 1, width, 1, channels])
-        x = tf.pad(x, [[0, 0], [0, 0], [0, up[0] - 1], [0, 0], [0, up[1] - 1], [0, 0]])
+    if up != (1, 1):  # by a single pad of rank 4, which LiteRT has as well: a row gets others, a pixel more channels
+        x = tf.reshape(x, [-1, 1, width, channels])
+        x = tf.pad(x, [[0, 0], [0, up[0] - 1], [0, 0], [0, (up[1] - 1) * channels]])
         x = tf.reshape(x, [-1, height * up[0], width * up[1], channels])  # [N, H * upy, W * upx, C]
     crop = [(max(-p0, 0), max(-p1, 0)) for p0, p1 in pads]
     (y0, y1), (x0, x1) = [(max(p0, 0), max(p1, 0)) for p0, p1 in pads]
