@@ -47,6 +47,13 @@ _GENERATORS = ("G", "Gs")
 PKL = Format("pkl", (".pkl",), "official pickle of TensorFlow")
 NPZ = Format("npz", (".npz",), "arrays of NumPy")
 SAFETENSORS = Format("safetensors", (".safetensors",), "arrays as safetensors", packages=("safetensors",))
+PYTORCH = Format(
+    "pytorch",
+    (".pytorch.safetensors",),
+    "state dict of NVIDIA's PyTorch networks",
+    holds_all=False,
+    packages=("safetensors",),
+)
 KERAS = Format("weights.h5", (".weights.h5",), "weights of a Keras model", holds_all=False, packages=("h5py",))
 SAVED_MODEL = Format(
     "savedmodel", (".savedmodel", ""), "SavedModel of a generator, a folder", _GENERATORS, False, (), SAVED_MODEL_FILE
@@ -62,7 +69,7 @@ ONNX = Format(
     options=(*_PROGRAM, "opset"),
     weights=("float32", "float16"),
 )
-FORMATS = {format_.name: format_ for format_ in (PKL, NPZ, SAFETENSORS, KERAS, SAVED_MODEL, ONNX)}
+FORMATS = {format_.name: format_ for format_ in (PKL, NPZ, PYTORCH, SAFETENSORS, KERAS, SAVED_MODEL, ONNX)}
 """All formats by name."""
 
 

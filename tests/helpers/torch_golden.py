@@ -39,7 +39,7 @@ def value(salt: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
 def stored(net: Network) -> dict[str, Stored]:
     """How PyTorch stores the variables of a network, by their names here."""
     is_generator = len(net.output_shape) == 4
-    how = nvidia_torch._stored_in_generator if is_generator else nvidia_torch._stored_in_discriminator
+    how = nvidia_torch.stored_in_generator if is_generator else nvidia_torch.stored_in_discriminator
     return {name: how(name, tuple(variable.shape)) for name, variable in net.vars.items()}
 
 

@@ -8,7 +8,7 @@ from dnnlib.kinds import kind_of
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Makers
 
-from . import descriptions, keras_weights
+from . import descriptions, keras_weights, nvidia_state_dict
 from .descriptions import NOTE
 
 
@@ -40,6 +40,8 @@ def load(file: BinaryIO, head: bytes) -> Makers | None:
         return keras_weights.read(file)
     else:
         return None
+    if nvidia_state_dict.CLASS_NAME in notes:
+        return nvidia_state_dict.load(arrays, notes)
     if NOTE not in notes:
         raise descriptions.not_described(len(arrays))
     return descriptions.from_arrays(arrays, notes[NOTE])

@@ -9,14 +9,14 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError, short
 from dnnlib.files import atomic_path
-from dnnlib.formats.checkpoint_formats import KERAS, NPZ, ONNX, PKL, SAFETENSORS, SAVED_MODEL, Output
+from dnnlib.formats.checkpoint_formats import KERAS, NPZ, ONNX, PKL, PYTORCH, SAFETENSORS, SAVED_MODEL, Output
 from dnnlib.formats.program_options import ProgramOptions
 from dnnlib.tflib import network_report, network_state
 from dnnlib.tflib.exports import onnx_file, saved_model
 from dnnlib.tflib.exports.comparing import VerificationError, compute, largest_difference, limit_of
 from dnnlib.tflib.network import Network
 
-from . import array_checkpoints, descriptions, keras_weights, network_files
+from . import array_checkpoints, descriptions, keras_weights, network_files, nvidia_state_dict
 from .descriptions import Networks
 
 
@@ -68,8 +68,8 @@ class Converter:
     def select(self, output: Output) -> Networks:
         """The networks that go in an output.
 
-        Raises UserError where none of them is there, where one cannot be saved so, and where there is NaN or infinity
-        in one or in what it computes: nothing could be proved by it.
+        Raises UserError where none of them is there, where one cannot be saved so, with all that does not fit, and
+        where there is NaN or infinity in one or in what it computes: nothing could be proved by it.
         """
         chosen = {role: self.nets[role] for role in output.networks if role in self.nets}
         if not chosen:
@@ -79,8 +79,16 @@ class Converter:
         for role, net in chosen.items():
             if output.format.is_program and "latents_in" not in net.input_names:
                 raise UserError(f"{output.path}: {role} is no generator: its inputs are {', '.join(net.input_names)}")
+        self._check_fitting(output, chosen)
         self._check_finite(output, chosen)
         return chosen
+
+    def _check_fitting(self, output: Output, nets: Networks) -> None:
+        problems_of = _PROBLEMS.get(output.format.name, lambda net: [])
+        problems = [f"{role}: {problem}" for role, net in nets.items() for problem in problems_of(net)]
+        if problems:
+            what = f"{output.path}: a {output.format.title} cannot hold this:"
+            raise UserError("\n  ".join([what, *problems]))
 
     def _check_finite(self, output: Output, nets: Networks) -> None:
         problems = {}
@@ -114,7 +122,8 @@ class Converter:
             if "OOM" in str(error):
                 raise MemoryError from None
             raise UserError(f"{output.path}: cannot be written: {_reason(error)}") from None
-        return lines + changed_conventions(nets, output)
+        lines_of = _LINES.get(output.format.name, lambda *_: [])
+        return lines + changed_conventions(nets, output) + lines_of(nets, output.path)
 
     def _write(self, output: Output, nets: Networks, path: str) -> list[str]:
         """Writes to a path, and compares what was written."""
@@ -191,8 +200,13 @@ _WRITERS: dict[str, Callable[[Networks, str], None]] = {
     PKL.name: _write_pkl,
     NPZ.name: array_checkpoints.write_npz,
     SAFETENSORS.name: array_checkpoints.write_safetensors,
+    PYTORCH.name: nvidia_state_dict.write,
     KERAS.name: keras_weights.write,
 }
+# What a network has that a format cannot hold, in a line each.
+_PROBLEMS: dict[str, Callable[[Network], list[str]]] = {PYTORCH.name: nvidia_state_dict.problems_of}
+# Lines on how what was written is used.
+_LINES: dict[str, Callable[[Networks, str], list[str]]] = {PYTORCH.name: nvidia_state_dict.lines_of}
 _PROGRAMS: dict[str, Callable[[Network, ProgramOptions, str], list[str]]] = {
     SAVED_MODEL.name: lambda net, _options, path: saved_model.write(net, path),
     ONNX.name: onnx_file.write,

@@ -62,6 +62,11 @@ def from_arrays(arrays: Mapping[str, np.ndarray], note: str) -> Makers:
     return {role: functools.partial(_state, role, entry, arrays) for role, entry in described.items()}
 
 
+def _state(role: str, entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> NetworkState:
+    own = {name.split("/", 1)[1]: array for name, array in arrays.items() if name.startswith(f"{role}/")}
+    return state_of(role, entry, own)
+
+
 def not_described(num_arrays: int) -> NetworkStateError:
     """The error for a file of arrays without the note."""
     return NetworkStateError(
@@ -86,12 +91,11 @@ def read_note(note: str) -> dict[str, dict[str, Any]]:
     return networks
 
 
-def _state(role: str, entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> NetworkState:
-    """The state of a described network, checked as that of a pickle. Raises NetworkStateError."""
+def state_of(role: str, entry: dict[str, Any], variables: Mapping[str, np.ndarray]) -> NetworkState:
+    """The state of a described network with these variables, checked as that of a pickle. Raises NetworkStateError."""
     module, _, func_name = str(entry.get("func_name")).rpartition(".")
     if module not in official_modules.modules():
         raise NetworkStateError(f"{role}: {short(entry.get('func_name'))} is no network of the official code")
-    variables = [(name.split("/", 1)[1], array) for name, array in arrays.items() if name.startswith(f"{role}/")]
     state = network_state.from_dict(
         {
             "version": network_state.STATE_VERSION,
@@ -99,7 +103,7 @@ def _state(role: str, entry: dict[str, Any], arrays: Mapping[str, np.ndarray]) -
             "build_func_name": func_name,
             "build_module_src": official_modules.import_source(module),
             "static_kwargs": entry.get("static_kwargs"),
-            "variables": variables,
+            "variables": list(variables.items()),
         }
     )
     source_format, augment_p = entry.get("source_format"), entry.get("augment_p")

@@ -41,6 +41,14 @@ class Stored:
         array = array[::-1, ::-1] if self.flipped else array
         return array - np.float32(self.offset) if self.offset else array
 
+    def tensor(self, variable: np.ndarray) -> np.ndarray:
+        """The tensor of a variable: what `value` makes the variable of, but for bits that an offset rounds away."""
+        array = variable + np.float32(self.offset) if self.offset else variable
+        array = array[::-1, ::-1] if self.flipped else array
+        if self.axes is not None:
+            array = array.reshape([self.shape[axis] for axis in self.axes]).transpose(np.argsort(self.axes))
+        return array.reshape(self.shape)
+
 
 def level_of_block(block: str) -> int:
     """The number of a block of layers, '4x4', '8x8', ...: 0, 1, ..."""
@@ -91,14 +99,15 @@ def state_of(
         func_name=local_name,
         source=import_source(module),
         static_kwargs=kwargs,
-        variables=_variables(variable_shapes(func_name, kwargs), tensors, stored_as, filters),
+        variables=variables_of(variable_shapes(func_name, kwargs), tensors, stored_as, filters),
         source_format="pytorch",
     )
 
 
-def _variables(
+def variables_of(
     shapes: Mapping[str, tuple[int, ...]], tensors: Tensors, stored_as: StoredAs, filters: str
 ) -> dict[str, np.ndarray]:
+    """The variables of these shapes that tensors make. For the other arguments, and what is raised, see `state_of`."""
     values, problems = {}, []
     used = set(filters_in(tensors, filters))
     for name, shape in shapes.items():

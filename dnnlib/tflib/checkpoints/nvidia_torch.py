@@ -26,7 +26,7 @@ from .foreign_variables import (
 from .torch_modules import TorchModule
 from .untrained_variables import average_w
 
-_FILTER = "resample_filter"
+FILTER = "resample_filter"  # the last part of the names of resampling filters
 _AVERAGE = "mapping.w_avg"
 _USUAL_BETA = 0.995  # of the average of W: the default of ours, and of StyleGAN2-ADA; 0.998 in StyleGAN3
 
@@ -81,7 +81,7 @@ def generator_state(module: TorchModule, name: str) -> NetworkState:
     has_average = beta is not None or _AVERAGE in tensors
     if not has_average:
         tensors[_AVERAGE] = np.zeros([kwargs["dlatent_size"]], np.float32)
-    state = state_of(name, "training.networks.G_main", kwargs, tensors, _stored_in_generator, _FILTER)
+    state = state_of(name, "training.networks.G_main", kwargs, tensors, stored_in_generator, FILTER)
     if not has_average:
         print(f"{name}: has no average of W (w_avg_beta=None); truncation takes that of random Z", file=sys.stderr)
         state.variables["dlatent_avg"] = average_w(state)
@@ -132,7 +132,7 @@ def discriminator_state(module: TorchModule, name: str) -> NetworkState:
         raise NetworkStateError(f"FromRGB at 4x4 is clamped to {short(rgb_clamp)}, the other layers to {short(clamp)}")
     if rgb_clamp != clamp or kwargs.get("mbstd_group_size") == 1:
         kwargs["pytorch_details"] = True
-    return state_of(name, "training.networks.D_main", kwargs, module.tensors(), _stored_in_discriminator, _FILTER)
+    return state_of(name, "training.networks.D_main", kwargs, module.tensors(), stored_in_discriminator, FILTER)
 
 
 # ----------------------------------------------------------------------------
@@ -145,7 +145,8 @@ _DISCRIMINATOR_LAYERS = {
 }
 
 
-def _stored_in_generator(name: str, shape: tuple[int, ...]) -> Stored:
+def stored_in_generator(name: str, shape: tuple[int, ...]) -> Stored:
+    """How PyTorch stores a variable of a generator."""
     scope, _, leaf = name.rpartition("/")
     if name == "dlatent_avg":
         return Stored(_AVERAGE, shape)
@@ -168,7 +169,8 @@ def _stored_in_generator(name: str, shape: tuple[int, ...]) -> Stored:
     return Stored(f"{path}.{leaf}", shape)
 
 
-def _stored_in_discriminator(name: str, shape: tuple[int, ...]) -> Stored:
+def stored_in_discriminator(name: str, shape: tuple[int, ...]) -> Stored:
+    """How PyTorch stores a variable of a discriminator."""
     scope, _, leaf = name.rpartition("/")
     if scope == "Output":
         return dense("b4.out", leaf, shape)
@@ -243,7 +245,7 @@ def _resample_kernel(module: TorchModule) -> list[float]:
     def resamples(part: TorchModule) -> bool:
         return 2 in (part.attributes.get("up"), part.attributes.get("down")) or "architecture" in part.attributes
 
-    filters = [part.buffers.get(_FILTER) for _, part in module.walk() if resamples(part)]
+    filters = [part.buffers.get(FILTER) for _, part in module.walk() if resamples(part)]
     return resample_kernel_of(array for array in filters if array is not None)
 
 
