@@ -423,7 +423,7 @@ def test_messages(here, pickle, monkeypatch, capsys):
         assert all(message in said for message in messages), said
     for args, message in (
         ((f"--network={pickle}",), "the file to convert is given without an option"),
-        ((pickle, "--format=pth"), "expected one of pkl, npz, safetensors, weights.h5, savedmodel, onnx, got 'pth'"),
+        ((pickle, "--format=pth"), f"expected one of {', '.join(checkpoint_formats.FORMATS)}, got 'pth'"),
         ((pickle, "--ouput=a.pkl"), "did you mean --output?"),
     ):
         assert main(monkeypatch, *args) == 2
