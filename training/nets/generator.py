@@ -1,7 +1,7 @@
 """The outer network of a generator: W averaging, style mixing and truncation around `mapping` and `synthesis`."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -15,6 +15,9 @@ from .checks import check_choice, check_common, check_flags, check_numbers, chec
 from .growing import known_lod, whole_lod
 from .layers import Dense, normalize_2nd_moment
 from .network_model import AS_BUILT, COMMON_ARGUMENTS, NetworkModel, as_built, reject_unknown_kwargs
+
+NoiseImages = Sequence[tf.Tensor | None]
+"""A noise image `[N or 1, 1, H, W]` for each noise variable; None is no noise there."""
 
 
 class Generator(NetworkModel):
@@ -97,8 +100,9 @@ class Generator(NetworkModel):
     def without_branches(self) -> contextlib.AbstractContextManager[None]:
         if not hasattr(self.G_synthesis, "lod"):
             return super().without_branches()
-        self.G_synthesis.lod.assign(tf.convert_to_tensor(self.lod))  # which a call does; graphs may hold the value
-        return known_lod(float(self.lod.numpy()))
+        with tf.init_scope():  # where a graph is being made, too
+            self.G_synthesis.lod.assign(tf.convert_to_tensor(self.lod))  # which a call does; graphs may hold the value
+            return known_lod(float(self.lod.numpy()))
 
     def call(
         self,
@@ -115,7 +119,7 @@ class Generator(NetworkModel):
         is_validation: Any = AS_BUILT,
         return_dlatents: Any = AS_BUILT,
         randomize_noise: Any = AS_BUILT,
-        noise: list[tf.Tensor] | None = None,
+        noise: NoiseImages | None = None,
     ) -> Any:
         """Generates images. All keyword arguments default to what the network was built with.
 
@@ -131,7 +135,7 @@ class Generator(NetworkModel):
             is_validation: use the `_val` arguments.
             return_dlatents: return (images, dlatents) with dlatents `[N, layers, dlatent_size]` (StyleGAN2).
             randomize_noise: fresh noise instead of the noise variables.
-            noise: one tensor `[N or 1, 1, H, W]` per noise variable, used in place of both.
+            noise: images used in place of both.
         """
         option = self.options
         psi = as_built(truncation_psi, option["truncation_psi"])
@@ -212,11 +216,11 @@ class Synthesis(NetworkModel):
             self.add_variable(f"noise{idx}", [1, 1, *size], random_normal(), trainable=False)
 
     def start(
-        self, dlatents_in: Any, randomize_noise: Any, noise: list[tf.Tensor] | None
+        self, dlatents_in: Any, randomize_noise: Any, noise: NoiseImages | None
     ) -> tuple[list[tf.Tensor], Callable[[int], tf.Tensor | None]]:
         """Checked dlatents, `[N, dlatent_size]` of each layer, and a function from layer index to its noise.
 
-        The noise is `[N or 1, 1, H, W]`; None in a network without noise. For the arguments see `Generator.call`.
+        The noise is `[N or 1, 1, H, W]`; None where there is none. For the arguments see `Generator.call`.
         """
         dlatents = tf.cast(dlatents_in, self.activation_dtype)
         expected = self.io_inputs["dlatents_in"]
@@ -232,7 +236,7 @@ class Synthesis(NetworkModel):
             if not self.num_noises:
                 return None
             if noise is not None:
-                return tf.convert_to_tensor(noise[idx])
+                return None if noise[idx] is None else tf.convert_to_tensor(noise[idx])
             variable = getattr(self, f"noise{idx}")
             if randomize_noise:
                 return random_stream.normal([minibatch, *variable.shape[1:]])

@@ -15,7 +15,7 @@ from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from dnnlib.tflib.scope import Scoped, random_normal
 
 from .checks import check_choice, check_common, check_flags, check_kernel, check_sizes, feature_maps
-from .generator import Synthesis
+from .generator import NoiseImages, Synthesis
 from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
 from .layers import Conv2D, LayerStyle, SynthesisLayer, ToRGB
 from .mixed_precision import MixedPrecision
@@ -245,7 +245,7 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator", mod
         return self.architecture == "skip" or res == self.resolution_log2
 
     def call(
-        self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: list[tf.Tensor] | None = None
+        self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: NoiseImages | None = None
     ) -> tf.Tensor:
         """W `[N, layers, dlatent_size]` to images `[N, C, H, W]`. See `Generator.call` for the arguments."""
         dlatents, noise_of = self.start(dlatents_in, randomize_noise, noise)
@@ -265,7 +265,7 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator", mod
         return tf.transpose(images, [0, 3, 1, 2])  # [N, C, H, W]
 
     def _styled(
-        self, dlatents_in: tf.Tensor, randomize_noise: Any, noise: list[tf.Tensor] | None
+        self, dlatents_in: tf.Tensor, randomize_noise: Any, noise: NoiseImages | None
     ) -> tuple[list[LayerStyle], list[LayerStyle]]:
         """What the layers are given in place of W, and what the ToRGB layers are, at the places of their W."""
         convs, rgbs = [], []
@@ -328,7 +328,7 @@ class G_synthesis_stylegan_revised(
                 self.add_child(ToRGB, f"ToRGB_lod{level}", in_fmaps=nf(res - 1), **self.rgb_kwargs)
 
     def call(
-        self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: list[tf.Tensor] | None = None
+        self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: NoiseImages | None = None
     ) -> tf.Tensor:
         """W `[N, layers, dlatent_size]` to images `[N, C, H, W]` at the level of detail `lod`."""
         dlatents, noise_of = self.start(dlatents_in, randomize_noise, noise)

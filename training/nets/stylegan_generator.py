@@ -12,7 +12,7 @@ import tensorflow as tf
 from dnnlib.resolutions import Size
 
 from .checks import check_choice, check_common, check_flags, check_kernel, feature_maps
-from .generator import Generator, Mapping, Synthesis
+from .generator import Generator, Mapping, NoiseImages, Synthesis
 from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
 from .layers import Conv2D
 from .network_model import AS_BUILT, reject_unknown_kwargs
@@ -151,7 +151,7 @@ class G_synthesis(Synthesis, family="stylegan-generator", module="training.netwo
                 self.add_child(Conv2D, f"ToRGB_lod{level}", in_fmaps=fmaps, fmaps=num_channels, **rgb)
 
     def call(
-        self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: list[tf.Tensor] | None = None
+        self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: NoiseImages | None = None
     ) -> tf.Tensor:
         """W `[N, layers, dlatent_size]` to images `[N, C, H, W]` at the level of detail `lod`."""
         dlatents, noise_of = self.start(dlatents_in, randomize_noise, noise)

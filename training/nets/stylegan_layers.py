@@ -217,7 +217,6 @@ class Epilogue(Scoped):
     ) -> None:
         """Creates the variables. They come after the weight of the layer."""
         self.act = act
-        self.use_noise = use_noise
         self.use_pixel_norm = use_pixel_norm
         self.use_instance_norm = use_instance_norm
         self.use_styles = use_styles
@@ -228,8 +227,8 @@ class Epilogue(Scoped):
             self.add_child(StyleMod, "StyleMod", dlatent_size=dlatent_size, fmaps=fmaps, use_wscale=use_wscale)
 
     def finish(self, x: tf.Tensor, dlatents: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
-        """x `[N, H, W, C]` after the convolution; dlatents `[N, dlatent_size]`; noise `[N or 1, 1, H, W]`."""
-        if self.use_noise:
+        """x `[N, H, W, C]` after the convolution; dlatents `[N, dlatent_size]`; noise `[N or 1, 1, H, W]` or None."""
+        if noise is not None:
             x = self.Noise(x, noise)
         x = apply_bias_act(self, x, self.act)
         if self.use_pixel_norm:

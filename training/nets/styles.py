@@ -94,8 +94,8 @@ def layer_noises(
     minibatch: Any,
     randomize_noise: Any,
     noise: Sequence[Any] | None,
-) -> list[tf.Tensor]:
-    """The noise of each layer times its strength, `[N or 1, 1, H, W]`.
+) -> list[tf.Tensor | None]:
+    """The noise of each layer times its strength, `[N or 1, 1, H, W]`; None where there is none.
 
     layers: with noise; variables: their own noise images `[1, 1, H, W]`. For the others see `Generator.call`.
     """
@@ -108,10 +108,14 @@ def layer_noises(
     if noise is None:
         joined = random_stream.normal([minibatch, sum(sizes)])
     else:
-        noise = [tf.convert_to_tensor(image) for image in noise]
-        if len({image.shape[0] for image in noise}) > 1:  # some are the same for all samples
-            return [image * layer.noise_strength for image, layer in zip(noise, layers, strict=True)]
-        joined = tf.concat([tf.reshape(image, [-1, size]) for image, size in zip(noise, sizes, strict=True)], axis=1)
+        images = [None if image is None else tf.convert_to_tensor(image) for image in noise]
+        some_are_missing = any(image is None for image in images)
+        if some_are_missing or len({image.shape[0] for image in images}) > 1:  # some are the same for all samples
+            return [
+                None if image is None else image * layer.noise_strength
+                for image, layer in zip(images, layers, strict=True)
+            ]
+        joined = tf.concat([tf.reshape(image, [-1, size]) for image, size in zip(images, sizes, strict=True)], axis=1)
     strengths = network.kept(
         "strengths",
         lambda: tf.concat([tf.fill([n], layer.noise_strength) for layer, n in zip(layers, sizes, strict=True)], 0),

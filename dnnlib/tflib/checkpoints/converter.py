@@ -134,6 +134,8 @@ class Converter:
                 return [f"{role}: {first}", *others]
             except VerificationError as error:
                 raise _not_the_same(output, f"{role}: {error}") from None
+            except UserError as error:
+                raise UserError(f"{output.path}: is not written: {role}: {error}") from None
         _WRITERS[output.format.name](nets, path)
         with open(path, "rb") as file:
             written = networks_of(network_files.read(file, output.path), output.path)

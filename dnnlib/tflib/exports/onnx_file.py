@@ -1,33 +1,148 @@
 """Generators as ONNX models, of standard operators alone: no custom ones, no control flow."""
 
+import contextlib
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from dnnlib import files
+from dnnlib.errors import UserError, is_out_of_memory, reason_of
 from dnnlib.formats.program_options import ProgramOptions
 from dnnlib.tflib.network import Network
 
 from . import verifying
 from .programs import Program
 
+_LEAST_FLOAT16 = 256
+"""Elements of an array that is worth the operator by which float16 becomes float32."""
+_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
+
 
 def write(net: Network, options: ProgramOptions, path: str) -> list[str]:
     """Writes a generator to a new file, which is run by onnxruntime and compared. Returns lines on it.
 
-    Raises VerificationError where it computes something else.
+    Raises VerificationError where it computes something else, UserError where a package fails. OSError.
     """
     import onnx
-    import tf2onnx
 
     program = Program(net, options)
-    model, _ = tf2onnx.convert.from_function(
-        program.function, input_signature=list(program.inputs.values()), opset=options.opset
-    )
-    onnx.save(model, path)
-    return [*verifying.compared(program, _Session(path).run), files.format_size(os.path.getsize(path))]
+    model = _converted(program)
+    with _failing("onnx"):
+        _check(model, options.opset)
+        onnx.save(model, path)
+    lines = verifying.compared(program, _Session(path).run)
+    if options.weights == "float16":
+        _store_as_float16(model)
+        with _failing("onnx"):
+            onnx.save(model, path)
+        lines += verifying.compared_weights(program, _Session(path).run)
+    return [*lines, f"opset {options.opset}, {files.format_size(os.path.getsize(path))}"]
+
+
+@contextlib.contextmanager
+def _failing(package: str) -> Iterator[None]:
+    """Makes what a package raises a UserError, except where there is no memory or no place for a file."""
+    try:
+        yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"{package} fails: {reason_of(error, with_kind=True)}") from error
+
+
+# ----------------------------------------------------------------------------
+# Models.
+
+
+def _converted(program: Program) -> Any:
+    """A program as an `onnx.ModelProto`. Raises UserError where tf2onnx fails, which it may only log."""
+    import tf2onnx
+
+    program.function.get_concrete_function()  # which is our own code, whose errors are ours
+    with _failing("tf2onnx"), _records_of("tf2onnx") as records:
+        model, _ = tf2onnx.convert.from_function(
+            program.function, input_signature=list(program.inputs.values()), opset=program.options.opset
+        )
+    if errors := [record.getMessage() for record in records if record.levelno >= logging.ERROR]:
+        raise UserError(f"tf2onnx fails: {' '.join(errors[0].split())[:300]}")
+    _name(model, program)
+    return model
+
+
+@contextlib.contextmanager
+def _records_of(name: str) -> Iterator[list[logging.LogRecord]]:
+    """Collects what is logged in place of printing it."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger = logging.getLogger(name)
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield records
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
+
+
+def _name(model: Any, program: Program) -> None:
+    """Gives a model its sizes of minibatches by name, its notes, and the one domain that it uses."""
+    graph = model.graph
+    graph.name = model.doc_string = program.net.name
+    for value in (*graph.input, *graph.output):
+        dims = value.type.tensor_type.shape.dim
+        if dims and not dims[0].dim_value:
+            dims[0].dim_param = f"{value.name}_N" if value.name.startswith("noise") else "N"
+    for entry in list(model.opset_import):
+        if entry.domain:
+            model.opset_import.remove(entry)
+    for key, value in program.notes().items():
+        model.metadata_props.add(key=key, value=value)
+
+
+def _check(model: Any, opset: int) -> None:
+    """Raises UserError unless a model consists of operators of ONNX's own domain, without branches and loops."""
+    import onnx
+
+    graphs = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+    foreign = {f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain}
+    control_flow = {
+        node.op_type for node in model.graph.node for attribute in node.attribute if attribute.type in graphs
+    }
+    if found := sorted(foreign | control_flow | {function.name for function in model.functions}):
+        raise UserError(f"the model has operators that are not everywhere: {', '.join(found)}")
+    declared = {(entry.domain, entry.version) for entry in model.opset_import}
+    if declared != {("", opset)}:
+        raise UserError(f"the model declares {sorted(declared)}, expected opset {opset}")
+    onnx.checker.check_model(model, full_check=True)
+
+
+def _store_as_float16(model: Any) -> None:
+    """Makes weights float16, from which an operator each makes float32. Runtimes do so once, when they load a model."""
+    import onnx
+
+    nodes = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.size < _LEAST_FLOAT16 or not np.max(np.abs(values)) <= _LARGEST_FLOAT16:
+            continue
+        name = f"{tensor.name}_float16"
+        nodes.append(onnx.helper.make_node("Cast", [name], [tensor.name], name, to=onnx.TensorProto.FLOAT))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), name))
+    nodes.extend(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+# ----------------------------------------------------------------------------
+# Running.
 
 
 class _Session:
@@ -36,8 +151,12 @@ class _Session:
     def __init__(self, path: str):
         import onnxruntime
 
-        self._session: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors
+        with _failing("onnxruntime"):
+            self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output of a model for inputs by name."""
-        return self._session.run(None, dict(inputs))[0]
+        with _failing("onnxruntime"):
+            return self._session.run(None, dict(inputs))[0]

@@ -1,16 +1,17 @@
 """A generator as a function of named tensors, made of TensorFlow's own ops, without branches and without randomness.
 
-It is what files of ONNX and LiteRT are made of. Inputs and outputs by entry (`ProgramOptions`):
+It is what files of ONNX and LiteRT are made of. Inputs and outputs by entry (`ProgramOptions`), for any N:
 
 - z: z `[N, latent_size]`, label `[N, label_size]` where there are labels, psi and cutoff (scalars) -> image
 - w: w `[N, layers, dlatent_size]` -> image
 - mapping: z, label, psi, cutoff -> w
 
 psi 1 is no truncation; the first `cutoff` layers are truncated, those from there on are not. The noise images are those
-of the network, zeros, or the inputs noise0, noise1, ... `[N or 1, 1, H, W]`. Images are `[N, C, H, W]` in [-1, 1], or
+of the network, none, or the inputs noise0, noise1, ... `[N or 1, 1, H, W]`. Images are `[N, C, H, W]` in [-1, 1], or
 uint8 `[N, H, W, C]`. Everything is computed in 32 bit, at the level of detail of a growing network as it is now.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,9 @@ from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.tfutil import convert_images_to_uint8
 
 from .comparing import PSI, exact_kwargs
+
+NOTES_VERSION = 1
+"""Of the notes of files."""
 
 
 class Program:
@@ -43,6 +47,11 @@ class Program:
         self.inputs = {name: tf.TensorSpec(shape, tf.float32, name) for name, shape in shapes.items()}
         self.function = tf.function(self._traced, input_signature=list(self.inputs.values()), autograph=False)
         """Of all inputs in order, to a dict of the output. Traced when it is first used."""
+
+    @property
+    def is_uint8(self) -> bool:
+        """Whether it computes images of uint8 rather than float32."""
+        return self.output == "image" and self.options.image == "uint8-nhwc"
 
     @property
     def num_layers(self) -> int:
@@ -75,7 +84,7 @@ class Program:
             )
             if self.options.entry == "mapping":
                 return w
-        if self.options.image == "uint8-nhwc":
+        if self.is_uint8:
             image = convert_images_to_uint8(image, nchw_to_nhwc=True)
         return image
 
@@ -83,15 +92,49 @@ class Program:
         shapes = self._noise_shapes()
         if self.options.noise_mode == "inputs":
             return {"noise": [inputs[name] for name in shapes]} if "noise0" in inputs else {}
-        return {"noise": [tf.zeros(shape) for shape in shapes.values()]} if self.options.noise_mode == "none" else {}
+        return {"noise": [None for _ in shapes]} if self.options.noise_mode == "none" else {}
+
+    def notes(self) -> dict[str, str]:
+        """What a file says of the network, by name. Numbers of truncation are those that the network has itself."""
+        model, options = self.net.model, self.options
+        psi, cutoff = (model.options[f"truncation_{name}"] for name in ("psi", "cutoff"))
+        if cutoff is None:
+            cutoff = self.num_layers if model.truncate_without_cutoff else 0
+        _, num_channels, height, width = self._synthesis.output_shape
+        notes = {
+            "name": self.net.name,
+            "func_name": f"{type(model).__module__}.{type(model).__name__}",
+            "latent_size": self.net.input_shapes[0][1],
+            "label_size": self.net.input_shapes[1][1],
+            "dlatent_size": self._synthesis.input_shape[2],
+            "num_layers": self.num_layers,
+            "truncation_psi": 1.0 if psi is None else float(psi),
+            "truncation_cutoff": int(cutoff),
+            "resolution": f"{height}x{width}",
+            "num_channels": num_channels,
+            "source_format": self.net.source_format,
+            "entry": options.entry,
+            "noise_mode": options.noise_mode,
+            "image": options.image,
+            "weights": options.weights,
+            "version": NOTES_VERSION,
+        }
+        return {key: str(value) for key, value in notes.items()}
 
     # ------------------------------------------------------------------------
     # Comparing.
 
-    def example(self, num_samples: int, psi: float = PSI) -> dict[str, np.ndarray]:
-        """Inputs that are always the same: normal numbers, one-hot labels, a cutoff after half of the layers."""
+    @functools.cached_property
+    def examples(self) -> list[tuple[dict[str, np.ndarray], np.ndarray]]:
+        """Inputs of a few samples, and what the network itself computes: half of the layers truncated, and none."""
+        layers = self.num_layers
+        inputs = [self.example(1, PSI, layers // 2), self.example(3, 1.0, layers)]
+        return [(values, self.expected(values)) for values in inputs]
+
+    def example(self, num_samples: int, psi: float, cutoff: int) -> dict[str, np.ndarray]:
+        """Inputs that are always the same: normal numbers, one-hot labels."""
         random = np.random.RandomState(num_samples)
-        scalars = {"psi": psi, "cutoff": self.num_layers // 2}
+        scalars = {"psi": psi, "cutoff": cutoff}
         values: dict[str, np.ndarray] = {}
         for name, spec in self.inputs.items():
             if name in scalars:

@@ -9,21 +9,56 @@ from .programs import Program
 
 Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """What computes the output of a program for inputs by name."""
-_MINIBATCHES = (1, 3)
+LEAST_DECIBELS = 45.0
+"""Of float16 weights: the least ratio of the range of what is computed to the differences, rms."""
 
 
 def compared(program: Program, run: Run) -> list[str]:
     """What a program that runs elsewhere computes, compared with the network itself. Returns lines on it.
 
-    Raises VerificationError.
+    Numbers may differ by `comparing.TOLERANCE`, levels of uint8 by one. Raises VerificationError.
     """
-    difference, limit = 0.0, 0.0
-    for num_samples in _MINIBATCHES:
-        inputs = program.example(num_samples)
-        before, after = program.expected(inputs), run(inputs)
-        difference = max(difference, largest_difference(before, after))
-        limit = max(limit, limit_of(before))
+    pairs = [(before, run(inputs)) for inputs, before in program.examples]
+    if program.is_uint8:
+        return [_compared_levels(program.output, *_joined(pairs))]
+    difference = max(largest_difference(before, after) for before, after in pairs)
+    limit = max(limit_of(before) for before, _ in pairs)
     line = f"{program.output} differs by {difference:.2g} at most (tolerance {limit:.2g})"
-    if not difference <= limit:
+    return [_proved(line, difference <= limit)]
+
+
+def compared_weights(program: Program, run: Run) -> list[str]:
+    """The same of a program whose weights are float16: how near it is in decibels. Raises VerificationError."""
+    before, after = _joined([(before, run(inputs)) for inputs, before in program.examples])
+    decibels = decibels_of(before, after, 255 if program.is_uint8 else 2)
+    line = f"float16 weights: {decibels:.1f} dB from float32 (at least {LEAST_DECIBELS:g})"
+    return [_proved(line, decibels >= LEAST_DECIBELS)]
+
+
+def decibels_of(before: np.ndarray, after: np.ndarray, least_range: float) -> float:
+    """The peak signal-to-noise ratio of two arrays. The peak is the range of the first, or `least_range` if larger."""
+    before = np.asarray(before, np.float64)
+    error = np.mean(np.square(before - after))
+    peak = max(float(np.ptp(before)), least_range)
+    return float(10 * np.log10(peak**2 / error)) if error else np.inf
+
+
+def _joined(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    befores, afters = zip(*pairs, strict=True)
+    if any(before.shape != after.shape for before, after in pairs):
+        shapes = [(before.shape, after.shape) for before, after in pairs]
+        raise VerificationError(f"shapes differ: {shapes}")
+    return np.concatenate(befores), np.concatenate(afters)
+
+
+def _compared_levels(output: str, before: np.ndarray, after: np.ndarray) -> str:
+    difference = np.abs(before.astype(np.int16) - after).max(axis=-1)  # [N, H, W]
+    count, most = np.count_nonzero(difference), difference.max()
+    line = f"{output}: {count} of {difference.size} pixels differ, by {most} of 255 levels at most (tolerance 1)"
+    return _proved(line, most <= 1)
+
+
+def _proved(line: str, holds: bool) -> str:
+    if not holds:
         raise VerificationError(line)
-    return [line]
+    return line
