@@ -14,6 +14,9 @@ Examples:
   # The generator for programs that run ONNX: browsers, phones, game engines, C++
   python run_convert.py ffhq-config-f --output=ffhq.onnx --weights=float16 --image=uint8-nhwc
 
+  # A page for browsers, a folder of static files: seeds, truncation, classes and style mixing, computed by the browser
+  python run_convert.py ffhq-config-f --output=ffhq.web
+
   # What can be downloaded; where one was downloaded to
   python run_convert.py --download=list
   python run_convert.py --download=ada-metfaces
@@ -24,12 +27,13 @@ import os
 import sys
 import textwrap
 import time
+from dataclasses import replace
 
 import pretrained_networks
 from dnnlib import command_line, download, flags
 from dnnlib.errors import Problems, UserError, exits_on_user_error
-from dnnlib.formats import program_options
-from dnnlib.formats.checkpoint_formats import FORMATS, Output, check_output
+from dnnlib.formats import onnxruntime_web, program_options
+from dnnlib.formats.checkpoint_formats import FORMATS, WEB, Output, check_output
 from dnnlib.formats.program_options import ProgramOptions
 from metrics.nets import catalog
 
@@ -67,6 +71,8 @@ def run(
     for output in outputs:
         with problems.gather():
             start = time.monotonic()
+            if output.format is WEB:
+                output = replace(output, runtime=onnxruntime_web.fetch(cache_dir, offline))
             print(f"Writing {output.path} ({output.format.title})...")
             for line in converter.convert(output):
                 print(f"  {line}")
@@ -121,7 +127,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_program_options(parser: argparse.ArgumentParser) -> None:
     default = program_options.DEFAULT
-    add = parser.add_argument_group("programs (ONNX)", "Options of generators that run elsewhere.").add_argument
+    title = "programs (ONNX, web pages)"
+    add = parser.add_argument_group(title, "Options of generators that run elsewhere.").add_argument
     add(
         "--entry",
         choices=program_options.ENTRIES,

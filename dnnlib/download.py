@@ -66,6 +66,7 @@ def fetch(
     sha256: str | None = None,
     offline: bool | None = None,
     backoff: float = 1.0,
+    replaceable: bool = True,
 ) -> str:
     """The path of a URL's file in the cache; downloads it if it is not there.
 
@@ -78,6 +79,7 @@ def fetch(
         sha256: expected hash, None if not known.
         offline: fail instead of downloading; None is `is_offline()`.
         backoff: seconds before the second try; doubled before each further one, at most 60.
+        replaceable: whether the user can give the path of a file in its place: for messages.
 
     Raises:
         DownloadError: not reachable, not found, quota exceeded, a web page instead of the file, damaged, or offline.
@@ -92,7 +94,8 @@ def fetch(
         there = f" ({damaged}: {_problem(damaged, size, sha256)})" if damaged else ""
         raise DownloadError(
             f"{name} is not in the cache{there}, and downloads are off (--offline or {OFFLINE_VARIABLE}). "
-            f"Get it from {url} and save it as {cache / f'{key}_{name}'}, or give the path of the file instead."
+            f"Get it from {url} and save it as {cache / f'{key}_{name}'}"
+            + (", or give the path of the file instead." if replaceable else ".")
         )
     try:
         cache.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,18 @@ ONNX = Format(
     options=(*_PROGRAM, "opset"),
     weights=("float32", "float16"),
 )
-FORMATS = {format_.name: format_ for format_ in (PKL, NPZ, PYTORCH, SAFETENSORS, KERAS, SAVED_MODEL, ONNX)}
+WEB = Format(
+    "web",
+    (".web",),
+    "web page of a generator, a folder",
+    _GENERATORS,
+    holds_all=False,
+    packages=ONNX.packages,
+    marked_by="synthesis.onnx",
+    options=("weights",),
+    weights=ONNX.weights,
+)
+FORMATS = {format_.name: format_ for format_ in (PKL, NPZ, PYTORCH, SAFETENSORS, KERAS, SAVED_MODEL, ONNX, WEB)}
 """All formats by name."""
 
 
@@ -103,13 +114,14 @@ def format_of(path: str, name: str | None = None) -> Format:
 class Output:
     """What is to be written: a path, a format, and the networks of 'G', 'D', 'Gs' that go in, where they are there.
 
-    options: of a program.
+    options: of a program. runtime: of a web page, the package of `onnxruntime_web`; None: is to be fetched.
     """
 
     path: str
     format: Format
     networks: tuple[str, ...]
     options: ProgramOptions = program_options.DEFAULT
+    runtime: str | None = None
 
 
 def check_output(

@@ -9,10 +9,9 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError, short
 from dnnlib.files import atomic_path
-from dnnlib.formats.checkpoint_formats import KERAS, NPZ, ONNX, PKL, PYTORCH, SAFETENSORS, SAVED_MODEL, Output
-from dnnlib.formats.program_options import ProgramOptions
+from dnnlib.formats.checkpoint_formats import KERAS, NPZ, ONNX, PKL, PYTORCH, SAFETENSORS, SAVED_MODEL, WEB, Output
 from dnnlib.tflib import network_report, network_state
-from dnnlib.tflib.exports import onnx_file, saved_model
+from dnnlib.tflib.exports import onnx_file, saved_model, web_page
 from dnnlib.tflib.exports.comparing import VerificationError, compute, largest_difference, limit_of
 from dnnlib.tflib.network import Network
 
@@ -130,7 +129,7 @@ class Converter:
         if output.format.is_program:
             ((role, net),) = nets.items()
             try:
-                first, *others = _PROGRAMS[output.format.name](net, output.options, path)
+                first, *others = _PROGRAMS[output.format.name](net, output, path)
                 return [f"{role}: {first}", *others]
             except VerificationError as error:
                 raise _not_the_same(output, f"{role}: {error}") from None
@@ -208,10 +207,14 @@ _WRITERS: dict[str, Callable[[Networks, str], None]] = {
 # What a network has that a format cannot hold, in a line each.
 _PROBLEMS: dict[str, Callable[[Network], list[str]]] = {PYTORCH.name: nvidia_state_dict.problems_of}
 # Lines on how what was written is used.
-_LINES: dict[str, Callable[[Networks, str], list[str]]] = {PYTORCH.name: nvidia_state_dict.lines_of}
-_PROGRAMS: dict[str, Callable[[Network, ProgramOptions, str], list[str]]] = {
-    SAVED_MODEL.name: lambda net, _options, path: saved_model.write(net, path),
-    ONNX.name: onnx_file.write,
+_LINES: dict[str, Callable[[Networks, str], list[str]]] = {
+    PYTORCH.name: nvidia_state_dict.lines_of,
+    WEB.name: web_page.lines_of,
+}
+_PROGRAMS: dict[str, Callable[[Network, Output, str], list[str]]] = {
+    SAVED_MODEL.name: lambda net, _output, path: saved_model.write(net, path),
+    ONNX.name: lambda net, output, path: onnx_file.write(net, output.options, path),
+    WEB.name: lambda net, output, path: web_page.write(net, output.options, output.runtime, path),
 }
 
 
