@@ -54,6 +54,7 @@ PYTORCH = Format(
     holds_all=False,
     packages=("safetensors",),
 )
+PT = Format("pt", (".pt",), "checkpoint of rosinality/stylegan2-pytorch")
 KERAS = Format("weights.h5", (".weights.h5",), "weights of a Keras model", holds_all=False, packages=("h5py",))
 SAVED_MODEL = Format(
     "savedmodel", (".savedmodel", ""), "SavedModel of a generator, a folder", _GENERATORS, False, (), SAVED_MODEL_FILE
@@ -80,7 +81,7 @@ WEB = Format(
     options=("weights",),
     weights=ONNX.weights,
 )
-FORMATS = {format_.name: format_ for format_ in (PKL, NPZ, PYTORCH, SAFETENSORS, KERAS, SAVED_MODEL, ONNX, WEB)}
+FORMATS = {format_.name: format_ for format_ in (PKL, NPZ, PYTORCH, SAFETENSORS, KERAS, PT, SAVED_MODEL, ONNX, WEB)}
 """All formats by name."""
 
 

@@ -203,13 +203,13 @@ def written_kwargs(net: Any, built_here: bool) -> tuple[dict[str, Any], dict[str
     kwargs = {key: value for key, value in net.static_kwargs.items() if key not in (*_OF_DEVICES, *BESIDE)}
     known = PYTORCH.get(type(net.model).__name__)
     if built_here and known is not None:
-        defaults = _defaults(net)
+        defaults = defaults_of(net)
         kwargs = {key: x for key, x in kwargs.items() if key in known or key not in defaults or defaults[key] != x}
     return kwargs, {key: net.build_kwargs[key] for key in BESIDE if net.build_kwargs.get(key)}
 
 
-def _defaults(net: Any) -> dict[str, Any]:
-    """Defaults of a network's arguments and of those that it hands down."""
+def defaults_of(net: Any) -> dict[str, Any]:
+    """Defaults of a network's arguments and of those that it hands down, by name."""
     defaults: dict[str, Any] = {}
     for model in (*net.model.components.values(), net.model):
         defaults.update(model.declared_arguments())

@@ -331,7 +331,7 @@ def test_overwriting(here, nets):
 @pytest.mark.parametrize(
     ("path", "format_name", "network", "message"),
     [
-        ("a.pt", None, None, r"\.pt is no format that is written; expected \.pkl, \.npz, .*--format=pkl\|npz"),
+        ("a.pth", None, None, r"\.pth is no format that is written; expected \.pkl, \.npz, .*--format=pkl\|npz"),
         ("a.h5", None, None, r"did you mean a\.weights\.h5\?"),
         ("a.h5", "weights.h5", None, "Keras reads weights from files that end in .weights.h5"),
         ("none/a.pkl", None, None, "there is no folder none"),
@@ -412,7 +412,7 @@ def test_messages(here, pickle, monkeypatch, capsys):
         ((), ["expected either SOURCE, the checkpoint to convert, or --download; got neither"]),
         ((pickle,), ["--output is missing"]),
         ((pickle, "--download=ffhq256"), ["got both"]),
-        (("none.pkl", "--output=a.pt"), ["none.pkl: no such file", "--output: a.pt: .pt is no format"]),
+        (("none.pkl", "--output=a.pth"), ["none.pkl: no such file", "--output: a.pth: .pth is no format"]),
         ((pickle, "--output=a.npz", "--output=./a.npz"), ["./a.npz: is given twice"]),
         ((pickle, "--output=a", "--output=b", "--format=npz"), ["--format is for a single --output, got 2"]),
         (("--download=ffhq-config-g",), ["did you mean ffhq-config-f?", "--download=list"]),

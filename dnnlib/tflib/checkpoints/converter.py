@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError, short
 from dnnlib.files import atomic_path
-from dnnlib.formats.checkpoint_formats import KERAS, NPZ, ONNX, PKL, PYTORCH, SAFETENSORS, SAVED_MODEL, WEB, Output
+from dnnlib.formats.checkpoint_formats import KERAS, NPZ, ONNX, PKL, PT, PYTORCH, SAFETENSORS, SAVED_MODEL, WEB, Output
 from dnnlib.tflib import network_report, network_state
 from dnnlib.tflib.exports import onnx_file, saved_model, web_page
 from dnnlib.tflib.exports.comparing import VerificationError, compute, largest_difference, limit_of
@@ -17,6 +17,8 @@ from dnnlib.tflib.network import Network
 
 from . import array_checkpoints, descriptions, keras_weights, network_files, nvidia_state_dict
 from .descriptions import Networks
+from .rosinality import fit as rosinality_fit
+from .rosinality import writing as rosinality_writing
 
 
 def networks_of(content: Any, name: str) -> Networks:
@@ -84,10 +86,12 @@ class Converter:
 
     def _check_fitting(self, output: Output, nets: Networks) -> None:
         problems_of = _PROBLEMS.get(output.format.name, lambda net: [])
-        problems = [f"{role}: {problem}" for role, net in nets.items() for problem in problems_of(net)]
-        if problems:
+        problems = {role: problems_of(net) for role, net in nets.items()}
+        if any(problems.values()):
             what = f"{output.path}: a {output.format.title} cannot hold this:"
-            raise UserError("\n  ".join([what, *problems]))
+            rest = " or ".join(f"--network={role}" for role, found in problems.items() if not found)
+            lines = [f"{role}: {problem}" for role, found in problems.items() for problem in found]
+            raise UserError("\n  ".join([what, *lines, *([f"{rest} is possible"] if rest else [])]))
 
     def _check_finite(self, output: Output, nets: Networks) -> None:
         problems = {}
@@ -203,12 +207,17 @@ _WRITERS: dict[str, Callable[[Networks, str], None]] = {
     SAFETENSORS.name: array_checkpoints.write_safetensors,
     PYTORCH.name: nvidia_state_dict.write,
     KERAS.name: keras_weights.write,
+    PT.name: rosinality_writing.write,
 }
 # What a network has that a format cannot hold, in a line each.
-_PROBLEMS: dict[str, Callable[[Network], list[str]]] = {PYTORCH.name: nvidia_state_dict.problems_of}
+_PROBLEMS: dict[str, Callable[[Network], list[str]]] = {
+    PYTORCH.name: nvidia_state_dict.problems_of,
+    PT.name: rosinality_fit.problems_of,
+}
 # Lines on how what was written is used.
 _LINES: dict[str, Callable[[Networks, str], list[str]]] = {
     PYTORCH.name: nvidia_state_dict.lines_of,
+    PT.name: rosinality_writing.lines_of,
     WEB.name: web_page.lines_of,
 }
 _PROGRAMS: dict[str, Callable[[Network, Output, str], list[str]]] = {

@@ -7,6 +7,7 @@ that it comes from.
 
 import functools
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -78,7 +79,7 @@ def not_described(num_arrays: int) -> NetworkStateError:
 def read_note(note: str) -> dict[str, dict[str, Any]]:
     """The descriptions of networks by role. Raises NetworkStateError for a note that is none."""
     try:
-        content = json.loads(note)
+        content = _shared(json.loads(note))
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or not isinstance(content.get("networks"), dict):
@@ -89,6 +90,15 @@ def read_note(note: str) -> dict[str, dict[str, Any]]:
     if not networks or not networks.keys() <= set(ROLES) or not all(isinstance(n, dict) for n in networks.values()):
         raise NetworkStateError(f"the description is of {short(list(networks))}, expected networks G, D or Gs")
     return networks
+
+
+def _shared(value: Any) -> Any:
+    """Equal texts become one object, as in what Python programs make: pickles write the second as a reference."""
+    if isinstance(value, dict):
+        return {sys.intern(key): _shared(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shared(item) for item in value]
+    return sys.intern(value) if isinstance(value, str) else value
 
 
 def state_of(role: str, entry: dict[str, Any], variables: Mapping[str, np.ndarray]) -> NetworkState:

@@ -73,8 +73,8 @@ def convolution(name: str, shape: tuple[int, ...], up: bool = False, batched: bo
     return Stored(name, stored, (2, 3, 1, 0), up)
 
 
-StoredAs = Callable[[str, tuple[int, ...]], Stored]
-"""How a file stores a variable, given its name and shape."""
+StoredAs = Callable[[str, tuple[int, ...]], Stored | None]
+"""How a file stores a variable, given its name and shape. None: it has no place for it."""
 
 
 def state_of(
@@ -115,6 +115,9 @@ def variables_of(
             values[name] = np.zeros(shape, np.float32)
             continue
         stored = stored_as(name, shape)
+        if stored is None:
+            problems.append(f"{printable(name)}: has no place in files of this kind")
+            continue
         tensor = tensors.get(stored.name)
         used.add(stored.name)
         if tensor is None:
@@ -138,7 +141,7 @@ def variables_of(
 def shape_of(tensors: Tensors, name: str, rank: int) -> tuple[int, ...]:
     """The shape of a tensor. Raises NetworkStateError where it is missing or has another number of axes."""
     tensor = tensors.get(name)
-    if tensor is None or tensor.ndim != rank:
+    if tensor is None or len(tensor.shape) != rank:
         given = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
         raise NetworkStateError(f"{name} {given}, expected {rank} axes")
     return tensor.shape

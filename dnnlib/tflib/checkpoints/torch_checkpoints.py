@@ -19,7 +19,9 @@ from dnnlib.errors import listed, short
 from dnnlib.formats.network_pickle import PickledNetwork
 from dnnlib.tflib.network_state import Makers, NetworkState, NetworkStateError
 
-from . import adriansahlman, genforce, nvidia_torch, rosinality
+from . import adriansahlman, genforce, nvidia_torch
+from .rosinality import notes as rosinality_notes
+from .rosinality import reading as rosinality
 from .torch_modules import TorchModule
 
 
@@ -70,21 +72,24 @@ def _of_state_dicts(content: Any) -> Makers:
     content = {key: _without_prefix(value) for key, value in content.items()}
     latent_avg = content.get("latent_avg")
     latent_avg = latent_avg if isinstance(latent_avg, np.ndarray) else None
+    entry = content.get(rosinality_notes.ENTRY)
     makers: Makers = {}
     for keys, name in ((("g", "generator"), "G"), (("g_ema", "generator_smooth"), "Gs")):
         for key in keys:
             tensors = content.get(key)
             if _is_state_dict(tensors) and rosinality.is_generator(tensors):
-                average = latent_avg if key == "g_ema" or "g_ema" not in content else None
-                makers[name] = partial(_made, key, None, rosinality.generator_state, tensors, name, average)
+                is_own = key == "g_ema" or "g_ema" not in content
+                average = latent_avg if is_own else rosinality_notes.average_in(entry, name)
+                makers[name] = partial(_made, key, None, rosinality.generator_state, tensors, name, average, entry)
             elif _is_state_dict(tensors) and genforce.is_generator(tensors):
                 makers[name] = partial(_made, key, None, genforce.generator_state, tensors, name)
     for key in ("d", "discriminator"):
         tensors = content.get(key)
-        for project in (rosinality, genforce):
-            if _is_state_dict(tensors) and project.is_discriminator(tensors):
-                make = project.discriminator_state
-                makers["D"] = partial(_made, key, content.get("ada_aug_p"), make, tensors, "D")
+        augment_p = content.get("ada_aug_p")
+        if _is_state_dict(tensors) and rosinality.is_discriminator(tensors):
+            makers["D"] = partial(_made, key, augment_p, rosinality.discriminator_state, tensors, "D", entry)
+        elif _is_state_dict(tensors) and genforce.is_discriminator(tensors):
+            makers["D"] = partial(_made, key, augment_p, genforce.discriminator_state, tensors, "D")
     return makers
 
 
@@ -108,7 +113,7 @@ def _made(key: str, augment_p: Any, make: Callable[..., NetworkState], *args: An
         state = make(*args)
     except NetworkStateError as error:
         raise NetworkStateError(f"{key}: {error}") from None
-    state.augment_p = _number(augment_p)
+    state.augment_p = _number(augment_p) if augment_p is not None else state.augment_p
     return state
 
 

@@ -31,10 +31,14 @@ def inputs_of(net: Network, num_samples: int = NUM_SAMPLES) -> list[np.ndarray]:
     return inputs
 
 
-def compute(net: Network) -> np.ndarray:
-    """What a network computes for `inputs_of` it, in 32 bit: images, scores, or W `[N, ...]`."""
+def compute(net: Network, **kwargs: Any) -> np.ndarray:
+    """What a network computes for `inputs_of` it, in 32 bit: images, scores, or W `[N, ...]`.
+
+    kwargs: arguments of the network, in place of those that it was built with.
+    """
     psi = {"truncation_psi": PSI} if "truncation_psi" in net.call_arguments() else {}
-    outputs = net.get_output_for(*map(tf.constant, inputs_of(net)), return_as_list=True, **psi, **exact_kwargs(net))
+    kwargs = psi | exact_kwargs(net) | kwargs
+    outputs = net.get_output_for(*map(tf.constant, inputs_of(net)), return_as_list=True, **kwargs)
     return outputs[0].numpy()
 
 
