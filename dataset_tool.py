@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=__doc__.split("\n\n", 1)[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    flags.add_version(parser)
     subparsers = parser.add_subparsers(help="what to do", dest="command", metavar="COMMAND")
     _add_looking(subparsers)
     for function, what, folder, meaning in _FROM_FOLDER:

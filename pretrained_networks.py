@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import dnnlib
+from dnnlib import installed
 from dnnlib.download import default_cache_dir
 from dnnlib.errors import UserError, did_you_mean, listed
 from dnnlib.formats.checkpoint_formats import SAVED_MODEL_FILE
@@ -88,7 +89,7 @@ def locate(path_or_gdrive_path: str) -> str:
         path_or_url = dnnlib.util.path_of_file_url(path_or_url)
     elif "://" in path_or_url:
         raise UserError(f"{path_or_url}: expected a path, an http or https URL, or a gdrive: name")
-    path = os.path.expanduser(path_or_url)
+    path = installed.find(os.path.expanduser(path_or_url))
     if not path:
         raise UserError("the name of the network is empty; expected a path, a URL, or a gdrive: name")
     if os.path.isdir(path):

@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s SOURCE --output=PATH [options]\n       %(prog)s --download=NAME [--output=PATH] [options]",
     )
+    flags.add_version(parser)
     add = parser.add_argument
     add("source", nargs="?", help="name, URL or path of a checkpoint", metavar="SOURCE")
     add(

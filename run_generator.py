@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=__doc__.split("\n\n", 1)[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    flags.add_version(parser)
     subparsers = parser.add_subparsers(help="what to do", dest="command", metavar="COMMAND")
 
     generate = subparsers.add_parser("generate-images", help="generate one image per seed or vector")

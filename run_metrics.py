@@ -23,6 +23,7 @@ from typing import Any
 import dnnlib
 import pretrained_networks
 from dnnlib import command_line, flags
+from dnnlib.commands import as_called
 from dnnlib.errors import Problems, UserError, exits_on_user_error
 from metrics.metric_defaults import metric_defaults, needs_reals, no_metric_networks, unknown_metrics
 from training.data import find_dataset
@@ -38,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s --network=PKL [options]\n       %(prog)s inspect FILE [FILE ...]",
     )
+    flags.add_version(parser)
     count = {"type": flags.positive, "metavar": "N"}
 
     group = parser.add_argument_group("what to compute")
@@ -157,7 +159,7 @@ def _writable(path: str | None) -> str | None:
 def _inspect(files: list[str]) -> None:
     """Prints what files hold."""
     parser = flags.ArgumentParser(
-        prog="run_metrics.py inspect",
+        prog=as_called("run_metrics.py inspect"),
         description="Prints what is in a file of weights: pickles of networks, frozen graphs, .pth. Executes nothing.",
     )
     parser.add_argument("files", nargs="+", help="files", metavar="FILE")

@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=__doc__.split("\n\n", 1)[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    flags.add_version(parser)
     subparsers = parser.add_subparsers(help="what to do", dest="command", metavar="COMMAND")
 
     generated = subparsers.add_parser("project-generated-images", help="project images that the network makes of seeds")

@@ -26,6 +26,7 @@ from dnnlib.errors import UserError, exits_on_user_error, lines_of
 from dnnlib.flags import (
     BOOLEAN,
     ArgumentParser,
+    add_version,
     colour,
     image_size,
     names,
@@ -91,6 +92,7 @@ def _parser() -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,  # which options are given matters
     )
+    add_version(parser)
     count, boolean = {"type": positive}, BOOLEAN
 
     group = parser.add_argument_group("what to train")
@@ -159,7 +161,7 @@ def _parser() -> _Parser:
 
 def _read_options(parser: _Parser, path: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The flags and the arguments of `training_loop` in an options file."""
-    known = {flag[2:] for flag in (*parser.flags(), *parser.spellings)} - {"help", "options", "dry-run"}
+    known = {flag[2:] for flag in (*parser.flags(), *parser.spellings)} - {"help", "version", "options", "dry-run"}
     flags, settings, problems = [], {}, []
     for key, value in yaml_file.read_yaml(path).items():
         if (name := key.replace("_", "-")) in known:

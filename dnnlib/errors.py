@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from . import streams
+from .commands import as_called
 
 
 class UserError(Exception):
@@ -149,7 +150,8 @@ _MOST_CHARACTERS = 2000  # in a line
 
 def lines_of(message: str) -> list[str]:
     """The lines of a user error, in which there may be anything that files hold, as they can be printed."""
-    return listed([printable(line, _MOST_CHARACTERS) for line in message.split("\n")], _MOST_LINES - 1)
+    lines = as_called(message).split("\n")
+    return listed([printable(line, _MOST_CHARACTERS) for line in lines], _MOST_LINES - 1)
 
 
 def _exit(message: str) -> None:

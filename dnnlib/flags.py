@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
+from . import installed
+from .commands import as_called
 from .errors import did_you_mean, printable
 
 MAX_SEED = 2**32 - 1  # of NumPy's RandomState
@@ -37,6 +39,12 @@ class ArgumentParser(argparse.ArgumentParser):
         flags = self.flags()
         self.spellings.update({other: flag for other, flag in spellings.items() if flag in flags})
 
+    def format_usage(self) -> str:
+        return as_called(super().format_usage())
+
+    def format_help(self) -> str:
+        return as_called(super().format_help())
+
     def error(self, message: str) -> NoReturn:
         for option in re.findall(r"--[\w-]+", message) if message.startswith("unrecognized arguments") else ():
             message += self._near_option(option)
@@ -45,7 +53,7 @@ class ArgumentParser(argparse.ArgumentParser):
             there = re.findall(r"[\w.-]+", choice[2])
             close = [name for name in there if len(choice[1]) > 2 and choice[1] in name]
             message += f" (did you mean {' or '.join(close)}?)" if close else did_you_mean(choice[1], there)
-        super().error(printable(message, 2000))
+        super().error(as_called(printable(message, 2000)))
 
     def _near_option(self, option: str) -> str:
         """Which option is meant by one that does not exist; by a value such as --gif the option that takes it."""
@@ -65,6 +73,22 @@ class ArgumentParser(argparse.ArgumentParser):
         parts = [arg.partition("=") for arg in (sys.argv[1:] if args is None else args)]
         args = [self.spellings.get(name, name) + equals + value for name, equals, value in parts]
         return super().parse_known_args(args, namespace)
+
+
+class _Version(argparse.Action):
+    """Shows the version, which is asked for only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        print(f"{installed.NAME} {installed.version()}")
+        parser.exit()
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """--version, of the parser of a script."""
+    none = argparse.SUPPRESS
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, dest=none, default=none, help="show the version and exit"
+    )
 
 
 def official_spelling(args: list[str]) -> list[str]:

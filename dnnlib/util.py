@@ -15,15 +15,16 @@ import shutil
 import sys
 import tempfile
 from types import ModuleType, TracebackType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlparse
-
-import numpy as np
 
 from .download import CACHE_VARIABLE, fetch
 from .files import Log
 from .flags import boolean
 from .streams import Tolerant, harmless
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # ----------------------------------------------------------------------------
 # Containers and logging.
@@ -122,7 +123,7 @@ class Logger(_Copied):
 
 def format_time(seconds: int | float) -> str:
     """A duration as text: '42s', '3m 05s', '2h 03m 05s', '1d 02h 03m'."""
-    s = int(np.rint(seconds))
+    s = round(float(seconds))
     if s < 60:
         return f"{s}s"
     if s < 60 * 60:
@@ -144,8 +145,10 @@ def tuple_product(t: tuple) -> Any:
     return math.prod(t)
 
 
-def get_dtype_and_ctype(type_obj: Any) -> tuple[np.dtype, Any]:
+def get_dtype_and_ctype(type_obj: Any) -> "tuple[np.dtype, Any]":
     """The NumPy and the ctypes type of a type given as a name, a type or a dtype."""
+    import numpy as np
+
     try:
         return np.dtype(type_obj), np.ctypeslib.as_ctypes_type(type_obj)
     except (TypeError, NotImplementedError):

@@ -14,7 +14,7 @@ training.data  training.nets  training.augmentation  training.loss  training.mis
 metrics.maths  metrics.nets  metrics.features  metrics
 training.options  training.training_loop  training
 generation  dataset_tools  projection  projector
-run_training  run_generator  run_projector  run_metrics  run_convert  dataset_tool
+run_training  run_generator  run_projector  run_metrics  run_convert  dataset_tool  stylegan2
 tools
 """
 ROOMS = FLOORS.split()

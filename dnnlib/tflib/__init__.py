@@ -2,7 +2,10 @@
 
 import sys
 
-if "dnnlib.tflib.doctor" not in sys.orig_argv:  # python -m dnnlib.tflib.doctor, which runs without TensorFlow, too
+from dnnlib import commands
+
+# The doctor, `python -m dnnlib.tflib.doctor` or `stylegan2 doctor`, runs without TensorFlow, too.
+if "dnnlib.tflib.doctor" not in sys.orig_argv and commands.running() != "doctor":
     from . import autosummary, kept, network, ops, optimizer, settings, tfutil
     from .network import Network
     from .optimizer import Optimizer

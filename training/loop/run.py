@@ -11,6 +11,7 @@ import numpy as np
 
 import dnnlib
 from dnnlib import EasyDict
+from dnnlib.commands import as_called
 from dnnlib.errors import UserError
 from dnnlib.resolutions import resolution_of
 from dnnlib.submission.run_context import Stopped
@@ -369,12 +370,13 @@ class TrainingRun:
         self.save_state()  # now, because metrics take long, and may take more memory than there is
         names = ",".join(metric.name for metric in self.metrics.metrics)
         if c.metric_tries > _METRIC_TRIES:
-            print(f"{names} of {name} ended the training {_METRIC_TRIES} times: left out; run_metrics.py can go on.")
+            times = f"{names} of {name} ended the training {_METRIC_TRIES} times"
+            print(as_called(f"{times}: left out; run_metrics.py can go on."))
             return
         try:
             self.metrics.run(path, run_dir=self.run_dir, **self.metric_kwargs)
         except Stopped:
-            print(f"Stopping before {names} of {name} are computed; run_metrics.py can go on with them.")
+            print(as_called(f"Stopping before {names} of {name} are computed; run_metrics.py can go on with them."))
 
     def close(self) -> None:
         """Ends reading ahead and closes the logs."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from dnnlib import installed
 from dnnlib.errors import UserError, printable
 
 _MOST_TEXT = 100_000  # characters
@@ -46,7 +47,7 @@ def _check_size(content: Any) -> None:
 def read_yaml(path: str) -> dict[str, Any]:
     """The options in a YAML file. Raises UserError with the line of what is wrong."""
     try:
-        with open(os.path.expanduser(path), encoding="utf-8") as file:
+        with open(installed.find(os.path.expanduser(path)), encoding="utf-8") as file:
             text = file.read(_MOST_TEXT + 1)
         if len(text) > _MOST_TEXT:
             raise ValueError(f"has more than {_MOST_TEXT} characters")

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from dnnlib.commands import as_called
+
 from .machine import Card, Machine
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
@@ -22,7 +24,7 @@ class Finding:
     remedy: str = ""
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.text}" + (f". {self.remedy}" if self.remedy else "")
+        return as_called(f"{self.subject}: {self.text}" + (f". {self.remedy}" if self.remedy else ""))
 
 
 def examine(m: Machine) -> list[Finding]:

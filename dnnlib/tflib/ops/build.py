@@ -303,14 +303,18 @@ def main() -> int:
         f" {DEFAULT_ARCHS[0]} to {DEFAULT_ARCHS[-1]} that nvcc knows; here: this machine's; none: no CUDA kernels)",
         metavar="LIST",
     )
-    args = parser.parse_args()
+    return build_ahead(parser.parse_args().arch)
+
+
+def build_ahead(arch: str | None = None) -> int:
+    """Builds, loads, and prints what was found, for GPU architectures as --arch names them. Returns the exit status."""
     cxx, nvcc, gpus = toolchain.find_cxx(), toolchain.find_nvcc(), visible_archs()
     print("TensorFlow   ", tf.__version__)
     print("C++ compiler ", f"{cxx.path} {cxx.version}" if cxx else "none")
     print("nvcc         ", f"{nvcc.path} {nvcc.version}" if nvcc else "none")
     print("GPUs         ", ", ".join(f"sm_{arch}" for arch in gpus) or "none")
     try:
-        path = library(Plan(cxx, nvcc, _archs(args.arch, nvcc, gpus)))
+        path = library(Plan(cxx, nvcc, _archs(arch, nvcc, gpus)))
         module = tf.load_op_library(str(path))
     except (BuildError, tf.errors.OpError) as error:
         print(f"Error: {error}", file=sys.stderr)

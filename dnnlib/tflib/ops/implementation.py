@@ -20,6 +20,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from dnnlib.commands import as_called
 from dnnlib.errors import UserError
 
 from . import build
@@ -146,7 +147,7 @@ def _problem(impl: str, ops: tuple[str, ...], dtype: str) -> str | None:
         return f"no compiled ops: {build.reason()}"
     missing = [op for op in ops if (_DEVICES[impl], dtype) not in _kernels()[op]]
     if missing:
-        device, remedy = _DEVICES[impl], "python -m dnnlib.tflib.ops.build shows what was found"
+        device, remedy = _DEVICES[impl], as_called("python -m dnnlib.tflib.ops.build shows what was found")
         return f"the library ({build.reason()}) has no {device} kernels of {', '.join(missing)} for {dtype}; {remedy}"
     return build.cuda_problem() if impl == "cuda" else None
 

@@ -1,0 +1,62 @@
+"""What is installed, as a wheel or as a clone: its version, and the files that come with it.
+
+Needs nothing but Python's own library: setup.py asks for the version here, too.
+"""
+
+import os
+import re
+from pathlib import Path
+
+NAME = "stylegan2-keras"
+_ROOT = Path(__file__).resolve().parent.parent
+_FROM_SOURCE = (_ROOT / "pyproject.toml").exists()
+_DATA = _ROOT if _FROM_SOURCE else _ROOT / "stylegan2"  # where `demo` and `configs` are
+_NEXT = "0.1.0"  # the version that a clone without tags is on the way to
+
+
+def version() -> str:
+    """The version: of the installed wheel, of an unpacked sdist, or of a clone, by its tags.
+
+    A clone is at `1.2.0` where the tag `v1.2.0` is checked out, else at `1.2.0.post3+g0123abc`, so many commits later;
+    without tags at `0.1.0.dev0+g0123abc`, without git or a history at `0.1.0.dev0`.
+    """
+    if not _FROM_SOURCE:
+        from importlib import metadata  # slow, like subprocess: most do not ask for the version
+
+        return metadata.version(NAME)
+    if (_ROOT / "PKG-INFO").exists():
+        return re.search(r"^Version: (\S+)", (_ROOT / "PKG-INFO").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    return version_of(_described())
+
+
+def version_of(description: str) -> str:
+    """The version that `git describe --long --always --dirty` means: 'v1.2.0-3-g0123abc', or '0123abc' without tags."""
+    match = re.fullmatch(r"(?:v(\d+(?:\.\d+)*(?:(?:a|b|rc)\d+)?)-(\d+)-g)?([0-9a-f]+)(-dirty)?", description)
+    if match is None:
+        return f"{_NEXT}.dev0"
+    tag, commits, commit, dirty = match.groups()
+    if tag and commits == "0" and not dirty:
+        return tag
+    return f"{tag}.post{commits}" * bool(tag) + f"{_NEXT}.dev0" * (not tag) + f"+g{commit}" + ".dirty" * bool(dirty)
+
+
+def _described() -> str:
+    if not (_ROOT / ".git").exists():  # else git would tell of a repository around this folder
+        return ""
+    import subprocess
+
+    command = ["git", "-C", str(_ROOT), "describe", "--tags", "--match=v[0-9]*", "--long", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or a repository that it does not trust
+        return ""
+
+
+def find(path: str) -> str:
+    """The path as it is, or, where nothing is there, the path of the file that comes along under this name.
+
+    So 'demo/symbols-32x32.pkl' and 'configs/demo.yaml' are found from any folder.
+    """
+    folder, name = os.path.split(path)
+    own = os.path.join(_DATA, folder, name)
+    return own if folder in ("demo", "configs") and os.path.isfile(own) and not os.path.lexists(path) else path
