@@ -326,8 +326,18 @@ def to_dict(net: Any) -> dict[str, Any]:
 def refused_by_pytorch(net: Any) -> dict[str, Any]:
     """Those arguments in the state of a network for which the PyTorch readers refuse it, if they read its kind."""
     func_name, _source, kwargs, _beside = _described(net)
-    known = official_modules.PYTORCH.get(func_name, kwargs)
-    return {key: x for key, x in kwargs.items() if key not in known or (key == "resolution" and isinstance(x, list))}
+    return official_modules.refused_by_pytorch(net, func_name, kwargs)
+
+
+def otherwise_in_pytorch(net: Any) -> dict[str, Any]:
+    """Those arguments of a network that are not in its state, and that the PyTorch readers take otherwise."""
+    func_name, _source, kwargs, _beside = _described(net)
+    return official_modules.otherwise_in_pytorch(net, func_name, kwargs)
+
+
+def is_read_by_pytorch(net: Any) -> bool:
+    """Whether the PyTorch readers know networks of this kind."""
+    return _described(net)[0] in official_modules.PYTORCH
 
 
 def _described(net: Any) -> tuple[str, str, dict[str, Any], dict[str, Any]]:

@@ -208,6 +208,30 @@ def written_kwargs(net: Any, built_here: bool) -> tuple[dict[str, Any], dict[str
     return kwargs, {key: net.build_kwargs[key] for key in BESIDE if net.build_kwargs.get(key)}
 
 
+def refused_by_pytorch(net: Any, func_name: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Those arguments of a network for which these readers refuse a pickle with them, if they read its kind."""
+    known = PYTORCH.get(func_name, kwargs)
+    refused = {key: x for key, x in kwargs.items() if key not in known}
+    if isinstance(kwargs.get("resolution"), list):
+        refused["resolution"] = kwargs["resolution"]
+    if kwargs.get("label_size") and module_of(type(net.model)) is STYLEGAN2:
+        refused["label_size"] = kwargs["label_size"]
+    return refused
+
+
+def otherwise_in_pytorch(net: Any, func_name: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Those arguments of a network that a pickle with these does not name, and that these readers take otherwise."""
+    if func_name not in PYTORCH:
+        return {}
+    every = defaults_of(net) | net.build_kwargs
+    width = every.get("dlatent_size")  # what inner layers and labels have there; D has groups of the whole minibatch
+    theirs = {"mbstd_group_size": None, "mapping_fmaps": width}
+    ours = {key: every.get(key) for key in theirs}
+    if width is not None and every["label_size"]:
+        theirs["label_fmaps"], ours["label_fmaps"] = width, every.get("label_fmaps") or every["latent_size"]
+    return {key: x for key, x in ours.items() if key not in kwargs and x not in (None, theirs[key])}
+
+
 def defaults_of(net: Any) -> dict[str, Any]:
     """Defaults of a network's arguments and of those that it hands down, by name."""
     defaults: dict[str, Any] = {}

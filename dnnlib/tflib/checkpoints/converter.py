@@ -166,12 +166,8 @@ def _not_the_same(output: Output, line: str) -> VerificationError:
 def changed_conventions(nets: Networks, output: Output) -> list[str]:
     """What tools will do otherwise with what was written, in a line each."""
     lines = []
-    refused = {f"{key}={short(x)}" for net in nets.values() for key, x in network_state.refused_by_pytorch(net).items()}
-    if output.format is PKL and refused:
-        lines.append(
-            "note: the PyTorch versions of StyleGAN2-ADA and StyleGAN3 refuse pickles of TensorFlow with "
-            + ", ".join(sorted(refused))
-        )
+    if output.format is PKL:
+        lines += _in_pytorch(nets)
     if output.format is PKL and any(net.source_format == "pytorch" for net in nets.values()):
         lines.append(
             "note: a pickle of TensorFlow, by whose conventions run_generator.py will make images of it: noise of the "
@@ -182,6 +178,24 @@ def changed_conventions(nets: Networks, output: Output) -> list[str]:
             "note: D has pytorch_details, which the official TensorFlow code ignores; its scores can differ there"
         )
     return lines
+
+
+def _in_pytorch(nets: Networks) -> list[str]:
+    """What the PyTorch versions do otherwise with a pickle of TensorFlow, if they read networks of this kind."""
+    they = "note: the PyTorch versions of StyleGAN2-ADA and StyleGAN3"
+    if refused := _arguments(nets, network_state.refused_by_pytorch):
+        return [f"{they} refuse pickles of TensorFlow with {refused}"]
+    lines = []
+    if otherwise := _arguments(nets, network_state.otherwise_in_pytorch):
+        lines.append(f"{they} take {otherwise} for None, as such a pickle does not name it")
+    if len(nets) < len(descriptions.ROLES) and all(map(network_state.is_read_by_pytorch, nets.values())):
+        lines.append(f"{they} read pickles of G, D and Gs together; a single network is for {PYTORCH.extensions[0]}")
+    return lines
+
+
+def _arguments(nets: Networks, of: Callable[[Network], dict[str, Any]]) -> str:
+    """'a=1, b=2': what a function gives of some networks."""
+    return ", ".join(sorted({f"{key}={short(x)}" for net in nets.values() for key, x in of(net).items()}))
 
 
 def _reason(error: Exception) -> str:
