@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_program_options(parser: argparse.ArgumentParser) -> None:
     default = program_options.DEFAULT
-    title = "programs (ONNX, web pages)"
+    title = "programs (ONNX, LiteRT, web pages)"
     add = parser.add_argument_group(title, "Options of generators that run elsewhere.").add_argument
     add(
         "--entry",

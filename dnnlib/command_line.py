@@ -3,13 +3,13 @@
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import Problems, UserError, exits_on_user_error
 from .files import check_can_be_made
 from .flags import BOOLEAN, above_zero, class_idx, label_vector, official_spelling
+from .streams import hidden_notes
 
 
 def check_result_dir(path: str) -> str:
@@ -99,27 +99,11 @@ def import_tensorflow_quietly() -> None:
 
     TF_CPP_MIN_LOG_LEVEL=0 shows them in any case. Raises UserError for a STYLEGAN2_OPS that cannot be.
     """
-    _import_without_notes()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with hidden_notes():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
     from dnnlib.tflib.ops.implementation import check_environment
 
     check_environment()
-
-
-def _import_without_notes() -> None:
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0":
-        return
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()
-        except BaseException:
-            notes.seek(0)
-            os.write(terminal, notes.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)

@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -119,3 +120,27 @@ def need_not_arrive() -> None:
     """From now on stdout may fail like stderr: what is printed is not what the script is for."""
     if isinstance(sys.stdout, Tolerant):
         sys.stdout.must_arrive = False
+
+
+@contextlib.contextmanager
+def hidden_notes() -> Iterator[None]:
+    """Inside, nothing is written to stderr, by libraries of C++ either; what was is shown if an exception ends it.
+
+    TF_CPP_MIN_LOG_LEVEL=0 shows it in any case.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+        yield
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            notes.seek(0)
+            os.write(terminal, notes.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

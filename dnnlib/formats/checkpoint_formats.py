@@ -70,6 +70,15 @@ ONNX = Format(
     options=(*_PROGRAM, "opset"),
     weights=("float32", "float16"),
 )
+LITERT = Format(
+    "litert",
+    (".tflite",),
+    "LiteRT model of a generator",
+    _GENERATORS,
+    holds_all=False,
+    options=_PROGRAM,
+    weights=("float32", "float16", "int8"),
+)
 WEB = Format(
     "web",
     (".web",),
@@ -81,7 +90,8 @@ WEB = Format(
     options=("weights",),
     weights=ONNX.weights,
 )
-FORMATS = {format_.name: format_ for format_ in (PKL, NPZ, PYTORCH, SAFETENSORS, KERAS, PT, SAVED_MODEL, ONNX, WEB)}
+_ALL = (PKL, NPZ, PYTORCH, SAFETENSORS, KERAS, PT, SAVED_MODEL, ONNX, LITERT, WEB)
+FORMATS = {format_.name: format_ for format_ in _ALL}
 """All formats by name."""
 
 

@@ -53,6 +53,8 @@ def check(options: ProgramOptions, takes: Iterable[str], weights: Iterable[str],
     problems = []
     if "weights" in takes and options.weights not in weights:
         problems.append(f"--weights={options.weights}: expected {' or '.join(weights)} for a {title}")
+    elif "entry" in takes and options.entry == "mapping" and options.weights == "int8":
+        problems.append("--weights=int8: with --entry=mapping nothing is int8; expected float32 or float16")
     if "entry" in takes and options.entry == "mapping":
         for name in ("noise_mode", "image"):
             if name in given(options):

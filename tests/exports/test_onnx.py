@@ -1,34 +1,15 @@
 """ONNX files: run by onnxruntime, compared with the networks that they were made of, and looked into."""
 
-import golden
 import numpy as np
 import pytest
+from tiny_generators import NETWORKS, build, check_minibatches, convert
 
-from dnnlib.formats import checkpoint_formats
-from dnnlib.formats.program_options import OPSETS, ProgramOptions
-from dnnlib.tflib import Network
-from dnnlib.tflib.checkpoints.converter import Converter
+from dnnlib.formats.program_options import OPSETS
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("tf2onnx")
 pytestmark = pytest.mark.exports
-
-SIZES = {"resolution": 8, "num_channels": 3, "fmap_base": 32, "fmap_max": 4}
-G_SIZES = {**SIZES, "latent_size": 6, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
-G2 = "training.networks_stylegan2.G_main"
-REVISED = {"synthesis_func": "G_synthesis_stylegan_revised"}
-
-
-def build(func_name=G2, **kwargs):
-    net = Network("Gs", func_name=func_name, **{**G_SIZES, **kwargs})
-    golden.set_variables(net.vars, "Gs")
-    return net
-
-
-def convert(net, path, **options):
-    output = checkpoint_formats.check_output(str(path), None, None, False, ProgramOptions(**options))
-    return Converter({"Gs": net}).convert(output)
 
 
 def session_of(path):
@@ -40,50 +21,12 @@ def run(session, **inputs):
     return session.run(None, inputs)[0]
 
 
-def latents(num_samples, net, seed=5):
-    return np.random.RandomState(seed).randn(num_samples, net.input_shape[1]).astype(np.float32)
-
-
-def images_of(net, z, label=None, psi=1.0, cutoff=None, **kwargs):
-    """What the network itself makes, as everywhere else in this repository."""
-    given = {"truncation_psi": psi, "truncation_cutoff": cutoff, "randomize_noise": False, **kwargs}
-    return net.run(z, label, is_validation=False, **given)
-
-
-NETWORKS = {
-    "skip": {},
-    "resnet": {"architecture": "resnet"},
-    "orig": {"architecture": "orig"},
-    "revised": REVISED,
-    "growing": {**REVISED, "structure": "recursive", "lod": 0.0},
-    "growing-0.4": {**REVISED, "structure": "recursive", "lod": 0.4},
-    "growing-1": {**REVISED, "structure": "linear", "lod": 1.0},
-    "stylegan": {"func_name": "training.networks_stylegan.G_style"},
-    "stylegan-0.7": {"func_name": "training.networks_stylegan.G_style", "structure": "recursive", "lod": 0.7},
-    "ada": {"func_name": "training.networks.G_main"},
-    "ada-16-bit": {"func_name": "training.networks.G_main", "num_fp16_res": 2, "conv_clamp": 256, "mapping_layers": 8},
-    "gray": {"num_channels": 1, "resample_kernel": None},
-    "rgba-not-square": {"num_channels": 4, "resolution": [24, 20], "base": [12, 10]},
-    "no-noise": {"use_noise": False, "fused_modconv": False},
-    "other-activation": {"nonlinearity": "swish", "mapping_nonlinearity": "relu", "normalize_latents": False},
-}
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks(tmp_path, name):
-    kwargs = dict(NETWORKS[name])
-    lod = kwargs.pop("lod", None)
-    net = build(**kwargs)
-    if lod is not None:
-        net.set_var("lod", lod)
+    net = build(**NETWORKS[name])
     convert(net, tmp_path / "g.onnx")
     session = session_of(tmp_path / "g.onnx")
-    layers = net.components.synthesis.input_shape[1]
-    for num_samples in range(1, 9):
-        z = latents(num_samples, net)
-        psi, cutoff = (0.6, layers // 2) if num_samples % 2 else (1.3, layers)
-        image = run(session, z=z, psi=psi, cutoff=cutoff)
-        golden.close(image, images_of(net, z, psi=psi, cutoff=cutoff, **net.model.float32_kwargs()), 1e-4)
+    check_minibatches(net, lambda **inputs: run(session, **inputs))
 
 
 @pytest.mark.parametrize("opset", OPSETS)

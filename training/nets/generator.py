@@ -12,7 +12,7 @@ from dnnlib.tflib.scope import Scoped, random_normal
 from dnnlib.tflib.tfutil import finite_or, lerp
 
 from .checks import check_choice, check_common, check_flags, check_numbers, check_sizes, prepare_labels, resolution_of
-from .growing import known_lod, whole_lod
+from .growing import fixed_lod, lod_is_fixed, whole_lod
 from .layers import Dense, normalize_2nd_moment
 from .network_model import AS_BUILT, COMMON_ARGUMENTS, NetworkModel, as_built, reject_unknown_kwargs
 
@@ -101,8 +101,8 @@ class Generator(NetworkModel):
         if not hasattr(self.G_synthesis, "lod"):
             return super().without_branches()
         with tf.init_scope():  # where a graph is being made, too
-            self.G_synthesis.lod.assign(tf.convert_to_tensor(self.lod))  # which a call does; graphs may hold the value
-            return known_lod(float(self.lod.numpy()))
+            self.G_synthesis.lod.assign(tf.convert_to_tensor(self.lod))  # which a call does otherwise
+            return fixed_lod(float(self.lod.numpy()))
 
     def call(
         self,
@@ -154,7 +154,7 @@ class Generator(NetworkModel):
         else:
             dlatents = self._truncate(self.G_mapping(latents_in, labels_in), psi, cutoff)
 
-        if hasattr(self.G_synthesis, "lod"):
+        if hasattr(self.G_synthesis, "lod") and not lod_is_fixed():
             # As officially, rendering sets the level of detail of the sub-network.
             self.G_synthesis.lod.assign(tf.convert_to_tensor(self.lod))
         images = self.G_synthesis(dlatents, randomize_noise=randomize_noise, noise=noise)

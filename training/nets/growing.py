@@ -50,6 +50,25 @@ def known_lod(lod: float) -> Iterator[None]:
         _known_lod.reset(token)
 
 
+_lod_is_fixed: contextvars.ContextVar[bool] = contextvars.ContextVar("lod_is_fixed", default=False)
+
+
+@contextlib.contextmanager
+def fixed_lod(lod: float) -> Iterator[None]:
+    """Inside, the same, and graphs do not set the levels of detail of sub-networks, which have this one already."""
+    token = _lod_is_fixed.set(True)
+    try:
+        with known_lod(lod):
+            yield
+    finally:
+        _lod_is_fixed.reset(token)
+
+
+def lod_is_fixed() -> bool:
+    """Whether the level of detail of sub-networks stays as it is."""
+    return _lod_is_fixed.get()
+
+
 def whole_lod(lod: Any) -> int | tf.Tensor:
     """The level of detail `lod`, rounded down: a number inside `known_lod`, else an int32 tensor."""
     known = _known_lod.get()

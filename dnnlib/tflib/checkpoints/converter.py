@@ -9,9 +9,21 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError, short
 from dnnlib.files import atomic_path
-from dnnlib.formats.checkpoint_formats import KERAS, NPZ, ONNX, PKL, PT, PYTORCH, SAFETENSORS, SAVED_MODEL, WEB, Output
+from dnnlib.formats.checkpoint_formats import (
+    KERAS,
+    LITERT,
+    NPZ,
+    ONNX,
+    PKL,
+    PT,
+    PYTORCH,
+    SAFETENSORS,
+    SAVED_MODEL,
+    WEB,
+    Output,
+)
 from dnnlib.tflib import network_report, network_state
-from dnnlib.tflib.exports import onnx_file, saved_model, web_page
+from dnnlib.tflib.exports import litert_file, onnx_file, saved_model, web_page
 from dnnlib.tflib.exports.comparing import VerificationError, compute, largest_difference, limit_of
 from dnnlib.tflib.network import Network
 
@@ -237,6 +249,7 @@ _LINES: dict[str, Callable[[Networks, str], list[str]]] = {
 _PROGRAMS: dict[str, Callable[[Network, Output, str], list[str]]] = {
     SAVED_MODEL.name: lambda net, _output, path: saved_model.write(net, path),
     ONNX.name: lambda net, output, path: onnx_file.write(net, output.options, path),
+    LITERT.name: lambda net, output, path: litert_file.write(net, output.options, path),
     WEB.name: lambda net, output, path: web_page.write(net, output.options, output.runtime, path),
 }
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from dnnlib import files
-from dnnlib.errors import UserError, is_out_of_memory, reason_of
+from dnnlib.errors import UserError
 from dnnlib.formats.program_options import ProgramOptions
 from dnnlib.tflib.network import Network
 
 from . import verifying
 from .programs import Program
+from .running import failing
 
 _LEAST_FLOAT16 = 256
 """Elements of an array that is worth the operator by which float16 becomes float32."""
@@ -30,29 +31,16 @@ def write(net: Network, options: ProgramOptions, path: str) -> list[str]:
 
     program = Program(net, options)
     model = _converted(program)
-    with _failing("onnx"):
+    with failing("onnx"):
         _check(model, options.opset)
         onnx.save(model, path)
     lines = verifying.compared(program, _Session(path).run)
     if options.weights == "float16":
         _store_as_float16(model)
-        with _failing("onnx"):
+        with failing("onnx"):
             onnx.save(model, path)
         lines += verifying.compared_weights(program, _Session(path).run)
     return [*lines, f"opset {options.opset}, {files.format_size(os.path.getsize(path))}"]
-
-
-@contextlib.contextmanager
-def _failing(package: str) -> Iterator[None]:
-    """Makes what a package raises a UserError, except where there is no memory or no place for a file."""
-    try:
-        yield
-    except (UserError, OSError, MemoryError):
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        raise UserError(f"{package} fails: {reason_of(error, with_kind=True)}") from error
 
 
 # ----------------------------------------------------------------------------
@@ -64,7 +52,7 @@ def _converted(program: Program) -> Any:
     import tf2onnx
 
     program.function.get_concrete_function()  # which is our own code, whose errors are ours
-    with _failing("tf2onnx"), _records_of("tf2onnx") as records:
+    with failing("tf2onnx"), _records_of("tf2onnx") as records:
         model, _ = tf2onnx.convert.from_function(
             program.function, input_signature=list(program.inputs.values()), opset=program.options.opset
         )
@@ -153,10 +141,10 @@ class _Session:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors
-        with _failing("onnxruntime"):
+        with failing("onnxruntime"):
             self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output of a model for inputs by name."""
-        with _failing("onnxruntime"):
+        with failing("onnxruntime"):
             return self._session.run(None, dict(inputs))[0]

@@ -11,6 +11,8 @@ Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """What computes the output of a program for inputs by name."""
 LEAST_DECIBELS = 45.0
 """Of float16 weights: the least ratio of the range of what is computed to the differences, rms."""
+MOST_RMS = 0.02
+"""Of int8 weights: the largest difference, rms, of images in [-1, 1]."""
 
 
 def compared(program: Program, run: Run) -> list[str]:
@@ -28,19 +30,28 @@ def compared(program: Program, run: Run) -> list[str]:
 
 
 def compared_weights(program: Program, run: Run) -> list[str]:
-    """The same of a program whose weights are float16: how near it is in decibels. Raises VerificationError."""
+    """The same of a program whose weights are not float32: how near it is on the whole. Raises VerificationError."""
     before, after = _joined([(before, run(inputs)) for inputs, before in program.examples])
+    if program.options.weights == "int8":
+        rms = rms_of(before, after) / (127.5 if program.is_uint8 else 1)
+        line = f"int8 weights: {rms:.2g} rms from float32, of images in [-1, 1] (at most {MOST_RMS:g})"
+        return [_proved(line, rms <= MOST_RMS)]
     decibels = decibels_of(before, after, 255 if program.is_uint8 else 2)
     line = f"float16 weights: {decibels:.1f} dB from float32 (at least {LEAST_DECIBELS:g})"
     return [_proved(line, decibels >= LEAST_DECIBELS)]
 
 
+def rms_of(before: np.ndarray, after: np.ndarray) -> float:
+    """The root of the mean square of differences."""
+    return float(np.sqrt(np.mean(np.square(np.asarray(before, np.float64) - after))))
+
+
 def decibels_of(before: np.ndarray, after: np.ndarray, least_range: float) -> float:
     """The peak signal-to-noise ratio of two arrays. The peak is the range of the first, or `least_range` if larger."""
     before = np.asarray(before, np.float64)
-    error = np.mean(np.square(before - after))
+    error = rms_of(before, after)
     peak = max(float(np.ptp(before)), least_range)
-    return float(10 * np.log10(peak**2 / error)) if error else np.inf
+    return float(20 * np.log10(peak / error)) if error else np.inf
 
 
 def _joined(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
