@@ -17,22 +17,18 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
 
 
-class Browser:
-    """A window. `requested`: URLs asked for since it was last read."""
+_ARGUMENTS = (
+    *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"),
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost",  # a page that asks for more does not get it
+)
 
-    def __init__(self, address, dark=False):
-        arguments = [
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-dev-shm-usage",
-            "--disable-gpu",
-            "--disable-extensions",
-        ]
-        if dark:
-            arguments.append("--blink-settings=preferredColorScheme=0")
-        options = {"binary": CHROMIUM, "args": [*arguments, "--user-data-dir=" + tempfile.mkdtemp()]}
+
+class Browser:
+    """A window."""
+
+    def __init__(self, address, profile):
         capabilities = {
-            "goog:chromeOptions": options,
+            "goog:chromeOptions": {"binary": CHROMIUM, "args": [*_ARGUMENTS, f"--user-data-dir={profile}"]},
             "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
             "timeouts": {"script": 120_000},
         }
@@ -40,7 +36,7 @@ class Browser:
         self._address += "/" + self._post("", {"capabilities": {"alwaysMatch": capabilities}})["sessionId"]
 
     def _post(self, path, content):
-        answer = requests.post(self._address + path, json=content, timeout=150).json()["value"]
+        answer = requests.post(self._address + path, json=content, timeout=600).json()["value"]
         if isinstance(answer, dict) and "error" in answer:
             raise RuntimeError(f"{answer['error']}: {answer['message']}")
         return answer
