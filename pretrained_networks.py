@@ -4,7 +4,7 @@ import contextlib
 import glob
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dnnlib
 from dnnlib import installed
@@ -12,6 +12,9 @@ from dnnlib.download import default_cache_dir
 from dnnlib.errors import UserError, did_you_mean, listed
 from dnnlib.formats.checkpoint_formats import SAVED_MODEL_FILE
 from dnnlib.kinds import HEAD, is_text, kind_of, mistaken
+
+if TYPE_CHECKING:
+    from dnnlib.tflib import Network
 
 _BASE_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2/networks/"
 _FILES = [
@@ -138,13 +141,30 @@ def _networks_in(folder: str) -> str:
     """'; networks there, newest first: ...', of the files in a folder that may be networks; '' where there are none."""
     if os.path.exists(os.path.join(folder, SAVED_MODEL_FILE)):
         return "; this is a SavedModel, a program: give the file that it was made of"
+    paths = _newest_first(folder)
+    return f"; networks there, newest first: {', '.join(listed(paths, 3))}" if paths else ""
+
+
+def _newest_first(folder: str) -> list[str]:
+    """The files of a folder that may be networks."""
     with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
         files = [x for x in entries if x.name.endswith(NETWORK_FILES) and x.name not in NO_NETWORKS]
         files.sort(key=lambda x: (x.stat().st_mtime_ns, x.name), reverse=True)
-        paths = [x.path.removeprefix("./") for x in files]
-        if paths:
-            return f"; networks there, newest first: {', '.join(listed(paths, 3))}"
-    return ""
+        return [x.path.removeprefix("./") for x in files]
+    return []
+
+
+def newest(folder: str | os.PathLike) -> str:
+    """The path of the newest file of networks in a run folder. Raises UserError where there is none."""
+    folder = os.path.expanduser(folder)
+    problems = []
+    for path in _newest_first(folder):
+        try:
+            return locate_networks(path)
+        except UserError as error:
+            problems.append(str(error))
+    there = f": {problems[0]}" if problems else ", expected network-snapshot-000000.pkl or the like"
+    raise UserError(f"{folder}: there is no network in this folder{there}")
 
 
 _cached_networks: dict[Any, Any] = {}
@@ -213,14 +233,54 @@ def load_generator(
         )
     if not is_generator(net):
         kind = type(net.model).__name__
-        instead = ", which judges images" if "images_in" in net.input_names else ""
+        instead = ", which judges images" if judges(net) else ""
         raise UserError(f"{path_or_gdrive_path}: network {net.name!r} ({kind}) is not a generator{instead}")
     return net
+
+
+def load(
+    name: str | os.PathLike, network: str = "Gs", cache_dir: str | None = None, offline: bool | None = None
+) -> "Network":
+    """A network by its name: two lines from here to images.
+
+        Gs = pretrained_networks.load("ffhq-config-f")
+        images = generation.images(Gs, seeds=[85, 100], truncation_psi=0.7)  # uint8 [2, 1024, 1024, 3]
+
+    Args:
+        name: a short name such as 'ffhq-config-f', an official one, a URL, a path, or a run folder: its newest network.
+        network: 'Gs', the average of G that images are made with; 'G'; or 'D'. A file with one generator has it as both
+            'Gs' and 'G'.
+        cache_dir, offline: see `load_networks`.
+
+    Returns:
+        The network, with the official API. Of Gs and G, `run(z [N, latent_size], labels [N, label_size] or None)` gives
+        images `[N, C, H, W]` float32 from about -1 to 1; of D, `run(images, labels)` gives scores `[N, 1]`.
+
+    Raises:
+        UserError: as `load_networks`, and where the file has no such network.
+    """
+    if network not in ("G", "D", "Gs"):
+        raise UserError(f"network={network!r}: expected 'Gs', 'G' or 'D'")
+    name = get_path_or_url(os.fspath(name))
+    if os.path.isdir(os.path.expanduser(name)):
+        name = newest(name)
+    if network == "Gs":
+        return load_generator(name, cache_dir, offline)
+    G, D, _Gs = load_networks(name, cache_dir, offline)
+    found = [net for net in (G, D) if net is not None and (is_generator(net), judges(net))["GD".index(network)]]
+    if not found:
+        raise UserError(f"{name}: holds no {network}")
+    return found[0]
 
 
 def is_generator(net: Any) -> bool:
     """Whether a `Network` is a whole generator: latents to W to images."""
     return set(net.components) == {"mapping", "synthesis"}
+
+
+def judges(net: Any) -> bool:
+    """Whether a `Network` is a discriminator."""
+    return "images_in" in net.input_names
 
 
 def _version_of(path: str) -> tuple[int, int] | None:

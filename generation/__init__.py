@@ -1,1 +1,3 @@
-"""What `run_generator.py` does: points of latent space to images, figures and videos."""
+"""What `run_generator.py` does: points of latent space to images, figures and videos; `images` for programs."""
+
+from .calls import images
