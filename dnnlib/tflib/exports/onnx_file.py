@@ -3,17 +3,20 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from dnnlib import files
 from dnnlib.errors import UserError
 from dnnlib.formats.program_options import ProgramOptions
+from dnnlib.progress import Progress
 from dnnlib.tflib.network import Network
 
-from . import verifying
+from . import onnx_weights, verifying
+from .onnx_session import Session
 from .programs import Program
 from .running import failing
 
@@ -30,34 +33,36 @@ def write(net: Network, options: ProgramOptions, path: str) -> list[str]:
     import onnx
 
     program = Program(net, options)
-    model = _converted(program)
-    with failing("onnx"):
-        _check(model, options.opset)
-        onnx.save(model, path)
-    lines = verifying.compared(program, _Session(path).run)
-    if options.weights == "float16":
-        _store_as_float16(model)
+    with Progress(3, "steps", desc=os.path.basename(path)) as progress:  # minutes for large networks
+        model = _converted(program)
         with failing("onnx"):
+            _check(model, options.opset)
             onnx.save(model, path)
-        lines += verifying.compared_weights(program, _Session(path).run)
+        progress.update(note=lambda: "converted")
+        _ = program.examples  # which are kept
+        progress.update(note=lambda: "computed by TensorFlow")
+        lines = verifying.compared(program, Session(path).run)
+        if options.weights == "float16":
+            _store_as_float16(model)
+            with failing("onnx"):
+                onnx.save(model, path)
+            lines += verifying.compared_weights(program, Session(path).run)
     return [*lines, f"opset {options.opset}, {files.format_size(os.path.getsize(path))}"]
-
-
-# ----------------------------------------------------------------------------
-# Models.
 
 
 def _converted(program: Program) -> Any:
     """A program as an `onnx.ModelProto`. Raises UserError where tf2onnx fails, which it may only log."""
     import tf2onnx
 
-    program.function.get_concrete_function()  # which is our own code, whose errors are ours
+    function, specs, values = onnx_weights.function_of_variables(program.function.get_concrete_function())
+    signature = [*program.inputs.values(), *specs]
     with failing("tf2onnx"), _records_of("tf2onnx") as records:
         model, _ = tf2onnx.convert.from_function(
-            program.function, input_signature=list(program.inputs.values()), opset=program.options.opset
+            tf.function(function, input_signature=signature, autograph=False), signature, program.options.opset
         )
     if errors := [record.getMessage() for record in records if record.levelno >= logging.ERROR]:
         raise UserError(f"tf2onnx fails: {' '.join(errors[0].split())[:300]}")
+    onnx_weights.put_in(model, values)
     _name(model, program)
     return model
 
@@ -127,24 +132,3 @@ def _store_as_float16(model: Any) -> None:
     nodes.extend(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-
-
-# ----------------------------------------------------------------------------
-# Running.
-
-
-class _Session:
-    """A file as onnxruntime runs it on a CPU."""
-
-    def __init__(self, path: str):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors
-        with failing("onnxruntime"):
-            self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The output of a model for inputs by name."""
-        with failing("onnxruntime"):
-            return self._session.run(None, dict(inputs))[0]

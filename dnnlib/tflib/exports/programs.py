@@ -28,6 +28,9 @@ from .comparing import PSI, exact_kwargs
 NOTES_VERSION = 1
 """Of the notes of files."""
 
+_LARGE = 512 * 512
+"""Pixels of images of which less memory than of others is taken by comparing a few."""
+
 
 class Program:
     """A generator as a function. `inputs`: specifications of its inputs by name, in order. `output`: 'image' or 'w'."""
@@ -128,7 +131,8 @@ class Program:
     def examples(self) -> list[tuple[dict[str, np.ndarray], np.ndarray]]:
         """Inputs of a few samples, and what the network itself computes: half of the layers truncated, and none."""
         layers = self.num_layers
-        inputs = [self.example(1, PSI, layers // 2), self.example(3, 1.0, layers)]
+        few = 2 if np.prod(self._synthesis.output_shape[2:]) > _LARGE else 3
+        inputs = [self.example(1, PSI, layers // 2), self.example(few, 1.0, layers)]
         return [(values, self.expected(values)) for values in inputs]
 
     def example(self, num_samples: int, psi: float, cutoff: int) -> dict[str, np.ndarray]:

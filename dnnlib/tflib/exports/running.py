@@ -16,4 +16,6 @@ def failing(package: str) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
+        if "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):  # of onnxruntime
+            raise MemoryError from None
         raise UserError(f"{package} fails: {reason_of(error, with_kind=True)}") from error
