@@ -149,9 +149,9 @@ def test_entries_that_are_none(here, nets, entry, reason, capsys):
 @pytest.mark.parametrize(
     ("kwargs", "wanted"),
     [
-        ({"label_size": 3}, ["G: label_size=3: the layout has 0", "D: label_size=3: the layout has 0"]),
+        ({"label_size": 3}, ["G: label_size=3, expected 0", "D: label_size=3, expected 0"]),
         ({"resolution": [8, 6]}, ["G: resolution 8x6 (base 4x3)", "D: resolution 8x6", "Gs: resolution 8x6"]),
-        ({"nonlinearity": "relu"}, ["G: nonlinearity='relu': the layout has 'lrelu'", "D: nonlinearity='relu'"]),
+        ({"nonlinearity": "relu"}, ["G: nonlinearity='relu', expected 'lrelu'", "D: nonlinearity='relu'"]),
         ({"architecture": "orig"}, ["G: architecture='orig'", "'skip'", "D: architecture='orig'", "'resnet'"]),
         ({"architecture": "skip"}, ["D: architecture='skip'", "--network=G or --network=Gs is possible"]),
         ({"architecture": "resnet"}, ["Gs: architecture='resnet'", "--network=D is possible"]),

@@ -47,9 +47,7 @@ def problems_of(net: Network) -> list[str]:
         return [f"{name}: the layout has networks of StyleGAN2, configs e and f, and of StyleGAN2-ADA"]
     wanted = _WANTED[class_name]
     problems = [
-        f"{key}={short(args[key])}: the layout has {short(value)}"
-        for key, value in wanted.items()
-        if args[key] != value
+        f"{key}={short(args[key])}, expected {short(value)}" for key, value in wanted.items() if args[key] != value
     ]
     resolution = net.model.resolution
     if not resolution.is_square or resolution.base != (4, 4):
