@@ -109,29 +109,6 @@ def test_package_that_is_not_there_has_a_place(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory):
-    """The package, from the cache or as npm has it."""
-    try:
-        return onnxruntime_web.fetch(offline=True)
-    except UserError as error:
-        place = str(error).rpartition(" ")[2].rstrip(".")
-    cache = tmp_path_factory.mktemp("cache")
-    command = ["npm", "pack", "--silent", f"onnxruntime-web@{onnxruntime_web.VERSION}"]
-    if not shutil.which("npm") or subprocess.run(command, cwd=cache, timeout=120, check=False).returncode:
-        pytest.skip("needs onnxruntime-web of npm")
-    (cache / f"onnxruntime-web-{onnxruntime_web.VERSION}.tgz").rename(cache / Path(place).name)
-    return onnxruntime_web.fetch(cache, offline=True)
-
-
-@pytest.fixture(scope="module")
-def window():
-    if not (browser.CHROMIUM and browser.CHROMEDRIVER):
-        pytest.skip("needs chromium and chromedriver")
-    with browser.opened() as window:
-        yield window
-
-
-@pytest.fixture(scope="module")
 def demo(runtime, tmp_path_factory):
     """The page of the demo network, written by the script, with the cache that has the package."""
     folder = tmp_path_factory.mktemp("demo") / "demo.web"
@@ -156,6 +133,7 @@ def enter(window, **values):
     window.run(
         """
         const { layers = [], ...values } = arguments[0];
+        document.querySelector("#status").className = "";  // of an error before
         document.querySelectorAll("#layers input").forEach((box, i) => box.checked = layers.includes(i));
         for (const name in values) document.getElementById(name).value = values[name];
         document.getElementById("seed").dispatchEvent(new Event("input", { bubbles: true }));""",
