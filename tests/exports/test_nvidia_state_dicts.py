@@ -146,7 +146,9 @@ def test_files_that_are_none(tmp_path):
     def of(*entries):
         return json.dumps({**described, "networks": dict(zip(("Gs", "G"), entries, strict=False))})
 
-    assert "no description of networks" in problem(class_name=None, stylegan2_networks=None)
+    nothing = {"class_name": None, "stylegan2_networks": None}
+    assert "without the metadata of the file" in problem(**nothing)
+    assert "no description of networks" in problem({"x": np.zeros(3, np.float32)}, **nothing)
     assert "is no description of networks" in problem(stylegan2_networks=None)
     assert "of one network, its description of 2" in problem(stylegan2_networks=of(entry, entry))
     for func_name, message in (

@@ -6,7 +6,7 @@ that it is read here again, bit for bit.
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -62,6 +62,16 @@ def load(tensors: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> Makers:
     if len(described) != 1:
         raise NetworkStateError(f"a state dict is of one network, its description of {len(described)}")
     return {role: functools.partial(_state, role, entry, tensors, kept) for role, entry in described.items()}
+
+
+def check_is_none(tensors: Container[str]) -> None:
+    """Raises NetworkStateError for a state dict of these classes in a file that does not describe it."""
+    for known in ("synthesis.b4.const", "b4.out.weight"):
+        if known in tensors:
+            raise NetworkStateError(
+                "a state dict of StyleGAN2-ADA without the metadata of the file that run_convert.py wrote, which says "
+                "what it is of; in PyTorch, save_file(state_dict, path, metadata) keeps it"
+            )
 
 
 def _state(
