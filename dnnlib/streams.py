@@ -123,10 +123,10 @@ def need_not_arrive() -> None:
 
 
 @contextlib.contextmanager
-def hidden_notes() -> Iterator[None]:
-    """Inside, nothing is written to stderr, by libraries of C++ either; what was is shown if an exception ends it.
+def hidden_notes(show_failures: bool = True) -> Iterator[None]:
+    """Inside, nothing is written to stderr, by libraries of C++ either. TF_CPP_MIN_LOG_LEVEL=0 shows it nevertheless.
 
-    TF_CPP_MIN_LOG_LEVEL=0 shows it in any case.
+    show_failures: show what was written if an exception ends it, whose message does not say all.
     """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
         yield
@@ -138,8 +138,9 @@ def hidden_notes() -> Iterator[None]:
         try:
             yield
         except BaseException:
-            notes.seek(0)
-            os.write(terminal, notes.read())
+            if show_failures:
+                notes.seek(0)
+                os.write(terminal, notes.read())
             raise
         finally:
             os.dup2(terminal, 2)

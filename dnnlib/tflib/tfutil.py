@@ -165,4 +165,4 @@ def convert_images_to_uint8(
         images = tf.transpose(images, [0, 2, 3, 1])  # [N, H, W, C]
     scale = 255 / (drange[1] - drange[0])
     images = images * scale + (0.5 - drange[0] * scale)
-    return tf.saturate_cast(images, tf.uint8)
+    return tf.cast(tf.clip_by_value(images, 0, 255), tf.uint8)  # `saturate_cast` has an op that LiteRT lacks

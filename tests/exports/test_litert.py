@@ -1,11 +1,20 @@
 """LiteRT files: run by its interpreter, compared with the networks that they were made of, and looked into."""
 
+import json
+import re
+
+import golden
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_generators import NETWORKS, build, check_minibatches, convert
+from tiny_generators import NETWORKS, build, check_minibatches, convert, images_of, latents
 
-pytestmark = [pytest.mark.exports, pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")]
+from dnnlib.errors import UserError
+from dnnlib.tflib.exports import litert_file, litert_model, verifying
+from dnnlib.tflib.tfutil import convert_images_to_uint8
+
+pytestmark = [pytest.mark.exports, pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated")]
+LARGER = {"fmap_base": 1024, "fmap_max": 48, "mapping_fmaps": 48, "latent_size": 48, "dlatent_size": 48}
 
 
 def runner_of(path):
@@ -13,8 +22,11 @@ def runner_of(path):
 
 
 def run(runner, **inputs):
-    ((_, value),) = runner(**{name: np.asarray(value, np.float32) for name, value in inputs.items()}).items()
-    return value
+    return runner(**{name: np.asarray(value, np.float32) for name, value in inputs.items()})
+
+
+def image(runner, **inputs):
+    return run(runner, **inputs)["image"]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -22,4 +34,128 @@ def test_networks(tmp_path, name):
     net = build(**NETWORKS[name])
     convert(net, tmp_path / "g.tflite")
     runner = runner_of(tmp_path / "g.tflite")
-    check_minibatches(net, lambda **inputs: run(runner, **inputs))
+    check_minibatches(net, lambda **inputs: image(runner, **inputs))
+
+
+def test_entries(tmp_path):
+    """The mapping, and the synthesis of what it gives, are the generator; labels are one-hot."""
+    net = build(label_size=3)
+    z, label, psi = latents(4, net), np.eye(3, dtype=np.float32)[[0, 2, 1, 2]], 0.6
+    runners = {}
+    for entry in ("z", "w", "mapping"):
+        convert(net, tmp_path / f"{entry}.tflite", entry=entry)
+        runners[entry] = runner_of(tmp_path / f"{entry}.tflite")
+    assert set(runners["z"].get_input_details()) == {"z", "label", "psi", "cutoff"}
+    assert set(runners["w"].get_input_details()) == {"w"} and set(runners["mapping"].get_output_details()) == {"w"}
+    inputs = {"z": z, "label": label, "psi": psi, "cutoff": 2}
+    expected = images_of(net, z, label, psi, 2)
+    golden.close(image(runners["z"], **inputs), expected, 1e-4)
+    golden.close(image(runners["w"], w=run(runners["mapping"], **inputs)["w"]), expected, 1e-4)
+
+
+@pytest.mark.parametrize("noise_mode", ["none", "inputs"])
+def test_noise(tmp_path, noise_mode):
+    net = build(resolution=[8, 12], base=[4, 6])
+    convert(net, tmp_path / "g.tflite", noise_mode=noise_mode)
+    runner = runner_of(tmp_path / "g.tflite")
+    z, inputs, given = latents(3, net), {}, None
+    sizes = [(4, 6), (8, 12), (8, 12)]
+    if noise_mode == "inputs":
+        given = [golden.rnd(idx, 3, 1, *size) for idx, size in enumerate(sizes)]
+        inputs = {f"noise{idx}": value for idx, value in enumerate(given)}
+    zeros = [np.zeros([1, 1, *size], np.float32) for size in sizes]
+    actual = image(runner, z=z, psi=1, cutoff=0, **inputs)
+    synthesis = net.components.synthesis
+    w = net.components.mapping.run(z, None)
+    expected = synthesis.get_output_for(tf.constant(w), noise=list(map(tf.constant, given or zeros)))
+    golden.close(actual, expected.numpy(), 1e-4)
+
+
+def test_levels(tmp_path):
+    net = build(num_channels=1)
+    convert(net, tmp_path / "g.tflite", image="uint8-nhwc")
+    z = latents(8, net)
+    actual = image(runner_of(tmp_path / "g.tflite"), z=z, psi=1, cutoff=0)
+    expected = convert_images_to_uint8(tf.constant(images_of(net, z)), nchw_to_nhwc=True).numpy()
+    assert actual.dtype == np.uint8 and actual.shape == (8, 8, 8, 1) and len(np.unique(actual)) > 20
+    assert np.abs(actual.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("weights", ["float16", "int8"])
+def test_weights(tmp_path, weights):
+    """Half or a quarter of the bytes; the line tells how near images are, and is right."""
+    net = build(**LARGER)
+    convert(net, tmp_path / "whole.tflite")
+    lines = convert(net, tmp_path / "g.tflite", weights=weights)
+    shares = {"float16": (0.5, 0.6), "int8": (0.25, 0.4)}
+    share = (tmp_path / "g.tflite").stat().st_size / (tmp_path / "whole.tflite").stat().st_size
+    assert shares[weights][0] <= share <= shares[weights][1]
+    z = latents(8, net)
+    before, after = (image(runner_of(tmp_path / name), z=z, psi=1, cutoff=0) for name in ("whole.tflite", "g.tflite"))
+    rms = verifying.rms_of(before, after)
+    assert 0 < rms <= 0.02
+    if weights == "int8":
+        told = float(re.fullmatch(r"int8 weights: (\S+) rms from float32, .* \(at most 0.02\)", lines[1])[1])
+        assert rms / 2 < told < rms * 2
+    else:
+        assert verifying.decibels_of(before, after, 2) > 45 and re.match(r"float16 weights: \S+ dB", lines[1])
+
+
+def test_too_coarse(tmp_path):
+    """Images of a network that int8 changes by more than is allowed are not written."""
+    net = build(**LARGER)
+    for name in net.vars:
+        if name.endswith("ToRGB/weight"):
+            net.set_var(name, 30 * net.get_var(name))
+    with pytest.raises(UserError, match=r"int8 weights: \S+ rms from float32, .* \(at most 0.02\); it is removed"):
+        convert(net, tmp_path / "g.tflite", weights="int8")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("weights", "resolution"), [("float32", 32), ("int8", 8)])
+def test_content(tmp_path, weights, resolution):
+    """Operators of LiteRT's own, one graph, weights that are aligned, notes; no noise image of many channels."""
+    net = build(**LARGER, resolution=resolution)
+    path = tmp_path / "g.tflite"
+    convert(net, path, weights=weights)
+    content = path.read_bytes()
+    model = litert_model.parsed(content)
+    (graph,) = model.subgraphs
+    assert not litert_model.unusual_operators(model)
+    names = {litert_model.name_of(model, op) for op in graph.operators}
+    assert {"CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"} <= names and ("DEQUANTIZE" in names) == (weights == "int8")
+    assert max(len(tensor.shape) for tensor in graph.tensors) <= 4
+    start = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
+    for buffer in model.buffers:
+        if buffer.data is not None and len(buffer.data):
+            assert (buffer.data.__array_interface__["data"][0] - start) % 16 == 0
+    notes = json.loads(model.description)
+    assert notes["resolution"] == f"{resolution}x{resolution}" and notes["weights"] == weights
+    count = sum(int(np.prod(var.shape)) for var in net.vars.values())
+    assert len(content) < {"float32": 4.8, "int8": 2}[weights] * count
+
+
+def test_unusual_operators(tmp_path, monkeypatch):
+    """A program of an operator that is TensorFlow's alone is not written."""
+    real = litert_file.Program
+
+    class Program(real):
+        def _computed(self, inputs):
+            return tf.linalg.det(super()._computed(inputs))
+
+    monkeypatch.setattr(litert_file, "Program", Program)
+    with pytest.raises(UserError, match=r"g.tflite: is not written: Gs: LiteRT's .* fails: .*MatrixDet"):
+        convert(build(), tmp_path / "g.tflite", noise_mode="none")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"entry": "mapping", "weights": "int8"}, "--weights=int8: with --entry=mapping nothing is int8"),
+        ({"entry": "mapping", "image": "uint8-nhwc"}, "--image: with --entry=mapping there is no image"),
+    ],
+)
+def test_wrong_options(tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        convert(None, tmp_path / "g.tflite", **options)

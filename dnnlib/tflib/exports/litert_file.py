@@ -55,7 +55,7 @@ def _converted(program: Program, as_float16: bool = False) -> Any:
     module.vars = dict(program.net.vars)
     module.function = _function(program)
     concrete = module.function.get_concrete_function()  # which is our own code, whose errors are ours
-    with failing("LiteRT's converter"), hidden_notes():
+    with failing("LiteRT's converter"), hidden_notes(show_failures=False):
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if as_float16:
@@ -91,12 +91,12 @@ class _Runner:
     """A file as LiteRT's interpreter runs it on a CPU."""
 
     def __init__(self, path: str):
-        with warnings.catch_warnings(), failing("LiteRT"), hidden_notes():
+        with warnings.catch_warnings(), failing("LiteRT"), hidden_notes(show_failures=False):
             warnings.simplefilter("ignore", UserWarning)  # that newer versions are a package of their own
             interpreter = tf.lite.Interpreter(path, num_threads=len(os.sched_getaffinity(0)))
             self._run = interpreter.get_signature_runner()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output of a model for inputs by name, of any size of minibatches."""
-        with failing("LiteRT"), hidden_notes():
+        with failing("LiteRT"), hidden_notes(show_failures=False):
             return next(iter(self._run(**inputs).values()))

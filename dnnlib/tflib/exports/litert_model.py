@@ -67,9 +67,9 @@ def store_as_int8(model: Any, but: str) -> None:
     """
     for subgraph in model.subgraphs:
         users = Counter(tensor.buffer for tensor in subgraph.tensors)
-        stored = {op.outputs[0]: op.inputs[0] for op in subgraph.operators if _name_of(model, op) == "DEQUANTIZE"}
+        stored = {op.outputs[0]: op.inputs[0] for op in subgraph.operators if name_of(model, op) == "DEQUANTIZE"}
         for op in subgraph.operators:
-            if _name_of(model, op) in _LAYERS and op.inputs[1] in stored:
+            if name_of(model, op) in _LAYERS and op.inputs[1] in stored:
                 tensor = subgraph.tensors[stored[op.inputs[1]]]
                 is_float16 = tensor.type == schema.TensorType.FLOAT16 and users[tensor.buffer] == 1
                 if is_float16 and but not in tensor.name.decode():
@@ -79,7 +79,8 @@ def store_as_int8(model: Any, but: str) -> None:
             code.version = max(code.version, _PER_CHANNEL)
 
 
-def _name_of(model: Any, op: Any) -> str:
+def name_of(model: Any, op: Any) -> str:
+    """The name of an operator of a graph of a model."""
     return _OPERATORS[model.operatorCodes[op.opcodeIndex].builtinCode]
 
 
