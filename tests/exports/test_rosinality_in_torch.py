@@ -12,7 +12,7 @@ import pytest
 import pretrained_networks
 from dnnlib.formats import checkpoint_formats, torch_writer
 from dnnlib.tflib import Network
-from dnnlib.tflib.checkpoints import converter
+from dnnlib.tflib.checkpoints import converter, network_files
 from dnnlib.tflib.checkpoints.rosinality import fit
 
 pytestmark = pytest.mark.torch
@@ -102,6 +102,20 @@ def test_networks_of_pytorch(tmp_path):
         check(nets, tmp_path / "nets.pt", nets["Gs"].input_shape[1])
         tried.append(name)
     assert tried == ["r16-gray"]
+
+
+def test_what_torch_saves_again(tmp_path):
+    """The entry of ours survives, and believes what was changed there."""
+    nets = {"Gs": build("Gs", f"{STYLEGAN2}.G_main", **SIZES, **G_SIZES, mapping_lrmul=0.03)}
+    path = tmp_path / "nets.pt"
+    converter.Converter(nets).convert(checkpoint_formats.check_output(str(path), None, None, True))
+    content = torch.load(path, weights_only=True)
+    content["g_ema"]["convs.1.conv.weight"] *= 2
+    torch.save(content, path)
+    read = network_files.load_pkl(path)[2]
+    for name, var in nets["Gs"].vars.items():
+        np.testing.assert_array_equal(read.get_var(name), var.numpy() * (2 if "8x8/Conv1/weight" in name else 1))
+    assert read.static_kwargs["mapping_lrmul"] == 0.03
 
 
 def test_the_file_is_as_torch_writes_it():

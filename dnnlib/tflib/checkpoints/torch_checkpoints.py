@@ -78,8 +78,7 @@ def _of_state_dicts(content: Any) -> Makers:
         for key in keys:
             tensors = content.get(key)
             if _is_state_dict(tensors) and rosinality.is_generator(tensors):
-                is_own = key == "g_ema" or "g_ema" not in content
-                average = latent_avg if is_own else rosinality_notes.average_in(entry, name)
+                average = latent_avg if key == "g_ema" or "g_ema" not in content else None
                 makers[name] = partial(_made, key, None, rosinality.generator_state, tensors, name, average, entry)
             elif _is_state_dict(tensors) and genforce.is_generator(tensors):
                 makers[name] = partial(_made, key, None, genforce.generator_state, tensors, name)

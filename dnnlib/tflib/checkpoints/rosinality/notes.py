@@ -48,11 +48,15 @@ class Note:
         return replace(self.state, variables=rounded_variables.restored(values, self.variables, stored_as))
 
 
-def average_in(entry: Any, role: str) -> np.ndarray | None:
-    """The average of W that an entry has of a generator, beside which there is another; None: none."""
+def average_in(entry: Any, role: str, dlatent_size: int) -> np.ndarray | None:
+    """The average of W `[dlatent_size]` that an entry has of a generator, beside which there is another; None: none."""
     variables = entry.get(_VARIABLES) if isinstance(entry, dict) else None
     average = variables.get(f"{role}/dlatent_avg") if isinstance(variables, dict) else None
-    return average if isinstance(average, np.ndarray) else None
+    return average if _is_variable(average) and average.shape == (dlatent_size,) else None
+
+
+def _is_variable(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == np.float32
 
 
 def read(entry: Any, role: str) -> Note | None:
@@ -63,8 +67,8 @@ def read(entry: Any, role: str) -> Note | None:
     if described is None:
         return None
     variables = entry.get(_VARIABLES)
-    if not isinstance(variables, dict) or not all(isinstance(array, np.ndarray) for array in variables.values()):
-        raise NetworkStateError(f"{ENTRY!r} has no variables")
+    if not isinstance(variables, dict) or not all(map(_is_variable, variables.values())):
+        raise NetworkStateError(f"{ENTRY!r} has no variables of float32")
     own = {str(name).removeprefix(f"{role}/"): x for name, x in variables.items() if str(name).startswith(f"{role}/")}
     return Note(descriptions.state_of(role, described, {}), own)
 

@@ -105,7 +105,7 @@ def generator_state(
     Args:
         tensors: by name.
         name: of the network.
-        latent_avg: the average of W, `[512]` or `[1, 512]`; None: it is computed.
+        latent_avg: the average of W, `[512]` or `[1, 512]`; None: that of the entry, or it is computed.
         entry: of `notes` in the file; None: it has none.
 
     Raises:
@@ -114,6 +114,8 @@ def generator_state(
     check_constant(tensors["input.input"])
     sizes = generator_sizes(tensors)
     channels = sizes.channels
+    if latent_avg is None:
+        latent_avg = notes.average_in(entry, name, sizes.style_dim)
     average = np.zeros([sizes.style_dim], np.float32) if latent_avg is None else _row(latent_avg)
     tensors = {**tensors, "latent_avg": average}
     state = _noted(entry, name, tensors, _stored_in_generator)
@@ -173,7 +175,7 @@ def _noted(entry: Any, name: str, tensors: Tensors, stored: StoredAs) -> Network
     except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
         reason = reason_of(error)
         print(
-            f"{name}: the description in the file does not fit its tensors, which say all else: {reason}",
+            f"{name}: left out is its description in the file, which does not fit the tensors: {reason}",
             file=sys.stderr,
         )
         return None
