@@ -1,4 +1,4 @@
-"""onnxruntime-web, by which web pages compute: a package of npm, two files of which are needed."""
+"""onnxruntime-web, by which web pages compute: a package of npm, few files of which are needed."""
 
 import os
 import shutil
@@ -10,8 +10,12 @@ VERSION = "1.30.0"
 URL = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
 SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 SIZE = 33_106_585
-WASM = "ort-wasm-simd-threaded.wasm"
-FILES = ("ort.wasm.bundle.min.mjs", WASM)
+RUNTIMES = {
+    "wasm": ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"),
+    "webgpu": ("ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
+}
+"""A program and what it loads, by what they compute on: a CPU, a GPU."""
+FILES = tuple(name for names in RUNTIMES.values() for name in names)
 
 
 def fetch(cache_dir: str | os.PathLike | None = None, offline: bool | None = None) -> str:

@@ -26,9 +26,20 @@ def runtime(tmp_path_factory):
     return onnxruntime_web.fetch(cache, offline=True)
 
 
-@pytest.fixture(scope="session")
-def window():
+def _window(*arguments):
     if not (browser.CHROMIUM and browser.CHROMEDRIVER):
         pytest.skip("needs chromium and chromedriver")
-    with browser.opened() as window:
+    with browser.opened(*arguments) as window:
         yield window
+
+
+@pytest.fixture(scope="session")
+def window():
+    """A `Browser`."""
+    yield from _window()
+
+
+@pytest.fixture
+def gpu_window():
+    """One with a GPU, which is simulated."""
+    yield from _window("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")

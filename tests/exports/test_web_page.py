@@ -30,9 +30,8 @@ ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "dnnlib/tflib/exports/page"
 DEMO = ROOT / "demo/symbols-32x32.pkl"
 G_SIZES = {"fmap_base": 64, "fmap_max": 8, "latent_size": 6, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
-MODELS = {"mapping.onnx", "synthesis.onnx"}
-PROGRAMS = {"index.html", "numpy_random.js", *onnxruntime_web.FILES}
-LOADED = MODELS | PROGRAMS | {"network.json"}
+FILES = {"index.html", "style.css", "numpy_random.js", "network.json", "mapping.onnx", "synthesis.onnx"}
+WASM = onnxruntime_web.RUNTIMES["wasm"]
 
 
 def write(net, runtime, path, overwrite=False):
@@ -71,12 +70,14 @@ def stub(tmp_path):
 def test_files(gray, stub, tmp_path):
     folder = tmp_path / "gray.web"
     lines = write(gray, stub, folder)
-    assert {path.name for path in folder.iterdir()} == LOADED | {"onnxruntime-web.LICENSE.txt"}
+    names = FILES | {*onnxruntime_web.FILES, "onnxruntime-web.LICENSE.txt"}
+    assert {path.name for path in folder.iterdir()} == names
     notes = json.loads((folder / "network.json").read_text())
-    sizes = {name: (folder / name).stat().st_size for name in ("mapping.onnx", "synthesis.onnx", onnxruntime_web.WASM)}
+    sizes = {name: (folder / name).stat().st_size for name in names - {"network.json"}}
+    runtimes = {name: list(files) for name, files in onnxruntime_web.RUNTIMES.items()}
     assert notes == {
         **{"title": "gray", "source_format": "tensorflow", "latent_size": 6, "label_size": 3, "num_layers": 6},
-        **{"truncation_psi": 0.6, "truncation_cutoff": 3, "files": sizes},
+        **{"truncation_psi": 0.6, "truncation_cutoff": 3, "files": sizes, "runtimes": runtimes},
     }
     assert lines[0].startswith("Gs: mapping.onnx: w differs by ")
     assert f"python -m http.server --directory {folder}" in lines[-1]
@@ -179,8 +180,20 @@ def test_demo_network(window, demo, tmp_path):
         for seed in (0, 85, 4294967295):
             check_same(enter(window, seed=seed, psi=0.7), images[f"seed{seed:04d}.png"])
         check_same(enter(window, seed=85, second=3, layers=[1, 2, 3], psi=1), mixed["85-3.png"])
-        assert {request.removeprefix(url) or "index.html" for request in window.requested()} == LOADED
+        assert {request.removeprefix(url) or "index.html" for request in window.requested()} == FILES | set(WASM)
         assert window.errors() == []
+
+
+@pytest.mark.slow  # what stands for a GPU takes a while to translate the operators
+def test_demo_network_on_a_gpu(gpu_window, demo):
+    images = []
+    with browser.served(demo) as url:
+        for query in ("", "?gpu"):
+            gpu_window.open(url + query)
+            status(gpu_window)
+            images.append(enter(gpu_window, seed=85, psi=0.7)[..., :3].astype(int))
+        assert set(onnxruntime_web.RUNTIMES["webgpu"]) <= {name.removeprefix(url) for name in gpu_window.requested()}
+    assert np.abs(images[0] - images[1]).max() <= 1
 
 
 def test_classes_of_gray_images_that_are_not_square(window, gray, runtime, tmp_path):
@@ -261,7 +274,7 @@ def test_narrow_and_dark(window, demo, tmp_path):
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (onnxruntime_web.WASM, r"ort-wasm-simd-threaded.wasm cannot be read from the folder of this page (404)."),
+        (WASM[1], r"ort-wasm-simd-threaded.wasm cannot be read from the folder of this page (404)."),
         ("network.json", "network.json cannot be read from the folder of this page."),
         ("synthesis.onnx", "synthesis.onnx has 4 bytes, not "),
     ],

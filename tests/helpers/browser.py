@@ -18,7 +18,7 @@ CHROMEDRIVER = shutil.which("chromedriver")
 
 
 _ARGUMENTS = (
-    *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"),
+    *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"),
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost",  # a page that asks for more does not get it
 )
 
@@ -26,9 +26,9 @@ _ARGUMENTS = (
 class Browser:
     """A window."""
 
-    def __init__(self, address, profile):
+    def __init__(self, address, arguments):
         capabilities = {
-            "goog:chromeOptions": {"binary": CHROMIUM, "args": [*_ARGUMENTS, f"--user-data-dir={profile}"]},
+            "goog:chromeOptions": {"binary": CHROMIUM, "args": arguments},
             "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
             "timeouts": {"script": 120_000},
         }
@@ -97,13 +97,16 @@ class Browser:
 
 
 @contextlib.contextmanager
-def opened():
-    """A `Browser`."""
+def opened(*arguments):
+    """A `Browser`. arguments: of Chromium, besides those that it always has."""
     with tempfile.TemporaryDirectory() as profile:
         driver = subprocess.Popen([CHROMEDRIVER, "--port=0"], stdout=subprocess.PIPE, text=True)
         try:
             line = next(line for line in driver.stdout if "successfully" in line)
-            browser = Browser(f"http://localhost:{re.search('port ([0-9]+)', line)[1]}", profile)
+            browser = Browser(
+                f"http://localhost:{re.search('port ([0-9]+)', line)[1]}",
+                [*_ARGUMENTS, f"--user-data-dir={profile}", *arguments],
+            )
             try:
                 yield browser
             finally:

@@ -34,16 +34,14 @@ def write(net: Network, options: ProgramOptions, runtime: str | None, path: str)
     onnxruntime_web.extract(runtime or onnxruntime_web.fetch(), path)
     for file in _PAGE.iterdir():
         shutil.copy(file, path)
-    loaded = {name: os.path.getsize(os.path.join(path, name)) for name in (*_MODELS, onnxruntime_web.WASM)}
+    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(path)}
     title = os.path.splitext(os.path.basename(path))[0]
     with open(os.path.join(path, "network.json"), "w", encoding="utf-8") as file:
-        json.dump({"title": title, **_notes(net, options), "files": loaded}, file, indent=1)
-    size = sum(entry.stat().st_size for entry in os.scandir(path))
-    of_runtime = files.format_size(loaded[onnxruntime_web.WASM])
-    return [
-        *lines,
-        f"{files.format_size(size)}, of which onnxruntime-web {onnxruntime_web.VERSION} is {of_runtime}",
-    ]
+        runtimes = {"runtimes": onnxruntime_web.RUNTIMES, "files": sizes}
+        json.dump({"title": title, **_notes(net, options), **runtimes}, file, indent=1)
+    of_runtime = files.format_size(sum(sizes[name] for name in onnxruntime_web.FILES))
+    whole = files.format_size(sum(sizes.values()))
+    return [*lines, f"{whole}, of which onnxruntime-web {onnxruntime_web.VERSION} is {of_runtime}"]
 
 
 def lines_of(_nets: Any, path: str) -> list[str]:
