@@ -1,6 +1,5 @@
 """The examples of docs/programs.md, as they are: a command, Python, JavaScript and C++."""
 
-import importlib
 import os
 import re
 import shlex
@@ -15,6 +14,7 @@ import PIL.Image
 import pytest
 
 import pretrained_networks
+import run_convert
 from dnnlib.formats import onnxruntime_web
 from dnnlib.tflib import tfutil
 
@@ -39,22 +39,47 @@ def place(tmp_path_factory):
     assert (python, script) == ("python", "run_convert.py")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(sys, "argv", [script, *args])
-        importlib.import_module("run_convert").main()
+        convert(args)
     return folder
+
+
+def convert(args):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["run_convert.py", *args])
+        run_convert.main()
+
+
+def run(text):
+    """What a program in Python has at its end."""
+    names = {"__name__": "__main__"}
+    exec(compile(text, "programs.md", "exec"), names)
+    return names
+
+
+def generate(num_samples):
+    """Images of the demo network, `[N, C, H, W]`."""
+    _, _, Gs = pretrained_networks.load_networks("demo/symbols-32x32.pkl")
+    z = np.random.RandomState(85).randn(num_samples, *Gs.input_shape[1:])
+    return Gs.run(z, None, truncation_psi=0.7, is_validation=False, randomize_noise=False)
 
 
 def test_python(place, monkeypatch):
     """Pixels are those of the network."""
     monkeypatch.chdir(place)
-    (text,) = blocks("python")
-    exec(compile(text, "programs.md", "exec"), {"__name__": "__main__"})
-    _, _, Gs = pretrained_networks.load_networks("demo/symbols-32x32.pkl")
-    z = np.random.RandomState(85).randn(1, *Gs.input_shape[1:])
-    images = Gs.run(z, None, truncation_psi=0.7, is_validation=False, randomize_noise=False)
-    expected = tfutil.convert_images_to_uint8(images, nchw_to_nhwc=True).numpy()[0]
+    run(blocks("python")[0])
+    expected = tfutil.convert_images_to_uint8(generate(1), nchw_to_nhwc=True).numpy()[0]
     pixels = np.asarray(PIL.Image.open("seed0085.png")).astype(np.int16)
     assert np.abs(pixels - expected).max() <= 1
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+def test_litert(place, monkeypatch):
+    monkeypatch.chdir(place)
+    convert(["demo/symbols-32x32.pkl", "--output=symbols.tflite"])
+    text = blocks("python")[1].replace(
+        "from ai_edge_litert.interpreter import", "from tensorflow.lite.python.interpreter import"
+    )
+    assert np.abs(run(text)["images"] - generate(4)).max() < 1e-4
 
 
 def test_javascript(place, runtime, window):
