@@ -212,7 +212,8 @@ def refused_by_pytorch(net: Any, func_name: str, kwargs: dict[str, Any]) -> dict
     """Those arguments of a network for which these readers refuse a pickle with them, if they read its kind."""
     known = PYTORCH.get(func_name, kwargs)
     refused = {key: x for key, x in kwargs.items() if key not in known}
-    if isinstance(kwargs.get("resolution"), list):
+    resolution = getattr(net.model, "resolution", None)
+    if "resolution" in kwargs and resolution is not None and resolution.base != (4, 4):
         refused["resolution"] = kwargs["resolution"]
     if kwargs.get("label_size") and module_of(type(net.model)) is STYLEGAN2:
         refused["label_size"] = kwargs["label_size"]

@@ -155,6 +155,8 @@ def test_what_they_do_otherwise_is_said():
     assert nvidia_legacy.constructor(Stub(D), "Discriminator")["epilogue_kwargs"]["mbstd_group_size"] is None
     D = build("networks_stylegan2.D_stylegan2", label_size=2, mbstd_group_size=2)
     assert notes_on(G, D, G) == ["refuse pickles of TensorFlow with label_size=2"]
+    D = build("networks.D_main", resolution=24)
+    assert notes_on(G, D, G) == ["refuse pickles of TensorFlow with resolution=24"]
     D = build("networks.D_main", label_size=2)
     for latent_size, notes in ((6, []), (5, ["take label_fmaps=5 for None, as such a pickle does not name it"])):
         G = build("networks.G_main", label_size=2, latent_size=latent_size)

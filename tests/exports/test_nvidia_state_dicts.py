@@ -3,13 +3,13 @@
 import json
 import re
 import sys
-import types
 
 import golden
 import numpy as np
 import pytest
 
 import run_convert
+import training
 from dnnlib.errors import UserError
 from dnnlib.formats import checkpoint_formats, torch_pickle
 from dnnlib.tflib import Network
@@ -205,18 +205,19 @@ OTHERS = [
 
 @pytest.mark.torch
 @pytest.mark.parametrize(("func_name", "kwargs"), TWO_PARTS + OTHERS)
-def test_pytorch_computes_the_same(func_name, kwargs, tmp_path):
+def test_pytorch_computes_the_same(func_name, kwargs, tmp_path, monkeypatch):
     """The lines that are printed, executed where `training.networks` is an evaluation of its own; in 32 bit."""
     torch = pytest.importorskip("torch")
     import nvidia_reference
-    import safetensors.torch
 
     net = build(func_name, **kwargs)
     path = tmp_path / "a.pytorch.safetensors"
     lines = [line.removeprefix("in PyTorch: ") for line in convert(net, path) if line.startswith("in PyTorch: ")]
-    training = types.SimpleNamespace(networks=nvidia_reference)
-    there = {"training": training, "safetensors": safetensors}
-    exec("\n".join(lines), there)
+    there = {}
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "training.networks", nvidia_reference)
+        patched.setattr(training, "networks", nvidia_reference, raising=False)
+        exec("\n".join(lines), there)
     n, label_size = 4, kwargs.get("label_size", 0)
     labels = np.eye(label_size, dtype=np.float32)[np.arange(n) % label_size] if label_size else None
     inputs = golden.rnd(1, n, *net.input_shapes[0][1:])

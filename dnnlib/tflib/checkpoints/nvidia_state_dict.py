@@ -98,6 +98,7 @@ def lines_of(nets: Networks, path: str) -> list[str]:
     class_name, init_kwargs = constructor(net)
     arguments = ", ".join(f"{key}={value!r}" for key, value in init_kwargs.items())
     lines = [
+        "import safetensors.torch, training.networks",
         f"{role} = training.networks.{class_name}({arguments}).eval()",
         f"{role}.load_state_dict(safetensors.torch.load_file({path!r}))",
     ]
