@@ -1,10 +1,13 @@
 """Scripts answer, and find mistakes, without waiting for TensorFlow."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from dnnlib import command_line
 
 pytestmark = pytest.mark.one_stack
 ROOT = Path(__file__).parent.parent
@@ -55,3 +58,12 @@ def test_importing_dnnlib_imports_nothing_heavy():
     modules = imported_after("import dnnlib, pretrained_networks, sys; print(*sys.modules)")
     assert "dnnlib" in modules
     assert not HEAVY & set(modules)
+
+
+def test_what_keras_would_import_is_left_out():
+    assert "antigravity" not in sys.modules
+    with command_line.left_out("antigravity", "pathlib"):
+        with pytest.raises(ImportError):
+            importlib.import_module("antigravity")
+        assert importlib.import_module("pathlib").Path is Path
+    assert importlib.util.find_spec("antigravity") and sys.modules["pathlib"]

@@ -6,6 +6,7 @@ import sys
 from dnnlib import flags
 from dnnlib.commands import as_called
 from dnnlib.errors import counted, reason_of
+from dnnlib.streams import hidden_notes
 
 from . import machine
 from .verdicts import PROBLEM, WARNING, examine
@@ -50,6 +51,8 @@ def main() -> int:
 def _build(arch: str | None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
+        with hidden_notes():
+            import tensorflow  # noqa: F401
         from dnnlib.tflib.ops.build import build_ahead
     except ImportError as error:
         print(f"Error: TensorFlow cannot be imported: {reason_of(error)}", file=sys.stderr)
