@@ -63,7 +63,7 @@ _PROGRAM = ("entry", "noise_mode", "image", "weights")
 ONNX = Format(
     "onnx",
     (".onnx",),
-    "ONNX model of a generator",
+    "generator as ONNX model",
     _GENERATORS,
     holds_all=False,
     packages=("tf2onnx", "onnx", "onnxruntime"),

@@ -15,6 +15,7 @@ from dnnlib.errors import UserError
 from dnnlib.formats.program_options import OPSETS
 from dnnlib.tflib.checkpoints import network_files
 from dnnlib.tflib.checkpoints.converter import networks_of
+from dnnlib.tflib.exports.comparing import exact_kwargs
 from dnnlib.tflib.tfutil import convert_images_to_uint8
 
 onnx = pytest.importorskip("onnx")
@@ -188,7 +189,7 @@ def test_files(tmp_path, name):
     label = np.eye(label_size)[[0, label_size - 1]] if label_size else None
     given = {"z": z, "psi": 0.7, "cutoff": 3, **({"label": label} if label_size else {})}
     image = run(session_of(tmp_path / "g.onnx"), **given)
-    golden.close(image, images_of(net, z, label, 0.7, 3, **net.model.float32_kwargs()), 1e-4)
+    golden.close(image, images_of(net, z, label, 0.7, 3, **exact_kwargs(net)), 1e-4)
 
 
 # ----------------------------------------------------------------------------

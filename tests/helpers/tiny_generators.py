@@ -7,6 +7,7 @@ from dnnlib.formats import checkpoint_formats
 from dnnlib.formats.program_options import ProgramOptions
 from dnnlib.tflib import Network
 from dnnlib.tflib.checkpoints.converter import Converter
+from dnnlib.tflib.exports.comparing import exact_kwargs
 
 SIZES = {"resolution": 8, "num_channels": 3, "fmap_base": 32, "fmap_max": 4}
 G_SIZES = {**SIZES, "latent_size": 6, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
@@ -24,6 +25,7 @@ NETWORKS = {
     "stylegan-0.7": {"func_name": "training.networks_stylegan.G_style", "structure": "recursive", "lod": 0.7},
     "ada": {"func_name": "training.networks.G_main"},
     "ada-16-bit": {"func_name": "training.networks.G_main", "num_fp16_res": 2, "conv_clamp": 256, "mapping_layers": 8},
+    "all-16-bit": {"dtype": "float16"},
     "gray": {"num_channels": 1, "resample_kernel": None},
     "rgba-not-square": {"num_channels": 4, "resolution": [24, 20], "base": [12, 10]},
     "no-noise": {"use_noise": False, "fused_modconv": False},
@@ -62,4 +64,4 @@ def check_minibatches(net, run):
         z = latents(num_samples, net)
         psi, cutoff = (0.6, layers // 2) if num_samples % 2 else (1.3, layers)
         image = run(z=z, psi=np.float32(psi), cutoff=np.float32(cutoff))
-        golden.close(image, images_of(net, z, psi=psi, cutoff=cutoff, **net.model.float32_kwargs()), 1e-4)
+        golden.close(image, images_of(net, z, psi=psi, cutoff=cutoff, **exact_kwargs(net)), 1e-4)

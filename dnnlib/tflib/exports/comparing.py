@@ -45,6 +45,8 @@ def compute(net: Network, **kwargs: Any) -> np.ndarray:
 def exact_kwargs(net: Network) -> dict[str, Any]:
     """Arguments of calls of a network by which it computes in 32 bit, and with its own noise images."""
     kwargs: dict[str, Any] = {"randomize_noise": False} if "randomize_noise" in net.call_arguments() else {}
+    if net.build_kwargs.get("dtype", "float32") != "float32":  # of all activations
+        kwargs["dtype"] = "float32"
     return kwargs | net.model.float32_kwargs()
 
 

@@ -56,11 +56,12 @@ def _converted(program: Program) -> Any:
 
     function, specs, values = onnx_weights.function_of_variables(program.function.get_concrete_function())
     signature = [*program.inputs.values(), *specs]
-    with failing("tf2onnx"), _records_of("tf2onnx") as records:
+    with failing("tf2onnx"), _records_of("tf2onnx", None) as records:
         model, _ = tf2onnx.convert.from_function(
             tf.function(function, input_signature=signature, autograph=False), signature, program.options.opset
         )
-    if errors := [record.getMessage() for record in records if record.levelno >= logging.ERROR]:
+    errors = [record.getMessage() for record in records if record.levelno >= logging.ERROR and record.name != "root"]
+    if errors:
         raise UserError(f"tf2onnx fails: {' '.join(errors[0].split())[:300]}")
     onnx_weights.put_in(model, values)
     _name(model, program)
@@ -68,19 +69,22 @@ def _converted(program: Program) -> Any:
 
 
 @contextlib.contextmanager
-def _records_of(name: str) -> Iterator[list[logging.LogRecord]]:
-    """Collects what is logged in place of printing it."""
+def _records_of(*names: str | None) -> Iterator[list[logging.LogRecord]]:
+    """Collects what is logged by loggers of these names, None is the root, in place of printing it."""
     records: list[logging.LogRecord] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = records.append  # type: ignore[method-assign]
-    logger = logging.getLogger(name)
-    propagates, logger.propagate = logger.propagate, False
-    logger.addHandler(handler)
+    loggers = [logging.getLogger(name) for name in names]
+    propagate = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.propagate = False
+        logger.addHandler(handler)
     try:
         yield records
     finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagates
+        for logger, propagates in zip(loggers, propagate, strict=True):
+            logger.removeHandler(handler)
+            logger.propagate = propagates
 
 
 def _name(model: Any, program: Program) -> None:
