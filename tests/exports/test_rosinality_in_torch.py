@@ -2,8 +2,11 @@
 
 import io
 import re
+import subprocess
+import sys
 import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
 import golden
 import numpy as np
@@ -116,6 +119,42 @@ def test_what_torch_saves_again(tmp_path):
     for name, var in nets["Gs"].vars.items():
         np.testing.assert_array_equal(read.get_var(name), var.numpy() * (2 if "8x8/Conv1/weight" in name else 1))
     assert read.static_kwargs["mapping_lrmul"] == 0.03
+
+
+STEP = """
+import sys
+import torch
+import rosinality_torch as layout
+content = torch.load(sys.argv[1], weights_only=True)
+for key, module, inputs, ratio in (
+    ("g", layout.Generator(**eval(sys.argv[2])), (2, 10), 4 / 5),
+    ("d", layout.Discriminator(**eval(sys.argv[3])), (2, 3, 16, 16), 16 / 17),
+):
+    module.load_state_dict(content[key])
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
+    optimizer.load_state_dict(content[key + "_optim"])
+    (group,) = optimizer.param_groups
+    before = [parameter.detach().clone() for parameter in module.parameters()]
+    x = torch.ones(inputs)
+    module(x if key == "d" else module.style(x)).square().sum().backward()
+    optimizer.step()
+    steps = [float((a - b).abs().max()) for a, b in zip(before, module.parameters())]
+    print(group["lr"] / ratio, *group["betas"], max(steps) / ratio)
+"""
+
+
+def test_a_training_goes_on(tmp_path):
+    """With new optimizers, of the learning rates that trainings there have. In a process without TensorFlow."""
+    nets = {name: build(name, f"{STYLEGAN2}.G_main", **SIZES, **G_SIZES) for name in ("G", "Gs")}
+    nets["D"] = build("D", f"{STYLEGAN2}.D_stylegan2", **SIZES)
+    path = tmp_path / "nets.pt"
+    lines = converter.Converter(nets).convert(checkpoint_formats.check_output(str(path), None, None, True))
+    args = [sys.executable, "-c", STEP, str(path), *(repr(arguments(lines, role)) for role in ("G", "D"))]
+    helpers = Path(layout.__file__).parent
+    said = subprocess.run(args, cwd=helpers, check=True, capture_output=True, text=True).stdout.split()
+    of_g, of_d = np.array(said, np.float64).reshape(2, 4)
+    np.testing.assert_allclose(of_g, [0.002, 0, 0.99**0.8, 0.002], rtol=0.01)
+    np.testing.assert_allclose(of_d, [0.002, 0, 0.99 ** (16 / 17), 0.002], rtol=0.01)
 
 
 def test_the_file_is_as_torch_writes_it():

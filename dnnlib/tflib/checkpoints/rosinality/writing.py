@@ -1,10 +1,12 @@
 """Writes checkpoints of rosinality/stylegan2-pytorch, which PyTorch tools take: {'g', 'd', 'g_ema', 'latent_avg'}.
 
-State dicts have all that a strict `load_state_dict` of the classes there wants. What the layout has no place for is in
-an entry beside them (`notes`), so that networks come back as they were.
+State dicts have all that a strict `load_state_dict` of the classes there wants; with all three networks there are the
+optimizers that a training there goes on with. What the layout has no place for is in an entry beside them (`notes`), so
+that networks come back as they were.
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -21,6 +23,8 @@ from . import fit, notes, reading
 
 _KEYS = {"G": "g", "D": "d", "Gs": "g_ema"}
 _AVERAGE = "dlatent_avg"
+_LEARNING_RATE, _BETA2 = 0.002, 0.99  # of trainings there by default, as of the official ones
+_REGULARIZED_EVERY = {"g": 4, "d": 16}  # steps
 
 
 def write(nets: Networks, path: str) -> None:
@@ -32,6 +36,8 @@ def write(nets: Networks, path: str) -> None:
             content["latent_avg"] = _tensor(nets[role].get_var(_AVERAGE))
         elif role in nets:
             kept[f"{role}/{_AVERAGE}"] = nets[role].get_var(_AVERAGE)
+    if content.keys() >= set(_KEYS.values()):
+        content |= {f"{key}_optim": _new_optimizer(key, content[key]) for key in _REGULARIZED_EVERY}
     if "D" in nets and nets["D"].augment_p is not None:
         content["ada_aug_p"] = float(nets["D"].augment_p)
     variables = {name: _tensor(x) for name, x in kept.items()}
@@ -62,6 +68,21 @@ def _state_dict(role: str, net: Network) -> OrderedDict[str, Tensor]:
     kernel = np.outer(kernel, kernel) / np.square(kernel.sum())
     kernel = kernel if role == "D" else kernel * 4  # of what is enlarged to four times as many pixels
     return tensors | {name: _tensor(kernel) for name in reading.filter_names(role, num_blocks)}
+
+
+def _new_optimizer(key: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The state dict of an Adam of all parameters of a network that has done no step."""
+    buffers = [name for name in tensors if name.startswith("noises.") or name.endswith(".kernel")]
+    ratio = _REGULARIZED_EVERY[key] / (_REGULARIZED_EVERY[key] + 1)
+    group = {
+        "lr": _LEARNING_RATE * ratio,
+        "betas": (0.0, _BETA2**ratio),
+        "eps": 1e-8,
+        "weight_decay": 0,
+        "amsgrad": False,
+        "params": list(range(len(tensors) - len(buffers))),
+    }
+    return {"state": {}, "param_groups": [group]}
 
 
 def _stored(stored: Stored, var: Any) -> np.ndarray:
