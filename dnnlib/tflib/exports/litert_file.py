@@ -12,6 +12,7 @@ import tensorflow as tf
 from dnnlib import files
 from dnnlib.errors import UserError
 from dnnlib.formats.program_options import ProgramOptions
+from dnnlib.progress import Progress
 from dnnlib.streams import hidden_notes
 from dnnlib.tflib.network import Network
 
@@ -26,15 +27,18 @@ def write(net: Network, options: ProgramOptions, path: str) -> list[str]:
     Raises VerificationError where it computes something else, UserError where LiteRT fails. OSError.
     """
     program = Program(net, options)
-    model = _converted(program)
-    _save(model, path)
-    lines = verifying.compared(program, _Runner(path).run)
-    if options.weights != "float32":
-        model = _converted(program, as_float16=True)
-        if options.weights == "int8":
-            litert_model.store_as_int8(model, but=net.components.mapping.name)  # another W is another image
-        _save(model, path)
-        lines += verifying.compared_weights(program, _Runner(path).run)
+    with Progress(3, "steps", desc=os.path.basename(path)) as progress:  # minutes for large networks
+        _save(_converted(program), path)
+        progress.update(note=lambda: "converted")
+        _ = program.examples  # which are kept
+        progress.update(note=lambda: "computed by TensorFlow")
+        lines = verifying.compared(program, _Runner(path).run)
+        if options.weights != "float32":
+            model = _converted(program, as_float16=True)
+            if options.weights == "int8":
+                litert_model.store_as_int8(model, but=net.components.mapping.name)  # another W is another image
+            _save(model, path)
+            lines += verifying.compared_weights(program, _Runner(path).run)
     return [*lines, files.format_size(os.path.getsize(path))]
 
 
