@@ -43,6 +43,6 @@ def load(file: BinaryIO, head: bytes) -> Makers | None:
     if nvidia_state_dict.CLASS_NAME in notes:
         return nvidia_state_dict.load(arrays, notes)
     if NOTE not in notes:
-        nvidia_state_dict.check_is_none(arrays)
+        nvidia_state_dict.refuse_undescribed(arrays)
         raise descriptions.not_described(len(arrays))
     return descriptions.from_arrays(arrays, notes[NOTE])

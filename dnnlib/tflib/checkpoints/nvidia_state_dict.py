@@ -28,6 +28,8 @@ _INIT_KWARGS, _ROUNDED = "init_kwargs", "rounded_variables"
 _GENERATORS = ("training.networks.G_main", "training.networks_stylegan2.G_main")
 _DISCRIMINATORS = ("training.networks.D_main", "training.networks_stylegan2.D_stylegan2")
 _DEFAULT_FILTER = [1, 3, 3, 1]  # of layers that do not resample, too, which have one all the same
+Kwargs = dict[str, Any]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 def problems_of(net: Network) -> list[str]:
@@ -64,7 +66,7 @@ def load(tensors: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> Makers:
     return {role: functools.partial(_state, role, entry, tensors, kept) for role, entry in described.items()}
 
 
-def check_is_none(tensors: Container[str]) -> None:
+def refuse_undescribed(tensors: Container[str]) -> None:
     """Raises NetworkStateError for a state dict of these classes in a file that does not describe it."""
     for known in ("synthesis.b4.const", "b4.out.weight"):
         if known in tensors:
@@ -105,14 +107,15 @@ def lines_of(nets: Networks, path: str) -> list[str]:
     lines = [f"in PyTorch: {line}" for line in lines]
     _, kwargs = _description(net)
     if class_name == "Generator":
-        lines.append("note: images are those of noise_mode='const'; without truncation_psi=... there is no truncation")
+        exact = "noise_mode='const'" + (", force_fp32=True" if kwargs["num_fp16_res"] else "")
+        lines.append(f"note: images are those of {exact}; without truncation_psi=... there is no truncation")
     elif kwargs["architecture"] == "skip" and kwargs["conv_clamp"] is not None and not kwargs.get("pytorch_details"):
         clamp = kwargs["conv_clamp"]
         lines.append(f"note: PyTorch does not clamp FromRGB at 4x4; scores differ where it is beyond {clamp} there")
     return lines
 
 
-def constructor(net: Network) -> tuple[str, dict[str, Any]]:
+def constructor(net: Network) -> tuple[str, Kwargs]:
     """Class and arguments of a network in PyTorch; those that have their default in all its versions are left out.
 
     Raises NetworkStateError for feature maps that no arguments give.
@@ -122,10 +125,6 @@ def constructor(net: Network) -> tuple[str, dict[str, Any]]:
     if func_name in _GENERATORS:
         return "Generator", _of_generator(kwargs, shapes)
     return "Discriminator", _of_discriminator(kwargs, shapes)
-
-
-Kwargs = dict[str, Any]
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 def _of_generator(kwargs: Kwargs, shapes: Shapes) -> Kwargs:
