@@ -169,7 +169,7 @@ def generate(folder, *flags):
 def seconds_to_paint(window, url):
     start = time.monotonic()
     window.open(url)
-    assert status(window).startswith("32 x 32 in ")
+    assert status(window).startswith("32 wide, 32 high, in ")
     return time.monotonic() - start
 
 
