@@ -70,7 +70,7 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("document", "num_commands"), [("projector.md", 7), ("generator.md", 7), ("checkpoints.md", 4)]
+    ("document", "num_commands"), [("projector.md", 7), ("generator.md", 7), ("checkpoints.md", 5)]
 )
 def test_commands(place, monkeypatch, capsys, document, num_commands):
     done = 0
