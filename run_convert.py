@@ -31,6 +31,7 @@ from dataclasses import replace
 
 import pretrained_networks
 from dnnlib import command_line, download, flags
+from dnnlib.commands import as_called
 from dnnlib.errors import Problems, UserError, exits_on_user_error
 from dnnlib.formats import onnxruntime_web, program_options
 from dnnlib.formats.checkpoint_formats import FORMATS, WEB, Output, check_output
@@ -75,7 +76,7 @@ def run(
                 output = replace(output, runtime=onnxruntime_web.fetch(cache_dir, offline))
             print(f"Writing {output.path} ({output.format.title})...")
             for line in converter.convert(output):
-                print(f"  {line}")
+                print(as_called(f"  {line}"))
             print(f"  written and verified in {time.monotonic() - start:.1f}s")
     problems.report()
 

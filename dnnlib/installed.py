@@ -9,8 +9,8 @@ from pathlib import Path
 
 NAME = "stylegan2-keras"
 _ROOT = Path(__file__).resolve().parent.parent
-_FROM_SOURCE = (_ROOT / "pyproject.toml").exists()
-_DATA = _ROOT if _FROM_SOURCE else _ROOT / "stylegan2"  # where `demo` and `configs` are
+_OF_WHEEL = _ROOT / "stylegan2"  # where a wheel has `demo` and `configs`
+_IS_WHEEL = (_OF_WHEEL / "demo").is_dir()
 _NEXT = "0.1.0"  # the version that a clone without tags is on the way to
 
 
@@ -20,7 +20,7 @@ def version() -> str:
     A clone is at `1.2.0` where the tag `v1.2.0` is checked out, else at `1.2.0.post3+g0123abc`, so many commits later;
     without tags at `0.1.0.dev0+g0123abc`, without git or a history at `0.1.0.dev0`.
     """
-    if not _FROM_SOURCE:
+    if _IS_WHEEL:
         from importlib import metadata  # slow, like subprocess: most do not ask for the version
 
         return metadata.version(NAME)
@@ -58,5 +58,5 @@ def find(path: str) -> str:
     So 'demo/symbols-32x32.pkl' and 'configs/demo.yaml' are found from any folder.
     """
     folder, name = os.path.split(path)
-    own = os.path.join(_DATA, folder, name)
+    own = os.path.join(_OF_WHEEL if _IS_WHEEL else _ROOT, folder, name)
     return own if folder in ("demo", "configs") and os.path.isfile(own) and not os.path.lexists(path) else path
