@@ -1,6 +1,9 @@
 """Checkpoints of rosinality/stylegan2-pytorch that are written here: nothing is lost, what does not fit is refused."""
 
+import errno
 import io
+import os
+import zipfile
 
 import golden
 import numpy as np
@@ -82,6 +85,25 @@ def test_nothing_is_lost(here, family, nets):
     content = content_of("nets.pt")
     assert list(content)[:4] == ["g", "d", "g_ema", "latent_avg"]
     np.testing.assert_array_equal(content["latent_avg"], nets["Gs"].get_var("dlatent_avg"))
+
+
+def test_official_pickles(here):
+    """Their source text is lost, as in every other format, and nothing else."""
+    official = read(str(golden.GOLDENS / "pickles" / "cfgf-r16-gray.pkl"))
+    for name in ("a.pt", "a.npz"):
+        convert(official, name)
+        convert(read(name), f"{name}.pkl")
+    assert (here / "a.pt.pkl").read_bytes() == (here / "a.npz.pkl").read_bytes()
+
+
+def test_a_full_disk(here, nets, monkeypatch):
+    def full(*_args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(zipfile._ZipWriteFile, "write", full)
+    with pytest.raises(UserError, match="nets.pt: cannot be written: No space left on device"):
+        convert(nets, "nets.pt")
+    assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize("role", ["G", "D", "Gs"])
