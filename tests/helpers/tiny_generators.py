@@ -1,4 +1,8 @@
-"""Small generators of all kinds, written as programs, and what they make themselves."""
+"""Small generators of all kinds, written as programs, and what they make themselves; what a large one takes."""
+
+import os
+import subprocess
+import sys
 
 import golden
 import numpy as np
@@ -65,3 +69,19 @@ def check_minibatches(net, run):
         psi, cutoff = (0.6, layers // 2) if num_samples % 2 else (1.3, layers)
         image = run(z=z, psi=np.float32(psi), cutoff=np.float32(cutoff))
         golden.close(image, images_of(net, z, psi=psi, cutoff=cutoff, **exact_kwargs(net)), 1e-4)
+
+
+def check_1024(path):
+    """Config f at 1024x1024 takes less than 6 GB and two minutes of two cores, what is compared included."""
+    code = (
+        "import sys, resource\nfrom dnnlib.tflib import Network\n"
+        "from dnnlib.tflib.checkpoints.converter import Converter\n"
+        "from dnnlib.formats.checkpoint_formats import check_output\n"
+        "net = Network('Gs', func_name='training.networks_stylegan2.G_main', resolution=1024)\n"
+        "Converter({'Gs': net}).convert(check_output(sys.argv[1], None, None, False))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    before = os.times().children_user
+    result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert int(result.stdout.split()[-1]) < 6e6, result.stdout  # kB
+    assert os.times().children_user - before < 240
