@@ -22,15 +22,14 @@ def conditional():
     return Network("Gs", func_name="training.networks_stylegan2.G_main", **SIZES)
 
 
-def test_images_are_those_of_the_command(tmp_path, monkeypatch):
+def test_images_are_those_of_the_command(tmp_path, monkeypatch, conditional):
     monkeypatch.chdir(tmp_path)
-    network = "demo/symbols-32x32.pkl"  # which is found from here
-    args = ["generate-images", f"--network={network}", "--seeds=7,3,7000", "--truncation-psi=0.7"]
+    misc.save_pkl(conditional, "net.pkl")
+    args = ["generate-images", "--network=net.pkl", "--seeds=7,3,7000", "--truncation-psi=0.7", "--class-idx=1"]
     monkeypatch.setattr("sys.argv", ["run_generator.py", *args])
     run_generator.main()
-    Gs = pretrained_networks.load(network)
-    alone = generation.images(Gs, [7, 3, np.int64(7000)], 0.7, minibatch_size=1)
-    assert alone.shape == (3, 32, 32, 3) and alone.dtype == np.uint8
+    alone = generation.images(pretrained_networks.load("net.pkl"), [7, 3, np.int64(7000)], 0.7, 1, minibatch_size=1)
+    assert alone.shape == (3, 8, 8, 3) and alone.dtype == np.uint8
     for image, name in zip(alone, ("seed0007", "seed0003", "seed7000"), strict=True):
         saved = PIL.Image.open(tmp_path / "results" / "00000-generate-images" / f"{name}.png")
         np.testing.assert_array_equal(image, saved)
