@@ -1,5 +1,6 @@
 """Streams and logs that fail: terminals and readers that are gone, full disks, no streams at all."""
 
+import contextlib
 import errno
 import io
 import os
@@ -16,7 +17,7 @@ from dnnlib.errors import UserError, exits_on_user_error
 from dnnlib.files import Log, append
 from dnnlib.flags import ArgumentParser
 from dnnlib.progress import Progress
-from dnnlib.streams import Tolerant, tolerant
+from dnnlib.streams import Tolerant, hidden_notes, tolerant
 from dnnlib.util import Logger
 
 pytestmark = pytest.mark.one_stack
@@ -193,3 +194,20 @@ def test_errors_are_short_and_printable(capsys):
     with pytest.raises(SystemExit):
         ArgumentParser().error(HOSTILE)
     assert capsys.readouterr().err.replace("\n", "").isprintable()
+
+
+def test_hidden_notes(capfd, monkeypatch):
+    """What is written to the descriptor itself, as libraries do."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+
+    def said(fails, **kwargs):
+        with contextlib.suppress(ValueError), hidden_notes(**kwargs):
+            os.write(2, b"note")
+            if fails:
+                raise ValueError
+        os.write(2, b".")
+        return capfd.readouterr().err
+
+    assert said(False) == "." and said(True) == "note." and said(True, show_failures=False) == "."
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    assert said(False) == "note."
