@@ -79,6 +79,11 @@ def test_noise_is_that_of_the_call():
         noise = [random.randn(num, *shape[1:]).astype(np.float32) for num, shape in zip(nums, shapes, strict=True)]
         expected = images(G, False, noise=noise)
         np.testing.assert_allclose(images(G, True, noise=noise), expected, rtol=1e-4, atol=1e-4)
+    expected = images(G, False, noise=[np.zeros(shapes[0], np.float32), *noise[1:]])
+    for are_kept in (False, True):
+        with kept.forced(are_kept):
+            without_first = G.get_output_for(Z, None, truncation_psi=0.7, noise=[None, *noise[1:]])
+        np.testing.assert_allclose(without_first, expected, rtol=1e-4, atol=1e-4)
     tf.random.set_seed(1)
     same_w = np.repeat(Z[:1], 3, axis=0)
     with kept.forced(True):
