@@ -39,11 +39,12 @@ def arguments_of(net: Network) -> dict[str, Any]:
 
 def problems_of(net: Network) -> list[str]:
     """What the layout cannot hold of a network."""
-    module, class_name = official_modules.module_of(type(net.model)), type(net.model).__name__
-    args = arguments_of(net)
-    growing = args.get("synthesis_func") == "G_synthesis_stylegan_revised"
-    if module is None or class_name not in _WANTED or growing:
-        name = args["synthesis_func"] if growing else class_name
+    name = class_name = type(net.model).__name__
+    known = class_name in _WANTED and official_modules.module_of(type(net.model)) is not None
+    args = arguments_of(net) if known else {}
+    if args.get("synthesis_func") == "G_synthesis_stylegan_revised":
+        name, known = args["synthesis_func"], False
+    if not known:
         return [f"{name}: the layout has networks of StyleGAN2, configs e and f, and of StyleGAN2-ADA"]
     wanted = _WANTED[class_name]
     problems = [
