@@ -17,6 +17,9 @@ Examples:
   # A page for browsers, a folder of static files: seeds, truncation, classes and style mixing, computed by the browser
   python run_convert.py ffhq-config-f --output=ffhq.web
 
+  # For PyTorch tools that take checkpoints of rosinality/stylegan2-pytorch: pSp, e4e, StyleCLIP, StyleGAN-NADA
+  python run_convert.py ffhq-config-f --output=ffhq.pt
+
   # What can be downloaded; where one was downloaded to
   python run_convert.py --download=list
   python run_convert.py --download=ada-metfaces
