@@ -152,7 +152,7 @@ def check_output(
         options: of programs.
 
     Raises:
-        UserError: an unknown format, a network that it cannot hold, a place that cannot be written.
+        UserError: an unknown format, a network that it cannot hold, a name or place that cannot be written.
     """
     if not path:
         raise UserError("the name is empty")
@@ -172,10 +172,20 @@ def check_output(
         problems.messages.append(f"{path}: needs {packages}; install with: pip install {packages}")
     with problems.gather():
         program_options.check(options, format_.options, format_.weights, format_.title)
+    if format_.is_program and not _is_utf8(path):
+        problems.messages.append(f"{path}: has bytes that are no UTF-8, which the packages for programs do not open")
     with problems.gather():
         _check_place(path, format_, overwrite)
     problems.report()
     return Output(path, format_, networks, options)
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_place(path: str, format_: Format, overwrite: bool) -> None:

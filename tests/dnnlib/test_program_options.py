@@ -42,6 +42,8 @@ def test_all_that_is_wrong_is_said_at_once(missing):
         assert message in said.split("\n")
     missing.clear()
     assert "g.onnx: is to be a generator as ONNX model; expected --network=G or --network=Gs" in refused("g.onnx", "D")
+    assert "are no UTF-8" in refused("\udcff.tflite") and "are no UTF-8" in refused("\udcff.web")
+    assert check_output("\udcff.npz", None, None, False).format.name == "npz"
     assert "got --network=all" in refused("g.onnx", "all")
     assert check_output("g.onnx", None, None, False, ProgramOptions(entry="mapping", opset=13)).networks == ("Gs",)
 

@@ -162,6 +162,8 @@ def test_files_that_are_none(tmp_path):
     growing = {**entry, "func_name": f"{STYLEGAN2}.G_main", "static_kwargs": growing}
     assert "is described as what no state dict is of" in problem(stylegan2_networks=of(growing))
     assert "mapping.w_avg: missing" in problem({key: x for key, x in tensors.items() if key != "mapping.w_avg"})
+    box = {"synthesis.b8.resample_filter": np.full([4, 4], 1 / 16, np.float32)}
+    assert "b8.resample_filter is another filter than its description says" in problem(tensors | box)
     assert "other: not part of the network" in problem({**tensors, "other": np.zeros(3, np.float32)})
     for text in ("", "[]", "[1]", "{]", '{"lod": 3}', '{"lod": [[], "?"]}', '{"lod": [[2], "AAAA"]}', "[" * 10**5):
         assert "rounded variables cannot be read" in problem(rounded_variables=text)

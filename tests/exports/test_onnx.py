@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import sys
 
 import golden
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 from tiny_generators import G2, NETWORKS, REVISED, build, check_1024, check_minibatches, convert, images_of, latents
 
 from dnnlib.errors import UserError
-from dnnlib.formats.program_options import OPSETS
+from dnnlib.formats.program_options import DEFAULT, OPSETS
 from dnnlib.tflib.checkpoints import network_files
 from dnnlib.tflib.checkpoints.converter import networks_of
 from dnnlib.tflib.exports.comparing import exact_kwargs
+from dnnlib.tflib.exports.programs import Program
 from dnnlib.tflib.tfutil import convert_images_to_uint8
 
 onnx = pytest.importorskip("onnx")
@@ -244,6 +246,20 @@ def test_failures_leave_nothing(tmp_path, monkeypatch):
             convert(net, tmp_path / "g.onnx")
         assert message in str(raised.value)
         assert not os.listdir(tmp_path)
+
+
+def test_a_package_that_cannot_be_imported(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "tf2onnx")
+    (tmp_path / "tf2onnx.py").write_text("import ml_dtypes\nml_dtypes.float3")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"g.onnx: is not written: Gs: tf2onnx cannot be imported: .*'float3'; is its"):
+        convert(build(), tmp_path / "g.onnx")
+    assert not (tmp_path / "g.onnx").exists()
+
+
+@pytest.mark.parametrize(("cutoff", "noted"), [(None, 4), (2.5, 3), (-1, 0), (1e9, 4)])
+def test_the_cutoff_that_is_noted_is_one_of_layers(cutoff, noted):
+    assert Program(build(truncation_cutoff=cutoff), DEFAULT).notes()["truncation_cutoff"] == str(noted)
 
 
 def test_nothing_is_said(tmp_path, capfd):

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import zipfile
 
@@ -168,6 +169,26 @@ def test_entries_that_are_none(here, nets, entry, reason, capsys):
     assert Gs.output_shape == [None, 3, 8, 8] and reason in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("role", "key", "value"),
+    [("Gs", "nonlinearity", "relu"), ("Gs", "normalize_latents", False), ("D", "dtype", "float16")],
+)
+def test_entries_do_not_say_what_the_layout_cannot_be(here, nets, role, key, value, capsys):
+    convert(nets, "nets.pt")
+    content = content_of("nets.pt")
+    described = json.loads(content["stylegan2_networks"]["description"])
+    described["networks"][role]["static_kwargs"][key] = value
+    content["stylegan2_networks"] |= {"description": json.dumps(described)}
+    assert key not in read_changed(content)[role].static_kwargs
+    assert f"{key}={value!r}, expected " in capsys.readouterr().err
+
+
+def test_a_filter_of_one_tap(here):
+    Gs = build("Gs", f"{STYLEGAN2}.G_main", resample_kernel=[1])
+    assert "33 of 33 variables are equal" in convert({"Gs": Gs}, "gs.pt")[0]
+    assert read("gs.pt")["Gs"].static_kwargs["resample_kernel"] == [1]
+
+
 def test_damaged_entries_cost_no_network(here, nets):
     """The tensors are as they were: networks are read whatever becomes of what is said beside them."""
     convert(nets, "gs.pt", "Gs")
@@ -215,6 +236,7 @@ def test_what_does_not_fit_is_refused(here, kwargs, wanted):
                 "normalize_latents=False",
             ],
         ),
+        (f"{STYLEGAN2}.G_main", {"mapping_layers": 0}, ["mapping_layers=0: the mapping network has a layer"]),
         (f"{STYLEGAN2}.G_main", {"conv_clamp": 0.01}, ["conv_clamp=0.01: the layout does not clamp"]),
         (f"{STYLEGAN2}.G_main", {"synthesis_func": "G_synthesis_stylegan_revised"}, ["G_synthesis_stylegan_revised: "]),
         ("training.networks_stylegan.G_style", {}, ["G_style: the layout has networks of StyleGAN2"]),

@@ -48,3 +48,11 @@ def test_what_can_be(name):
         {"truncation_psi": -1, "mapping_lrmul": 0.01, "dlatent_broadcast": 4, "randomize_noise": 0},
     ):
         assert variable_shapes(f"training.{name}", {**G, **arguments})
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_w_of_no_layers_is_z(name):
+    arguments = {**G, "label_size": 0, "mapping_layers": 0, "latent_size": 8, "dlatent_size": 8}
+    assert variable_shapes(f"training.{name}", arguments)
+    with pytest.raises(ValueError, match="mapping_layers=0 makes W of 8 numbers, dlatent_size=9"):
+        variable_shapes(f"training.{name}", {**arguments, "dlatent_size": 9})

@@ -359,6 +359,9 @@ def test_networks_that_are_not_there(here, nets):
         convert({"D": nets["D"]}, "a.npz", "Gs")
     with pytest.raises(UserError, match="holds 2 networks"):
         converter.networks_of((nets["G"], nets["Gs"]), "a.pkl")
+    for content, role in ((("G", "Gs", "D"), "D"), (("D", "D", "Gs"), "G")):
+        with pytest.raises(UserError, match=rf"a.pkl: expected \(G, D, Gs\); in the place of {role} is"):
+            converter.networks_of(tuple(nets[name] for name in content), "a.pkl")
     synthesis = Network("Gs", func_name="training.networks.G_synthesis", **SIZES)
     with pytest.raises(UserError, match="Gs is no generator: its inputs are dlatents_in"):
         convert({"Gs": synthesis}, "model")

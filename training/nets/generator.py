@@ -325,6 +325,8 @@ class Mapping(NetworkModel):
             fmaps = dlatent_size if layer == self.dense_names[-1] else mapping_fmaps
             self.add_child(Dense, layer, in_fmaps=in_fmaps, fmaps=fmaps, **dense_kwargs)
             in_fmaps = fmaps
+        if dlatent_broadcast is not None and in_fmaps != dlatent_size:  # of a generator
+            raise ValueError(f"{name}: mapping_layers=0 makes W of {in_fmaps} numbers, dlatent_size={dlatent_size}")
 
     def _equalized_kwargs(self, act: str, **_kwargs: Any) -> dict[str, Any]:
         """Arguments of `EqualizedLayer` for the layers, besides `lrmul`."""

@@ -25,6 +25,7 @@ from dnnlib.formats.checkpoint_formats import (
 from dnnlib.tflib import network_report, network_state
 from dnnlib.tflib.exports import litert_file, onnx_file, saved_model, web_page
 from dnnlib.tflib.exports.comparing import VerificationError, compute, largest_difference, limit_of
+from dnnlib.tflib.exports.running import check_import
 from dnnlib.tflib.network import Network
 
 from . import array_checkpoints, descriptions, keras_weights, network_files, nvidia_state_dict
@@ -36,14 +37,23 @@ from .rosinality import writing as rosinality_writing
 def networks_of(content: Any, name: str) -> Networks:
     """The networks of what `pretrained_networks.read` gives, by role. name: of the file, for messages.
 
-    Raises UserError for a tuple of another length than (G, D, Gs).
+    Raises UserError for a tuple of another length than (G, D, Gs), or in another order.
     """
     if isinstance(content, Network):
-        role = "D" if "images_in" in content.input_names else "G" if content.name == "G" else "Gs"
+        role = "D" if _is_discriminator(content) else "G" if content.name == "G" else "Gs"
         return {role: content}
     if len(content) != len(descriptions.ROLES):
         raise UserError(f"{name}: holds {len(content)} networks, expected (G, D, Gs) or a single one")
-    return {role: net for role, net in zip(descriptions.ROLES, content, strict=True) if net is not None}
+    nets = {role: net for role, net in zip(descriptions.ROLES, content, strict=True) if net is not None}
+    for role, net in nets.items():
+        if _is_discriminator(net) != (role == "D"):
+            inputs = ", ".join(net.input_names)
+            raise UserError(f"{name}: expected (G, D, Gs); in the place of {role} is {net.name!r}, of {inputs}")
+    return nets
+
+
+def _is_discriminator(net: Network) -> bool:
+    return "images_in" in net.input_names
 
 
 def describe(nets: Networks) -> list[str]:
@@ -145,10 +155,13 @@ class Converter:
         if output.format.is_program:
             ((role, net),) = nets.items()
             try:
+                for package in output.format.packages:
+                    check_import(package)
                 first, *others = _PROGRAMS[output.format.name](net, output, path)
                 return [f"{role}: {first}", *others]
             except VerificationError as error:
-                raise _not_the_same(output, f"{role}: {error}") from None
+                better = "; --weights=float32 is possible" if output.options.weights != "float32" else ""
+                raise _not_the_same(output, f"{role}: {error}", better) from None
             except UserError as error:
                 raise UserError(f"{output.path}: is not written: {role}: {error}") from None
         _WRITERS[output.format.name](nets, path)
@@ -158,7 +171,7 @@ class Converter:
 
     def _compare(self, output: Output, role: str, written: Network) -> str:
         net = self.nets[role]
-        what = "scores" if "images_in" in net.input_names else "images"
+        what = "scores" if _is_discriminator(net) else "images"
         before, after = self._computes(role), compute(written)
         difference, limit = largest_difference(before, after), limit_of(before)
         changed = [name for name, var in net.vars.items() if not _equal(var.numpy(), written.get_var(name))]
@@ -171,8 +184,9 @@ class Converter:
         return line
 
 
-def _not_the_same(output: Output, line: str) -> VerificationError:
-    return VerificationError(f"{output.path}: was written, read again, and is not the same: {line}; it is removed")
+def _not_the_same(output: Output, line: str, better: str = "") -> VerificationError:
+    what = "was written, read again, and is not the same"
+    return VerificationError(f"{output.path}: {what}: {line}; it is removed{better}")
 
 
 def changed_conventions(nets: Networks, output: Output) -> list[str]:

@@ -202,7 +202,7 @@ def resample_kernel_of(kernels: Iterable[np.ndarray]) -> list[float]:
     """
     found: list[np.ndarray] = []
     for kernel in kernels:
-        kernel = np.asarray(kernel[0, 0] if kernel.shape[:2] == (1, 1) else kernel, np.float64)
+        kernel = np.asarray(kernel[0, 0] if kernel.ndim == 4 and kernel.shape[:2] == (1, 1) else kernel, np.float64)
         total = kernel.sum()
         if kernel.ndim not in (1, 2) or not 0 < kernel.size <= 1024 or not np.isfinite(total) or abs(total) < 1e-6:
             raise NetworkStateError(f"a resampling filter of shape {list(kernel.shape)} cannot be used")

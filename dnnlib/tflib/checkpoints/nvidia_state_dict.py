@@ -46,6 +46,7 @@ def write(nets: Mapping[str, Network], path: str) -> None:
     stored_as = _stored_as(func_name)
     stored = {name: stored_as(name, x.shape) for name, x in variables.items() if name != "lod"}
     tensors = {of.name: of.tensor(variables[name]) for name, of in stored.items()}
+    filters = _filters(func_name in _GENERATORS, kwargs["resample_kernel"], tensors)
     class_name, init_kwargs = constructor(net)
     notes = {
         CLASS_NAME: class_name,
@@ -54,7 +55,7 @@ def write(nets: Mapping[str, Network], path: str) -> None:
         _ROUNDED: rounded_variables.to_text(rounded_variables.rounded(variables, stored_as)),
     }
     with open(path, "xb") as file:
-        array_files.write_safetensors(file, tensors | _filters(class_name, kwargs["resample_kernel"], tensors), notes)
+        array_files.write_safetensors(file, tensors | filters, notes)
 
 
 def load(tensors: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> Makers:
@@ -82,11 +83,16 @@ def _state(
     state = descriptions.state_of(role, entry, {})
     plan = network_state.plan(state)
     shapes = variable_shapes(plan.class_name, plan.build_kwargs)
-    problems = _problems(plan.class_name, _all_kwargs(model_class_of(plan.class_name), plan.build_kwargs), shapes)
+    kwargs = _all_kwargs(model_class_of(plan.class_name), plan.build_kwargs)
+    problems = _problems(plan.class_name, kwargs, shapes)
     if problems:
         raise NetworkStateError("\n  ".join([f"{role}: it is described as what no state dict is of:", *problems]))
     stored_as = _stored_as(plan.class_name)
     variables = variables_of(shapes, tensors, stored_as, nvidia_torch.FILTER)
+    for name, expected in _filters(plan.class_name in _GENERATORS, kwargs["resample_kernel"], tensors).items():
+        found = tensors.get(name, expected)
+        if found.shape != expected.shape or not np.allclose(found, expected, atol=1e-6):
+            raise NetworkStateError(f"{role}: {name} is another filter than its description says")
     return replace(state, variables=rounded_variables.restored(variables, kept, stored_as))
 
 
@@ -258,11 +264,11 @@ def _channels(shapes: Shapes, scope: str, layer: str) -> dict[int, int]:
     return channels
 
 
-def _filters(class_name: str, kernel: Any, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _filters(is_generator: bool, kernel: Any, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The filters of blocks and layers, by name. All convolutions have one, also those that do not resample."""
     own = _filter([1, 1] if kernel is None else kernel)
     default = _filter(_DEFAULT_FILTER)
-    resampling = ("conv0" if class_name == "Generator" else "conv1", "skip")
+    resampling = ("conv0" if is_generator else "conv1", "skip")
     found = {}
     for name, tensor in tensors.items():
         path, _, leaf = name.rpartition(".")

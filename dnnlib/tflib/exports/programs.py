@@ -12,6 +12,7 @@ uint8 `[N, H, W, C]`. Everything is computed in 32 bit, at the level of detail o
 """
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -112,7 +113,7 @@ class Program:
             "dlatent_size": self._synthesis.input_shape[2],
             "num_layers": self.num_layers,
             "truncation_psi": 1.0 if psi is None else float(psi),
-            "truncation_cutoff": int(cutoff),
+            "truncation_cutoff": min(max(math.ceil(cutoff), 0), self.num_layers),
             "resolution": f"{height}x{width}",
             "num_channels": num_channels,
             "source_format": self.net.source_format,

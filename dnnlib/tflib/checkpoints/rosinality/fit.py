@@ -7,27 +7,13 @@ than it can hold; what is to be changed in them for others is said.
 from collections.abc import Mapping
 from typing import Any
 
-from dnnlib.errors import short
 from dnnlib.resolutions import size_text
 from dnnlib.tflib import official_modules
 from dnnlib.tflib.exports.comparing import compute, largest_difference, limit_of
 from dnnlib.tflib.network import Network
 
-from . import reading
+from . import layout, reading
 
-_WANTED = {  # arguments whose values the layout implies
-    "G_main": {
-        "label_size": 0,
-        "architecture": "skip",
-        "use_noise": True,
-        "nonlinearity": "lrelu",
-        "mapping_nonlinearity": "lrelu",
-        "normalize_latents": True,
-        "dtype": "float32",
-    },
-    "D_stylegan2": {"label_size": 0, "architecture": "resnet", "nonlinearity": "lrelu", "dtype": "float32"},
-}
-_WANTED["D_main"] = _WANTED["D_stylegan2"] | {"score_size": 1, "score_max": 1}
 _KERNEL = [1, 3, 3, 1]
 _MULTIPLIERS = (2, 1)  # the first is what its classes have by default
 
@@ -40,16 +26,13 @@ def arguments_of(net: Network) -> dict[str, Any]:
 def problems_of(net: Network) -> list[str]:
     """What the layout cannot hold of a network."""
     name = class_name = type(net.model).__name__
-    known = class_name in _WANTED and official_modules.module_of(type(net.model)) is not None
+    known = class_name in layout.IMPLIED and official_modules.module_of(type(net.model)) is not None
     args = arguments_of(net) if known else {}
     if args.get("synthesis_func") == "G_synthesis_stylegan_revised":
         name, known = args["synthesis_func"], False
     if not known:
         return [f"{name}: the layout has networks of StyleGAN2, configs e and f, and of StyleGAN2-ADA"]
-    wanted = _WANTED[class_name]
-    problems = [
-        f"{key}={short(args[key])}, expected {short(value)}" for key, value in wanted.items() if args[key] != value
-    ]
+    problems = layout.contradictions(class_name, args)
     resolution = net.model.resolution
     if not resolution.is_square or resolution.base != (4, 4):
         base = size_text(resolution.base)
@@ -63,6 +46,8 @@ def _of_generator(net: Network, args: Mapping[str, Any]) -> list[str]:
     z, w, inner = args["latent_size"], args["dlatent_size"], args["mapping_fmaps"]
     if z != w:
         problems.append(f"latent_size={z}, dlatent_size={w}: Z and W are of one size in the layout")
+    if not args["mapping_layers"]:
+        problems.append("mapping_layers=0: the mapping network has a layer or more in the layout")
     if inner not in (None, w) and args["mapping_layers"] > 1:
         problems.append(f"mapping_fmaps={inner}, dlatent_size={w}: the mapping network is as wide as W in the layout")
     if args["fmap_const"] not in (None, net.find_var(_first(net, "Conv/weight")).shape[-1]):

@@ -18,6 +18,7 @@ from dnnlib.tflib.network_state import NetworkState, NetworkStateError
 from .. import descriptions, rounded_variables
 from ..descriptions import Networks
 from ..foreign_variables import StoredAs, Tensors, filters_in, resample_kernel_of, variables_of
+from . import layout
 
 ENTRY = descriptions.NOTE  # what it is called in the file
 _DESCRIPTION, _VARIABLES = "description", "variables"
@@ -42,6 +43,9 @@ class Note:
         description does not fit them.
         """
         plan = network_state.plan(self.state)
+        class_name = plan.class_name.rpartition(".")[2]
+        if class_name in layout.IMPLIED and (problems := layout.contradictions(class_name, plan.build_kwargs)):
+            raise NetworkStateError("; ".join(problems))
         shapes = variable_shapes(plan.class_name, plan.build_kwargs)
         values = variables_of(shapes, tensors, stored_as, filters)
         _check_filters(plan.build_kwargs.get("resample_kernel", (1, 3, 3, 1)), filters_in(tensors, filters))
