@@ -107,13 +107,17 @@ def test_weights(tmp_path, weights):
 
 
 def test_too_coarse(tmp_path):
-    """Images of a network that int8 changes by more than is allowed are not written."""
+    """Models of a network that int8 changes by more than is allowed are not written, nor with too large weights."""
     net = build(**LARGER)
     for name in net.vars:
         if name.endswith("ToRGB/weight"):
             net.set_var(name, 30 * net.get_var(name))
     with pytest.raises(UserError, match=r"int8 weights: \S+ rms from float32, .*; float16 is nearer; it is removed"):
         convert(net, tmp_path / "g.tflite", weights="int8")
+    net = build()
+    net.set_var("G_synthesis/8x8/Conv1/weight", 1e6 * net.get_var("G_synthesis/8x8/Conv1/weight"))
+    with pytest.raises(UserError, match=r"float16 weights: \S+ dB from float32 .*; float32 is exact; it is removed"):
+        convert(net, tmp_path / "g.tflite", weights="float16")
     assert not list(tmp_path.iterdir())
 
 

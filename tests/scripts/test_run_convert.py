@@ -362,9 +362,14 @@ def test_networks_that_are_not_there(here, nets):
     for content, role in ((("G", "Gs", "D"), "D"), (("D", "D", "Gs"), "G")):
         with pytest.raises(UserError, match=rf"a.pkl: expected \(G, D, Gs\); in the place of {role} is"):
             converter.networks_of(tuple(nets[name] for name in content), "a.pkl")
-    synthesis = Network("Gs", func_name="training.networks.G_synthesis", **SIZES)
-    with pytest.raises(UserError, match="Gs is no generator: its inputs are dlatents_in"):
-        convert({"Gs": synthesis}, "model")
+    parts = Network("Gs", func_name="training.networks.G_main", **{**SIZES, "label_size": 0}).components
+    for part, message in (
+        (parts.synthesis, "images_out of dlatents_in"),
+        (parts.mapping, "dlatents_out of latents_in"),
+    ):
+        for path in ("model", "g.onnx", "g.tflite"):
+            with pytest.raises(UserError, match=f"{path}: Gs is no generator: it makes {message}"):
+                convert({"Gs": part}, path)
     assert os.listdir() == []
 
 

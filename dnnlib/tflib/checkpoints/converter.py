@@ -100,8 +100,9 @@ class Converter:
             wanted = " or ".join(output.networks)
             raise UserError(f"{output.path}: there is no {wanted} to write (--network), only {there}")
         for role, net in chosen.items():
-            if output.format.is_program and "latents_in" not in net.input_names:
-                raise UserError(f"{output.path}: {role} is no generator: its inputs are {', '.join(net.input_names)}")
+            if output.format.is_program and not {"mapping", "synthesis"} <= net.components.keys():
+                inputs, outputs = ", ".join(net.input_names), ", ".join(net.output_names)
+                raise UserError(f"{output.path}: {role} is no generator: it makes {outputs} of {inputs}")
         self._check_fitting(output, chosen)
         self._check_finite(output, chosen)
         return chosen
@@ -160,8 +161,7 @@ class Converter:
                 first, *others = _PROGRAMS[output.format.name](net, output, path)
                 return [f"{role}: {first}", *others]
             except VerificationError as error:
-                better = "; --weights=float32 is possible" if output.options.weights != "float32" else ""
-                raise _not_the_same(output, f"{role}: {error}", better) from None
+                raise _not_the_same(output, f"{role}: {error}") from None
             except UserError as error:
                 raise UserError(f"{output.path}: is not written: {role}: {error}") from None
         _WRITERS[output.format.name](nets, path)
@@ -184,9 +184,8 @@ class Converter:
         return line
 
 
-def _not_the_same(output: Output, line: str, better: str = "") -> VerificationError:
-    what = "was written, read again, and is not the same"
-    return VerificationError(f"{output.path}: {what}: {line}; it is removed{better}")
+def _not_the_same(output: Output, line: str) -> VerificationError:
+    return VerificationError(f"{output.path}: was written, read again, and is not the same: {line}; it is removed")
 
 
 def changed_conventions(nets: Networks, output: Output) -> list[str]:
