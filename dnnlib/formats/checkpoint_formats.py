@@ -63,7 +63,7 @@ _PROGRAM = ("entry", "noise_mode", "image", "weights")
 ONNX = Format(
     "onnx",
     (".onnx",),
-    "generator as ONNX model",
+    "ONNX model of a generator",
     _GENERATORS,
     holds_all=False,
     packages=("tf2onnx", "onnx", "onnxruntime"),
@@ -93,6 +93,8 @@ WEB = Format(
 _ALL = (PKL, NPZ, PYTORCH, SAFETENSORS, KERAS, PT, SAVED_MODEL, ONNX, LITERT, WEB)
 FORMATS = {format_.name: format_ for format_ in _ALL}
 """All formats by name."""
+_SIMILAR = {KERAS: (".h5", ".hdf5", ".keras"), PT: (".pth", ".ckpt"), PKL: (".pickle",), LITERT: (".lite", ".litert")}
+"""Extensions that others have for files like these."""
 
 
 def format_of(path: str, name: str | None = None) -> Format:
@@ -113,8 +115,8 @@ def format_of(path: str, name: str | None = None) -> Format:
     if not extension or path.endswith("/"):
         return SAVED_MODEL
     known = ", ".join(extension for format_ in FORMATS.values() for extension in filter(None, format_.extensions))
-    better = path[: -len(extension)] + KERAS.extensions[0]
-    hint = f" (did you mean {better}?)" if extension in (".h5", ".hdf5", ".keras") else ""
+    better = next((format_.extensions[0] for format_, others in _SIMILAR.items() if extension in others), None)
+    hint = f" (did you mean {path[: -len(extension)]}{better}?)" if better else ""
     raise UserError(
         f"{path}: {extension} is no format that is written{hint}; expected {known}, no extension at all for a "
         f"{SAVED_MODEL.title}, or --format={'|'.join(FORMATS)}"
@@ -164,14 +166,14 @@ def check_output(
         networks = format_.networks if format_.holds_all else ("Gs",)
     if (network == "all" and not format_.holds_all) or not set(networks) <= set(format_.networks):
         choices = " or ".join(f"--network={name}" for name in format_.networks)
-        raise UserError(f"{path}: is to be a {format_.title}; expected {choices}, got --network={network}")
+        raise UserError(f"{path}: is to be the {format_.title}; expected {choices}, got --network={network}")
     problems = Problems()
     missing = [package for package in format_.packages if importlib.util.find_spec(package) is None]
     if missing:
         packages = " ".join(missing)
         problems.messages.append(f"{path}: needs {packages}; install with: pip install {packages}")
     with problems.gather():
-        program_options.check(options, format_.options, format_.weights, format_.title)
+        program_options.check(options, format_.options, format_.weights, format_.extensions[0])
     if format_.is_program and not _is_utf8(path):
         problems.messages.append(f"{path}: has bytes that are no UTF-8, which the packages for programs do not open")
     with problems.gather():
@@ -198,7 +200,7 @@ def _check_place(path: str, format_: Format, overwrite: bool) -> None:
         return
     is_folder = os.path.isdir(path)
     if is_folder != format_.is_folder:
-        raise UserError(f"{path}: is a {'folder' if is_folder else 'file'}, expected a name for a {format_.title}")
+        raise UserError(f"{path}: is a {'folder' if is_folder else 'file'}, expected a name for the {format_.title}")
     if is_folder and os.listdir(path) and not os.path.exists(os.path.join(path, format_.marked_by)):
         raise UserError(f"{path}: is a folder with other files, which is not overwritten; give another name")
     if not overwrite:

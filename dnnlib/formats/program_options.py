@@ -44,15 +44,15 @@ def given(options: ProgramOptions) -> list[str]:
     return [field.name for field in fields(options) if getattr(options, field.name) != field.default]
 
 
-def check(options: ProgramOptions, takes: Iterable[str], weights: Iterable[str], title: str) -> None:
+def check(options: ProgramOptions, takes: Iterable[str], weights: Iterable[str], extension: str) -> None:
     """Checks options for a format, which ignores those that it does not take. Raises UserError with all problems.
 
-    takes: names of the options that it takes. weights: how it can store them. title: what it is called.
+    takes: names of the options that it takes. weights: how it can store them. extension: of its files.
     """
     takes, weights = list(takes), list(weights)
     problems = []
     if "weights" in takes and options.weights not in weights:
-        problems.append(f"--weights={options.weights}: expected {' or '.join(weights)} for a {title}")
+        problems.append(f"--weights={options.weights}: expected {' or '.join(weights)} for {extension}")
     elif "entry" in takes and options.entry == "mapping" and options.weights == "int8":
         problems.append("--weights=int8: with --entry=mapping nothing is int8; expected float32 or float16")
     if "entry" in takes and options.entry == "mapping":

@@ -34,14 +34,16 @@ def test_all_that_is_wrong_is_said_at_once(missing):
     said = refused("none/g.onnx", weights="int8", entry="mapping", image="uint8-nhwc", noise_mode="none")
     for message in (
         "none/g.onnx: needs tf2onnx onnx; install with: pip install tf2onnx onnx",
-        "--weights=int8: expected float32 or float16 for a generator as ONNX model",
+        "--weights=int8: expected float32 or float16 for .onnx",
         "--noise-mode: with --entry=mapping there is no image; leave it out",
         "--image: with --entry=mapping there is no image; leave it out",
         "none/g.onnx: there is no folder none",
     ):
         assert message in said.split("\n")
     missing.clear()
-    assert "g.onnx: is to be a generator as ONNX model; expected --network=G or --network=Gs" in refused("g.onnx", "D")
+    assert "g.onnx: is to be the ONNX model of a generator; expected --network=G or --network=Gs" in refused(
+        "g.onnx", "D"
+    )
     assert "are no UTF-8" in refused("\udcff.tflite") and "are no UTF-8" in refused("\udcff.web")
     assert check_output("\udcff.npz", None, None, False).format.name == "npz"
     assert "got --network=all" in refused("g.onnx", "all")

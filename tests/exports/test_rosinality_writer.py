@@ -209,10 +209,13 @@ def test_damaged_entries_cost_no_network(here, nets):
 @pytest.mark.parametrize(
     ("kwargs", "wanted"),
     [
-        ({"label_size": 3}, ["G: label_size=3, expected 0", "D: label_size=3, expected 0"]),
-        ({"resolution": [8, 6]}, ["G: resolution 8x6 (base 4x3)", "D: resolution 8x6", "Gs: resolution 8x6"]),
-        ({"nonlinearity": "relu"}, ["G: nonlinearity='relu', expected 'lrelu'", "D: nonlinearity='relu'"]),
-        ({"architecture": "orig"}, ["G: architecture='orig'", "'skip'", "D: architecture='orig'", "'resnet'"]),
+        ({"label_size": 3}, ["\n  G, D, Gs: label_size=3, expected 0"]),
+        ({"resolution": [8, 6]}, ["G, D, Gs: resolution 8x6 (base 4x3)"]),
+        ({"nonlinearity": "relu"}, ["G, D, Gs: nonlinearity='relu', expected 'lrelu'"]),
+        (
+            {"architecture": "orig"},
+            ["G, Gs: architecture='orig', expected 'skip'", "D: architecture='orig', expected 'resnet'"],
+        ),
         ({"architecture": "skip"}, ["D: architecture='skip'", "--network=G or --network=Gs is possible"]),
         ({"architecture": "resnet"}, ["Gs: architecture='resnet'", "--network=D is possible"]),
     ],
@@ -256,13 +259,17 @@ def test_how_the_classes_are_called(here):
     nets["D"] = build("D", f"{ADA}.D_main", resolution=8, mbstd_num_features=2, fmap_max=20)
     lines = [line for line in convert(nets, "nets.pt") if "differ" not in line]
     channels = "to be changed in the class: channels = {4: 4, 8: 4}, as no channel_multiplier gives these"
-    of_g = [
-        "g is of Generator(size=8, style_dim=6, n_mlp=2, blur_kernel=[1, 2, 1], lr_mlp=0.1)",
+    call = "Generator(size=8, style_dim=6, n_mlp=2, blur_kernel=[1, 2, 1], lr_mlp=0.1)"
+    of_generators = [
         channels,
         "to be changed in the class: ToRGB makes 4 channels in place of 3",
         "to be changed in the class: each ToRGB is given blur_kernel",
     ]
-    assert [line for line in lines if line.startswith("G:")] == [f"G: {line}" for line in of_g]
+    assert [line for line in lines if line.startswith("G")] == [
+        f"G: g is of {call}",
+        *[f"G, Gs: {line}" for line in of_generators],
+        f"Gs: g_ema is of {call}",
+    ]
     assert [line for line in lines if line.startswith("D:")] == [
         "D: d is of Discriminator(size=8)",
         "D: to be changed in the class: channels = {8: 8, 4: 16}, as no channel_multiplier gives these",
@@ -282,5 +289,5 @@ def test_channel_multipliers(fmap_base, multiplier):
         name: np.lib.stride_tricks.as_strided(np.zeros(1), shape, [0] * len(shape)) for name, shape in shapes.items()
     }
     args = {"resample_kernel": [1, 3, 3, 1], "mapping_lrmul": 0.01, "conv_clamp": None}
-    line = f"Gs: g_ema is of Generator(size=1024, style_dim=512, n_mlp=1, channel_multiplier={multiplier}"
+    line = f"g_ema is of Generator(size=1024, style_dim=512, n_mlp=1, channel_multiplier={multiplier}"
     assert fit.describe("Gs", "g_ema", args, tensors) == [f"{line})"]

@@ -266,6 +266,9 @@ def test_choice(fresh, monkeypatch, capfd):
     assert choose("auto", ops, tf.float32) == choose("auto", ops, tf.float16) == "ref"
     assert capfd.readouterr().err == "Custom ops: TensorFlow ops ('ref'); STYLEGAN2_OPS=ref\n"
     assert choose("cpu", ops, tf.float32) == "cpu"  # the argument goes first
+    with implementation.using("xla"):
+        assert choose("auto", ops, tf.float32) == "xla"
+    assert capfd.readouterr().err == ""  # what a program takes for a part of it says nothing of the machine
     monkeypatch.setenv("STYLEGAN2_OPS", "cuda")
     with pytest.raises(UserError, match="^STYLEGAN2_OPS=cuda: TensorFlow sees no GPU, and the CUDA kernels need one"):
         choose("auto", ops, tf.float32)

@@ -321,7 +321,7 @@ def test_overwriting(here, nets):
     (here / "photos" / "anna.jpg").write_bytes(b"")
     with pytest.raises(UserError, match="a folder with other files, which is not overwritten"):
         convert(nets, "photos", overwrite=True)
-    with pytest.raises(UserError, match="a.npz: is a file, expected a name for a SavedModel"):
+    with pytest.raises(UserError, match="a.npz: is a file, expected a name for the SavedModel"):
         checkpoint_formats.check_output("a.npz", "savedmodel", None, True)
     (here / "model").mkdir()
     (here / "model" / "saved_model.pb").write_bytes(b"old")
@@ -333,8 +333,9 @@ def test_overwriting(here, nets):
 @pytest.mark.parametrize(
     ("path", "format_name", "network", "message"),
     [
-        ("a.pth", None, None, r"\.pth is no format that is written; expected \.pkl, \.npz, .*--format=pkl\|npz"),
+        ("a.torch", None, None, r"\.torch is no format that is written; expected \.pkl, \.npz, .*--format=pkl\|npz"),
         ("a.h5", None, None, r"did you mean a\.weights\.h5\?"),
+        ("a.pth", None, None, r"did you mean a\.pt\?"),
         ("a.h5", "weights.h5", None, "Keras reads weights from files that end in .weights.h5"),
         ("none/a.pkl", None, None, "there is no folder none"),
         ("a.weights.h5", None, "all", "expected --network=G or --network=D or --network=Gs, got --network=all"),

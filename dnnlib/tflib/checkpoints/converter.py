@@ -113,7 +113,7 @@ class Converter:
         if any(problems.values()):
             what = f"{output.path}: a {output.format.title} cannot hold this:"
             rest = " or ".join(f"--network={role}" for role, found in problems.items() if not found)
-            lines = [f"{role}: {problem}" for role, found in problems.items() for problem in found]
+            lines = descriptions.lines_by_role(problems)
             raise UserError("\n  ".join([what, *lines, *([f"{rest} is possible"] if rest else [])]))
 
     def _check_finite(self, output: Output, nets: Networks) -> None:

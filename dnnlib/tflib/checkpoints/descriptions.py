@@ -8,7 +8,7 @@ that it comes from.
 import functools
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,15 @@ VERSION = 1
 ROLES = ("G", "D", "Gs")
 Networks = dict[str, Network]
 """Networks by role: 'G', 'D', 'Gs'."""
+
+
+def lines_by_role(lines: Mapping[str, Sequence[str]]) -> list[str]:
+    """Lines on networks by role, each once, after the roles that it is of: 'G, Gs: label_size=3'."""
+    roles: dict[str, list[str]] = {}
+    for role, of_role in lines.items():
+        for line in of_role:
+            roles.setdefault(line, []).append(role)
+    return [f"{', '.join(of_line)}: {line}" for line, of_line in roles.items()]
 
 
 def to_arrays(nets: Mapping[str, Network]) -> dict[str, np.ndarray]:

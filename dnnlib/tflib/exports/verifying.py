@@ -34,7 +34,7 @@ def compared_weights(program: Program, run: Run) -> list[str]:
     before, after = _joined([(before, run(inputs)) for inputs, before in program.examples])
     if program.options.weights == "int8":
         rms = rms_of(before, after) / (127.5 if program.is_uint8 else 1)
-        line = f"int8 weights: {rms:.2g} rms from float32, of images in [-1, 1] (at most {MOST_RMS:g})"
+        line = f"int8 weights: {rms:.3g} rms from float32, of images in [-1, 1] (at most {MOST_RMS:g})"
         return [_proved(line, rms <= MOST_RMS, "float16 is nearer")]
     decibels = decibels_of(before, after, 255 if program.is_uint8 else 2)
     line = f"float16 weights: {decibels:.1f} dB from float32 (at least {LEAST_DECIBELS:g})"

@@ -91,7 +91,8 @@ def choose(impl: str, ops: tuple[str, ...], dtype: tf.DType, problem: str | None
     if _asked()[0] != "xla" and (dtype not in KERNEL_DTYPES or problem):
         return "ref"
     impl, why = automatic(ops, dtype)
-    _say(impl, why)
+    if not _within.get():  # which is of the program, not of the machine
+        _say(impl, why)
     return impl
 
 

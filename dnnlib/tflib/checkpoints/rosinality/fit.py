@@ -111,10 +111,10 @@ def describe(role: str, key: str, args: Mapping[str, Any], tensors: Mapping[str,
         call["lr_mlp"] = args["mapping_lrmul"]
     changes += _changes_of_discriminator(sizes, args) if role == "D" else _changes_of_generator(sizes, args)
     text = ", ".join(f"{name}={value}" for name, value in call.items())
-    lines = [f"{role}: {key} is of {'Discriminator' if role == 'D' else 'Generator'}({text})"]
+    lines = [f"{key} is of {'Discriminator' if role == 'D' else 'Generator'}({text})"]
     if args["conv_clamp"] is not None:
-        lines.append(f"{role}: conv_clamp={args['conv_clamp']} is left out, as it changes nothing that was compared")
-    return lines + [f"{role}: to be changed in the class: {change}" for change in changes]
+        lines.append(f"conv_clamp={args['conv_clamp']} is left out, as it changes nothing that was compared")
+    return lines + [f"to be changed in the class: {change}" for change in changes]
 
 
 def kernel_of(args: Mapping[str, Any]) -> list[float]:

@@ -17,7 +17,7 @@ from dnnlib.formats.torch_writer import Tensor
 from dnnlib.tflib.network import Network
 
 from .. import rounded_variables
-from ..descriptions import Networks
+from ..descriptions import Networks, lines_by_role
 from ..foreign_variables import Stored
 from . import fit, notes, reading
 
@@ -48,9 +48,12 @@ def write(nets: Networks, path: str) -> None:
 
 def lines_of(nets: Networks, _path: str) -> list[str]:
     """Lines on the classes there that load networks by role."""
-    lines = []
-    for role, net in nets.items():
-        lines += fit.describe(role, _KEYS[role], fit.arguments_of(net), _state_dict(role, net))
+    lines = lines_by_role(
+        {
+            role: fit.describe(role, _KEYS[role], fit.arguments_of(net), _state_dict(role, net))
+            for role, net in nets.items()
+        }
+    )
     if "G" in nets and "Gs" not in nets:
         lines.append("note: there is no g_ema, which most tools for this layout read; that is Gs")
     return lines
