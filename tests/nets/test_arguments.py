@@ -56,3 +56,10 @@ def test_w_of_no_layers_is_z(name):
     assert variable_shapes(f"training.{name}", arguments)
     with pytest.raises(ValueError, match="mapping_layers=0 makes W of 8 numbers, dlatent_size=9"):
         variable_shapes(f"training.{name}", {**arguments, "dlatent_size": 9})
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_standard_deviations_are_of_equal_parts(name):
+    with pytest.raises(ValueError, match="mbstd_num_features must divide the feature maps, 4, got 3"):
+        variable_shapes(f"training.{name}", {**SIZES, "mbstd_num_features": 3})
+    assert variable_shapes(f"training.{name}", {**SIZES, "mbstd_num_features": 3, "mbstd_group_size": 1})

@@ -104,6 +104,12 @@ def check_sizes(owner: str, **sizes: int) -> None:
             raise ValueError(f"{owner}: mapping_layers must be 1000 or less, got {value}")
 
 
+def check_mbstd(owner: str, mbstd_num_features: int, fmaps: int) -> None:
+    """Raises ValueError unless the feature maps fall into so many equal parts, of which each has a deviation."""
+    if fmaps % mbstd_num_features:
+        raise ValueError(f"{owner}: mbstd_num_features must divide the feature maps, {fmaps}, got {mbstd_num_features}")
+
+
 def prepare_labels(owner: str, labels: Any, label_size: int, minibatch: Any, dtype: str) -> tf.Tensor | None:
     """Labels `[N, label_size]`, zeros if None was given (as officially); None for unconditional networks.
 

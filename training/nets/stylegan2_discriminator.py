@@ -10,7 +10,7 @@ from dnnlib.resolutions import Size
 from dnnlib.tflib.ops.upfirdn_2d import downsample_2d
 from dnnlib.tflib.scope import Scoped
 
-from .checks import check_choice, check_kernel, check_sizes, feature_maps
+from .checks import check_choice, check_kernel, check_mbstd, check_sizes, feature_maps
 from .discriminator import Discriminator
 from .growing import STRUCTURES, DiscriminatorSteps, grow_discriminator, resolve_structure
 from .layers import Conv2D, Dense, minibatch_stddev_layer
@@ -96,6 +96,8 @@ class OutputBlock(Scoped):
         if rgb_channels is not None:
             clamp = None if pytorch_details else conv_clamp
             self.add_child(FromRGB, "FromRGB", in_fmaps=rgb_channels, fmaps=fmaps, act=act, conv_clamp=clamp)
+        if self.has_mbstd:
+            check_mbstd(name, mbstd_num_features, fmaps)
         in_fmaps = fmaps + (mbstd_num_features if self.has_mbstd else 0)
         self.add_child(Conv2D, "Conv", in_fmaps=in_fmaps, fmaps=fmaps, kernel=3, act=act, conv_clamp=conv_clamp)
         self.add_child(Dense, "Dense0", in_fmaps=fmaps * size[0] * size[1], fmaps=dense_fmaps, act=act)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from dnnlib.resolutions import Size
 
-from .checks import check_choice, check_flags, check_kernel, check_sizes, feature_maps
+from .checks import check_choice, check_flags, check_kernel, check_mbstd, check_sizes, feature_maps
 from .discriminator import Discriminator
 from .growing import STRUCTURES, DiscriminatorSteps, grow_discriminator, resolve_structure
 from .layers import Conv2D, Dense, minibatch_stddev_layer
@@ -67,6 +67,8 @@ class D_basic(Discriminator, family="stylegan-discriminator", module="training.n
                     "Conv1_down": (Conv2DDownscale2D, {"in_fmaps": fmaps, "fmaps": nf(res - 2), **down}),
                 }
             else:
+                if mbstd_group_size > 1:
+                    check_mbstd(name, mbstd_num_features, fmaps)
                 in_fmaps = fmaps + (mbstd_num_features if mbstd_group_size > 1 else 0)
                 height, width = self.resolution.base
                 output = {"act": "linear", "gain": 1, "use_wscale": use_wscale}
