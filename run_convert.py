@@ -157,7 +157,8 @@ def _add_program_options(parser: argparse.ArgumentParser) -> None:
         "--weights",
         choices=program_options.WEIGHTS,
         default=default.weights,
-        help="how weights are stored; everything is computed in float32 (default: %(default)s)",
+        help="how weights are stored, int8 in LiteRT models alone; everything is computed in float32 "
+        "(default: %(default)s)",
     )
     add("--opset", type=_opset, default=default.opset, help="of ONNX: 13 to 18 (default: %(default)s)", metavar="N")
 
