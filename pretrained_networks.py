@@ -10,7 +10,7 @@ import dnnlib
 from dnnlib import installed
 from dnnlib.download import default_cache_dir
 from dnnlib.errors import UserError, did_you_mean, listed
-from dnnlib.formats.checkpoint_formats import SAVED_MODEL_FILE
+from dnnlib.formats.checkpoint_formats import FORMATS
 from dnnlib.kinds import HEAD, is_text, kind_of, mistaken
 
 if TYPE_CHECKING:
@@ -139,8 +139,9 @@ NETWORK_FILES = (".pkl", ".npz", ".safetensors", ".h5", ".pt", ".pth")
 
 def _networks_in(folder: str) -> str:
     """'; networks there, newest first: ...', of the files in a folder that may be networks; '' where there are none."""
-    if os.path.exists(os.path.join(folder, SAVED_MODEL_FILE)):
-        return "; this is a SavedModel, a program: give the file that it was made of"
+    for format_ in FORMATS.values():
+        if format_.marked_by and os.path.exists(os.path.join(folder, format_.marked_by)):
+            return f"; this is a {format_.title}, a program: give the network that it was made of"
     paths = _newest_first(folder)
     return f"; networks there, newest first: {', '.join(listed(paths, 3))}" if paths else ""
 

@@ -90,6 +90,7 @@ def run(
 
 _FORMATS = "Formats by --format and extension, explained in docs/checkpoints.md:\n\n" + "\n".join(
     f"  {format_.name:13} {', '.join(name or 'none' for name in format_.extensions):20} {format_.title}"
+    + ", a folder" * format_.is_folder
     for format_ in FORMATS.values()
 )
 
@@ -104,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     flags.add_version(parser)
     add = parser.add_argument
     add("source", nargs="?", help="name, URL or path of a checkpoint", metavar="SOURCE")
+    add("others", nargs="*", help=argparse.SUPPRESS)  # which are refused, and what they are for is said
     add(
         "--download",
         help="a published network as the source; without --output it is only downloaded; 'list' shows them all",
@@ -172,9 +174,10 @@ def _opset(text: str) -> int:
 
 def _format(text: str) -> str:
     name = text.lower().lstrip(".")
-    if name not in FORMATS:
-        raise argparse.ArgumentTypeError(f"expected one of {', '.join(FORMATS)}, got {text!r}")
-    return name
+    for format_ in FORMATS.values():
+        if name == format_.name or f".{name}" in format_.extensions:
+            return format_.name
+    raise argparse.ArgumentTypeError(f"expected one of {', '.join(FORMATS)}, got {text!r}")
 
 
 def _network(text: str) -> str:
@@ -197,8 +200,11 @@ def _checked(args: argparse.Namespace) -> tuple[str, list[Output]]:
         if source is None:
             source = pretrained_networks.published_url(args.download)
         catalog.locate_generator(source)
-        if args.download is None and not args.output:
+        if args.download is None and not args.output and not args.others:
             raise UserError("--output is missing: what to write, such as --output=network.safetensors")
+    if args.others:
+        flags_ = " ".join(f"--output={name}" for name in args.others)
+        problems.messages.append(f"expected one SOURCE, got {len(args.others)} more; what is written: {flags_}")
     if args.format is not None and len(args.output) != 1:
         problems.messages.append(f"--format is for a single --output, got {len(args.output)}")
     for path in args.output:

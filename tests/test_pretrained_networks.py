@@ -111,5 +111,8 @@ def test_what_is_there_is_no_guess(run_folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="other.pkl: these are the settings of a run, not networks"):
         pretrained_networks.load_generator("other.pkl")
     tf.saved_model.save(tf.Module(), "model")
-    with pytest.raises(UserError, match="model: is a folder.*; this is a SavedModel, a program"):
-        pretrained_networks.load_generator("model")
+    os.mkdir("page")
+    open("page/synthesis.onnx", "wb").close()
+    for folder, what in (("model", "SavedModel of a generator"), ("page", "web page of a generator")):
+        with pytest.raises(UserError, match=f"{folder}: is a folder.*; this is a {what}, a program"):
+            pretrained_networks.load_generator(folder)

@@ -57,7 +57,7 @@ PYTORCH = Format(
 PT = Format("pt", (".pt",), "checkpoint of rosinality/stylegan2-pytorch")
 KERAS = Format("weights.h5", (".weights.h5",), "weights of a Keras model", holds_all=False, packages=("h5py",))
 SAVED_MODEL = Format(
-    "savedmodel", (".savedmodel", ""), "SavedModel of a generator, a folder", _GENERATORS, False, (), SAVED_MODEL_FILE
+    "savedmodel", (".savedmodel", ""), "SavedModel of a generator", _GENERATORS, False, (), SAVED_MODEL_FILE
 )
 _PROGRAM = ("entry", "noise_mode", "image", "weights")
 ONNX = Format(
@@ -82,7 +82,7 @@ LITERT = Format(
 WEB = Format(
     "web",
     (".web",),
-    "web page of a generator, a folder",
+    "web page of a generator",
     _GENERATORS,
     holds_all=False,
     packages=ONNX.packages,
@@ -119,7 +119,7 @@ def format_of(path: str, name: str | None = None) -> Format:
     hint = f" (did you mean {path[: -len(extension)]}{better}?)" if better else ""
     raise UserError(
         f"{path}: {extension} is no format that is written{hint}; expected {known}, no extension at all for a "
-        f"{SAVED_MODEL.title}, or --format={'|'.join(FORMATS)}"
+        f"{SAVED_MODEL.title}, a folder, or --format={'|'.join(FORMATS)}"
     )
 
 

@@ -55,12 +55,14 @@ def test_options_that_no_output_takes(missing, monkeypatch, capsys):
         (["a.npz"], ["--opset=13"], 1, "--opset: is for --output=FILE of .onnx"),
         (["a.tflite"], ["--opset=13"], 1, "--opset: is for --output=FILE of .onnx"),
         (["a.npz", "b"], ["--entry=w", "--weights=float16"], 1, "--weights: is for --output=FILE of .onnx, .tflite"),
+        (["a.npz"], ["a.onnx"], 1, "expected one SOURCE, got 1 more; what is written: --output=a.onnx"),
+        (["a.bin"], ["--format=tflite", "--opset=13"], 1, "--opset: is for --output=FILE of .onnx"),
         (["a.onnx"], ["--opset=19"], 2, "argument --opset: expected 13 to 18, got '19'"),
         (["a.onnx"], ["--opset=1_5"], 2, "argument --opset: expected 13 to 18, got '1_5'"),
         (["a.onnx"], ["--noise-mode=random"], 2, "argument --noise-mode: invalid choice: 'random'"),
     ):
         names = [f"--output={name}" for name in outputs]
-        monkeypatch.setattr("sys.argv", ["run_convert.py", DEMO, *names, *options])
+        monkeypatch.setattr("sys.argv", ["run_convert.py", DEMO, *options, *names])
         with pytest.raises(SystemExit) as error:
             run_convert.main()
         assert error.value.code == status

@@ -152,14 +152,14 @@ def test_what_they_do_otherwise_is_said():
     assert notes_on(G) == ["read pickles of G, D and Gs together; a single network is for .pytorch.safetensors"]
     assert nvidia_legacy.constructor(Stub(D), "Discriminator")["epilogue_kwargs"]["mbstd_group_size"] == 4
     D = build("networks_stylegan2.D_stylegan2")
-    assert notes_on(G, D, G) == ["take mbstd_group_size=4 for None, as such a pickle does not name it"]
+    assert notes_on(G, D, G) == ["find no mbstd_group_size=4 in such a pickle, and take None"]
     assert nvidia_legacy.constructor(Stub(D), "Discriminator")["epilogue_kwargs"]["mbstd_group_size"] is None
     D = build("networks_stylegan2.D_stylegan2", label_size=2, mbstd_group_size=2)
     assert notes_on(G, D, G) == ["refuse pickles of TensorFlow with label_size=2"]
     D = build("networks.D_main", resolution=24)
     assert notes_on(G, D, G) == ["refuse pickles of TensorFlow with resolution=24"]
     D = build("networks.D_main", label_size=2)
-    for latent_size, notes in ((6, []), (5, ["take label_fmaps=5 for None, as such a pickle does not name it"])):
+    for latent_size, notes in ((6, []), (5, ["find no label_fmaps=5 in such a pickle, and take None"])):
         G = build("networks.G_main", label_size=2, latent_size=latent_size)
         assert notes_on(G, D, G) == notes
 

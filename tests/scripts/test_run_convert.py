@@ -94,7 +94,9 @@ def test_files_are_read_again(here, nets, name):
     lines = convert(nets, name)
     roles = ["Gs"] if name.endswith(".h5") else ["G", "D", "Gs"]
     of_pytorch = lines[len(roles) :]
-    assert (" take label_fmaps=6 for None" in "".join(of_pytorch)) == name.endswith(".pkl")  # W has 8 dimensions
+    assert (" find no label_fmaps=6 in such a pickle" in "".join(of_pytorch)) == name.endswith(
+        ".pkl"
+    )  # W has 8 dimensions
     assert [line.split(":")[0] for line in lines] == roles + ["note"] * len(of_pytorch)
     assert all(" differ by 0 at most" in line and "variables are equal" in line for line in lines[: len(roles)])
     G, D, Gs = pretrained_networks.load_networks(name)

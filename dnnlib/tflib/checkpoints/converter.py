@@ -212,7 +212,7 @@ def _in_pytorch(nets: Networks) -> list[str]:
         return [f"{they} refuse pickles of TensorFlow with {refused}"]
     lines = []
     if otherwise := _arguments(nets, network_state.otherwise_in_pytorch):
-        lines.append(f"{they} take {otherwise} for None, as such a pickle does not name it")
+        lines.append(f"{they} find no {otherwise} in such a pickle, and take None")
     if len(nets) < len(descriptions.ROLES) and all(map(network_state.is_read_by_pytorch, nets.values())):
         lines.append(f"{they} read pickles of G, D and Gs together; a single network is for {PYTORCH.extensions[0]}")
     return lines
