@@ -11,11 +11,13 @@ import pytest
 from tiny_generators import G2, NETWORKS, REVISED, build, check_1024, check_minibatches, convert, images_of, latents
 
 from dnnlib.errors import UserError
-from dnnlib.formats.program_options import DEFAULT, OPSETS
+from dnnlib.formats.program_options import DEFAULT, OPSETS, ProgramOptions
 from dnnlib.tflib.checkpoints import network_files
 from dnnlib.tflib.checkpoints.converter import networks_of
+from dnnlib.tflib.exports import onnx_file
 from dnnlib.tflib.exports.comparing import exact_kwargs
 from dnnlib.tflib.exports.programs import Program
+from dnnlib.tflib.network import Network
 from dnnlib.tflib.tfutil import convert_images_to_uint8
 
 onnx = pytest.importorskip("onnx")
@@ -274,3 +276,14 @@ def test_nothing_is_said(tmp_path, capfd):
 @pytest.mark.slow
 def test_1024(tmp_path):
     check_1024(tmp_path / "g.onnx")
+
+
+def test_first_maps_that_are_nearly_constant(tmp_path):
+    """As after a few steps of training: instance normalization would magnify the rounding of others."""
+    net = Network("Gs", func_name="training.networks_stylegan.G_style", resolution=8, num_channels=3, fmap_max=16)
+    random = np.random.RandomState(0)
+    for name, var in net.vars.items():
+        if name.endswith("Const/bias"):
+            net.set_var(name, 0.05 * random.randn(*var.shape))
+    lines = onnx_file.write(net, ProgramOptions(entry="w"), str(tmp_path / "g.onnx"))
+    assert "differs" in lines[0]

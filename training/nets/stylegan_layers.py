@@ -14,6 +14,7 @@ import tensorflow as tf
 from dnnlib.tflib.ops import linear
 from dnnlib.tflib.scope import Scoped, ones, zeros
 
+from .growing import lod_is_fixed
 from .layers import Conv2D, Dense, EqualizedLayer, apply_bias_act, as_in_batches, normalize_2nd_moment
 
 GAIN = {"relu": float(np.sqrt(2)), "lrelu": float(np.sqrt(2))}
@@ -228,6 +229,10 @@ class Epilogue(Scoped):
 
     def finish(self, x: tf.Tensor, dlatents: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
         """x `[N, H, W, C]` after the convolution; dlatents `[N, dlatent_size]`; noise `[N or 1, 1, H, W]` or None."""
+        return self.styled(self.before_styles(x, noise), dlatents)
+
+    def before_styles(self, x: tf.Tensor, noise: Any) -> tf.Tensor:
+        """Noise, bias, activation and normalization: `[N, H, W, C]`."""
         if noise is not None:
             x = self.Noise(x, noise)
         x = apply_bias_act(self, x, self.act)
@@ -235,6 +240,10 @@ class Epilogue(Scoped):
             x = pixel_norm(x, data_format="NHWC")
         if self.use_instance_norm:
             x = instance_norm(x, data_format="NHWC")
+        return x
+
+    def styled(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:
+        """What the styles make of that."""
         if self.use_styles:
             x = self.StyleMod(x, dlatents)
         return self.row(x)
@@ -289,9 +298,19 @@ class ConstLayer(Epilogue, EqualizedLayer):
         self.add_epilogue(fmaps, act=act, use_wscale=use_wscale, **epilogue)
 
     def call(self, dlatents: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
-        x = tf.cast(tf.transpose(tf.convert_to_tensor(self.const), [0, 2, 3, 1]), dlatents.dtype)  # [1, h, w, C]
-        minibatch = dlatents.shape[0] or tf.shape(dlatents)[0]
-        return self.finish(tf.tile(x, [minibatch, 1, 1, 1]), dlatents, noise)
+        multiples = [dlatents.shape[0] or tf.shape(dlatents)[0], 1, 1, 1]
+        known = None if noise is None else tf.get_static_value(noise)
+        if lod_is_fixed() and not tf.executing_eagerly() and (noise is None or known is not None):
+            # A network that stays as it is, for other programs. This is the same for all samples, and nearly flat where
+            # a network has hardly been trained: normalization magnifies the rounding, in which programs differ.
+            with tf.init_scope():
+                x = self.before_styles(self._constant(dlatents.dtype), known).numpy()
+            return self.styled(tf.tile(tf.constant(x), multiples), dlatents)
+        return self.finish(tf.tile(self._constant(dlatents.dtype), multiples), dlatents, noise)
+
+    def _constant(self, dtype: tf.DType) -> tf.Tensor:
+        """`[1, h, w, C]`."""
+        return tf.cast(tf.transpose(tf.convert_to_tensor(self.const), [0, 2, 3, 1]), dtype)
 
 
 class DenseLayer(Epilogue, Dense):

@@ -96,7 +96,12 @@ class Program:
         shapes = self._noise_shapes()
         if self.options.noise_mode == "inputs":
             return {"noise": [inputs[name] for name in shapes]} if "noise0" in inputs else {}
-        return {"noise": [None for _ in shapes]} if self.options.noise_mode == "none" else {}
+        if self.options.noise_mode == "none" or not shapes:
+            return {"noise": [None for _ in shapes]} if shapes else {}
+        first, *others = (self._synthesis.vars[name] for name in shapes)
+        with tf.init_scope():
+            known = first.numpy()  # so that generators compute what depends on it alone now
+        return {"noise": [known, *others]}
 
     def notes(self) -> dict[str, str]:
         """What a file says of the network, by name. Numbers of truncation are those that the network has itself."""
