@@ -299,7 +299,7 @@ class ConstLayer(Epilogue, EqualizedLayer):
 
     def call(self, dlatents: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
         multiples = [dlatents.shape[0] or tf.shape(dlatents)[0], 1, 1, 1]
-        known = None if noise is None else tf.get_static_value(noise)
+        known = tf.get_static_value(noise) if noise is not None and lod_is_fixed() else None
         if lod_is_fixed() and not tf.executing_eagerly() and (noise is None or known is not None):
             # A network that stays as it is, for other programs. This is the same for all samples, and nearly flat where
             # a network has hardly been trained: normalization magnifies the rounding, in which programs differ.
