@@ -9,7 +9,16 @@ import golden
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_generators import NETWORKS, build, check_1024, check_minibatches, convert, images_of, latents
+from tiny_generators import (
+    NETWORKS,
+    build,
+    check_1024,
+    check_minibatches,
+    convert,
+    images_of,
+    latents,
+    too_fine_for_float16,
+)
 
 from dnnlib.errors import UserError
 from dnnlib.tflib.exports import litert_file, litert_model, verifying
@@ -104,21 +113,24 @@ def test_weights(tmp_path, weights):
         assert rms / 2 < told < rms * 2
     else:
         assert verifying.decibels_of(before, after, 2) > 45 and re.match(r"float16 weights: \S+ dB", lines[1])
+    nothing = image(runner_of(tmp_path / "g.tflite"), z=np.zeros_like(z), psi=1, cutoff=0)
+    assert np.isfinite(nothing).all()  # by numbers that float16 does not have
 
 
 def test_too_coarse(tmp_path):
-    """Models of a network that int8 changes by more than is allowed are not written, nor with too large weights."""
+    """Models of networks that int8 or float16 changes by more than is allowed are not written."""
     net = build(**LARGER)
     for name in net.vars:
         if name.endswith("ToRGB/weight"):
             net.set_var(name, 30 * net.get_var(name))
     with pytest.raises(UserError, match=r"int8 weights: \S+ rms from float32, .*; float16 is nearer; it is removed"):
         convert(net, tmp_path / "g.tflite", weights="int8")
+    with pytest.raises(UserError, match=r"float16 weights: \S+ dB from float32 .*; float32 is exact; it is removed"):
+        convert(too_fine_for_float16(), tmp_path / "g.tflite", weights="float16", entry="mapping")
+    assert not list(tmp_path.iterdir())
     net = build()
     net.set_var("G_synthesis/8x8/Conv1/weight", 1e6 * net.get_var("G_synthesis/8x8/Conv1/weight"))
-    with pytest.raises(UserError, match=r"float16 weights: \S+ dB from float32 .*; float32 is exact; it is removed"):
-        convert(net, tmp_path / "g.tflite", weights="float16")
-    assert not list(tmp_path.iterdir())
+    convert(net, tmp_path / "g.tflite", weights="float16")  # what would be infinite stays as it is
 
 
 @pytest.mark.parametrize(("weights", "resolution"), [("float32", 32), ("int8", 8)])

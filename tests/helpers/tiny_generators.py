@@ -85,3 +85,17 @@ def check_1024(path):
     result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert int(result.stdout.split()[-1]) < 6e6, result.stdout  # kB
     assert os.times().children_user - before < 240
+
+
+def too_fine_for_float16():
+    """A generator whose W hangs on numbers that float16 does not have, beside others that it has."""
+    net = build(mapping_fmaps=64)
+    values = {name: net.get_var(f"G_mapping/{name}") for name in ("Dense0/weight", "Dense0/bias", "Dense1/weight")}
+    values["Dense0/weight"] *= 1e-9
+    values["Dense0/weight"][0, 0] = 1
+    values["Dense0/bias"] *= 0
+    values["Dense1/weight"] *= 1e9
+    values["Dense1/weight"][0] = 0  # of what is 1
+    for name, value in values.items():
+        net.set_var(f"G_mapping/{name}", value)
+    return net

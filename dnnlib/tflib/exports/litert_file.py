@@ -28,13 +28,14 @@ def write(net: Network, options: ProgramOptions, path: str) -> list[str]:
     """
     program = Program(net, options)
     with Progress(3, "steps", desc=os.path.basename(path)) as progress:  # minutes for large networks
-        _save(_converted(program), path)
+        model = _converted(program)
+        _save(model, path)
         progress.update(note=lambda: "converted")
         _ = program.examples  # which are kept
         progress.update(note=lambda: "computed by TensorFlow")
         lines = verifying.compared(program, _Runner(path).run)
         if options.weights != "float32":
-            model = _converted(program, as_float16=True)
+            litert_model.store_as_float16(model)
             if options.weights == "int8":
                 litert_model.store_as_int8(model, but=net.components.mapping.name)  # another W is another image
             _save(model, path)
@@ -53,7 +54,7 @@ def _save(model: Any, path: str) -> None:
 # Models.
 
 
-def _converted(program: Program, as_float16: bool = False) -> Any:
+def _converted(program: Program) -> Any:
     """A program as a `litert_model`. Its one signature has the names of inputs and output."""
     module = tf.Module()
     module.vars = dict(program.net.vars)
@@ -62,9 +63,6 @@ def _converted(program: Program, as_float16: bool = False) -> Any:
     with failing("LiteRT's converter"), hidden_notes(show_failures=False):
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if as_float16:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
         model = litert_model.parsed(converter.convert())
     litert_model.describe(model, program.notes())
     return model

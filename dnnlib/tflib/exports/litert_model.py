@@ -3,6 +3,7 @@
 TensorFlow has the classes of the schema, but no public way to them; they are the same since TensorFlow 2.15.
 """
 
+import copy
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -12,11 +13,15 @@ import flatbuffers
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
+from .float16 import stored_as_float16
+
 _IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16  # of weights in a file, as the schema asks for
 _OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 _CONTROL_FLOW = ("IF", "WHILE", "CALL", "CALL_ONCE")
 _LAYERS = ("CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")  # whose second input are weights
+_FEWEST = 2  # all but scalars: where weights are float16, LiteRT's quick layers (XNNPACK) take biases of float16 alone
+_OF_FLOAT16 = 3  # the version of DEQUANTIZE that takes it
 _PER_CHANNEL = 5  # the version of DEQUANTIZE that has steps of each channel
 
 
@@ -55,6 +60,49 @@ def unusual_operators(model: Any) -> list[str]:
 def describe(model: Any, notes: Mapping[str, str]) -> None:
     """Writes notes as the description of a model, in JSON."""
     model.description = json.dumps(dict(notes))
+
+
+def store_as_float16(model: Any) -> None:
+    """Makes weights float16, from which an operator each makes float32, which LiteRT does when it loads a model.
+
+    The converter does it to all constants: those that are added lest something is 0 vanish then.
+    """
+    model.operatorCodes.append(_code_of_dequantize())
+    tensors = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors]
+    others = {0} | {tensor.buffer for tensor in tensors if tensor.type != schema.TensorType.FLOAT32}
+    buffers = {tensor.buffer for tensor in tensors} - others
+    stored = {buffer for buffer in buffers if _store_buffer(model.buffers[buffer])}
+    for subgraph in model.subgraphs:
+        indices = [index for index, tensor in enumerate(subgraph.tensors) if tensor.buffer in stored]
+        opcode = len(model.operatorCodes) - 1
+        subgraph.operators = [_dequantized(subgraph, index, opcode) for index in indices] + subgraph.operators
+
+
+def _code_of_dequantize() -> Any:
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
+    code.version = _OF_FLOAT16
+    return code
+
+
+def _store_buffer(buffer: Any) -> bool:
+    """Makes weights float16, if that is possible."""
+    values = None if buffer.data is None else stored_as_float16(buffer.data.view(np.float32), _FEWEST)
+    if values is not None:
+        buffer.data = values.view(np.uint8)
+    return values is not None
+
+
+def _dequantized(subgraph: Any, index: int, opcode: int) -> Any:
+    """The operator that computes a tensor of a graph. Its buffer becomes that of a new one, of float16."""
+    tensor = subgraph.tensors[index]
+    float16 = copy.copy(tensor)
+    float16.name, float16.type = tensor.name + b"_float16", schema.TensorType.FLOAT16
+    tensor.buffer = 0  # of what is computed
+    operator = schema.OperatorT()
+    operator.opcodeIndex, operator.outputs, operator.inputs = opcode, [index], [len(subgraph.tensors)]
+    subgraph.tensors.append(float16)
+    return operator
 
 
 def store_as_int8(model: Any, but: str) -> None:

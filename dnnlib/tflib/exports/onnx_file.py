@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from dnnlib import files
@@ -16,13 +15,12 @@ from dnnlib.progress import Progress
 from dnnlib.tflib.network import Network
 
 from . import onnx_weights, verifying
+from .float16 import stored_as_float16
 from .onnx_session import Session
 from .programs import Program
 from .running import failing
 
-_LEAST_FLOAT16 = 256
-"""Elements of an array that is worth the operator by which float16 becomes float32."""
-_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
+_FEWEST = 256  # elements of an array that is worth an operator
 
 
 def write(net: Network, options: ProgramOptions, path: str) -> list[str]:
@@ -127,12 +125,12 @@ def _store_as_float16(model: Any) -> None:
     for tensor in model.graph.initializer:
         if tensor.data_type != onnx.TensorProto.FLOAT:
             continue
-        values = onnx.numpy_helper.to_array(tensor)
-        if values.size < _LEAST_FLOAT16 or not np.max(np.abs(values)) <= _LARGEST_FLOAT16:
+        values = stored_as_float16(onnx.numpy_helper.to_array(tensor), _FEWEST)
+        if values is None:
             continue
         name = f"{tensor.name}_float16"
         nodes.append(onnx.helper.make_node("Cast", [name], [tensor.name], name, to=onnx.TensorProto.FLOAT))
-        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), name))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, name))
     nodes.extend(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
