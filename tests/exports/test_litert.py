@@ -17,6 +17,7 @@ from tiny_generators import (
     convert,
     images_of,
     latents,
+    nearly_constant,
     too_fine_for_float16,
 )
 
@@ -65,6 +66,10 @@ def test_entries(tmp_path):
     expected = images_of(net, z, label, psi, 2)
     golden.close(image(runners["z"], **inputs), expected, 1e-4)
     golden.close(image(runners["w"], w=run(runners["mapping"], **inputs)["w"]), expected, 1e-4)
+
+
+def test_first_maps_that_are_nearly_constant(tmp_path):
+    convert(nearly_constant(), tmp_path / "g.tflite", entry="w")
 
 
 @pytest.mark.parametrize("noise_mode", ["none", "inputs"])

@@ -99,3 +99,13 @@ def too_fine_for_float16():
     for name, value in values.items():
         net.set_var(f"G_mapping/{name}", value)
     return net
+
+
+def nearly_constant():
+    """A generator as after a few steps of training: instance normalization would magnify the rounding of others."""
+    net = Network("Gs", func_name="training.networks_stylegan.G_style", resolution=8, num_channels=3, fmap_max=16)
+    random = np.random.RandomState(0)
+    for name, var in net.vars.items():
+        if name.endswith("Const/bias"):
+            net.set_var(name, 0.05 * random.randn(*var.shape))
+    return net

@@ -1,6 +1,5 @@
 """Generators as LiteRT (TensorFlow Lite) models, of its built-in operators alone, without control flow."""
 
-import dataclasses
 import os
 import warnings
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ def write(net: Network, options: ProgramOptions, path: str) -> list[str]:
 
     Raises VerificationError where it computes something else, UserError where LiteRT fails. OSError.
     """
-    program = Program(net, options)
+    program = Program(net, options, repeats_noise=True)
     with Progress(3, "steps", desc=os.path.basename(path)) as progress:  # minutes for large networks
         model = _converted(program)
         _save(model, path)
@@ -58,7 +57,7 @@ def _converted(program: Program) -> Any:
     """A program as a `litert_model`. Its one signature has the names of inputs and output."""
     module = tf.Module()
     module.vars = dict(program.net.vars)
-    module.function = _function(program)
+    module.function = program.function
     concrete = module.function.get_concrete_function()  # which is our own code, whose errors are ours
     with failing("LiteRT's converter"), hidden_notes(show_failures=False):
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
@@ -66,23 +65,6 @@ def _converted(program: Program) -> Any:
         model = litert_model.parsed(converter.convert())
     litert_model.describe(model, program.notes())
     return model
-
-
-def _function(program: Program) -> Any:
-    """A program for the converter: the network's own noise images are repeated for each sample.
-
-    Constants it would join with those beside them: a noise image and a bias become an image of each channel.
-    """
-    if program.options.noise_mode != "const":
-        return program.function
-    inner = Program(program.net, dataclasses.replace(program.options, noise_mode="inputs"))
-    noise = [program.net.components.synthesis.vars[name] for name in inner.inputs if name not in program.inputs]
-
-    def computed(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        num_samples = tf.shape(tensors[0])[0]
-        return inner.function(*tensors, *(tf.tile(image, [num_samples, 1, 1, 1]) for image in noise))
-
-    return tf.function(computed, input_signature=list(program.inputs.values()), autograph=False)
 
 
 # ----------------------------------------------------------------------------

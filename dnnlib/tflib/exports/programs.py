@@ -36,8 +36,13 @@ _LARGE = 512 * 512
 class Program:
     """A generator as a function. `inputs`: specifications of its inputs by name, in order. `output`: 'image' or 'w'."""
 
-    def __init__(self, net: Network, options: ProgramOptions):
-        self.net, self.options = net, options
+    def __init__(self, net: Network, options: ProgramOptions, repeats_noise: bool = False):
+        """repeats_noise: the network's own noise images but the first are repeated for each sample.
+
+        They are no constants then, which a converter may join with those beside them: a noise image and a bias become
+        an image of each channel.
+        """
+        self.net, self.options, self._repeats_noise = net, options, repeats_noise
         self.output = "w" if options.entry == "mapping" else "image"
         self._synthesis = net.components.synthesis
         shapes: dict[str, Any] = {"w": self._synthesis.input_shape}
@@ -101,6 +106,9 @@ class Program:
         first, *others = (self._synthesis.vars[name] for name in shapes)
         with tf.init_scope():
             known = first.numpy()  # so that generators compute what depends on it alone now
+        if self._repeats_noise:
+            num_samples = tf.shape(next(iter(inputs.values())))[0]
+            others = [tf.tile(image, [num_samples, 1, 1, 1]) for image in others]
         return {"noise": [known, *others]}
 
     def notes(self) -> dict[str, str]:
