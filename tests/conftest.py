@@ -2,11 +2,15 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:  # as of jobs in the background, and by nohup
+        signal.signal(getattr(signal, name), handler)
 if os.environ.get("STYLEGAN2_TEST_DEVICE") != "gpu":  # tests count on what CPUs do, to the last bit
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 

@@ -47,7 +47,7 @@ def test_wrong_arguments(args, words):
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("impl", "code"), [("ref", 0), ("cuda", 1)])
+@pytest.mark.parametrize(("impl", "code"), [("ref", 0), pytest.param("cuda", 1, marks=pytest.mark.slow)])
 def test_rehearsal(impl, code):
     """The CPU plays the GPU; CUDA kernels, which it has not, are an error and no other implementation."""
     env = {"STYLEGAN2_TEST_DEVICE": "cpu", "STYLEGAN2_TEST_PRECISION": "fp16", "STYLEGAN2_OPS": impl}

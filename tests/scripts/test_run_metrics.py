@@ -66,6 +66,7 @@ def test_several_networks_and_metrics(place, metric_networks):
     assert [path.suffix for path in (place / ".stylegan2-cache" / "metrics").iterdir()] == [".rows"]
 
 
+@pytest.mark.slow  # the rules are those of test_metric_base.py
 def test_the_data_set_is_that_of_the_training(place, metric_networks):
     run_dir = place / "results" / "00000-training"
     run_dir.mkdir(parents=True)
