@@ -178,7 +178,7 @@ def test_demo_network(window, demo, tmp_path):
     mixing = ["--row-seeds=85", "--col-seeds=3", "--col-styles=1-3", "--truncation-psi=1"]
     mixed = generate(tmp_path / "mixed", "style-mixing-example", *mixing)
     with browser.served(demo) as url:
-        window.requested()
+        window.requested(), window.errors()  # of pages before
         assert any(
             seconds_to_paint(window, url) < 6 for _ in range(3)
         )  # half as long on a machine that does nothing else
