@@ -47,7 +47,7 @@ def build(name, func_name, **kwargs):
 
 def arguments(lines, role):
     """How the class is called, and what the lines say is to be changed in it."""
-    text = "\n".join(line for line in lines if line.startswith(f"{role}: "))
+    text = "\n".join(line for line in lines if role in line.split(": ")[0].split(", "))  # "G, Gs: ..." is of both
     kwargs = eval(f"dict({re.search(r'is of [A-Z][a-z]+[(](.*)[)]', text)[1]})")
     changes = {
         "channels": r"channels = (\{.*\}),",
