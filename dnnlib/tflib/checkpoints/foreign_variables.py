@@ -1,7 +1,7 @@
 """Variables of our networks as files of other projects store them: under other names, in other shapes."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,6 +193,11 @@ def feature_map_arguments(channels: Mapping[int, int]) -> dict[str, float]:
 def filters_in(tensors: Tensors, last_part: str) -> dict[str, np.ndarray]:
     """The resampling filters in a file by name, which ends with this part."""
     return {name: tensor for name, tensor in tensors.items() if name.split(".")[-1] == last_part}
+
+
+def taps_of(resample_kernel: Sequence[float] | None) -> list[float]:
+    """The FIR filter that this argument means: None is a box."""
+    return [1, 1] if resample_kernel is None else list(resample_kernel)
 
 
 def resample_kernel_of(kernels: Iterable[np.ndarray]) -> list[float]:

@@ -21,7 +21,7 @@ from dnnlib.tflib.network_state import Makers, NetworkState, NetworkStateError
 
 from . import descriptions, nvidia_torch, rounded_variables
 from .descriptions import NOTE, Networks
-from .foreign_variables import StoredAs, feature_map_arguments, variables_of
+from .foreign_variables import StoredAs, feature_map_arguments, taps_of, variables_of
 
 CLASS_NAME = "class_name"  # in the metadata: what its presence tells such files by
 _INIT_KWARGS, _ROUNDED = "init_kwargs", "rounded_variables"
@@ -146,7 +146,7 @@ def _of_generator(kwargs: Kwargs, shapes: Shapes) -> Kwargs:
     synthesis = {
         **_of_sizes(kwargs, _channels_of_generator(shapes)),
         **_unless("skip", architecture=kwargs["architecture"]),
-        **_unless(_DEFAULT_FILTER, resample_filter=_filter_of(kwargs)),
+        **_unless(_DEFAULT_FILTER, resample_filter=taps_of(kwargs["resample_kernel"])),
         **_unless("lrelu", activation=kwargs["nonlinearity"]),
         **_unless(True, use_noise=bool(kwargs["use_noise"])),
     }
@@ -165,7 +165,7 @@ def _of_discriminator(kwargs: Kwargs, shapes: Shapes) -> Kwargs:
     activation = _unless("lrelu", activation=kwargs["nonlinearity"])
     block = {
         **activation,
-        **_unless(_DEFAULT_FILTER, resample_filter=_filter_of(kwargs)),
+        **_unless(_DEFAULT_FILTER, resample_filter=taps_of(kwargs["resample_kernel"])),
         **_unless(0, freeze_layers=kwargs.get("freeze_layers", 0)),
     }
     num_features = shapes["4x4/Conv/weight"][2] - channels[4]
@@ -211,11 +211,6 @@ def _unless(default: Any, **argument: Any) -> Kwargs:
     """An argument, if it is not the default."""
     ((key, value),) = argument.items()
     return {} if value == default and type(value) is type(default) else {key: value}
-
-
-def _filter_of(kwargs: Kwargs) -> list[float]:
-    kernel = kwargs["resample_kernel"]
-    return [1, 1] if kernel is None else list(kernel)
 
 
 def _label_fmaps(kwargs: Kwargs) -> int:
@@ -266,7 +261,7 @@ def _channels(shapes: Shapes, scope: str, layer: str) -> dict[int, int]:
 
 def _filters(is_generator: bool, kernel: Any, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The filters of blocks and layers, by name. All convolutions have one, also those that do not resample."""
-    own = _filter([1, 1] if kernel is None else kernel)
+    own = _filter(taps_of(kernel))
     default = _filter(_DEFAULT_FILTER)
     resampling = ("conv0" if is_generator else "conv1", "skip")
     found = {}

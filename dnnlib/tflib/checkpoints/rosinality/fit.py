@@ -12,6 +12,7 @@ from dnnlib.tflib import official_modules
 from dnnlib.tflib.exports.comparing import compute, largest_difference, limit_of
 from dnnlib.tflib.network import Network
 
+from ..foreign_variables import taps_of
 from . import layout, reading
 
 _KERNEL = [1, 3, 3, 1]
@@ -105,8 +106,8 @@ def describe(role: str, key: str, args: Mapping[str, Any], tensors: Mapping[str,
         call["channel_multiplier"] = multiplier
     else:
         changes.append(f"channels = {sizes.channels}, as no channel_multiplier gives these")
-    if kernel_of(args) != _KERNEL:
-        call["blur_kernel"] = kernel_of(args)
+    if taps_of(args["resample_kernel"]) != _KERNEL:
+        call["blur_kernel"] = taps_of(args["resample_kernel"])
     if role != "D" and args["mapping_lrmul"] != reading.LR_MLP:
         call["lr_mlp"] = args["mapping_lrmul"]
     changes += _changes_of_discriminator(sizes, args) if role == "D" else _changes_of_generator(sizes, args)
@@ -115,12 +116,6 @@ def describe(role: str, key: str, args: Mapping[str, Any], tensors: Mapping[str,
     if args["conv_clamp"] is not None:
         lines.append(f"conv_clamp={args['conv_clamp']} is left out, as it changes nothing that was compared")
     return lines + [f"to be changed in the class: {change}" for change in changes]
-
-
-def kernel_of(args: Mapping[str, Any]) -> list[float]:
-    """The resampling filter that arguments mean: None is a box."""
-    kernel = args["resample_kernel"]
-    return [1, 1] if kernel is None else list(kernel)
 
 
 def _channels(multiplier: int, size: int) -> dict[int, int]:
@@ -133,7 +128,7 @@ def _changes_of_generator(sizes: reading.GeneratorSizes, args: Mapping[str, Any]
     changes = []
     if sizes.num_channels != 3:
         changes.append(f"ToRGB makes {sizes.num_channels} channels in place of 3")
-    if len(kernel_of(args)) != len(_KERNEL):
+    if len(taps_of(args["resample_kernel"])) != len(_KERNEL):
         changes.append("each ToRGB is given blur_kernel")
     return changes
 
@@ -142,7 +137,7 @@ def _changes_of_discriminator(sizes: reading.DiscriminatorSizes, args: Mapping[s
     changes = []
     if sizes.num_channels != 3:
         changes.append(f"the first ConvLayer takes {sizes.num_channels} channels in place of 3")
-    if len(kernel_of(args)) != len(_KERNEL):
+    if len(taps_of(args["resample_kernel"])) != len(_KERNEL):
         changes.append("ResBlock gives blur_kernel to its ConvLayers")
     group = args["mbstd_group_size"]
     if group != reading.MBSTD_GROUP_SIZE:

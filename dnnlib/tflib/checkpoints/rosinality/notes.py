@@ -17,7 +17,7 @@ from dnnlib.tflib.network_state import NetworkState, NetworkStateError
 
 from .. import descriptions, rounded_variables
 from ..descriptions import Networks
-from ..foreign_variables import StoredAs, Tensors, filters_in, resample_kernel_of, variables_of
+from ..foreign_variables import StoredAs, Tensors, filters_in, resample_kernel_of, taps_of, variables_of
 from . import layout
 
 ENTRY = descriptions.NOTE  # what it is called in the file
@@ -79,7 +79,7 @@ def read(entry: Any, role: str) -> Note | None:
 
 def _check_filters(kernel: Any, filters: Mapping[str, np.ndarray]) -> None:
     """Raises NetworkStateError where the filters of a file are not those of an argument."""
-    kernel = np.array([1, 1] if kernel is None else kernel, np.float64)
+    kernel = np.array(taps_of(kernel), np.float64)
     if filters:
         found = np.array(resample_kernel_of(filters.values()), np.float64)
         if found.shape != kernel.shape or not np.allclose(found / found.sum(), kernel / kernel.sum(), atol=1e-6):

@@ -18,7 +18,7 @@ from dnnlib.tflib.network import Network
 
 from .. import rounded_variables
 from ..descriptions import Networks, lines_by_role
-from ..foreign_variables import Stored
+from ..foreign_variables import Stored, taps_of
 from . import fit, notes, reading
 
 _KEYS = {"G": "g", "D": "d", "Gs": "g_ema"}
@@ -67,7 +67,7 @@ def _state_dict(role: str, net: Network) -> OrderedDict[str, Tensor]:
         stored = stored_as(name, tuple(var.shape))
         if stored is not None and name != _AVERAGE:
             tensors[stored.name] = Tensor(stored.shape, partial(_stored, stored, var))
-    kernel = np.array(fit.kernel_of(fit.arguments_of(net)), np.float32)
+    kernel = np.array(taps_of(fit.arguments_of(net)["resample_kernel"]), np.float32)
     kernel = np.outer(kernel, kernel) / np.square(kernel.sum())
     kernel = kernel if role == "D" else kernel * 4  # of what is enlarged to four times as many pixels
     return tensors | {name: _tensor(kernel) for name in reading.filter_names(role, num_blocks)}
