@@ -1,4 +1,4 @@
-"""The commands and programs of docs/projector.md, generator.md and checkpoints.md, run one after the other as they are.
+"""The commands and programs of docs/projector.md, generator.md, checkpoints.md and editing.md, run one after the other.
 
 Networks that would be downloaded are replaced by the demo network, and projections are made of two steps.
 """
@@ -29,7 +29,12 @@ except ImportError:
 
 def snippets(document):
     """Language and text of each block."""
-    return re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / "docs" / document).read_text(), re.MULTILINE | re.DOTALL)
+    return blocks_of((ROOT / "docs" / document).read_text())
+
+
+def blocks_of(text):
+    """Language and text of each block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def commands(text):
@@ -69,15 +74,13 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("document", "num_commands"), [("projector.md", 7), ("generator.md", 7), ("checkpoints.md", 5)]
-)
-def test_commands(place, monkeypatch, capsys, document, num_commands):
+def run_snippets(blocks, monkeypatch, capsys, adapted=adapted):
+    """Runs programs and commands in order; returns the number of commands."""
     done = 0
-    for language, text in snippets(document):
+    for language, text in blocks:
         if language == "python":
             text = text.replace("num_steps = 200", "num_steps = 3")
-            exec(compile(text, document, "exec"), {"__name__": "__main__"})
+            exec(compile(text, "document", "exec"), {"__name__": "__main__"})
             continue
         for args in commands(text) if language != "text" else ():
             script, *args = adapted(args)
@@ -85,6 +88,25 @@ def test_commands(place, monkeypatch, capsys, document, num_commands):
             try:
                 importlib.import_module(script.removesuffix(".py")).main()
             except SystemExit as error:
-                pytest.fail(f"{script} {args}: exit code {error.code}\n{capsys.readouterr().err}")
+                if error.code:
+                    pytest.fail(f"{script} {args}: exit code {error.code}\n{capsys.readouterr().err}")
             done += 1
-    assert done == num_commands
+    return done
+
+
+@pytest.mark.parametrize(
+    ("document", "num_commands"), [("projector.md", 7), ("generator.md", 7), ("checkpoints.md", 5)]
+)
+def test_commands(place, monkeypatch, capsys, document, num_commands):
+    assert run_snippets(snippets(document), monkeypatch, capsys) == num_commands
+
+
+EDITING = (ROOT / "docs" / "editing.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", re.findall(r"^## (.*)$", EDITING, re.MULTILINE))
+def test_editing(place, monkeypatch, capsys, section):
+    """Each section of docs/editing.md, as it is: its commands need nothing but the demo network and photos."""
+    text = re.search(rf"^## {re.escape(section)}$(.*?)(?=^## |\Z)", EDITING, re.MULTILINE | re.DOTALL)[1]
+    assert run_snippets(blocks_of(text), monkeypatch, capsys, adapted=list)
