@@ -38,7 +38,8 @@ class ImageGenerator:
         has_seeds: whether there will be images of seeds, for which some networks need a class.
 
     Attributes:
-        rendering: how, with conventions of the network's kind in place of None.
+        rendering: how, with conventions of the network's kind in place of None. It may be replaced between calls, but
+            for noise mode 'random'; nothing is traced anew for other truncation.
         size: height and width of images.
 
     Raises:
@@ -171,17 +172,28 @@ class ImageGenerator:
 
     def _inputs(
         self, numbers: Sequence[tuple[np.ndarray, list[np.ndarray]]], labels: np.ndarray | None = None
-    ) -> tuple[np.ndarray, list[np.ndarray] | None, np.ndarray | None]:
-        """Z, noise images and labels of a minibatch of seeds. labels: None: what was chosen for all."""
+    ) -> tuple[np.ndarray, list[np.ndarray] | None, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+        """Z, noise images, labels, psi and cutoff of a minibatch of seeds. labels: None: what was chosen for all."""
         latents, noises = zip(*numbers, strict=True)
         labels = self.labels(len(numbers)) if labels is None else labels
-        return np.concatenate(latents).astype(np.float32), self._noise_inputs(noises), labels
+        psi, cutoff = self.rendering.truncation_psi, self.rendering.truncation_cutoff
+        psi = None if psi == 1 else np.array(psi, np.float32)  # numbers would be traced one by one
+        cutoff = None if cutoff is None else np.array(cutoff, np.float32)
+        return np.concatenate(latents).astype(np.float32), self._noise_inputs(noises), labels, psi, cutoff
 
-    def _images(self, latents: tf.Tensor, noise: list[tf.Tensor] | None, labels: tf.Tensor | None) -> tf.Tensor:
+    def _images(
+        self,
+        latents: tf.Tensor,
+        noise: list[tf.Tensor] | None,
+        labels: tf.Tensor | None,
+        psi: tf.Tensor | None,
+        cutoff: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """psi: None: no truncation. cutoff: None: that of the network."""
         kwargs: dict[str, Any] = {"is_training": False, "is_validation": False, "return_dlatents": False}
-        kwargs["truncation_psi"] = self.rendering.truncation_psi
-        if self.rendering.truncation_cutoff is not None:
-            kwargs["truncation_cutoff"] = self.rendering.truncation_cutoff
+        kwargs["truncation_psi"] = psi
+        if cutoff is not None:
+            kwargs["truncation_cutoff"] = cutoff
         with self._kept.in_use():
             return self.net.get_output_for(latents, labels, noise=noise, **kwargs, **self._call_kwargs)
 

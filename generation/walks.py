@@ -64,8 +64,13 @@ def bilinear(corners: np.ndarray, columns: int, rows: int) -> np.ndarray:
     """
     across = np.linspace(0, 1, columns).reshape([1, columns] + [1] * (corners.ndim - 1))
     down = np.linspace(0, 1, rows).reshape([rows, 1] + [1] * (corners.ndim - 1))
-    top, bottom = (corners[i] + (corners[i + 1] - corners[i]) * across for i in (0, 2))  # [1, columns, ...]
-    return (top + (bottom - top) * down).reshape([rows * columns, *corners.shape[1:]])
+    return place(corners, across, down).reshape([rows * columns, *corners.shape[1:]])
+
+
+def place(corners: np.ndarray, x: float | np.ndarray, y: float | np.ndarray) -> np.ndarray:
+    """What lies between four corners `[4, ...]`, x of the way across and y of the way down."""
+    top, bottom = (corners[i] + (corners[i + 1] - corners[i]) * x for i in (0, 2))
+    return top + (bottom - top) * y
 
 
 @contextlib.contextmanager
