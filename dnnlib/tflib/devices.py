@@ -6,6 +6,7 @@ this machine are used, or its CPU; `logical_cpus` splits the CPU into several de
 
 import contextlib
 import os
+import platform
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +134,21 @@ def _multi_worker(num_gpus: int, cluster: workers.Cluster) -> Devices:
         raise UserError(f"--num-gpus={num_gpus}: this worker has {local} device(s), and all of them train")
     description = f"{len(cluster.workers)} workers with {local} device(s) each"
     return Devices(strategy, description, replicas, local, cluster.index, tuple(strategy.extended.worker_devices))
+
+
+def hardware(devices: Devices) -> str:
+    """What trains, for people: '2 GPUs (NVIDIA A100-SXM4-40GB)', or the processor and how many of its CPUs are used."""
+    names = set()
+    for gpu in tf.config.list_physical_devices("GPU") if "GPU" in devices.local_names[0] else ():
+        names.add(tf.config.experimental.get_device_details(gpu).get("device_name", "of unknown make"))
+    if not names:
+        facts = {}
+        with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+            facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in file)}
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        model = facts.get("model name", platform.processor() or platform.machine())
+        names = {f"{model}, {counted(usable, 'core')}"}
+    return f"{devices.description} ({', '.join(sorted(names))})"
 
 
 def peak_gpu_memory() -> float:

@@ -107,7 +107,7 @@ def test_every_configuration(tmp_path, symbols, config):
     expected = {name for name in recorded["files"] if not re.match("events|fakes0|network-snap|metric", name)}
     assert expected <= names
     assert {"fakes000000.png", "network-snapshot-000000.pkl", "stats.jsonl", "training_options.json"} <= names
-    for name in ("reals.png", "fakes_init.png", "fakes000000.png"):
+    for name in ("reals.png", "fakes_init.png", "fakes000000.png", "network-final.png"):
         assert PIL.Image.open(run_dir / name).size == (16, 16)
 
     lines = (run_dir / "log.txt").read_text().splitlines()
@@ -130,6 +130,9 @@ def test_every_configuration(tmp_path, symbols, config):
     assert official <= set().union(*stats)
     assert np.isfinite(stats[-1]["Loss/scores/fake"])
 
+    card = (run_dir / "network-final.md").read_text()
+    assert f"| configuration | `{config}` |" in card and "| content | 64 images, 10 classes: 0, 1, 2" in card
+    assert str(tmp_path) not in card
     G, D, Gs = misc.load_pkl(str(run_dir / "network-final.pkl"))
     assert (G.name, D.name, Gs.name) == ("G", "D", "Gs")
     images = Gs.run(np.random.randn(2, 8), None)
@@ -188,6 +191,8 @@ def test_labels_and_metrics(tmp_path, symbols, capsys):
     line = (run_dir / "metric-dummy.txt").read_text().splitlines()[0]
     assert re.fullmatch(r"network-snapshot-000000 +time \d+s +dummy 0\.0000 *", line)
     assert "Metrics/dummy" in events(run_dir)
+    card = (run_dir / "network-final.md").read_text()
+    assert "| dummy | 0 | `network-snapshot-000000.pkl` |" in card and " --class-idx=0 " in card
     capsys.readouterr()
     run_training.parse(args)[0].start()
     assert "labels of size 10; training without them (--cond uses them)" in capsys.readouterr().out

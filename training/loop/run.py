@@ -22,7 +22,7 @@ from training.run_folder import snapshots, state
 from training.run_folder.options_file import TRAINING_STATE, foreign_code
 from training.run_folder.report import TickReport
 
-from . import signals
+from . import endings, signals
 from .options import LoopOptions
 from .reals import RealsReader
 from .schedule import growing_from, minibatches, num_rounds, training_schedule
@@ -193,6 +193,7 @@ class TrainingRun:
         if not c.done:
             if self.run_dir is not None:
                 self._save_networks("network-final.pkl")
+                endings.save_card(self, "network-final.pkl")
             c.done = True
             self.save_state()
         return 0

@@ -16,6 +16,8 @@ from dnnlib.tflib import Network, random_stream
 from dnnlib.tflib.ops import implementation
 from training import misc
 
+from . import model_card
+
 _SPARE_BYTES = 64_000_000
 
 
@@ -45,25 +47,39 @@ class ImageGrid:
 
     def save_fakes(self, Gs: Network, path: str, minibatch_size: int) -> None:
         """Saves what the generator makes of the latents."""
+        self._save(self._fakes(Gs, len(self.latents), minibatch_size), path, self.drange_net)
+
+    def save_sample(self, Gs: Network, path: str, minibatch_size: int) -> None:
+        """Saves the upper left corner of what `save_fakes` does, of a size for the model card."""
+        all_columns, all_rows = self.grid_size
+        rows, columns = model_card.sample_size(self.reals.shape[2:], (all_rows, all_columns))
+        images = self._fakes(Gs, rows * all_columns, minibatch_size)
+        corner = images.reshape(rows, all_columns, *images.shape[1:])[:, :columns].reshape(-1, *images.shape[1:])
+        self._save(corner, path, self.drange_net, (columns, rows))
+
+    def _fakes(self, Gs: Network, number: int, minibatch_size: int) -> np.ndarray:
+        """The first of the generator's images [N, C, H, W]."""
         if self._render is None:
             # partial: functions of the same code are one to TensorFlow, which warns that it is traced too often.
             render = functools.partial(_render, Gs)
             self._render = implementation.function(render, reduce_retracing=True)
         images = []
-        for begin in range(0, len(self.latents), minibatch_size):
+        for begin in range(0, number, minibatch_size):
             part = slice(begin, begin + minibatch_size)
             latents = tf.constant(self.latents[part], tf.float32)
             labels = tf.constant(self.labels[part], tf.float32)
             seed = self.seed + np.array([begin, 0])
             images.append(self._render(latents, labels, tf.constant(seed)).numpy())
-        self._save(np.concatenate(images), path, self.drange_net)
+        return np.concatenate(images)[:number]
 
-    def _save(self, images: np.ndarray, path: str, drange: tuple[float, float]) -> None:
+    def _save(
+        self, images: np.ndarray, path: str, drange: tuple[float, float], grid_size: tuple[int, int] | None = None
+    ) -> None:
         """Saves images `[N, C, H, W]` as one picture; with transparency, over a checkerboard."""
         if images.shape[1] == 4:
             images = np.rint(misc.adjust_dynamic_range(images, drange, (0, 255))).clip(0, 255).astype(np.uint8)
             images, drange = over_checkerboard(images), (0, 255)
-        misc.save_image_grid(images, path, drange, self.grid_size)
+        misc.save_image_grid(images, path, drange, grid_size or self.grid_size)
 
 
 def _render(Gs: Network, latents: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
