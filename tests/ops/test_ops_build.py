@@ -239,6 +239,34 @@ def test_gpu_without_nvcc(fresh, monkeypatch):
         build.library()
 
 
+@needs_cxx
+@pytest.mark.skipif(not toolchain.levels_of_cpu(), reason="no x86-64-v2 or better")
+def test_library_for_a_kind_of_processors(small_sources, monkeypatch):
+    """Built ahead it serves every processor of the kind, with and without a compiler; its own comes first."""
+    _, log = small_sources
+    level = toolchain.levels_of_cpu()[-1]
+    cxx = toolchain.find_cxx()
+    built = build.library(build.Plan(cxx, None, (), level), verbose=False)
+    assert f"-march={level} " in log.read_text()
+    assert build.library(verbose=False) == built
+    monkeypatch.setattr(toolchain, "find_cxx", lambda: None)
+    assert build.library(verbose=False) == built
+    monkeypatch.setattr(toolchain, "levels_of_cpu", lambda: [])  # an older processor
+    with pytest.raises(BuildError, match="expected the path of a compiler"):
+        build.library(verbose=False)
+    monkeypatch.setattr(toolchain, "find_cxx", lambda: cxx)
+    assert build.library(verbose=False) != built
+
+
+def test_kinds_of_processors(monkeypatch):
+    v2 = "flags : fpu cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3"
+    v3 = f"{v2} avx2 bmi1 bmi2 f16c fma abm movbe xsave"
+    v4 = f"{v3} avx512f avx512bw avx512cd avx512dq avx512vl"
+    for flags, count in ((v4, 3), (v3, 2), (v2, 1), (v4.replace(" fma", ""), 1), ("Features : fp asimd", 0)):
+        monkeypatch.setattr(toolchain, "cpu_name", lambda: flags)
+        assert toolchain.levels_of_cpu() == list(toolchain.LEVELS)[3 - count :]
+
+
 # ----------------------------------------------------------------------------
 # The choice.
 

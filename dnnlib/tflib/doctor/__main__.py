@@ -7,6 +7,7 @@ from dnnlib import flags
 from dnnlib.commands import as_called
 from dnnlib.errors import counted, reason_of
 from dnnlib.streams import hidden_notes
+from dnnlib.tflib.ops import toolchain
 
 from . import machine
 from .verdicts import PROBLEM, WARNING, examine
@@ -25,16 +26,15 @@ def main() -> int:
     flags.add_version(parser)
     build_help = "only build the custom ops, and tell of what and with what; the exit status is 1 if that fails"
     parser.add_argument("--build", action="store_true", help=build_help)
-    arch_help = "with --build: GPU architectures, such as 80,90; here: this machine's; none: no CUDA kernels (default: "
-    arch_help += "those of the GPUs of this machine, else all that nvcc knows)"
-    parser.add_argument("--arch", help=arch_help, metavar="LIST")
+    toolchain.add_targets(parser.add_argument_group("with --build"))
     args = parser.parse_args()
-    if args.arch is not None and not args.build:
-        parser.error("--arch is for --build")
+    for name in ("arch", "cpu"):
+        if getattr(args, name) is not None and not args.build:
+            parser.error(f"--{name} is for --build")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # paths and words of programs, on terminals that cannot show them
     if args.build:
-        return _build(args.arch)
+        return _build(args.arch, args.cpu)
     print("Looking at this machine; custom ops are built if they are not there ...", file=sys.stderr, flush=True)
     findings = examine(machine.gather(args.result_dir, machine.ask_tensorflow()))
     for finding in findings:
@@ -48,7 +48,7 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def _build(arch: str | None) -> int:
+def _build(arch: str | None, cpu: str | None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         with hidden_notes():
@@ -57,7 +57,7 @@ def _build(arch: str | None) -> int:
     except ImportError as error:
         print(f"Error: TensorFlow cannot be imported: {reason_of(error)}", file=sys.stderr)
         return 1
-    return build_ahead(arch)
+    return build_ahead(arch, cpu)
 
 
 if __name__ == "__main__":

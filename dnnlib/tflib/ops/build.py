@@ -43,7 +43,6 @@ CPU_OPTIONS = (
     "-Wno-pass-failed",  # clang's words about loops that it does not vectorize
 )
 NVCC_OPTIONS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC")
-DEFAULT_ARCHS = (70, 75, 80, 86, 89, 90, 100, 120)  # Volta to Blackwell, as far as the compiler knows them
 _OTHER_FOLDER = f"Set {CACHE_VARIABLE} to a folder that can be written."
 _NO_COMPILER = "Install g++ 9 or newer (Debian, Ubuntu: apt install g++), or set CXX to a C++17 compiler."
 _CXX_REMEDY = f"{_NO_COMPILER} STYLEGAN2_OPS=ref runs the TensorFlow ops without building anything."
@@ -54,11 +53,15 @@ _NVCC_REMEDY = (
 
 
 class Plan(NamedTuple):
-    """What to build: with which compilers (None: not found), for which GPU architectures ([80, 90]; none: CPU only)."""
+    """What to build: with which compilers (None: not found), for which GPU architectures ([80, 90]; none: CPU only).
+
+    cpu: for which kind of processors, of `toolchain.LEVELS`; None: for this machine's.
+    """
 
     cxx: Compiler | None
     nvcc: Compiler | None
     archs: tuple[int, ...]
+    cpu: str | None = None
 
 
 # ----------------------------------------------------------------------------
@@ -141,10 +144,11 @@ def library(plan: Plan | None = None, verbose: bool = True) -> Path:
         OSError: a cache folder that cannot be written.
     """
     plan = _plan() if plan is None else plan
-    folder = cache_dir() / _key()
-    found = _find(folder, plan)
-    if found:
-        return found
+    folder = cache_dir() / _key(plan.cpu)
+    others = toolchain.levels_of_cpu() if plan.cpu is None else []  # which may have been built ahead
+    for place in (folder, *(cache_dir() / _key(level) for level in others)):
+        if found := _find(place, plan):
+            return found
     if plan.cxx is None:
         asked = os.environ.get("CXX")
         found = f"CXX={asked!r}: expected the path of a compiler that runs" if asked else "no C++ compiler found"
@@ -183,10 +187,10 @@ def _plan() -> Plan:
 
 
 @functools.cache
-def _key() -> str:
-    """What the library depends on beside compilers and architectures: sources, TensorFlow, the processor."""
+def _key(cpu: str | None = None) -> str:
+    """What it depends on beside compilers and architectures: sources, TensorFlow, the processor or its kind."""
     options = (*OP_OPTIONS, *CPU_OPTIONS, *NVCC_OPTIONS, *tf.sysconfig.get_compile_flags()[1:])
-    key = hashlib.sha256(f"{tf.__version__} {options} {toolchain.cpu_name()}".encode())
+    key = hashlib.sha256(f"{tf.__version__} {options} {cpu or toolchain.cpu_name()}".encode())
     for path in sorted(p for p in SOURCES.iterdir() if p.suffix in (".cc", ".cu", ".h")):
         key.update(path.name.encode() + path.read_bytes())
     return f"tf{tf.__version__}-{key.hexdigest()[:16]}"
@@ -274,7 +278,7 @@ def _compile(source: Path, work: Path, plan: Plan) -> Path:
         command += ["-gencode", f"arch=compute_{newest},code=compute_{newest}"]
         remedy = _NVCC_REMEDY
     elif source.name.startswith("cpu_"):
-        native = toolchain.native_options(plan.cxx)
+        native = (f"-march={plan.cpu}",) if plan.cpu else toolchain.native_options(plan.cxx)
         command = [plan.cxx.path, *CPU_OPTIONS, *native]
         remedy = _CXX_REMEDY
         if native:
@@ -297,24 +301,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m dnnlib.tflib.ops.build", description="Builds the custom ops ahead of their first use."
     )
-    parser.add_argument(
-        "--arch",
-        help="GPU architectures, such as 80,90 (default: those of the GPUs of this machine, else those from"
-        f" {DEFAULT_ARCHS[0]} to {DEFAULT_ARCHS[-1]} that nvcc knows; here: this machine's; none: no CUDA kernels)",
-        metavar="LIST",
-    )
-    return build_ahead(parser.parse_args().arch)
+    toolchain.add_targets(parser)
+    args = parser.parse_args()
+    return build_ahead(args.arch, args.cpu)
 
 
-def build_ahead(arch: str | None = None) -> int:
-    """Builds, loads, and prints what was found, for GPU architectures as --arch names them. Returns the exit status."""
+def build_ahead(arch: str | None = None, cpu: str | None = None) -> int:
+    """Builds, loads, and prints what was found, for what --arch and --cpu name. Returns the exit status."""
     cxx, nvcc, gpus = toolchain.find_cxx(), toolchain.find_nvcc(), visible_archs()
     print("TensorFlow   ", tf.__version__)
     print("C++ compiler ", f"{cxx.path} {cxx.version}" if cxx else "none")
     print("nvcc         ", f"{nvcc.path} {nvcc.version}" if nvcc else "none")
     print("GPUs         ", ", ".join(f"sm_{arch}" for arch in gpus) or "none")
     try:
-        path = library(Plan(cxx, nvcc, _archs(arch, nvcc, gpus)))
+        path = library(Plan(cxx, nvcc, _archs(arch, nvcc, gpus), cpu))
         module = tf.load_op_library(str(path))
     except (BuildError, tf.errors.OpError) as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -338,7 +338,7 @@ def _archs(text: str | None, nvcc: Compiler | None, gpus: tuple[int, ...]) -> tu
         return gpus
     known = toolchain.supported_archs(nvcc)
     if text is None:
-        return gpus or tuple(arch for arch in DEFAULT_ARCHS if arch in known)
+        return gpus or tuple(arch for arch in toolchain.DEFAULT_ARCHS if arch in known)
     try:
         archs = tuple(sorted({int(arch) for arch in text.split(",")}))
     except ValueError:

@@ -5,7 +5,9 @@ import os
 import re
 import shutil
 import subprocess
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+DEFAULT_ARCHS = (70, 75, 80, 86, 89, 90, 100, 120)  # Volta to Blackwell, as far as the compiler knows them
 
 
 class Compiler(NamedTuple):
@@ -60,10 +62,34 @@ def native_options(cxx: Compiler) -> tuple[str, ...]:
     return ()
 
 
+LEVELS = {  # by what /proc/cpuinfo calls their instructions, as far as those before have them not
+    "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+    "x86-64-v3": {"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"},
+    "x86-64-v2": {"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"},
+}
+"""Kinds of processors that code can be compiled for (-march) in place of this one, the best first."""
+
+
+def levels_of_cpu() -> list[str]:
+    """Those of `LEVELS` that this processor is of, the best first."""
+    has = set(cpu_name().split())
+    names = list(LEVELS)
+    return [name for idx, name in enumerate(names) if set().union(*(LEVELS[part] for part in names[idx:])) <= has]
+
+
 def supported_archs(nvcc: Compiler) -> list[int]:
     """The GPU architectures that a compiler knows, such as [75, 80, 90]: compute capability times 10."""
     out = subprocess.run([nvcc.path, "--list-gpu-arch"], capture_output=True, text=True, timeout=60).stdout
     return sorted({int(arch) for arch in re.findall(r"compute_(\d+)\b", out)})
+
+
+def add_targets(parser: Any) -> None:
+    """Adds --arch and --cpu to a parser or a group of one: what to build the ops for, ahead of their first use."""
+    arch_help = "GPU architectures, such as 80,90; here: this machine's; none: no CUDA kernels (default: those of the "
+    arch_help += f"GPUs of this machine, else those from {DEFAULT_ARCHS[0]} to {DEFAULT_ARCHS[-1]} that nvcc knows)"
+    parser.add_argument("--arch", help=arch_help, metavar="LIST")
+    cpu_help = f"kind of processors: {', '.join(LEVELS)} (default: that of this machine, and of no other)"
+    parser.add_argument("--cpu", choices=tuple(LEVELS), help=cpu_help, metavar="KIND")
 
 
 def run(command: list[str], remedy: str) -> None:
