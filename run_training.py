@@ -13,6 +13,9 @@ Examples:
 
   # Go on with the newest run
   python run_training.py --resume=latest
+
+  # On clusters that end jobs and start them again: the same command line each time
+  python run_training.py --dataset=ffhq --config=config-f --run-name=faces --resume=auto
 """
 
 import argparse
@@ -40,6 +43,7 @@ from training.augmentation.specs import AUGPIPE_SPECS
 from training.data import find_dataset
 from training.options import augmentation, new_run, resumed_run, yaml_file
 from training.options.ada_configs import ADA_CONFIGS
+from training.options.auto_run import AutoRun
 from training.options.configs import CONFIGS_IN_SHORT
 from training.options.loop_arguments import ARGUMENTS, no_such
 from training.options.new_run import Run
@@ -136,6 +140,8 @@ def _parser() -> _Parser:
 
     add = parser.add_argument_group("results").add_argument
     add("--result-dir", help="root folder of run folders (default: results)", metavar="DIR")
+    name_help = "name of the run folder (default: a number, data set and configuration)"
+    add("--run-name", help=name_help, metavar="NAME")
     metrics_help = "names with commas between, or none (default: fid50k)"
     add("--metrics", type=names, help=metrics_help, metavar="LIST")
     networks_help = "folder with files of the networks that metrics need (default: download them)"
@@ -147,7 +153,8 @@ def _parser() -> _Parser:
     add("--keep-snapshots", **count, help="newest network snapshots to keep (default: all)", metavar="N")
 
     add = parser.add_argument_group("starting").add_argument
-    add("--resume", help="latest or a run folder: go on with it; a file of networks: start from their weights")
+    resume_help = "latest or a run folder: go on with it; auto: go on with the run of these options, or start it; "
+    add("--resume", help=f"{resume_help}a file of networks: start from their weights")
     add("--resume-partial", **boolean, help="start from the weights that fit, if not all do (default: false)")
     changed_help = "go on with a run although its data set has changed (default: false)"
     add("--resume-changed-data", **boolean, help=changed_help)
@@ -201,16 +208,27 @@ def parse(args: list[str]) -> tuple[Run, bool]:
     dry_run = flags.pop("dry_run", False)
     if flags.get("resume") == "noresume":  # official default of StyleGAN2-ADA
         del flags["resume"]
-    if resumed_run.continues(flags):
-        return resumed_run.old_run(flags, settings), dry_run
+    is_auto = flags.get("resume") == "auto"
+    if not is_auto and resumed_run.continues(flags):
+        if "run_name" in flags:
+            parser.error(f"--run-name is for new runs and --resume=auto, not for --resume={flags['resume']}")
+        return _said(resumed_run.old_run(flags, settings)), dry_run
     missing = [f"--{name}" for name in ("dataset", "config") if name not in flags]
     if missing:
         reason = ""
-        if "resume" in flags:
+        if is_auto:
+            reason = " (--resume=auto may have to start the run)"
+        elif "resume" in flags:
             resumed_run.check_pickle(flags)
             reason = f" (--resume={flags['resume']} is a network pickle, which starts a new run)"
         parser.error(f"the following arguments are required: {', '.join(missing)}{reason}")
-    return new_run.new_run(flags, settings), dry_run
+    return _said(AutoRun(flags, settings) if is_auto else new_run.new_run(flags, settings)), dry_run
+
+
+def _said(run: Run) -> Run:
+    for note in run.notes:
+        print(note, file=sys.stderr)
+    return run
 
 
 def main() -> None:
@@ -222,6 +240,9 @@ def main() -> None:
             for problem in lines_of(str(error)):
                 print(f"Error: {problem}")  # on stdout, as officially
             sys.exit(1)
+        if run.finished_kimg is not None and not dry_run:
+            run.start()
+            return
         find_dataset.check_dataset(run.kwargs.data_dir, run.kwargs.dataset_args.tfrecord_dir)
         new_run.check_sizes(run.kwargs)
         if dry_run:

@@ -202,7 +202,9 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what file systems 
 
 
 @contextlib.contextmanager
-def only_one(lock: str | os.PathLike, waiting: str | None = None, busy: str | None = None) -> Iterator[bool]:
+def only_one(
+    lock: str | os.PathLike, waiting: str | None = None, busy: str | None = None, patience: float = 0.0
+) -> Iterator[bool]:
     """Inside, this process is the only one that holds the lock file. The file is removed at the end.
 
     Where a process is killed, its lock ends, and the next one takes the file over.
@@ -211,6 +213,7 @@ def only_one(lock: str | os.PathLike, waiting: str | None = None, busy: str | No
         lock: path of the file.
         waiting: what to print while another process has it.
         busy: what to raise in place of waiting.
+        patience: seconds to wait nevertheless before that is raised.
 
     Yields whether it is locked: on file systems without locks nothing is, and work goes on; nor where filelock is not
     installed and there is nothing to refuse, so that networks and ops need TensorFlow and NumPy alone.
@@ -229,11 +232,12 @@ def only_one(lock: str | os.PathLike, waiting: str | None = None, busy: str | No
     try:
         file_lock.acquire(blocking=False)
     except filelock.Timeout:
-        if busy is not None:
-            raise UserError(busy) from None
         if waiting:
             print(waiting, file=sys.stderr)
-        file_lock.acquire()
+        try:
+            file_lock.acquire(timeout=-1 if busy is None else patience)
+        except filelock.Timeout:
+            raise UserError(busy) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

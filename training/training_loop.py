@@ -167,8 +167,8 @@ _OF_A_MACHINE = ("data_dir", "metric_networks", "resume_run_dir")
 def _of_all_workers(options: LoopOptions, num_gpus: int) -> dict[str, Any]:
     """What must be the same for all workers of a training, as `training_options.json` has it."""
     shared = {"num_gpus": num_gpus, **vars(options)}
-    goes_on = os.path.basename(os.path.normpath(options.resume_run_dir)) if options.resume_run_dir else None
-    shared["resume"] = goes_on
+    goes_on = options.resume_run_dir and os.path.exists(os.path.join(options.resume_run_dir, TRAINING_STATE))
+    shared["resume"] = os.path.basename(os.path.normpath(options.resume_run_dir)) if goes_on else None
     shared["dataset_args"] = args = dict(options.dataset_args)
     if "tfrecord_dir" in args:
         args["tfrecord_dir"] = os.path.basename(os.path.normpath(args["tfrecord_dir"]))

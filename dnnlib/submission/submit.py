@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
@@ -56,8 +57,9 @@ class SubmitConfig(EasyDict):
     """The settings of a run.
 
     Set by the user: run_dir_root (folder of all runs), run_desc (the end of the folder's name), run_dir_ignore and
-    run_dir_extra_files (kept for official callers), num_gpus. Set by `submit_run`: run_id, run_name,
-    run_dir, run_func_name, run_func_kwargs, user_name, task_name, host_name. The others are official and do nothing.
+    run_dir_extra_files (kept for official callers), num_gpus, and run_name for a folder of that name in place of a
+    number and run_desc. Set by `submit_run`: run_id, run_name, run_dir, run_func_name, run_func_kwargs, user_name,
+    task_name, host_name. The others are official and do nothing.
     """
 
     def __init__(self) -> None:
@@ -126,24 +128,61 @@ def make_run_dir_path(*paths: str) -> str:
     return os.path.join(os.getcwd() if submit_config is None else submit_config.run_dir, *paths)
 
 
-def _create_run_dir(submit_config: SubmitConfig) -> str:
-    """Creates the next numbered run folder. Two runs that start at once get two numbers."""
-    root = convert_path(submit_config.run_dir_root)
+@contextlib.contextmanager
+def naming(root: str) -> Iterator[None]:
+    """Inside, this process is the only one that makes run folders in a folder, which is made if it is not there."""
     os.makedirs(root, exist_ok=True)
     with only_one(os.path.join(root, _LOCK)):
-        numbers = [int(match.group(0)) for name in os.listdir(root) if (match := re.match(r"^\d+(?=-|$)", name))]
-        submit_config.run_id = max(numbers, default=-1) + 1
-        submit_config.run_name = f"{submit_config.run_id:05d}-{submit_config.run_desc}"
-        run_dir = os.path.join(root, submit_config.run_name)
-        os.makedirs(run_dir)
+        yield
+
+
+def next_run_dir(submit_config: SubmitConfig) -> str:
+    """Creates the next numbered run folder, `naming` held, and returns its path."""
+    root = convert_path(submit_config.run_dir_root)
+    numbers = [int(match.group(0)) for name in os.listdir(root) if (match := re.match(r"^\d+(?=-|$)", name))]
+    run_dir = os.path.join(root, f"{max(numbers, default=-1) + 1:05d}-{submit_config.run_desc}")
+    os.makedirs(run_dir)
     return run_dir
+
+
+_locked: set[str] = set()  # run folders that this process has for itself, and has no run in
+
+
+@contextlib.contextmanager
+def alone_in(run_dir: str, patience: float = 0.0) -> Iterator[None]:
+    """Inside, a run folder, made if it is not there, is this process's own.
+
+    A run can be started inside: it takes the folder over, until it ends.
+
+    patience: how many seconds to wait for another process that has it.
+
+    Raises UserError where that keeps it; OSError where the folder cannot be made.
+    """
+    path = os.path.realpath(run_dir)
+    if path in _locked:
+        _locked.remove(path)
+        try:
+            yield
+        finally:
+            _locked.add(path)
+        return
+    os.makedirs(path, exist_ok=True)
+    busy = f"{run_dir}: a run is in progress in this folder"
+    waiting = f"{busy}; waiting {patience:g} seconds at most for its end..." if patience else None
+    with only_one(os.path.join(path, _LOCK), waiting, busy, patience):
+        _locked.add(path)
+        try:
+            yield
+        finally:
+            _locked.discard(path)
 
 
 def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwargs: Any) -> Any:
     """Runs a function in a new run folder.
 
     Args:
-        submit_config: settings; `run_dir_root` and `run_desc` make the folder's name.
+        submit_config: settings; `run_dir_root` and `run_desc` make the folder's name, or `run_name` is it: that folder
+            may be there, with no more in it than what a run leaves that was ended before it had begun.
         run_func_name: dotted name of the function, or a top-level function.
         run_func_kwargs: its arguments.
 
@@ -155,16 +194,26 @@ def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwarg
     submit_config = copy.deepcopy(submit_config)
     if not isinstance(run_func_name, str):
         run_func_name = util.get_top_level_function_name(run_func_name)
-    run_dir = _create_run_dir(submit_config)
-    _describe_run(submit_config, run_dir, run_func_name, run_func_kwargs)
-    try:
-        _write_files(submit_config, run_dir)
-    except BaseException:
-        shutil.rmtree(run_dir, ignore_errors=True)
-        raise
-    need_not_arrive()  # the run's folder has it
-    print(f"Local submit - run_dir: {run_dir}")
-    return run_wrapper(submit_config)
+    root = convert_path(submit_config.run_dir_root)
+    if submit_config.run_name is not None:
+        run_dir = os.path.join(root, submit_config.run_name)
+    else:
+        with naming(root):
+            run_dir = next_run_dir(submit_config)
+    with alone_in(run_dir):
+        _describe_run(submit_config, run_dir, run_func_name, run_func_kwargs)
+        if not holds_no_results(run_dir):
+            raise UserError(f"{run_dir}: is there already")
+        for name in set(os.listdir(run_dir)) - {_LOCK}:
+            os.unlink(os.path.join(run_dir, name))
+        try:
+            _write_files(submit_config, run_dir)
+        except BaseException:
+            shutil.rmtree(run_dir, ignore_errors=True)
+            raise
+        need_not_arrive()  # the run's folder has it
+        print(f"Local submit - run_dir: {run_dir}")
+        return _run_in_folder(submit_config)
 
 
 def resume_run(run_dir: str, run_func_name: str, num_gpus: int = 1, **run_func_kwargs: Any) -> Any:
@@ -185,9 +234,7 @@ def resume_run(run_dir: str, run_func_name: str, num_gpus: int = 1, **run_func_k
     if not os.path.isdir(run_dir):
         raise UserError(f"{run_dir}: no such run folder")
     submit_config = SubmitConfig()
-    submit_config.run_dir_root, submit_config.run_name = os.path.split(os.path.abspath(run_dir))
-    match = re.fullmatch(r"(\d+)-(.*)", submit_config.run_name)
-    submit_config.run_id, submit_config.run_desc = (int(match[1]), match[2]) if match else (0, submit_config.run_name)
+    submit_config.run_dir_root = os.path.dirname(os.path.abspath(run_dir))
     submit_config.num_gpus = num_gpus
     _describe_run(submit_config, run_dir, run_func_name, run_func_kwargs)
     need_not_arrive()
@@ -211,6 +258,9 @@ def run_as_worker(run_func_name: str, num_gpus: int = 1, **run_func_kwargs: Any)
 
 def _describe_run(config: SubmitConfig, run_dir: str, run_func_name: str, run_func_kwargs: dict[str, Any]) -> None:
     config.user_name = get_user_name()
+    config.run_name = os.path.basename(os.path.abspath(run_dir))
+    match = re.fullmatch(r"(\d+)-(.*)", config.run_name)
+    config.run_id, config.run_desc = (int(match[1]), match[2]) if match else (0, config.run_name)
     config.task_name = f"{config.user_name}-{config.run_name}"
     config.update(run_dir=run_dir, run_func_name=run_func_name, run_func_kwargs=run_func_kwargs)
 
@@ -228,18 +278,22 @@ def run_wrapper(submit_config: SubmitConfig, resumes: bool = False) -> Any:
 
     A run that ends by a user's mistake before it has any results leaves no folder. One that resumes adds to log.txt.
     """
+    with alone_in(submit_config.run_dir):
+        return _run_in_folder(submit_config, resumes)
+
+
+def _run_in_folder(submit_config: SubmitConfig, resumes: bool = False) -> Any:
     run_dir = submit_config.run_dir
-    with only_one(os.path.join(run_dir, _LOCK), busy=f"{run_dir}: a run is in progress in this folder"):
-        finished = os.path.join(run_dir, "_finished.txt")
-        with contextlib.suppress(OSError):
-            os.unlink(finished)
-        log = util.Logger(file_name=os.path.join(run_dir, "log.txt"), file_mode="a", should_flush=True)
-        result = _run(submit_config, log, resumes)
-        try:
-            with open(finished, "wb"):
-                pass
-        except OSError as error:  # the work is done
-            print(f"{finished}: {error.strerror}; the run has finished", file=sys.stderr)
+    finished = os.path.join(run_dir, "_finished.txt")
+    with contextlib.suppress(OSError):
+        os.unlink(finished)
+    log = util.Logger(file_name=os.path.join(run_dir, "log.txt"), file_mode="a", should_flush=True)
+    result = _run(submit_config, log, resumes)
+    try:
+        with open(finished, "wb"):
+            pass
+    except OSError as error:  # the work is done
+        print(f"{finished}: {error.strerror}; the run has finished", file=sys.stderr)
     return result
 
 
@@ -260,7 +314,7 @@ def _run(config: SubmitConfig, logger: util.Logger, resumes: bool) -> Any:
         end = "was stopped." if stopped else f"failed: {error}"
         logger.write_to_file(f"dnnlib: {config.run_func_name}() {end}\n")
         expected = isinstance(error, (UserError, OSError))
-        failed_without_results = expected and not resumes and _holds_no_results(config.run_dir)
+        failed_without_results = expected and not resumes and holds_no_results(config.run_dir)
         raise
     finally:
         submit_config = None
@@ -269,12 +323,21 @@ def _run(config: SubmitConfig, logger: util.Logger, resumes: bool) -> Any:
             shutil.rmtree(config.run_dir, ignore_errors=True)
 
 
-def _holds_no_results(run_dir: str) -> bool:
-    return set(os.listdir(run_dir)) <= {
-        _LOCK,
-        "log.txt",
-        "run.txt",
-        "submit_config.txt",
-        "submit_config.pkl",
-        "training_options.json",
-    }
+_BEFORE_RESULTS = {_LOCK, "log.txt", "run.txt", "submit_config.txt", "submit_config.pkl", "training_options.json"}
+
+
+def holds_no_results(run_dir: str) -> bool:
+    """Whether a path is a folder with only what runs begin with, and what killed processes left of such files."""
+    names = os.listdir(run_dir) if os.path.isdir(run_dir) else [run_dir]
+    return all(name in _BEFORE_RESULTS or re.fullmatch(r"\..*\.tmp", name) for name in names)
+
+
+def is_left_behind(run_dir: str) -> bool:
+    """Whether a folder is that of a run which was ended before it had any results, and in which none is in progress."""
+    try:
+        if holds_no_results(run_dir):
+            with only_one(os.path.join(run_dir, _LOCK), busy="a run is in progress"):
+                return True
+    except (UserError, OSError):
+        pass
+    return False

@@ -11,14 +11,15 @@ from typing import Any
 
 import dnnlib
 from dnnlib import command_line, workers
-from dnnlib.errors import Problems, UserError, did_you_mean
+from dnnlib.errors import Problems, UserError, did_you_mean, printable
+from dnnlib.files import short_name
 from dnnlib.resolutions import Size, resolution_of
 from dnnlib.util import EasyDict
 from metrics.metric_defaults import metric_defaults, no_metric_networks, unknown_metrics
 from training.augmentation.specs import AUGPIPE_SPECS
 from training.data.find_dataset import check_dataset, find_dataset, full_resolution
 from training.data.image_files import Reading
-from training.run_folder.options_file import RUN_FUNCTION, to_json
+from training.run_folder.options_file import RUN_FUNCTION, TRAINING_OPTIONS, to_json
 
 from . import augmentation, resume_target
 from .ada_configs import ADA_CONFIGS, ada_config_kwargs
@@ -78,15 +79,22 @@ class Run:
     submit_config: dnnlib.SubmitConfig
     kwargs: EasyDict  # arguments of `training_loop`
     run_dir: str | None = None
+    notes: list[str] = dataclasses.field(default_factory=list)  # for people
+    finished_kimg: float | None = None  # where it is, if nothing is left to do
 
     def to_json(self) -> str:
         """The resolved options."""
-        new = {"result_dir": self.submit_config.run_dir_root, "run_desc": self.submit_config.run_desc}
+        config = self.submit_config
+        name = {"run_name": config.run_name} if config.run_name else {"run_desc": config.run_desc}
+        new = {"result_dir": config.run_dir_root, **name}
         where = {"run_dir": self.run_dir} if self.run_dir else new
         return to_json({"run_func_name": RUN_FUNCTION, **where, "num_gpus": self.submit_config.num_gpus, **self.kwargs})
 
     def start(self) -> Any:
-        """Trains; returns when the training is over. Raises UserError for a TF_CONFIG that is damaged."""
+        """Trains; returns when the training is over, or at once if it was. Raises UserError for a damaged TF_CONFIG."""
+        if self.finished_kimg is not None:
+            print(f"{self.run_dir} has finished, at kimg {self.finished_kimg:g}; a larger --total-kimg goes on")
+            return None
         submit, num_gpus = dnnlib.submission.submit, self.submit_config.num_gpus
         if (cluster := workers.cluster()) is not None and cluster.index > 0:
             return submit.run_as_worker(RUN_FUNCTION, num_gpus, **self.kwargs)
@@ -95,12 +103,14 @@ class Run:
         return dnnlib.submit_run(self.submit_config, RUN_FUNCTION, **self.kwargs)
 
 
-def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Run:
+def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None, may_exist: bool = False) -> Run:
     """A run in a new folder.
 
     Args:
         flags: the flags that are given, by name with underscores; `dataset` and `config` must be.
         settings: arguments of `training_loop` from an options file, nested. Flags win.
+        may_exist: whether there may be a run in the folder that is named by `run_name`; then it is left to the caller
+            to `check_consistency` if there is none.
 
     Raises:
         UserError: every problem, one per line.
@@ -131,6 +141,7 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     result_dir = os.path.expanduser(given["result_dir"])
     with problems.gather():
         given["result_dir"] = command_line.check_result_dir(given["result_dir"])
+    found += _problems_of_name(given.get("run_name"), result_dir, may_exist)
     with problems.gather():
         if "resume" in given:
             given["resume"] = resume_target.find_pickle(given["resume"], result_dir)
@@ -148,16 +159,33 @@ def new_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
             kwargs.grid_args.layout = "row_per_class"
         if "resume" in given:
             kwargs.setdefault("resume_kimg", 0)
-        found += check_consistency(kwargs, given["num_gpus"])
+        if not may_exist:
+            found += check_consistency(kwargs, given["num_gpus"])
     problems.report()
 
     submit_config = dnnlib.SubmitConfig()
     submit_config.num_gpus = given["num_gpus"]
     submit_config.local.do_not_copy_source_files = True
-    submit_config.run_dir_root = given["result_dir"]
+    submit_config.run_dir_root, submit_config.run_name = given["result_dir"], given.get("run_name")
     extras = augmentation.description(flags) + (f"-freezed{flags['freezed']}" if "freezed" in flags else "")
     submit_config.run_desc = f"stylegan2-{data_desc}-{given['num_gpus']}gpu-{config}{extras}"
     return Run(submit_config, kwargs)
+
+
+def _problems_of_name(name: str | None, result_dir: str, may_exist: bool) -> list[str]:
+    """Why there cannot be a folder --run-name for a run."""
+    if name is None:
+        return []
+    if not name or name.startswith(".") or os.path.basename(name) != name or not name.isprintable():
+        return [f"--run-name={printable(name)}: expected a name in --result-dir, without / and with no dot before it"]
+    if short_name(name, 255) != name:
+        return [f"--run-name: {len(name.encode())} bytes are too long for the name of a folder, expected 255 at most"]
+    run_dir = os.path.join(result_dir, name)
+    if may_exist or not os.path.lexists(run_dir) or (os.path.isdir(run_dir) and not os.listdir(run_dir)):
+        return []
+    is_run = os.path.isfile(os.path.join(run_dir, TRAINING_OPTIONS))
+    hint = "--resume=auto goes on with the run in it" if is_run else "expected a name that is free"
+    return [f"--run-name={name}: {run_dir} is there already; {hint}"]
 
 
 def _resolution(data_dir: str, dataset: str, args: Mapping[str, Any]) -> Size:

@@ -40,7 +40,7 @@ def latest_run(result_dir: str, asked: Mapping[str, str]) -> str:
     Raises:
         UserError: there is none that can go on; the message lists those that there are.
     """
-    names = sorted(_trainings(result_dir), key=_number_and_name, reverse=True)
+    names = newest_first(result_dir)
     missing = {name: _missing(os.path.join(result_dir, name)) for name in names}
 
     def fits(name: str) -> bool:
@@ -66,6 +66,11 @@ def latest_run(result_dir: str, asked: Mapping[str, str]) -> str:
     else:
         there = "".join(f"; {_why_not(os.path.join(result_dir, name))}" for name in list(missing)[:_MAX_LISTED])
     raise UserError(f"--resume=latest: no training{with_what} in {result_dir}{there}")
+
+
+def newest_first(folder: str) -> list[str]:
+    """The names of the trainings in a folder, by their numbers."""
+    return sorted(_trainings(folder), key=_number_and_name, reverse=True)
 
 
 def check_folder(run_dir: str) -> None:

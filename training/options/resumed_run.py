@@ -1,7 +1,7 @@
 """Runs that go on in their folder, and which options may change on the way."""
 
 import os
-import sys
+from collections.abc import Mapping
 from typing import Any
 
 import dnnlib
@@ -10,6 +10,7 @@ from dnnlib.errors import UserError
 from dnnlib.util import EasyDict
 from metrics import metric_defaults
 from training.data.find_dataset import find_dataset
+from training.loop.options import LoopOptions
 from training.loop.schedule import minibatches
 from training.run_folder.options_file import load_training_options, problems_of_trust
 
@@ -21,12 +22,15 @@ _MAY_CHANGE = {"total_kimg", "metrics", "snap", "image_snap", "keep_snapshots", 
 _MAY_CHANGE |= {"minibatch_gpu", "resume_changed_data", "matte"}
 _MAY_CHANGE_ARGUMENTS = {"network_snapshot_ticks", "image_snapshot_ticks", "metric_arg_list"}
 _MAY_CHANGE_OF_SCHEDULE = {"minibatch_gpu_base", "minibatch_gpu_dict"}
+MAY_CHANGE = _MAY_CHANGE_ARGUMENTS | {f"sched_args.{name}" for name in _MAY_CHANGE_OF_SCHEDULE}
+MAY_CHANGE |= _MAY_CHANGE - {"metrics", "snap", "image_snap", "minibatch_gpu"}
+"""The arguments of `training_loop` that may change in a run that goes on."""
 _NEW = {"allow_tf32"}  # earlier runs have it nowhere, and computed in TensorFloat-32 where there was a GPU
-_HANDLED_APART = {"resume", "result_dir", "num_gpus", "dataset", "data_dir", "config"}
+_HANDLED_APART = {"resume", "result_dir", "run_name", "num_gpus", "dataset", "data_dir", "config"}
 
 
 def continues(flags: dict[str, Any]) -> bool:
-    """Whether --resume asks to go on with a run in its folder, rather than for a new one from a network pickle."""
+    """Whether --resume names a run to go on with in its folder, rather than a network pickle that starts a new one."""
     if "resume" not in flags:
         return False
     return flags["resume"] == "latest" or resume_target.find_folder(flags["resume"], _result_dir(flags)) is not None
@@ -69,22 +73,20 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     settings = {} if wrong else settings
     problems = [*metric_defaults.unknown_metrics(flags.get("metrics", ())), *wrong]
     problems += metric_defaults.no_metric_networks(flags.get("metric_networks"))
-    problems += _changed_dataset(kwargs, flags)
+    if (other := other_dataset(kwargs, flags)) is not None:
+        problems.append(cannot_change(*other) + "; --resume-changed-data goes on with other data")
     if flags.get("config", kwargs.config) != kwargs.config:
         old = kwargs.config or "an unknown one (the folder was renamed)"
-        problems.append(_cannot_change("--config", old, flags["config"]))
-    started = {**kwargs, **{name: {"num_fp16_res": 0, **kwargs[name]} for name in ("G_args", "D_args")}}
-    started["dataset_args"] = {"exif": "upright", **kwargs.dataset_args}
-    if started.get("seed") is None:
-        started["seed"] = kwargs.tf_config.get("rnd.np_random_seed")
+        problems.append(cannot_change("--config", old, flags["config"]))
+    started = as_started(kwargs)
     may_change = _MAY_CHANGE | (_NEW - kwargs.keys())
     for name in sorted(flags.keys() - may_change - _HANDLED_APART):
         for _, old, new in list(differences(started, SETTINGS[name](flags[name])))[:1]:
             if name == "precision":
                 old, new = f"num_fp16_res={old}", f"num_fp16_res={new} ({flags[name]})"
-            problems.append(_cannot_change(f"--{name.replace('_', '-')}", old, new))
+            problems.append(cannot_change(f"--{name.replace('_', '-')}", old, new))
     changing, fixed = _divided(settings)
-    problems += [_cannot_change(name, old, new) for name, old, new in differences(started, fixed)]
+    problems += [cannot_change(name, old, new) for name, old, new in differences(started, fixed)]
     num_gpus = flags.get("num_gpus", num_gpus)
     changes = {name: flags[name] for name in flags.keys() & may_change}
     pieces = minibatches(kwargs.sched_args)
@@ -97,12 +99,20 @@ def old_run(flags: dict[str, Any], settings: dict[str, Any] | None = None) -> Ru
     problems += consistency.check_consistency(kwargs, num_gpus, goes_on=True)
     if problems:
         raise UserError("\n".join(problems))
-    for note in notes:
-        print(note, file=sys.stderr)
     kwargs.resume_run_dir = run_dir
     submit_config = dnnlib.SubmitConfig()
     submit_config.num_gpus = num_gpus
-    return Run(submit_config, kwargs, run_dir)
+    return Run(submit_config, kwargs, run_dir, notes)
+
+
+def as_started(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a run as they can be compared: with what is not said in them, or was not in earlier versions."""
+    started = {**vars(LoopOptions()), **kwargs}
+    started |= {name: {"num_fp16_res": 0, **kwargs[name]} for name in ("G_args", "D_args")}
+    started["dataset_args"] = {"exif": "upright", **kwargs["dataset_args"]}
+    if started["seed"] is None:
+        started["seed"] = kwargs["tf_config"].get("rnd.np_random_seed")
+    return started
 
 
 def _divided(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -115,24 +125,26 @@ def _divided(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return changing, {**fixed, "sched_args": {key: value for key, value in schedule.items() if key not in pieces}}
 
 
-def _cannot_change(name: str, old: Any, new: Any) -> str:
+def cannot_change(name: str, old: Any, new: Any) -> str:
+    """That an option of a run is another one than is asked for."""
     return f"{name}: cannot change from {old} to {new} in a run that goes on; start a new one from its network pickle"
 
 
-def _changed_dataset(kwargs: EasyDict, flags: dict[str, Any]) -> list[str]:
-    """The data set may be elsewhere if it has moved (it is no longer where it was), or if it may have changed."""
+def other_dataset(kwargs: EasyDict, flags: dict[str, Any]) -> tuple[str, str, str] | None:
+    """Which flag names another data set than a run has, and both; None if none does.
+
+    It may be elsewhere if it has moved (it is no longer where it was), or may have changed: then `kwargs` follow.
+    """
     if "dataset" not in flags and "data_dir" not in flags:
-        return []
+        return None
     old = os.path.join(kwargs.data_dir, kwargs.dataset_args.tfrecord_dir)
     data_dir = os.path.expanduser(flags.get("data_dir", kwargs.data_dir))
     dataset = find_dataset(flags.get("dataset", kwargs.dataset_args.tfrecord_dir), data_dir)[0]
     new = os.path.join(data_dir, dataset)
     if os.path.realpath(old) == os.path.realpath(new):
-        return []
+        return None
     has_moved = os.path.basename(old) == os.path.basename(new) and os.path.exists(new) and not os.path.exists(old)
     if has_moved or flags.get("resume_changed_data"):
         kwargs.data_dir, kwargs.dataset_args.tfrecord_dir = data_dir, dataset
-        return []
-    name = "--dataset" if "dataset" in flags else "--data-dir"
-    hint = "; --resume-changed-data goes on with other data"
-    return [_cannot_change(name, old, new) + hint]
+        return None
+    return "--dataset" if "dataset" in flags else "--data-dir", old, new

@@ -19,6 +19,10 @@ _FOR_ONCE = ("resume_run_dir", "resume_changed_data")  # arguments that are not 
 _IMAGES = ("", "training.dataset.TFRecordDataset", "training.data.dataset.TFRecordDataset")  # class_name
 
 
+class DamagedOptionsError(UserError):
+    """The options of a run cannot be read, whatever they were."""
+
+
 def to_json(options: Any) -> str:
     """Options as indented JSON. Ranges become {"__range__": [start, stop, step]}."""
     return json.dumps(options, indent=2, default=_encode)
@@ -96,7 +100,7 @@ def _load(run_dir: str) -> tuple[int, EasyDict, Any]:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: damaged ({reason_of(error)})") from None
+        raise DamagedOptionsError(f"{path}: damaged ({reason_of(error)})") from None
     if not isinstance(options, dict) or options.pop("run_func_name", None) != RUN_FUNCTION:
         raise UserError(f"{path}: not the options of a training")
     data = options.pop("data", None)

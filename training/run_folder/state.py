@@ -8,6 +8,7 @@ whole or not at all, so that a training killed at any moment continues from the 
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,18 @@ def load(run_dir: str) -> "SavedState":
         raise UserError(f"{path} is damaged: {reason_of(error)}{instead}") from error
 
 
+def _remove_unfinished(run_dir: str) -> None:
+    """Removes what a killed process had begun to write."""
+    for path in Path(run_dir).glob(".*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def remove_logs(run_dir: str) -> None:
     """Removes what a run that starts again has logged, but for log.txt."""
+    _remove_unfinished(run_dir)
     for path in _log_files(run_dir):
         if path.name != "log.txt":
             path.unlink()
@@ -126,8 +137,7 @@ class SavedState:
         What a killed process had begun to write is removed. Of a log that a crash of the machine has shortened the last
         line may be half a line, which goes, too.
         """
-        for path in Path(run_dir).glob(".*.tmp"):
-            path.unlink()
+        _remove_unfinished(run_dir)
         for path in _log_files(run_dir):
             length = self.logs.get(path.name)
             if length is None:
