@@ -1,4 +1,4 @@
-"""Converts networks between formats of checkpoints, and downloads published ones.
+"""Converts networks between formats of checkpoints, downloads published ones, averages and blends them.
 
 Examples:
 
@@ -20,6 +20,10 @@ Examples:
   # For PyTorch tools that take checkpoints of rosinality/stylegan2-pytorch: pSp, e4e, StyleCLIP, StyleGAN-NADA
   python run_convert.py ffhq-config-f --output=ffhq.pt
 
+  # The average of snapshots; low levels of one network with high levels of another that was trained from it
+  python run_convert.py --average='results/00000-run/network-snapshot-*.pkl' --output=average.pkl
+  python run_convert.py ffhq-config-f --blend=results/00001-run/network-final.pkl --blend-at=32 --output=blend.pkl
+
   # What can be downloaded; where one was downloaded to
   python run_convert.py --download=list
   python run_convert.py --download=ada-metfaces
@@ -31,6 +35,7 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from typing import Any
 
 import pretrained_networks
 from dnnlib import command_line, download, flags
@@ -40,36 +45,44 @@ from dnnlib.formats import onnxruntime_web, program_options
 from dnnlib.formats.checkpoint_formats import FORMATS, WEB, Output, check_output
 from dnnlib.formats.program_options import ProgramOptions
 from metrics.nets import catalog
+from remaking import changes as remaking
+from remaking.changes import NO_CHANGES, Changes
 
 NETWORKS = ("G", "D", "Gs", "all")
 
 
 def run(
-    source: str,
+    source: str | None,
     outputs: list[Output],
     cache_dir: str | None = None,
     offline: bool | None = None,
     allow_tf32: bool | None = None,
+    changes: Changes = NO_CHANGES,
 ) -> None:
-    """Reads networks, and writes and verifies each output.
+    """Reads networks, makes others of them if asked for, and writes and verifies each output.
 
     Args:
-        source: name, URL or path of a checkpoint.
+        source: name, URL or path of a checkpoint; None: `changes` say which.
         outputs: what to write.
         cache_dir, offline: of downloads.
         allow_tf32: whether networks may be compared in TensorFloat-32 on GPUs; None: as it is set.
+        changes: what is made of the networks.
 
     Raises:
-        UserError: with everything that could not be read, written or verified. The other outputs are there.
+        UserError: with everything that could not be read, made, written or verified. The other outputs are there.
     """
     from dnnlib.tflib import settings
     from dnnlib.tflib.checkpoints.converter import Converter, describe, networks_of
+    from remaking.making import make
+
+    def read(name: str) -> dict[str, Any]:
+        print(f"Reading {name}...")
+        return networks_of(pretrained_networks.read(name, cache_dir, offline), name)
 
     settings.allow_tf32(allow_tf32)
-    print(f"Reading {source}...")
-    networks = networks_of(pretrained_networks.read(source, cache_dir, offline), source)
+    networks, done = make(source, changes, read)
     converter = Converter(networks)
-    for line in describe(networks):
+    for line in (*done, *describe(networks)):
         print(f"  {line}")
     problems = Problems()
     for output in outputs:
@@ -100,7 +113,8 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__.split("\n", 1)[0],
         epilog=f"{_FORMATS}\n{__doc__.split(chr(10), 1)[1]}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s SOURCE --output=PATH [options]\n       %(prog)s --download=NAME [--output=PATH] [options]",
+        usage="%(prog)s SOURCE --output=PATH [options]\n       %(prog)s --download=NAME [--output=PATH] [options]\n"
+        "       %(prog)s --average=FILE --average=FILE --output=PATH [options]",
     )
     flags.add_version(parser)
     add = parser.add_argument
@@ -127,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command_line.add_allow_tf32(parser)
     add("--overwrite", action="store_true", help="replace outputs that exist")
+    remaking.add_arguments(parser)
     _add_program_options(parser)
     command_line.add_download_options(parser)
     return parser
@@ -187,21 +202,27 @@ def _network(text: str) -> str:
     return text
 
 
-def _checked(args: argparse.Namespace) -> tuple[str, list[Output]]:
-    """The source and the outputs. Raises UserError with everything that is wrong."""
+def _checked(args: argparse.Namespace) -> tuple[str | None, Changes, list[Output]]:
+    """The source, what is made of it, and the outputs. Raises UserError with everything that is wrong."""
     problems = Problems()
-    source, outputs = args.source, []
+    source, changes, outputs = args.source, NO_CHANGES, []
     options = ProgramOptions(args.entry, args.noise_mode, args.image, args.weights, args.opset)
     with problems.gather():
-        if (args.source is None) == (args.download is None):
-            given = "neither" if args.source is None else "both"
-            raise UserError(f"expected either SOURCE, the checkpoint to convert, or --download; got {given}")
-        source = args.source
-        if source is None:
+        sources = {"SOURCE": args.source, "--download": args.download, "--average": args.average or None}
+        given = [name for name, value in sources.items() if value is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise UserError(f"expected one of SOURCE, the checkpoint to convert, --download and --average; got {found}")
+        if args.download is not None:
             source = pretrained_networks.published_url(args.download)
-        catalog.locate_generator(source)
+        if source is not None:
+            catalog.locate_generator(source)
         if args.download is None and not args.output and not args.others:
             raise UserError("--output is missing: what to write, such as --output=network.safetensors")
+    with problems.gather():
+        changes = remaking.checked(args)
+    if args.download is not None and changes != NO_CHANGES and not args.output:
+        problems.messages.append("--output is missing: what is made of the downloaded network is written there")
     if args.others:
         flags_ = " ".join(f"--output={name}" for name in args.others)
         problems.messages.append(f"expected one SOURCE, got {len(args.others)} more; what is written: {flags_}")
@@ -219,7 +240,7 @@ def _checked(args: argparse.Namespace) -> tuple[str, list[Output]]:
             can = ", ".join(format_.extensions[0] for format_ in FORMATS.values() if name in format_.options)
             problems.messages.append(f"{program_options.flag_of(name)}: is for --output=FILE of {can}; there is none")
     problems.report()
-    return source, outputs
+    return source, changes, outputs
 
 
 def _print_published() -> None:
@@ -236,13 +257,13 @@ def main() -> None:
         if args.download == "list":
             _print_published()
             return
-        source, outputs = _checked(args)  # before waiting for TensorFlow
+        source, changes, outputs = _checked(args)  # before waiting for TensorFlow
         if not outputs:
             print(download.fetch(source, args.cache_dir, offline=args.offline))
             return
         command_line.import_tensorflow_quietly()
         try:
-            run(source, outputs, args.cache_dir, args.offline, args.allow_tf32)
+            run(source, outputs, args.cache_dir, args.offline, args.allow_tf32, changes)
         except MemoryError:
             raise UserError("out of memory: networks of this size need more") from None
 

@@ -13,7 +13,7 @@ pretrained_networks
 training.data  training.nets  training.augmentation  training.loss  training.misc  training.run_folder  training.loop
 metrics.maths  metrics.nets  metrics.features  metrics
 training.options  training.training_loop  training
-generation  dataset_tools  projection  projector
+remaking  generation  dataset_tools  projection  projector
 run_training  run_generator  run_projector  run_metrics  run_convert  dataset_tool  stylegan2
 tools
 """

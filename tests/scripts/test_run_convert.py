@@ -422,9 +422,9 @@ def test_safetensors_is_needed_for_its_files_alone(here, pickle, monkeypatch, ca
 
 def test_messages(here, pickle, monkeypatch, capsys):
     for args, messages in (
-        ((), ["expected either SOURCE, the checkpoint to convert, or --download; got neither"]),
+        ((), ["expected one of SOURCE, the checkpoint to convert, --download and --average; got none"]),
         ((pickle,), ["--output is missing"]),
-        ((pickle, "--download=ffhq256"), ["got both"]),
+        ((pickle, "--download=ffhq256"), ["got SOURCE and --download"]),
         (("none.pkl", "--output=a.pth"), ["none.pkl: no such file", "--output: a.pth: .pth is no format"]),
         ((pickle, "--output=a.npz", "--output=./a.npz"), ["./a.npz: is given twice"]),
         ((pickle, "--output=a", "--output=b", "--format=npz"), ["--format is for a single --output, got 2"]),

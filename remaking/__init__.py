@@ -1,0 +1,1 @@
+"""Networks made of others: blends, averages, and networks for other images or labels to be trained further."""

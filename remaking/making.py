@@ -1,0 +1,33 @@
+"""Makes networks of those of files, as `Changes` say."""
+
+from collections.abc import Callable
+
+from dnnlib.tflib.checkpoints.descriptions import Networks
+
+from . import averaging, blending
+from .changes import Changes
+
+
+def make(source: str | None, changes: Changes, read: Callable[[str], Networks]) -> tuple[Networks, list[str]]:
+    """The networks of a file after changes, and lines on what was done.
+
+    First they are averaged, then blended.
+
+    Args:
+        source: the file; None: `changes.average`.
+        changes: what is asked for.
+        read: gives the networks of a file.
+
+    Raises:
+        UserError: files that cannot be read, and changes that are impossible with these networks.
+    """
+    if source is None:
+        nets, lines = averaging.averaged(changes.average, read)
+        source = "the average"
+    else:
+        nets, lines = read(source), []
+    if changes.blend is not None:
+        others = read(changes.blend)
+        nets, more = blending.blended(source, nets, changes.blend, others, changes.blend_at, changes.blend_width)
+        lines += more
+    return nets, lines
