@@ -145,36 +145,41 @@ def next_run_dir(submit_config: SubmitConfig) -> str:
     return run_dir
 
 
-_locked: set[str] = set()  # run folders that this process has for itself, and has no run in
+_kept: set[str] = set()  # run folders that this process has for itself, while no run is in progress in them
 
 
 @contextlib.contextmanager
-def alone_in(run_dir: str, patience: float = 0.0) -> Iterator[None]:
-    """Inside, a run folder, made if it is not there, is this process's own.
-
-    A run can be started inside: it takes the folder over, until it ends.
+def keeping(run_dir: str, patience: float = 0.0) -> Iterator[None]:
+    """Inside, a run folder, made if it is not there, is this process's own, which can start one run in it at a time.
 
     patience: how many seconds to wait for another process that has it.
 
     Raises UserError where that keeps it; OSError where the folder cannot be made.
     """
-    path = os.path.realpath(run_dir)
-    if path in _locked:
-        _locked.remove(path)
+    with _alone_in(run_dir, patience):
+        path = os.path.realpath(run_dir)
+        _kept.add(path)
         try:
             yield
         finally:
-            _locked.add(path)
+            _kept.discard(path)
+
+
+@contextlib.contextmanager
+def _alone_in(run_dir: str, patience: float = 0.0) -> Iterator[None]:
+    path = os.path.realpath(run_dir)
+    if path in _kept:
+        _kept.remove(path)
+        try:
+            yield
+        finally:
+            _kept.add(path)
         return
     os.makedirs(path, exist_ok=True)
     busy = f"{run_dir}: a run is in progress in this folder"
     waiting = f"{busy}; waiting {patience:g} seconds at most for its end..." if patience else None
     with only_one(os.path.join(path, _LOCK), waiting, busy, patience):
-        _locked.add(path)
-        try:
-            yield
-        finally:
-            _locked.discard(path)
+        yield
 
 
 def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwargs: Any) -> Any:
@@ -200,7 +205,7 @@ def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwarg
     else:
         with naming(root):
             run_dir = next_run_dir(submit_config)
-    with alone_in(run_dir):
+    with _alone_in(run_dir):
         _describe_run(submit_config, run_dir, run_func_name, run_func_kwargs)
         if not holds_no_results(run_dir):
             raise UserError(f"{run_dir}: is there already")
@@ -278,7 +283,7 @@ def run_wrapper(submit_config: SubmitConfig, resumes: bool = False) -> Any:
 
     A run that ends by a user's mistake before it has any results leaves no folder. One that resumes adds to log.txt.
     """
-    with alone_in(submit_config.run_dir):
+    with _alone_in(submit_config.run_dir):
         return _run_in_folder(submit_config, resumes)
 
 

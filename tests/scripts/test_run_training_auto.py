@@ -14,7 +14,6 @@ import run_training
 from dnnlib.errors import UserError
 from dnnlib.submission import submit
 from training.options import auto_run
-from training.run_folder import options_file
 
 pytestmark = pytest.mark.one_stack
 ROOT = Path(__file__).parent.parent.parent
@@ -127,7 +126,7 @@ def test_folders_of_starts_that_were_killed(folder, capsys):
             assert (run.submit_config.run_name, run.run_dir) == (name, None), file
     assert auto("--gamma=5").submit_config.run_name == name  # nothing has been computed there
     assert auto("--config=config-e").submit_config.run_name is None
-    with submit.alone_in(str(run_dir)):  # by another process, which may have other options
+    with submit.keeping(str(run_dir)):  # by another process, which may have other options
         script = "import run_training, sys; print(run_training.parse(sys.argv[1:])[0].submit_config.run_name)"
         command = [sys.executable, "-c", script, *AUTO]
         assert subprocess.check_output(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True) == "None\n"
@@ -228,7 +227,7 @@ def test_finished_runs(folder, capsys):
 def test_runs_in_progress_elsewhere(folder, monkeypatch, capsys):
     """They are waited for, but not for long; what they did meanwhile counts."""
     run = auto("--run-name=mine")
-    held = "import sys; from dnnlib.submission import submit\nwith submit.alone_in('results/mine'): print(); input()"
+    held = "import sys; from dnnlib.submission import submit\nwith submit.keeping('results/mine'): print(); input()"
     command = [sys.executable, "-c", held]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as process:
@@ -248,14 +247,19 @@ def test_runs_in_progress_elsewhere(folder, monkeypatch, capsys):
     assert "results/mine has finished, at kimg 25000" in capsys.readouterr().out
 
 
-def test_a_new_folder_shows_its_options(folder, monkeypatch):
-    """So that another start of the same command does not make a second one."""
-    seen = []
-    monkeypatch.setattr(
-        submit, "run_wrapper", lambda config: seen.append((config.run_name, sorted(os.listdir(config.run_dir))))
-    )
-    monkeypatch.setattr(options_file, "save_training_options", lambda *_: None)
-    auto().start()
-    name = f"00000-{auto().submit_config.run_desc}"
-    auto().start()
-    assert seen == 2 * [(name, [".lock", "submit_config.pkl", "submit_config.txt"])]
+def test_a_new_folder_shows_its_options(folder, monkeypatch, capsys):
+    """So that another start of the same command, at the same time, does not make a second one."""
+    of_others = []
+
+    def start(*_):
+        of_others.append(auto().run_dir or auto().submit_config.run_name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_training.new_run.Run, "start", start)
+    first, second = auto(), auto()
+    name = f"00000-{first.submit_config.run_desc}"
+    for run in first, second, auto():
+        with pytest.raises(KeyboardInterrupt):
+            run.start()
+    assert of_others == 3 * [name] and os.listdir(folder / "results") == [name]
+    assert os.listdir(folder / "results" / name) == ["training_options.json"]

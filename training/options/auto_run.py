@@ -58,7 +58,7 @@ class AutoRun(Run):
         if cluster is not None and cluster.index > 0:
             return super().start()
         folder = self._folder()
-        with submit.alone_in(folder, _PATIENCE_SECONDS):
+        with submit.keeping(folder, _PATIENCE_SECONDS):
             run = self._found(os.path.basename(folder))
             if run.notes != self.notes:
                 print("\n".join(run.notes), file=sys.stderr)
