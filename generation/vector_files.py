@@ -1,7 +1,7 @@
 """Files of W vectors, as the projector writes them: `.npz` with vectors, noise images and how they came about.
 
 Arrays: `dlatents` float32 [N, layers, dlatent_size]; `noise0`, `noise1`, ... float32 [N or 1, 1, H, W], all or none of
-them; `settings`, JSON as text. What else is read, of other projects, is in `vector_layouts`.
+them; `settings`, JSON as text; `format_version`. What else is read, of other projects, is in `vector_layouts`.
 """
 
 import json
@@ -15,6 +15,7 @@ import numpy as np
 
 from dnnlib.errors import UserError, printable, reason_of, short
 from dnnlib.files import atomic_write
+from dnnlib.formats import versions
 from dnnlib.formats.arrays import ArrayFileError
 
 from . import vector_layouts
@@ -55,7 +56,8 @@ def save(
     arrays = {"dlatents": np.asarray(dlatents, np.float32)}
     arrays |= {f"noise{idx}": np.asarray(noise, np.float32) for idx, noise in enumerate(noises)}
     with atomic_write(path) as file:
-        np.savez(file, **arrays, settings=np.asarray(json.dumps(dict(settings or {}))))
+        settings = np.asarray(json.dumps(dict(settings or {})))
+        np.savez(file, **arrays, settings=settings, **{versions.KEY: vector_layouts.VERSION})
 
 
 def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:

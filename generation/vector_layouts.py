@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import enumerated, short
-from dnnlib.formats import torch_pickle
+from dnnlib.formats import torch_pickle, versions
 from dnnlib.formats.arrays import ArrayFileError, load_npz, of_kind
 from dnnlib.kinds import HEAD, kind_of
 
 NAMES = ("dlatents", "w", "projected_w", "w_plus", "wp", "latents", "latent")
 """What arrays of W are called; the first of them that a file has counts."""
+VERSION = 1  # of our own `.npz`; files without a number are of version 1, too
 _Z = ("z", "zs")
 _MAX_NOISES = 64
 _MOST_PACKED = 64 << 20  # bytes of all arrays of a small file, which can be compressed
@@ -83,7 +84,9 @@ def _dtype_in_header(file: Any) -> np.dtype:
 def _of_npz(file: Any) -> Found:
     with load_npz(file, _MOST_PACKED) as npz:
         noises = _noise_names(npz.files)
-        others = [name for name in npz.files if name not in (*noises, "settings")]
+        if problem := versions.problem_of(npz[versions.KEY].tolist() if versions.KEY in npz.files else 1, VERSION):
+            raise ArrayFileError(f"is of {problem}")
+        others = [name for name in npz.files if name not in (*noises, "settings", versions.KEY)]
         name = next((name for name in NAMES if name in others), None)
         if name is None and len(others) == 1 and others[0].lower() not in _Z:
             name = others[0]

@@ -37,7 +37,7 @@ def test_round_trip(tmp_path):
     for own, noise in zip(file.noises_of(1), noises, strict=True):
         np.testing.assert_array_equal(own, noise[-1:])
     with np.load(path, allow_pickle=False) as npz:  # as anybody would read it
-        assert sorted(npz.files) == ["dlatents", "noise0", "noise1", "noise2", "settings"]
+        assert sorted(npz.files) == ["dlatents", "format_version", "noise0", "noise1", "noise2", "settings"]
         assert json.loads(str(npz["settings"]))["steps"] == 3
 
 

@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 from dnnlib.errors import UserError, listed, printable
+from dnnlib.formats import versions
 from dnnlib.kinds import mistaken_file
 
 from . import dataset_json
@@ -14,6 +15,7 @@ from .containers import Container
 from .dataset_json import MAX_CLASSES
 
 NAMES_SUFFIX = ".json"
+NAMES_VERSION = 1  # of the file of names; files without a number are of version 1, too
 """Of the file beside tfrecords, {"names": [...], "classes": [...]}, of images and of columns of labels."""
 _MAX_NAMED = 10  # classes
 _MOST_UNUSED = 1 << 15  # classes, most of which have no image: numbers beyond are something else
@@ -100,8 +102,11 @@ def read_names_file(folder: str, count: int) -> tuple[list[str], list[str]]:
             content = json.load(file)
         names, classes = content["names"], content["classes"]
         texts = [*names, *classes]
+        version = content.get(versions.KEY, 1)
     except (ValueError, LookupError, TypeError, RecursionError):
-        texts = [None]
+        texts, version = [None], 1
+    if problem := versions.problem_of(version, NAMES_VERSION):
+        raise UserError(f"{path}: {problem}; images can be read without this file")
     if not all(isinstance(text, str) for text in texts) or not isinstance(names, list):
         raise UserError(
             f'{path}: is damaged, expected {{"names": [...], "classes": [...]}}; images can be read without this file'

@@ -25,6 +25,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import existing_part, format_size, free_space, only_one, short_name, take_place
+from dnnlib.formats import versions
 from dnnlib.parallel import parallel_map
 from dnnlib.pictures import MODES
 from dnnlib.resolutions import resolution_of
@@ -32,7 +33,7 @@ from dnnlib.util import format_time
 
 from .averages import colors_of, halved, rounded, sums_of
 from .image_encoding import RAW, Encoding
-from .labels import NAMES_SUFFIX
+from .labels import NAMES_SUFFIX, NAMES_VERSION
 from .tfrecord_writer import TFRecordFileWriter
 
 _RECORD_OVERHEAD = 60  # bytes of framing and of the Example, roughly
@@ -130,7 +131,8 @@ class TFRecordExporter:
 
     def add_names(self, names: Sequence[str], classes: Sequence[str]) -> None:
         """Gives all images names, in the order in which they were added, and the columns of labels theirs."""
-        self._names = json.dumps({"names": list(names), "classes": list(classes)}).encode()
+        content = {"names": list(names), "classes": list(classes), versions.KEY: NAMES_VERSION}
+        self._names = json.dumps(content).encode()
 
     def close(self) -> None:
         """Finishes the files and gives the folder its name. Raises UserError without images, or with too few labels."""

@@ -8,10 +8,12 @@ from typing import Any
 
 from dnnlib.errors import UserError, listed, printable, reason_of, short
 from dnnlib.files import atomic_write
+from dnnlib.formats import versions
 from dnnlib.util import EasyDict
 
 TRAINING_OPTIONS = "training_options.json"
 TRAINING_STATE = "training-state.npz"  # named here, where TensorFlow is not imported; `state` writes it
+VERSION = 1  # of this format; files without a number are of version 1, too
 RUN_FUNCTION = "training.training_loop.training_loop"
 _MOST_NUMBERS = 1_000_000  # of a range
 _MAX_PROBLEMS = 10  # told of a file
@@ -46,7 +48,7 @@ def save_training_options(
 
     data: facts about the data set, for people; None: not known yet.
     """
-    options = {"run_func_name": RUN_FUNCTION, "num_gpus": num_gpus, **kwargs}
+    options = {versions.KEY: VERSION, "run_func_name": RUN_FUNCTION, "num_gpus": num_gpus, **kwargs}
     for name in _FOR_ONCE:
         options.pop(name, None)
     if data is not None:
@@ -103,6 +105,8 @@ def _load(run_dir: str) -> tuple[int, EasyDict, Any]:
         raise DamagedOptionsError(f"{path}: damaged ({reason_of(error)})") from None
     if not isinstance(options, dict) or options.pop("run_func_name", None) != RUN_FUNCTION:
         raise UserError(f"{path}: not the options of a training")
+    if problem := versions.problem_of(options.pop(versions.KEY, 1), VERSION):
+        raise UserError(f"{path}: {problem}")
     data = options.pop("data", None)
     for name in _FOR_ONCE:
         options.pop(name, None)

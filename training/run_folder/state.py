@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from dnnlib.errors import UserError, reason_of
 from dnnlib.files import atomic_write
+from dnnlib.formats import versions
 from dnnlib.formats.arrays import load_npz
 from dnnlib.tflib import autosummary
 from dnnlib.tflib.scope import VariableMismatchError, check_variables
@@ -27,7 +28,7 @@ from training.data.contents import Contents
 from . import snapshots
 from .options_file import TRAINING_STATE
 
-VERSION = 2
+VERSION = 2  # 1 has never been in a release
 _LOGS = ("log.txt", "stats.jsonl", "metric-*.txt", "metric-*.jsonl", "events.out.tfevents.*")
 
 
@@ -73,9 +74,8 @@ def load(run_dir: str) -> "SavedState":
         with open(path, "rb") as file, load_npz(file) as npz:
             arrays = {name: npz[name] for name in npz.files}
         meta = json.loads(str(arrays.pop("meta")))
-        version = meta["version"]
-        if version != VERSION:
-            raise UserError(f"{path}: format version {version}, this version reads {VERSION}")
+        if problem := versions.problem_of(meta["version"], VERSION, VERSION):
+            raise UserError(f"{path}: {problem}")
         kept = {name: arrays.pop(f"data/{name}") for name in ("images", "labels", "names") if "data" in meta}
         contents = Contents.restored(meta["data"], kept) if "data" in meta else None
         return SavedState(path, meta["counters"], meta["logs"], arrays, contents)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import short
+from dnnlib.formats import versions
 from dnnlib.tflib import network_state, official_modules
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.network_state import Makers, NetworkState, NetworkStateError
@@ -93,8 +94,8 @@ def read_note(note: str) -> dict[str, dict[str, Any]]:
         content = None
     if not isinstance(content, dict) or not isinstance(content.get("networks"), dict):
         raise NetworkStateError(f"the note {NOTE!r} is no description of networks")
-    if content.get("version") != VERSION:
-        raise NetworkStateError(f"the description has version {short(content.get('version'))}, expected {VERSION}")
+    if problem := versions.problem_of(content.get("version"), VERSION):
+        raise NetworkStateError(f"its description is of {problem}")
     networks = content["networks"]
     if not networks or not networks.keys() <= set(ROLES) or not all(isinstance(n, dict) for n in networks.values()):
         raise NetworkStateError(f"the description is of {short(list(networks))}, expected networks G, D or Gs")
