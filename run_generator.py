@@ -32,7 +32,7 @@ from typing import Any, NoReturn
 
 from dnnlib import command_line, flags
 from dnnlib.errors import Problems
-from generation import points, synthetic
+from generation import directions, points, synthetic
 from generation.commands import check_interpolation, check_space, generate_images, interpolate, style_mixing_example
 from generation.conventions import NOISE_MODES, SEED_NOISE
 from generation.figures import PSIS, check_corners, interpolation_grid, noise_figure, truncation_figure
@@ -240,6 +240,7 @@ def _add_common(
             own, default = "noise of each seed, ", "seed; of PyTorch networks const"
         noise_help = f"{own}the network's own, random noise, or none (default: {default})"
         add("--noise-mode", choices=noise_modes, help=noise_help)
+    directions.add_directions(parser)
     command_line.add_label(parser)
     default = "1; with --to what suits the resolution" if minibatch_size is None else "%(default)s"
     batch_help = f"images rendered at once (default: {default})"
@@ -288,6 +289,8 @@ def _check(command: str, kwargs: dict[str, Any], problems: Problems) -> None:
             check_space(kwargs["seeds"], kwargs["space"])
         with problems.gather():
             check_corners(kwargs["seeds"], may_be_files=True)
+    with problems.gather():
+        directions.check(kwargs["directions"])
     for name, flag in FILES.items():
         if name in kwargs:
             with problems.gather(flag):

@@ -1,8 +1,9 @@
 """Images by a call, for programs: what `generate-images` saves, as an array. TensorFlow is imported by the call."""
 
+import contextlib
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ def images(
     truncation_cutoff: int | None = None,
     noise_mode: str | None = None,
     minibatch_size: int | None = None,
+    directions: Sequence[Any] = (),
 ) -> np.ndarray:
     """Images of seeds: those that `run_generator.py generate-images` saves.
 
@@ -47,6 +49,8 @@ def images(
         noise_mode: 'seed': noise of each seed; 'const': the network's own; 'random'; or 'none'. None: 'seed', or of
             PyTorch networks 'const'.
         minibatch_size: images rendered at once; None: what suits the resolution.
+        directions: along which images are moved, after truncation: texts as the flag --direction has them, such as
+            'sefa.npz:0=2', or `generation.directions.Move`.
 
     Returns:
         uint8 `[N, H, W, C]`, in the order of the seeds: 1 channel of gray, 3 of RGB, or 4 of RGBA.
@@ -60,6 +64,8 @@ def images(
     label = None if label is None else tuple(float(number) for number in label)
     rendering = Rendering(truncation_psi, truncation_cutoff, class_idx, label, noise_mode)
     generator = _generator(network, rendering)
+    with _arguments_named():
+        generator.move(directions)
     size = minibatch_size or synthetic.minibatch_size(*generator.size)
     batches = [seeds[begin : begin + size] for begin in range(0, len(seeds), size)]
     result = np.empty([len(seeds), *generator.size, network.output_shape[1]], np.uint8)
@@ -82,7 +88,14 @@ def _generator(network: Any, rendering: Rendering) -> Any:
     if rendering.noise_mode not in (None, SEED_NOISE, *NOISE_MODES):
         modes = ", ".join((SEED_NOISE, *NOISE_MODES))
         raise UserError(f"noise_mode={rendering.noise_mode!r}: expected one of {modes}")
-    try:
+    with _arguments_named():
         return ImageGenerator(network, replace(rendering), has_seeds=True)
-    except UserError as error:  # which names flags
+
+
+@contextlib.contextmanager
+def _arguments_named() -> Iterator[None]:
+    """Inside, messages that name flags name arguments."""
+    try:
+        yield
+    except UserError as error:
         raise UserError(re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda flag: flag[1].replace("-", "_"), str(error))) from None

@@ -27,6 +27,8 @@ class Rendering:
         'none': no noise. 'seed': as 'const', but images of seeds have noise of the seed. None: as the tools of the
         network's kind make images of seeds.
     dlatents_psi: strength of truncation of vectors from files; 1 is none.
+    directions: along which all images are moved, after truncation: as the flag --direction has them, or
+        `directions.Move`.
     minibatch_size: images rendered at once.
     image_format: that images are saved in: 'png', 'jpg' or 'webp'.
     allow_tf32: whether float32 may be TensorFloat-32 on GPUs; None: as it is set, see `dnnlib.tflib.settings`.
@@ -39,6 +41,7 @@ class Rendering:
     label: Sequence[float] | None = None
     noise_mode: str | None = None
     dlatents_psi: float = 1.0
+    directions: Sequence[Any] = ()
     minibatch_size: int = 4
     image_format: str = "png"
     allow_tf32: bool | None = None

@@ -18,9 +18,11 @@ from dnnlib.tflib.fetching import fetched
 from dnnlib.tflib.kept import Kept
 from dnnlib.tflib.ops import implementation
 from training.nets.generator import noise_variables
+from training.nets.style_space import affine_layers, offsets_added
 
-from . import conventions
+from . import conventions, directions
 from .conventions import SEED_NOISE, Rendering
+from .directions import Offsets
 from .points import Point, Vectors
 
 _MAX_LISTED = 20  # layers
@@ -68,6 +70,8 @@ class ImageGenerator:
             class_idx, label = conventions.choose_label(net, class_idx, label, has_seeds)
             self.rendering = replace(self.rendering, class_idx=class_idx, label=label)
         problems.messages += self._problems(net.output_shape[1], col_styles)
+        with problems.gather():
+            self.move(self.rendering.directions)
         problems.report()
         as_float32 = self.synthesis.model.rendering_kwargs()
         self._call_kwargs = {"randomize_noise": self.rendering.noise_mode == "random", **as_float32}
@@ -104,6 +108,17 @@ class ImageGenerator:
             shown = ",".join(listed([str(style) for style in wrong], _MAX_LISTED))
             yield f"--col-styles: the network has layers 0 to {self.num_layers - 1}, got {shown}"
 
+    def move(self, moves: Sequence[Any]) -> None:
+        """From now on images are moved along these directions, see `Rendering.directions`, and no others.
+
+        Raises UserError for what cannot be read, or is of another network.
+        """
+        self.rendering = replace(self.rendering, directions=directions.moves_of(moves, self.net))
+
+    def offsets(self) -> Offsets | None:
+        """What is added to W and styles of all images; None: nothing. W of points, as below, is without it."""
+        return directions.offsets(self.rendering.directions, self.net)
+
     def labels(self, num: int) -> np.ndarray | None:
         """Labels `[num, label_size]`, all of them what was chosen; None without."""
         return conventions.labels(self.rendering.class_idx, self.rendering.label, self.label_size, num)
@@ -126,14 +141,15 @@ class ImageGenerator:
         batches: the lists. labels: of each list, `[N, label_size]` for its seeds; None: what was chosen for all.
         """
         split = [_split(points) for points in batches]
+        offsets = self.offsets()
         numbers = self._drawn(itertools.chain.from_iterable(seeds for seeds, _ in split))
 
         def inputs(work: tuple[Sequence[str], list[Any], np.ndarray | None]) -> list[tuple[Any, Any]]:
             names, drawn, of_drawn = work
-            calls = [(self._render, self._inputs(drawn, of_drawn))] if drawn else []
+            calls = [(self._render, (*self._inputs(drawn, of_drawn), offsets))] if drawn else []
             if names:
                 w, noises = self._mixed_inputs([(name, name) for name in names], self._dlatents)
-                calls.append((self._synthesize, (w.astype(np.float32), self._noise_inputs(noises))))
+                calls.append((self._synthesize, (w.astype(np.float32), self._noise_inputs(noises), offsets)))
             return [(function, tf.nest.map_structure(_tensor, args)) for function, args in calls]
 
         of_batches = itertools.repeat(None) if labels is None else labels
@@ -149,12 +165,12 @@ class ImageGenerator:
 
     def from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
         """The images of some seeds, `[N, H, W, C]`. Each is what the official `generate-images` renders alone."""
-        return self._fetched(self._render, self._inputs(list(self._drawn(seeds))))
+        return self._fetched(self._render, (*self._inputs(list(self._drawn(seeds))), self.offsets()))
 
     def floats_from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
         """The same as float32 `[N, C, H, W]`, from about -1 to 1."""
         inputs = self._inputs(list(self._drawn(seeds)))
-        return self._fetched(self._render_floats, inputs).astype(np.float32)
+        return self._fetched(self._render_floats, (*inputs, self.offsets())).astype(np.float32)
 
     def _fetched(self, function: Any, inputs: Sequence[Any]) -> np.ndarray:
         self._kept.refresh(frozen=True)
@@ -188,14 +204,19 @@ class ImageGenerator:
         labels: tf.Tensor | None,
         psi: tf.Tensor | None,
         cutoff: tf.Tensor | None,
+        offsets: Offsets | None = None,
     ) -> tf.Tensor:
-        """psi: None: no truncation. cutoff: None: that of the network."""
+        """psi: None: no truncation. cutoff: None: that of the network. offsets: None: images are not moved."""
         kwargs: dict[str, Any] = {"is_training": False, "is_validation": False, "return_dlatents": False}
         kwargs["truncation_psi"] = psi
         if cutoff is not None:
             kwargs["truncation_cutoff"] = cutoff
         with self._kept.in_use():
-            return self.net.get_output_for(latents, labels, noise=noise, **kwargs, **self._call_kwargs)
+            if offsets is None:
+                return self.net.get_output_for(latents, labels, noise=noise, **kwargs, **self._call_kwargs)
+            kwargs |= {**self._call_kwargs, "return_dlatents": True, "randomize_noise": False}
+            _, dlatents = self.net.get_output_for(latents, labels, **kwargs)  # images that nobody takes: not computed
+        return self._images_of_dlatents(dlatents, noise, offsets)
 
     def _pixels(self, *inputs: Any) -> tf.Tensor:
         return convert_images_to_uint8(self._images(*inputs), nchw_to_nhwc=True)
@@ -221,9 +242,9 @@ class ImageGenerator:
     def between(self, batches: Iterable[np.ndarray], space: str) -> Iterator[np.ndarray]:
         """Images `[H, W, C]` of what lies between such ends, fetched while the next ones are rendered."""
         self._kept.refresh(frozen=True)
-        noise = self._noise_inputs([])
+        noise, offsets = self._noise_inputs([]), self.offsets()
         dlatents = (self.dlatents_from_latents(vectors) if space == "z" else vectors for vectors in batches)
-        for (images,) in fetched([self._synthesize(w.astype(np.float32), noise)] for w in dlatents):
+        for (images,) in fetched([self._synthesize(w.astype(np.float32), noise, offsets)] for w in dlatents):
             yield from images
 
     def latents_from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
@@ -279,12 +300,19 @@ class ImageGenerator:
         """The network's own noise images, `[1, 1, H, W]` each."""
         return [variable.numpy() for variable in noise_variables(self.synthesis)]
 
-    def from_dlatents(self, dlatents: np.ndarray, noises: Sequence[Sequence[np.ndarray]] = ()) -> np.ndarray:
+    def from_dlatents(
+        self,
+        dlatents: np.ndarray,
+        noises: Sequence[Sequence[np.ndarray]] = (),
+        offsets: Offsets | None = None,
+    ) -> np.ndarray:
         """Images `[N, H, W, C]` of W `[N, layers, dlatent_size]`.
 
-        noises: the noise images `[1, 1, H, W]` of each; where there are none, the network's own.
+        noises: the noise images `[1, 1, H, W]` of each; where there are none, the network's own. offsets: how they are
+        moved; None: as all images.
         """
-        return self._fetched(self._synthesize, (dlatents.astype(np.float32), self._noise_inputs(noises)))
+        offsets = self.offsets() if offsets is None else offsets
+        return self._fetched(self._synthesize, (dlatents.astype(np.float32), self._noise_inputs(noises), offsets))
 
     def _noise_inputs(self, noises: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray] | None:
         """Noise images `[N or 1, 1, H, W]` of a minibatch, as the networks take them.
@@ -297,10 +325,22 @@ class ImageGenerator:
             return None
         return [np.concatenate(layer) for layer in zip(*(some or self.own_noises for some in noises), strict=True)]
 
-    def _synthesize_dlatents(self, dlatents: tf.Tensor, noise: list[tf.Tensor] | None) -> tf.Tensor:
-        with self._kept.in_use():
-            images = self.synthesis.get_output_for(dlatents, noise=noise, **self._call_kwargs)
-        return convert_images_to_uint8(images, nchw_to_nhwc=True)
+    def _synthesize_dlatents(
+        self, dlatents: tf.Tensor, noise: list[tf.Tensor] | None, offsets: Offsets | None = None
+    ) -> tf.Tensor:
+        return convert_images_to_uint8(self._images_of_dlatents(dlatents, noise, offsets), nchw_to_nhwc=True)
+
+    def _images_of_dlatents(
+        self, dlatents: tf.Tensor, noise: list[tf.Tensor] | None, offsets: Offsets | None
+    ) -> tf.Tensor:
+        """float32 `[N, C, H, W]`."""
+        styles = {}
+        if offsets is not None:
+            dlatents += tf.cast(offsets.dlatents, dlatents.dtype)
+            weights = {affine.name: affine.weight for affine in affine_layers(self.net)} if offsets.styles else {}
+            styles = {id(weights[name]): style for name, style in offsets.styles.items()}
+        with self._kept.in_use(), offsets_added(styles):
+            return self.synthesis.get_output_for(dlatents, noise=noise, **self._call_kwargs)
 
 
 def _tensor(array: np.ndarray | None) -> tf.Tensor | None:

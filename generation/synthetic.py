@@ -154,6 +154,8 @@ def _facts(images: Any, network: str, seeds: Sequence[int]) -> dict[str, Any]:
         digest.update(np.ascontiguousarray(variable.numpy()).data)
     rendering = images.rendering
     facts = {"seeds": seeds, "network": os.path.basename(network), "network_sha256": digest.hexdigest()}
+    if rendering.directions:
+        facts["directions"] = [str(move) for move in rendering.directions]
     return facts | {
         "truncation_psi": float(rendering.truncation_psi),
         "truncation_cutoff": rendering.truncation_cutoff,

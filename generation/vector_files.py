@@ -6,17 +6,15 @@ them; `settings`, JSON as text; `format_version`. What else is read, of other pr
 
 import json
 import os
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import UserError, printable, reason_of, short
+from dnnlib.errors import UserError, printable, short
 from dnnlib.files import atomic_write
 from dnnlib.formats import versions
-from dnnlib.formats.arrays import ArrayFileError
 
 from . import vector_layouts
 
@@ -72,16 +70,7 @@ def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:
     Raises UserError for what is no such file, has values that are not finite, or does not fit, with all problems.
     """
     path = os.path.expanduser(os.fspath(path))
-    if not os.path.isfile(path):
-        raise UserError(f"{path}: {'is a folder' if os.path.isdir(path) else 'no such file'}, expected a .npz file")
-    try:
-        found = vector_layouts.read(path)
-    except ArrayFileError as error:
-        raise UserError(f"{path}: {error}") from None
-    except pickle.UnpicklingError as error:  # which names the file
-        raise UserError(str(error)) from None
-    except Exception as error:  # zip files and headers break in many ways
-        raise UserError(f"{path}: is damaged, or no file of W vectors ({reason_of(error, 100)})") from None
+    found = vector_layouts.read(path)
     notes = [] if found.name is None else [f"its array {short(found.name, 40)} is taken for W"]
     vectors = found.vectors
     while vectors.ndim > 3 and len(vectors) == 1:

@@ -15,7 +15,7 @@ import pretrained_networks
 from dnnlib.errors import UserError
 from dnnlib.formats import versions
 from dnnlib.tflib.checkpoints import descriptions
-from generation import vector_files, vector_layouts
+from generation import direction_files, vector_files, vector_layouts
 from training.data import labels
 from training.run_folder import options_file, state
 
@@ -27,6 +27,7 @@ NUMBERS = {
     "training_options.json": options_file.VERSION,
     "description of networks": descriptions.VERSION,
     "vectors": vector_layouts.VERSION,
+    "directions": direction_files.VERSION,
     "names of images": labels.NAMES_VERSION,
 }
 
@@ -67,6 +68,10 @@ def later_files(folder):
     later = {versions.KEY: vector_layouts.VERSION + 1}
     path = changed_npz(BEFORE / "networks" / "dlatents.npz", folder / "dlatents.npz", **later)
     yield "vectors", "dlatents.npz", vector_files.load, path
+
+    direction_files.save(folder / "of.npz", ["a"], np.ones([1, 1, 2]), [[0]], [1])
+    later = {versions.KEY: direction_files.VERSION + 1}
+    yield "directions", "a.npz", direction_files.read, changed_npz(folder / "of.npz", folder / "a.npz", **later)
 
     content = {"names": ["a"], "classes": [], versions.KEY: labels.NAMES_VERSION + 1}
     (folder / "data-rxx.json").write_text(json.dumps(content))

@@ -208,6 +208,13 @@ class Synthesis(NetworkModel):
         self.resolution = resolution_of(self.name, resolution, base)
         self.num_layers = 2 * len(self.resolution.levels)
 
+    def styled_layers(self, lod: float) -> list[tuple[Any, int]]:
+        """What has affine layers (`affine`) on which images hang, from the base up; and the index of the W of each.
+
+        lod: the level of detail of a network that grows.
+        """
+        raise NotImplementedError
+
     def add_noise_variables(self, levels: list[int]) -> None:
         """Creates a noise image `[1, 1, H, W]` for each of some levels."""
         self.num_noises = len(levels)

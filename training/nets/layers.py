@@ -6,7 +6,7 @@ translate at the borders. Weights have the official names and shapes: convolutio
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,8 @@ from dnnlib.tflib.ops.fused_bias_act import activation_funcs, fused_bias_act
 from dnnlib.tflib.ops.synthesis_epilogue import synthesis_epilogue
 from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, mirrored, upsample_conv_2d
 from dnnlib.tflib.scope import Scoped, random_normal, zeros
+
+from .style_space import LayerStyle, moved
 
 ResampleKernel = Sequence[float] | None
 _TINY = 1e-20  # in place of a largest value of 0
@@ -219,19 +221,6 @@ def as_in_batches(func: Callable[[tf.Tensor], tf.Tensor], rows: tf.Tensor) -> tf
     return func(rows) if rows.shape[0] != 1 else func(tf.tile(rows, [2, 1]))[:1]
 
 
-class LayerStyle(NamedTuple):
-    """What a layer is given in place of W where this is computed for all layers at once, see `styles`.
-
-    style: what the input's feature maps are multiplied by, `[N, in]`; of one sample in their type, as weights may be
-    multiplied in their place. demodulation: the same of the output's, `[N, out]`; None is nothing. noise:
-    `[N or 1, 1, H', W']`, times its strength; None is none.
-    """
-
-    style: tf.Tensor
-    demodulation: tf.Tensor | None = None
-    noise: tf.Tensor | None = None
-
-
 class ModulatedConv2D(EqualizedLayer):
     """The official `modulated_conv2d_layer`: variables `weight`, `mod_weight` (dlatent -> style) and `mod_bias`.
 
@@ -271,6 +260,11 @@ class ModulatedConv2D(EqualizedLayer):
         """What styles are multiplied by: without demodulation the weights' coefficient, which keeps 16 bit in range."""
         return 1.0 if self.conv_kwargs["demodulate"] else self.runtime_coef
 
+    @property
+    def affine(self) -> tuple[Any, float, Any, float]:
+        """From W to styles: the variable of the matrix, what it is multiplied by, that of the bias, what is added."""
+        return self.mod_weight, self.mod_coef, self.mod_bias, 1.0
+
     def effective_weight(self, dtype: tf.DType) -> tf.Tensor:
         """Weights `[k, k, in, out]` in float32, scaled to the range of a type, for styles times `style_coef`."""
         weight = self.weight * (self.runtime_coef / self.style_coef)
@@ -289,6 +283,7 @@ class ModulatedConv2D(EqualizedLayer):
 
         fused = self.conv_kwargs["fused_modconv"]
         style = style_of(dlatents) if fused else as_in_batches(style_of, dlatents)  # [N, in]
+        style = moved(style, self.mod_weight)
         weight = tf.convert_to_tensor(self.weight)
         return modulated_conv2d(x, weight, style * self.runtime_coef, **self.conv_kwargs)
 

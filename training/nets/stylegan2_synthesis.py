@@ -3,6 +3,7 @@
 Section numbers cite arXiv:1912.04958. Inside, feature maps and images are `[N, H, W, C]`.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +18,10 @@ from dnnlib.tflib.scope import Scoped, random_normal
 from .checks import check_choice, check_common, check_flags, check_kernel, check_sizes, feature_maps
 from .generator import NoiseImages, Synthesis
 from .growing import STRUCTURES, GeneratorSteps, grow_generator, resolve_structure
-from .layers import Conv2D, LayerStyle, SynthesisLayer, ToRGB
+from .layers import Conv2D, SynthesisLayer, ToRGB
 from .mixed_precision import MixedPrecision
 from .network_model import AS_BUILT, as_built, reject_unknown_kwargs
+from .style_space import LayerStyle
 from .styles import Modulated, layer_noises, layer_styles
 
 ARCHITECTURES = ("orig", "skip", "resnet")
@@ -174,6 +176,14 @@ class _SynthesisNetwork(Synthesis):
         """The index of the W of ToRGB."""
         return 2 * (res - self.resolution.first_log2) + 1
 
+    def _convs(self, res: int) -> list[tuple[SynthesisLayer, int]]:
+        """The convolutions of a level, and the index of the W of each."""
+        block = getattr(self, f"{2**res}x{2**res}")
+        if res == self.resolution.first_log2:
+            return [(block.Conv, 0)]
+        last = self._rgb_layer(res) - 1
+        return [(block.Conv0_up, last - 1), (block.Conv1, last)]
+
     def _add_input_block(self, **kwargs: Any) -> None:
         first = self.resolution.first_log2
         fmaps = self.feature_maps(first - 1)
@@ -244,6 +254,14 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator", mod
     def _has_rgb(self, res: int) -> bool:
         return self.architecture == "skip" or res == self.resolution_log2
 
+    def _rgbs(self, res: int) -> list[tuple[ToRGB, int]]:
+        """ToRGB of a level, if it has any, and the index of its W."""
+        return [(getattr(self, f"{2**res}x{2**res}").ToRGB, self._rgb_layer(res))] if self._has_rgb(res) else []
+
+    def styled_layers(self, lod: float) -> list[tuple[Any, int]]:
+        levels = range(self.resolution.first_log2, self.resolution.log2 + 1)
+        return [layer for res in levels for layer in (*self._convs(res), *self._rgbs(res))]
+
     def call(
         self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: NoiseImages | None = None
     ) -> tf.Tensor:
@@ -271,12 +289,9 @@ class G_synthesis_stylegan2(_SynthesisNetwork, family="stylegan2-generator", mod
         convs, rgbs = [], []
         first = self.resolution.first_log2
         for res in range(first, self.resolution.log2 + 1):
-            block = getattr(self, f"{2**res}x{2**res}")
             dtype = tf.as_dtype(self.precision.dtype_at(res, self.resolution, self.activation_dtype))
-            for layer in [block.Conv] if res == first else [block.Conv0_up, block.Conv1]:
-                convs.append(Modulated(layer, len(convs), dtype))
-            if self._has_rgb(res):
-                rgbs.append(Modulated(block.ToRGB, self._rgb_layer(res), dtype))
+            convs += [Modulated(layer, idx, dtype) for layer, idx in self._convs(res)]
+            rgbs += [Modulated(layer, idx, dtype) for layer, idx in self._rgbs(res)]
         dlatents_in = tf.convert_to_tensor(dlatents_in)
         styles = layer_styles(self, convs, dlatents_in)
         if self.num_noises:
@@ -326,6 +341,16 @@ class G_synthesis_stylegan_revised(
             level = self.resolution_log2 - res
             if structure != "fixed" or level == 0:
                 self.add_child(ToRGB, f"ToRGB_lod{level}", in_fmaps=nf(res - 1), **self.rgb_kwargs)
+
+    def styled_layers(self, lod: float) -> list[tuple[Any, int]]:
+        lod = 0 if self.structure == "fixed" else lod
+        shown = range(self.resolution_log2 - math.ceil(lod), self.resolution_log2 + 1 - math.floor(lod))
+        layers = []
+        for res in range(self.resolution.first_log2, shown.stop):
+            layers += self._convs(res)
+            if res in shown:
+                layers.append((getattr(self, f"ToRGB_lod{self.resolution_log2 - res}"), self._rgb_layer(res)))
+        return layers
 
     def call(
         self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: NoiseImages | None = None

@@ -4,6 +4,7 @@ Arguments, defaults and variable names are the official ones. Inputs and outputs
 code; inside, feature maps and images are `[N, H, W, C]`.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -149,6 +150,14 @@ class G_synthesis(Synthesis, family="stylegan-generator", module="training.netwo
             level = self.resolution_log2 - res
             if structure != "fixed" or level == 0:
                 self.add_child(Conv2D, f"ToRGB_lod{level}", in_fmaps=fmaps, fmaps=num_channels, **rgb)
+
+    def styled_layers(self, lod: float) -> list[tuple[Any, int]]:
+        lod = 0 if self.structure == "fixed" else lod
+        layers = []
+        for res in range(self.resolution.first_log2, self.resolution.log2 + 1 - math.floor(lod)):
+            block = getattr(self, f"{2**res}x{2**res}")
+            layers += [block.sublayer(0), block.sublayer(1)] if self.use_styles else []
+        return [(layer.StyleMod, idx) for idx, layer in enumerate(layers)]
 
     def call(
         self, dlatents_in: tf.Tensor, *, randomize_noise: Any = AS_BUILT, noise: NoiseImages | None = None

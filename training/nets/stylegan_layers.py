@@ -16,6 +16,7 @@ from dnnlib.tflib.scope import Scoped, ones, zeros
 
 from .growing import lod_is_fixed
 from .layers import Conv2D, Dense, EqualizedLayer, apply_bias_act, as_in_batches, normalize_2nd_moment
+from .style_space import moved
 
 GAIN = {"relu": float(np.sqrt(2)), "lrelu": float(np.sqrt(2))}
 
@@ -193,10 +194,16 @@ class StyleMod(EqualizedLayer):
         self.runtime_coef = self.add_equalized_variable("weight", [dlatent_size, fmaps * 2])
         self.add_variable("bias", [fmaps * 2], zeros)
 
+    @property
+    def affine(self) -> tuple[Any, float, Any, float]:
+        """From W to styles: the variable of the matrix, what it is multiplied by, that of the bias, what is added."""
+        return self.weight, self.runtime_coef, self.bias, 0.0
+
     def call(self, x: tf.Tensor, dlatents: tf.Tensor) -> tf.Tensor:
         weight = tf.cast(self.weight * self.runtime_coef, dlatents.dtype)
         style = as_in_batches(lambda rows: tf.matmul(rows, weight), dlatents)  # [N, fmaps * 2]
-        style = tf.cast(style + tf.cast(self.bias, style.dtype), x.dtype)
+        style = moved(style + tf.cast(self.bias, style.dtype), self.weight)
+        style = tf.cast(style, x.dtype)
         scale, shift = tf.split(style[:, tf.newaxis, tf.newaxis, :], 2, axis=-1)  # [N, 1, 1, C] each
         return x * (scale + 1) + shift
 

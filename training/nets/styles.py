@@ -15,7 +15,8 @@ import tensorflow as tf
 from dnnlib.tflib import random_stream
 from dnnlib.tflib.scope import Scoped
 
-from .layers import LayerStyle, ModulatedConv2D, largest
+from .layers import ModulatedConv2D, largest
+from .style_space import LayerStyle, offset_of
 
 
 class Modulated(NamedTuple):
@@ -46,6 +47,11 @@ def layer_styles(network: Scoped, modulated: Sequence[Modulated], dlatents: tf.T
     # 64 bit: constants of 32 bit are in the memory of the host, and copies of them wait for all that is computed.
     w = tf.gather(w, tf.constant([idx for _, idx, _ in modulated], tf.int64))  # [L, N, dlatent_size]
     styles = tf.matmul(w, matrices) + biases  # [L, N, width]
+    offsets = [offset_of(layer.mod_weight) for layer in layers]
+    for idx, (layer, offset) in enumerate(zip(layers, offsets, strict=True)):
+        if offset is not None:
+            of_layer = tf.one_hot(idx, len(layers))[:, tf.newaxis, tf.newaxis]  # [L, 1, 1]
+            styles += of_layer * _padded(offset * layer.style_coef, width)
     demodulations: list[Any] = [None] * len(layers)
     if layers[0].conv_kwargs["demodulate"]:
         in_16_bit = np.array([dtype == tf.float16 for _, _, dtype in modulated])[:, np.newaxis, np.newaxis]
