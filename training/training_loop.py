@@ -32,6 +32,7 @@ from training.loop.schedule import training_schedule
 from training.loop.step import TrainingStep
 from training.options.loop_arguments import differences, no_such
 from training.run_folder import snapshots, state
+from training.run_folder.heartbeat import Heartbeat
 from training.run_folder.options_file import (
     TRAINING_STATE,
     foreign_code,
@@ -58,6 +59,15 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     has_run_dir = dnnlib.submit_config is None or dnnlib.submit_config.run_dir is not None
     if has_run_dir and options.resume_run_dir is None:  # from here on the run can go on, whenever it is stopped
         save_training_options(dnnlib.make_run_dir_path(), num_gpus, vars(options))
+    is_first = (cluster := workers.cluster()) is None or cluster.index == 0
+    with Heartbeat(dnnlib.make_run_dir_path() if has_run_dir and is_first else None, options.total_kimg) as heartbeat:
+        _train(options, num_gpus, has_run_dir, heartbeat)
+
+
+training_loop.__signature__ = inspect.signature(LoopOptions)  # for people who ask
+
+
+def _train(options: LoopOptions, num_gpus: int, has_run_dir: bool, heartbeat: Heartbeat) -> None:
     _check_functions(options)
     if foreign := sorted({str(value) for _, value in foreign_code(vars(options))}):
         again = "to go on with this run, --resume needs an --options=FILE that names them again"
@@ -108,7 +118,7 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
         print("Building TensorFlow graph...")
         step = TrainingStep(*networks, training_set, options, augment)
     run = TrainingRun(run_dir, devices, networks, step, training_set, grid, seed, options, contents)
-    run.reader.check = check
+    run.reader.check, run.heartbeat = check, heartbeat
     run.check_schedule()
     print("Initializing logs...")
     run.metrics = metric_base.MetricGroup(options.metric_arg_list) if run_dir is not None else None
@@ -125,9 +135,6 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     finally:
         run.close()
         training_set.close()
-
-
-training_loop.__signature__ = inspect.signature(LoopOptions)  # for people who ask
 
 
 # ----------------------------------------------------------------------------

@@ -149,14 +149,14 @@ _kept: set[str] = set()  # run folders that this process has for itself, while n
 
 
 @contextlib.contextmanager
-def keeping(run_dir: str, patience: float = 0.0) -> Iterator[None]:
+def keeping(run_dir: str, patience: float = 0.0, by: str = "") -> Iterator[None]:
     """Inside, a run folder, made if it is not there, is this process's own, which can start one run in it at a time.
 
-    patience: how many seconds to wait for another process that has it.
+    patience: how many seconds to wait for another process that has it. by: which that is, if it is known.
 
     Raises UserError where that keeps it; OSError where the folder cannot be made.
     """
-    with _alone_in(run_dir, patience):
+    with _alone_in(run_dir, patience, by):
         path = os.path.realpath(run_dir)
         _kept.add(path)
         try:
@@ -166,7 +166,7 @@ def keeping(run_dir: str, patience: float = 0.0) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone_in(run_dir: str, patience: float = 0.0) -> Iterator[None]:
+def _alone_in(run_dir: str, patience: float = 0.0, by: str = "") -> Iterator[None]:
     path = os.path.realpath(run_dir)
     if path in _kept:
         _kept.remove(path)
@@ -176,7 +176,7 @@ def _alone_in(run_dir: str, patience: float = 0.0) -> Iterator[None]:
             _kept.add(path)
         return
     os.makedirs(path, exist_ok=True)
-    busy = f"{run_dir}: a run is in progress in this folder"
+    busy = f"{run_dir}: a run is in progress in this folder" + (f" ({by})" if by else "")
     waiting = f"{busy}; waiting {patience:g} seconds at most for its end..." if patience else None
     with only_one(os.path.join(path, _LOCK), waiting, busy, patience):
         yield
@@ -328,7 +328,8 @@ def _run(config: SubmitConfig, logger: util.Logger, resumes: bool) -> Any:
             shutil.rmtree(config.run_dir, ignore_errors=True)
 
 
-_BEFORE_RESULTS = {_LOCK, "log.txt", "run.txt", "submit_config.txt", "submit_config.pkl", "training_options.json"}
+_BEFORE_RESULTS = {_LOCK, "log.txt", "run.txt", "submit_config.txt", "submit_config.pkl"}
+_BEFORE_RESULTS |= {"training_options.json", "heartbeat.json"}
 
 
 def holds_no_results(run_dir: str) -> bool:

@@ -19,6 +19,7 @@ from dnnlib.tflib import autosummary, random_stream
 from dnnlib.tflib.devices import Devices, peak_gpu_memory
 from training import misc
 from training.run_folder import snapshots, state
+from training.run_folder.heartbeat import Heartbeat
 from training.run_folder.options_file import TRAINING_STATE, foreign_code
 from training.run_folder.report import TickReport
 
@@ -73,6 +74,7 @@ class TrainingRun:
     contents: Any = None  # of the data set, a `training.data.contents.Contents`, if they are known
     metrics: Any = None
     metric_kwargs: Any = None
+    heartbeat: Heartbeat = field(default_factory=lambda: Heartbeat(None, 0))
     resumed: bool = False
 
     def __post_init__(self) -> None:
@@ -130,6 +132,7 @@ class TrainingRun:
 
     def _save_networks(self, name: str) -> str:
         """Writes a pickle and returns its path. Raises UserError unless the disk has room for it and a state."""
+        self.heartbeat.doing("saving networks")
         path = os.path.join(self.run_dir, name)
         self._check_room(path)
         misc.save_pkl(self.networks, path)
@@ -149,6 +152,7 @@ class TrainingRun:
         """
         self.report = TickReport(self.run_dir, self.total_nimg, self.counters)
         self.step.say = self.report.say
+        self.heartbeat.counters = self.counters
         self._trace_ahead()
         with signals.noted() as received:
             self._first_snapshot()
@@ -187,6 +191,7 @@ class TrainingRun:
             if done:
                 break
             c.done = False  # a finished run may be given more to do
+            self.heartbeat.doing("training")
             self._group(received)
             if signum := self._agreed(received):
                 return signum
@@ -201,6 +206,7 @@ class TrainingRun:
     def _save_last(self, what: str) -> None:
         """Saves the state before training ends, and says how to go on. Raises no errors, as others wait to be told."""
         now = f"{what} at kimg {self.counters.cur_nimg / 1000:.1f}"
+        self.heartbeat.doing("stopping")
         self.report.clear_live()
         if self.run_dir is None:
             print(f"{now}.")
@@ -374,6 +380,7 @@ class TrainingRun:
             times = f"{names} of {name} ended the training {_METRIC_TRIES} times"
             print(as_called(f"{times}: left out; run_metrics.py can go on."))
             return
+        self.heartbeat.doing("computing metrics")
         try:
             self.metrics.run(path, run_dir=self.run_dir, **self.metric_kwargs)
         except Stopped:

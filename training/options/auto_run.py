@@ -11,6 +11,7 @@ from typing import Any
 from dnnlib import workers
 from dnnlib.errors import UserError, enumerated, listed, short
 from dnnlib.submission import submit
+from training.run_folder import heartbeat
 from training.run_folder.options_file import (
     TRAINING_OPTIONS,
     TRAINING_STATE,
@@ -58,7 +59,7 @@ class AutoRun(Run):
         if cluster is not None and cluster.index > 0:
             return super().start()
         folder = self._folder()
-        with submit.keeping(folder, _PATIENCE_SECONDS):
+        with submit.keeping(folder, _PATIENCE_SECONDS, heartbeat.told(folder)):
             run = self._found(os.path.basename(folder))
             if run.notes != self.notes:
                 print("\n".join(run.notes), file=sys.stderr)
