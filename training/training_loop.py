@@ -266,15 +266,20 @@ def _check_functions(options: LoopOptions) -> None:
 def _saved_state(resume_run_dir: str | None) -> state.SavedState | None:
     if resume_run_dir is None:
         return None
+    newest, stopped = snapshots.newest(resume_run_dir), "stopped before its first state was saved"
     if os.path.exists(os.path.join(resume_run_dir, TRAINING_STATE)):
-        return state.load(resume_run_dir)
-    newest = snapshots.newest(resume_run_dir)
-    if newest is not None:
+        try:
+            return state.load(resume_run_dir)
+        except state.DamagedStateError as error:
+            if newest is not None:
+                raise
+            stopped = f"stopped before its first snapshot, and {error}"
+    elif newest is not None:
         raise UserError(
             f"{resume_run_dir} has no {TRAINING_STATE}: the run cannot be continued. "
             f"Start a new one from its networks: --resume={newest}"
         )
-    print("The run was stopped before its first state was saved; it starts from the beginning.")
+    print(f"The run was {stopped}; it starts from the beginning.")
     state.remove_logs(resume_run_dir)
     return None
 

@@ -24,7 +24,7 @@ from metrics.metric_defaults import metric_defaults
 from training import misc
 from training.loop import run
 from training.run_folder import state
-from training.training_loop import training_loop
+from training.training_loop import _saved_state, training_loop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = {"fmap_base": 64, "fmap_max": 8}
@@ -279,7 +279,7 @@ def test_disk_without_room(tmp_path, symbols, monkeypatch):
 
 
 @pytest.mark.one_stack
-def test_damaged_state(tmp_path, symbols):
+def test_damaged_state(tmp_path, symbols, capsys):
     run_dir = train(tmp_path, f"--dataset={symbols}", "--config=config-f", **{"total-kimg": 0.008})
     path = run_dir / "training-state.npz"
     data = path.read_bytes()
@@ -287,6 +287,13 @@ def test_damaged_state(tmp_path, symbols):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="is damaged"):
             state.load(str(run_dir)).restore({})
+    with pytest.raises(UserError, match="Start a new run from its networks: --resume=.*network-final.pkl"):
+        _saved_state(str(run_dir))
+    for network in run_dir.glob("network*.pkl"):
+        network.unlink()
+    assert _saved_state(str(run_dir)) is None  # nothing is lost but the time from the start to the first snapshot
+    assert "stopped before its first snapshot" in capsys.readouterr().out
+    assert not list(run_dir.glob("events*")) and (run_dir / "log.txt").exists()
 
 
 @pytest.mark.slow

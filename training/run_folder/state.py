@@ -32,6 +32,10 @@ VERSION = 2  # 1 has never been in a release
 _LOGS = ("log.txt", "stats.jsonl", "metric-*.txt", "metric-*.jsonl", "events.out.tfevents.*")
 
 
+class DamagedStateError(UserError):
+    """The state of a run cannot be read."""
+
+
 def save(
     run_dir: str, variables: Mapping[str, Any], counters: Mapping[str, Any], contents: Contents | None = None
 ) -> None:
@@ -84,7 +88,7 @@ def load(run_dir: str) -> "SavedState":
     except Exception as error:  # zip files and headers of arrays break in many ways
         newest = snapshots.newest(run_dir)
         instead = f". Start a new run from its networks: --resume={newest}" if newest else ""
-        raise UserError(f"{path} is damaged: {reason_of(error)}{instead}") from error
+        raise DamagedStateError(f"{path} is damaged: {reason_of(error)}{instead}") from error
 
 
 def _remove_unfinished(run_dir: str) -> None:
