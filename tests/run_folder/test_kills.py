@@ -21,7 +21,6 @@ import numpy as np
 import pytest
 import yaml
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-from test_training_loop import OPTIONS
 
 from dataset_tools.symbols import create_symbols
 
@@ -38,8 +37,8 @@ COMMAND = ("--dataset=symbols", "--data-dir=.", "--config=config-f", "--options=
 def place(tmp_path):
     """A folder with a data set and an options file; trainings are of 8 ticks, 4 snapshots, and a metric."""
     create_symbols(str(tmp_path / "symbols"), resolution=8, num_images=64)
-    options = {name: OPTIONS[name] for name in ("grid_args", "image-snap", "snap")}
-    options |= {"total-kimg": 8, "minibatch": 64, "minibatch-gpu": 64}
+    options = {"total-kimg": 8, "minibatch": 64, "minibatch-gpu": 64, "snap": 2, "image-snap": 1}
+    options["grid_args"] = {"size": "one", "layout": "random"}
     options["metric_arg_list"] = [{"func_name": "metrics.metric_base.DummyMetric", "name": "dummy"}]
     options["G_args"] = {"latent_size": 4, "dlatent_size": 4, "mapping_fmaps": 4, "mapping_layers": 1, **TINY}
     options["D_args"] = TINY
