@@ -21,9 +21,6 @@ Examples:
   python run_generator.py style-mixing-example --network=gdrive:networks/stylegan2-ffhq-config-f.pkl \\
     --row-dlatents=people/ --col-dlatents=people/
 
-  # A page to play with, on this machine
-  python run_generator.py view gdrive:networks/stylegan2-ffhq-config-f.pkl --open
-
   # A video from a seed to a projected image, on to another, and back
   python run_generator.py interpolate --network=gdrive:networks/stylegan2-ffhq-config-f.pkl \\
     --seeds=85 --dlatents=people/anna.npz,people/bert.npz --loop --video=mp4
@@ -35,12 +32,11 @@ from typing import Any, NoReturn
 
 from dnnlib import command_line, flags
 from dnnlib.errors import Problems
-from generation import directions, points, synthetic
-from generation.commands import check_interpolation, check_space, generate_images, interpolate, style_mixing_example
+from generation import directions, kept_frames, points, synthetic
+from generation.commands import generate_images, style_mixing_example
 from generation.conventions import NOISE_MODES, SEED_NOISE
 from generation.figures import PSIS, check_corners, interpolation_grid, noise_figure, truncation_figure
-from generation.view.commands import view
-from generation.view.options import add_view, check_view
+from generation.interpolation import check_interpolation, interpolate
 from metrics.nets import catalog
 
 COMMANDS = {
@@ -50,7 +46,6 @@ COMMANDS = {
     "interpolate": interpolate,
     "noise-figure": noise_figure,
     "truncation-figure": truncation_figure,
-    "view": view,
 }
 FILES = {"seeds": "--dlatents", "row_seeds": "--row-dlatents", "col_seeds": "--col-dlatents"}
 """The flags that give files to lists of points."""
@@ -68,12 +63,12 @@ OFFICIAL = {
 
 
 class _Parser(flags.ArgumentParser):
-    """Of --seeds and --dlatents (or --count) one is needed, while both may be given; errors say so."""
+    """Of --seeds and --dlatents (or --count, --trajectory) one is needed, while both may be given; errors say so."""
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("the following arguments are required"):
-            count = " or --count" if "--count" in self.flags() else ""
-            message = re.sub(r"--(\w+-)?seeds", rf"--\1seeds or --\1dlatents{count}", message)
+            others = "".join(f" or {flag}" for flag in ("--count", "--trajectory") if flag in self.flags())
+            message = re.sub(r"--(\w+-)?seeds", rf"--\1seeds or --\1dlatents{others}", message)
         super().error(message)
 
 
@@ -98,8 +93,8 @@ class _Points(argparse.Action):
             self.seeds.required = False
 
 
-class _Count(argparse.Action):
-    """Stores a number, with which seeds are not needed. seeds: their action."""
+class _InPlaceOfSeeds(argparse.Action):
+    """Stores what is given, with which seeds are not needed. seeds: their action."""
 
     def __init__(self, *args: Any, seeds: argparse.Action, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -126,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     grid_help = "save all images in one picture, too; as COLUMNSxROWS or about square"
     generate.add_argument("--grid", type=flags.grid_size, nargs="?", const="auto", help=grid_help, metavar="WxH")
     _add_dataset(generate, seeds)
-    _add_common(generate, minibatch_size=None, noise_modes=(SEED_NOISE, *NOISE_MODES))
+    batches = "1; with --to what suits the resolution"
+    _add_common(generate, batches=batches, noise_modes=(SEED_NOISE, *NOISE_MODES))
 
     mixing = subparsers.add_parser("style-mixing-example", help="mix the styles of images")
     _add_points(mixing, "row-", "seeds of the rows", "files of vectors for rows")
@@ -148,18 +144,37 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(between)
 
     walk = subparsers.add_parser("interpolate", help="go from image to image, as frames or video")
-    _add_points(walk, "", "seeds on the way", "files of vectors on the way", repeats=True)
+    seeds = _add_points(walk, "", "seeds on the way", "files of vectors on the way", repeats=True)
     _add_dlatents_psi(walk)
     add = walk.add_argument
-    space_help = "straight lines in W, or great circles in Z, for seeds alone (default: %(default)s)"
-    add("--space", choices=("w", "z"), default="w", help=space_help)
-    add("--frames", **COUNT, default=60, help="frames from one to the next (default: %(default)s)")
-    add("--loop", default=False, help="return from the last to the first", **flags.BOOLEAN)
+    trajectory_help = "in place of seeds, files of the frames' W: [frames, layers, 512] or [frames, 512]"
+    to_seeds = {"action": _InPlaceOfSeeds, "seeds": seeds}
+    add("--trajectory", type=flags.split, default=[], help=trajectory_help, metavar="FILES", **to_seeds)
+    space_help = "straight lines in W, or great circles in Z, for seeds alone (default: w)"
+    add("--space", choices=("w", "z"), help=space_help)
+    curve_help = "from one to the next, or as a cubic spline through all (default: linear)"
+    add("--curve", choices=("linear", "cubic"), help=curve_help)
+    add("--frames", **COUNT, help="frames from one to the next (default: 60)")
+    loop_help = "return from the last to the first; noise: noise images go round and come back, too"
+    add("--loop", default=False, help=loop_help, **{**flags.BOOLEAN, "type": flags.loop, "metavar": "BOOL|noise"})
     add("--smooth", default=False, help="slow down at each seed and vector", **flags.BOOLEAN)
+    sweep_help = "truncation along the way, from the first number to the last"
+    add("--psi-sweep", type=flags.psis, default=[], help=sweep_help, metavar="PSI,PSI,...")
+    layers_help = "truncation of layers of their own, of seeds and vectors: 0-3:0.5,4-7:1"
+    add("--layer-psi", type=flags.layer_psi, default=[], help=layers_help, metavar="LAYERS:PSI,...")
+    _add_points(walk, "col-", "seeds of a way for some layers", "files of vectors of that way", True, required=False)
+    styles_help = "layers that go that way (default: 0-6, as far as the network has them)"
+    add("--col-styles", type=flags.num_list, help=styles_help, metavar="LAYERS")
+    mix_help = "how much they do so along the way, from the first number to the last (default: all, 1)"
+    add("--mix-sweep", type=flags.psis, default=[], help=mix_help, metavar="SHARE,SHARE,...")
+    grid_help = "so many images in a frame, each with as many seeds or vectors in turn"
+    add("--grid", type=_fixed_grid, help=grid_help, metavar="WxH")
+    size_help = "enlarge frames to this width and height, by repeating pixels: 1920x1080 or 1080p"
+    add("--size", type=flags.frame_size, help=size_help, metavar="WxH")
     video_help = "save a video in place of numbered images; mp4 needs: pip install imageio-ffmpeg"
-    add("--video", choices=("mp4", "gif"), help=video_help)
+    add("--video", choices=("mp4", "gif", "webp"), help=video_help)
     add("--fps", **COUNT, default=30, help="frames per second of the video (default: %(default)s)")
-    _add_common(walk)
+    _add_common(walk, batches="4; with --grid what suits the resolution")
 
     noise = subparsers.add_parser("noise-figure", help="show what noise does to images")
     _add_points(noise, "", "seeds of the rows", "files of vectors for rows")
@@ -181,21 +196,24 @@ def _parser() -> argparse.ArgumentParser:
     truncated.add_argument("--psis", type=_psis, default=PSIS, help=psis_help, metavar="PSI,...")
     _add_common(truncated, has_psi=False)
 
-    add_view(subparsers.add_parser("view", help="play with networks on a page of this machine"))
-
     for command in subparsers.choices.values():
         command.accept(OFFICIAL)
     return parser
 
 
 def _add_points(
-    parser: argparse.ArgumentParser, prefix: str, seeds_help: str, files_help: str, repeats: bool = False
+    parser: argparse.ArgumentParser,
+    prefix: str,
+    seeds_help: str,
+    files_help: str,
+    repeats: bool = False,
+    required: bool = True,
 ) -> argparse.Action:
     """--seeds and --dlatents, or with a prefix --row-seeds and --row-dlatents. Returns the action of seeds."""
     common = {"action": _Points, "repeats": repeats, "default": [], "dest": f"{prefix}seeds".replace("-", "_")}
     add = parser.add_argument
-    seeds_help += f" (may be left out with --{prefix}dlatents)"
-    seeds = add(f"--{prefix}seeds", required=True, type=flags.num_list, help=seeds_help, metavar="SEEDS", **common)
+    seeds_help += f" (may be left out with --{prefix}dlatents)" if required else ""
+    seeds = add(f"--{prefix}seeds", required=required, type=flags.num_list, help=seeds_help, metavar="SEEDS", **common)
     files_help += ": FILE.npz,FOLDER,'*.npz'"
     add(f"--{prefix}dlatents", seeds=seeds, type=flags.split, help=files_help, metavar="FILES", **common)
     return seeds
@@ -205,7 +223,7 @@ def _add_dataset(parser: argparse.ArgumentParser, seeds: argparse.Action) -> Non
     """What makes data sets of images."""
     add = parser.add_argument
     count_help = "make N images, of the seeds 0, 1, 2, ..., or from that of --seeds on"
-    add("--count", **COUNT, action=_Count, seeds=seeds, help=count_help)
+    add("--count", **COUNT, action=_InPlaceOfSeeds, seeds=seeds, help=count_help)
     to_help = (
         "write a data set in place of single images: a folder or zip file, with labels and seeds in dataset.json; the "
         "same command goes on with one that was interrupted; webp is lossless there"
@@ -223,19 +241,20 @@ def _add_dlatents_psi(parser: argparse.ArgumentParser) -> None:
 
 def _add_common(
     parser: argparse.ArgumentParser,
-    minibatch_size: int | None = 4,
+    batches: str = "",
     noise_modes: tuple[str, ...] = NOISE_MODES,
     has_psi: bool = True,
 ) -> None:
     """Options of all commands.
 
-    minibatch_size: None: of `generate-images`. noise_modes: the choices of --noise-mode, which is left out without any.
+    batches: what --minibatch-size is where it is not given, in words; none: always 4. noise_modes: the choices of
+    --noise-mode, which is left out without any.
     """
     add = parser.add_argument
     network_help = "name, URL or path of the network pickle"
     add("--network", required=True, dest="network_pkl", help=network_help, metavar="PKL")
     if has_psi:
-        of_datasets = " and with --to" if minibatch_size is None else ""
+        of_datasets = " and with --to" if "--to" in parser.flags() else ""
         psi_help = (
             f"truncation of seeds: 1 is none, 0 the average image (default: 0.5; of PyTorch networks{of_datasets} 1)"
         )
@@ -250,9 +269,8 @@ def _add_common(
         add("--noise-mode", choices=noise_modes, help=noise_help)
     directions.add_directions(parser)
     command_line.add_label(parser)
-    default = "1; with --to what suits the resolution" if minibatch_size is None else "%(default)s"
-    batch_help = f"images rendered at once (default: {default})"
-    add("--minibatch-size", **COUNT, default=minibatch_size, help=batch_help)
+    batch_help = f"images rendered at once (default: {batches or 4})"
+    add("--minibatch-size", **COUNT, default=None if batches else 4, help=batch_help)
     format_help = "file format of the images: png, jpg or webp (default: %(default)s)"
     add("--format", type=flags.image_format, default="png", dest="image_format", help=format_help, metavar="FORMAT")
     command_line.add_allow_tf32(parser)
@@ -282,9 +300,6 @@ def _psis(text: str) -> list[float]:
 
 def _check(command: str, kwargs: dict[str, Any], problems: Problems) -> None:
     """Finds files, in place of names of folders and patterns, and gathers everything that is wrong."""
-    if command == "view":
-        check_view(kwargs, problems)
-        return
     with problems.gather():
         catalog.locate_generator(kwargs["network_pkl"])
     if command == "generate-images":
@@ -294,10 +309,12 @@ def _check(command: str, kwargs: dict[str, Any], problems: Problems) -> None:
             synthetic.check(**{name: kwargs[name] for name in names}, chosen_class=chosen_class)
     if command == "interpolate":
         with problems.gather():
-            check_interpolation(kwargs["seeds"], kwargs["space"], kwargs["video"], kwargs["fps"])
+            check_interpolation(**kwargs)
+        with problems.gather("--trajectory"):
+            kwargs["trajectory"] = points.locate(kwargs["trajectory"])
     if command == "interpolation-grid":
         with problems.gather():
-            check_space(kwargs["seeds"], kwargs["space"])
+            points.check_space(kwargs["seeds"], kwargs["space"])
         with problems.gather():
             check_corners(kwargs["seeds"], may_be_files=True)
     with problems.gather():
@@ -308,9 +325,13 @@ def _check(command: str, kwargs: dict[str, Any], problems: Problems) -> None:
                 kwargs[name] = points.locate(kwargs[name])
 
 
+def _unfinished(root: str, command: str, kwargs: dict[str, Any]) -> str | None:
+    return kept_frames.find_unfinished(root, command, kwargs) if command == "interpolate" else None
+
+
 def main() -> None:
     """Parses the command line and submits the run."""
-    command_line.submit_command(_parser(), "run_generator", COMMANDS, _check)
+    command_line.submit_command(_parser(), "run_generator", COMMANDS, _check, _unfinished)
 
 
 if __name__ == "__main__":

@@ -70,11 +70,14 @@ def submit_command(
     module: str,
     commands: Mapping[str, Callable[..., None]],
     check: Callable[[str, dict[str, Any], Problems], None],
+    unfinished: Callable[[str, str, dict[str, Any]], str | None] | None = None,
 ) -> None:
     """The main function of a script with sub-commands: parses the command line and submits the run.
 
     parser: puts the sub-command into `command`. module: of the functions. check: takes a sub-command and the arguments
-    of its function, in which it resolves names, and gathers problems; called before TensorFlow is imported.
+    of its function, in which it resolves names, and gathers problems; called before TensorFlow is imported. unfinished:
+    takes the folder of runs, a sub-command and the arguments of its function, and returns the run folder in which it is
+    to go on, or None: in a new one.
     """
     import dnnlib
 
@@ -91,8 +94,13 @@ def submit_command(
             submit_config.run_dir_root = check_result_dir(kwargs.pop("result_dir"))
         check(command, kwargs, problems)
         problems.report()
+        run_dir = unfinished(submit_config.run_dir_root, command, kwargs) if unfinished else None
         import_tensorflow_quietly()
-        dnnlib.submit_run(submit_config, f"{module}.{commands[command].__name__}", **kwargs)
+        function = f"{module}.{commands[command].__name__}"
+        if run_dir is None:
+            dnnlib.submit_run(submit_config, function, **kwargs)
+        else:
+            dnnlib.submission.submit.resume_run(run_dir, function, **kwargs)
 
 
 @contextlib.contextmanager

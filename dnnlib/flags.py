@@ -199,6 +199,16 @@ def boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"Boolean value expected. Give true or false, not {text!r}")
 
 
+def loop(text: str) -> "bool | str":
+    """A boolean, or 'noise'."""
+    if text.lower() == "noise":
+        return "noise"
+    try:
+        return boolean(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected true, false or noise, got {_cut(text)}") from None
+
+
 BOOLEAN: dict[str, Any] = {"type": boolean, "nargs": "?", "const": True, "metavar": "BOOL"}
 """Arguments of `add_argument` for official flags such as --mirror-augment=true; the value may be left out."""
 
@@ -223,6 +233,44 @@ def grid_size(text: str) -> "tuple[int, int] | str":
     if match is None:
         raise argparse.ArgumentTypeError(f"expected COLUMNSxROWS such as 8x4, from 1 to 9999 each, got {_cut(text)}")
     return int(match[1]), int(match[2])
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """'1920x1080': width and height; '1080p', of 16:9."""
+    if match := re.fullmatch(r"0*([1-9][0-9]{1,3})p", text):
+        return int(match[1]) * 16 // 18 * 2, int(match[1])
+    match = re.fullmatch(r"0*([1-9][0-9]{0,4})[xX]0*([1-9][0-9]{0,4})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 1920x1080, or 1080p, got {_cut(text)}")
+    return int(match[1]), int(match[2])
+
+
+def psis(text: str) -> list[float]:
+    """Two or more numbers, with commas between, which truncation goes through."""
+    values = [psi(part.strip()) for part in text.split(",")]
+    if len(values) < 2:
+        raise argparse.ArgumentTypeError(
+            f"expected two or more numbers with commas between, such as 0,1, got {_cut(text)}"
+        )
+    return values
+
+
+def layer_psi(text: str) -> list[tuple[int, float]]:
+    """'0-3:0.5,4,6:1': layers, each with its psi."""
+    result: dict[int, float] = {}
+    waiting: list[int] = []
+    for part in text.split(","):
+        layers, colon, value = part.partition(":")
+        waiting += num_list(layers)
+        if colon:
+            twice = sorted(result.keys() & set(waiting))
+            if twice or len(set(waiting)) < len(waiting):
+                raise argparse.ArgumentTypeError(f"expected each layer once, got {_cut(text)}")
+            result |= dict.fromkeys(waiting, psi(value.strip()))
+            waiting = []
+    if waiting:
+        raise argparse.ArgumentTypeError(f"expected LAYERS:PSI such as 0-3:0.5,4-7:1, got {_cut(text)}")
+    return list(result.items())
 
 
 def image_size(text: str) -> int | list[int]:

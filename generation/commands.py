@@ -1,6 +1,6 @@
 """The commands of `run_generator.py` that make images. TensorFlow is imported when one starts."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 import dnnlib
 import pretrained_networks
-from dnnlib.errors import Problems, UserError
+from dnnlib.errors import Problems
 from dnnlib.parallel import parallel_map
 from dnnlib.pictures import save_image
 from dnnlib.progress import Progress
@@ -16,7 +16,6 @@ from dnnlib.progress import Progress
 from . import conventions
 from .conventions import Rendering
 from .points import Point, Vectors, file_name, load_vectors, title, unique
-from .video import WRITERS
 
 
 def generate_images(
@@ -141,67 +140,6 @@ def style_mixing_example(
     progress.finish()
 
 
-def interpolate(
-    network_pkl: str,
-    seeds: list[Point],
-    truncation_psi: float | None = None,
-    space: str = "w",
-    frames: int = 60,
-    loop: bool = False,
-    smooth: bool = False,
-    video: str | None = None,
-    fps: int = 30,
-    **rendering: Any,
-) -> None:
-    """Saves images of the way from each point to the next, `frame0000.png` and so on, or a video of them.
-
-    The noise is the network's own all the way, unless `noise_mode` is 'random' or 'none'.
-
-    seeds: the points, also paths of files of vectors. space: 'w': straight lines; 'z': great circles, for seeds alone.
-    frames, loop, smooth: see `generation.walks.Walk`. video: 'mp4' or 'gif': `interpolation.mp4` in place of the
-    images, with `fps` frames per second. The other arguments are those of `Rendering`.
-    """
-    from . import walks
-
-    check_interpolation(seeds, space, video, fps)
-    options = Rendering(truncation_psi, **rendering)
-    images, points = load_points(network_pkl, {"--dlatents": seeds}, options)
-    _check_ends(points)
-    walk = walks.Walk(images.ends(points, space), frames, loop, spherical=space == "z", smooth=smooth)
-    suffix = video or options.image_format
-    progress = Progress(len(walk), "frames")
-    with walks.frame_writer(dnnlib.make_run_dir_path(), suffix, len(walk), fps, images.size) as write:
-        vectors = (walk.between(batch.start, batch.stop) for batch in batches(range(len(walk)), options))
-        for _ in write(images.between(vectors, space)):
-            progress.update()
-    progress.finish()
-
-
-def check_interpolation(seeds: list[Point], space: str, video: str | None, fps: float) -> None:
-    """Raises UserError for what `interpolate` cannot do, as far as this is known before files are read."""
-    problems = Problems()
-    with problems.gather():
-        check_space(seeds, space)
-    with problems.gather():
-        if all(isinstance(point, int) for point in seeds):
-            _check_ends(seeds)
-    with problems.gather(f"--video={video}"):
-        if video:
-            WRITERS[video].check(fps)
-    problems.report()
-
-
-def _check_ends(points: list[Point]) -> None:
-    if len(points) < 2:
-        raise UserError(f"--seeds, --dlatents: expected two or more to go between, got {len(points)}")
-
-
-def check_space(seeds: list[Point], space: str) -> None:
-    """Raises UserError for files of vectors that are to be mixed in Z."""
-    if space == "z" and any(isinstance(point, str) for point in seeds):
-        raise UserError("--space=z: the vectors of --dlatents are W; use --space=w, or --seeds alone")
-
-
 # ----------------------------------------------------------------------------
 # What all commands share.
 
@@ -213,6 +151,7 @@ def load_points(
     of_seeds: bool = False,
     col_styles: Collection[int] = (),
     has_seeds: bool | None = None,
+    also: Callable[[Any], None] | None = None,
 ) -> Any:
     """Reads a network and files of vectors, and says by which conventions images are made.
 
@@ -223,6 +162,7 @@ def load_points(
         of_seeds: whether images of seeds are rendered as by `generate-images`, where their noise may be of the seed.
         col_styles: layers that will be mixed.
         has_seeds: whether there will be images of seeds without labels of their own; None: if any list has seeds.
+        also: reads what else there is for the network, which it is called with.
 
     Returns:
         An `ImageGenerator`, and each list with the names of vectors in place of files.
@@ -249,6 +189,9 @@ def load_points(
     vectors = Vectors()
     with problems.gather():
         named, vectors = load_vectors(lists, Gs)
+    with problems.gather():
+        if also:
+            also(Gs)
     with problems.gather():
         images = ImageGenerator(Gs, rendering, vectors, col_styles, has_seeds)
     problems.report()

@@ -29,6 +29,7 @@ class Rendering:
     dlatents_psi: strength of truncation of vectors from files; 1 is none.
     directions: along which all images are moved, after truncation: as the flag --direction has them, or
         `directions.Move`.
+    layer_psi: layers with a strength of their own, of seeds and vectors alike, where images are made from W.
     minibatch_size: images rendered at once.
     image_format: that images are saved in: 'png', 'jpg' or 'webp'.
     allow_tf32: whether float32 may be TensorFloat-32 on GPUs; None: as it is set, see `dnnlib.tflib.settings`.
@@ -42,6 +43,7 @@ class Rendering:
     noise_mode: str | None = None
     dlatents_psi: float = 1.0
     directions: Sequence[Any] = ()
+    layer_psi: Sequence[tuple[int, float]] = ()
     minibatch_size: int = 4
     image_format: str = "png"
     allow_tf32: bool | None = None

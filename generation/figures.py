@@ -9,9 +9,9 @@ from typing import Any
 from dnnlib.errors import UserError
 from dnnlib.progress import Progress
 
-from .commands import batches, check_space, load_points, save
+from .commands import batches, load_points, save
 from .conventions import Rendering
-from .points import Point, file_name, title, unique
+from .points import Point, check_space, file_name, title, unique
 
 PSIS = (1.0, 0.7, 0.5, 0.0, -0.5, -1.0)
 

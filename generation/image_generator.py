@@ -86,9 +86,7 @@ class ImageGenerator:
         vectors = vectors or Vectors()
         self._noises = vectors.noises
         self._dlatents = vectors.dlatents
-        if self.rendering.dlatents_psi != 1:
-            psi = self.rendering.dlatents_psi
-            self._dlatents = {name: self.truncate(w, psi) for name, w in vectors.dlatents.items()}
+        self._dlatents = {name: self.truncated_as_files(w) for name, w in vectors.dlatents.items()}
 
     def _built_precision(self) -> str:
         """What to say of 16 bit; empty where there is none."""
@@ -103,10 +101,14 @@ class ImageGenerator:
             yield "--format=jpg cannot hold the transparency of this network's RGBA images; use png or webp"
         if cutoff is not None and not 0 <= cutoff <= self.num_layers:
             yield f"--truncation-cutoff={cutoff}: expected 0 to {self.num_layers}, the number of layers"
-        wrong = sorted({style for style in col_styles if not 0 <= style < self.num_layers})
-        if wrong:
-            shown = ",".join(listed([str(style) for style in wrong], _MAX_LISTED))
-            yield f"--col-styles: the network has layers 0 to {self.num_layers - 1}, got {shown}"
+        for flag, layers in (
+            ("--col-styles", col_styles),
+            ("--layer-psi", [layer for layer, _ in self.rendering.layer_psi]),
+        ):
+            wrong = sorted({layer for layer in layers if not 0 <= layer < self.num_layers})
+            if wrong:
+                shown = ",".join(listed([str(layer) for layer in wrong], _MAX_LISTED))
+                yield f"{flag}: the network has layers 0 to {self.num_layers - 1}, got {shown}"
 
     def move(self, moves: Sequence[Any]) -> None:
         """From now on images are moved along these directions, see `Rendering.directions`, and no others.
@@ -241,10 +243,15 @@ class ImageGenerator:
 
     def between(self, batches: Iterable[np.ndarray], space: str) -> Iterator[np.ndarray]:
         """Images `[H, W, C]` of what lies between such ends, fetched while the next ones are rendered."""
-        self._kept.refresh(frozen=True)
-        noise, offsets = self._noise_inputs([]), self.offsets()
         dlatents = (self.dlatents_from_latents(vectors) if space == "z" else vectors for vectors in batches)
-        for (images,) in fetched([self._synthesize(w.astype(np.float32), noise, offsets)] for w in dlatents):
+        return self.of_inputs((w, []) for w in dlatents)
+
+    def of_inputs(self, inputs: Iterable[tuple[np.ndarray, Sequence[Sequence[np.ndarray]]]]) -> Iterator[np.ndarray]:
+        """Images `[H, W, C]` of what `from_dlatents` takes, one batch after the other, fetched as by `between`."""
+        self._kept.refresh(frozen=True)
+        offsets = self.offsets()
+        calls = ((w.astype(np.float32), self._noise_inputs(noises), offsets) for w, noises in inputs)
+        for (images,) in fetched([self._synthesize(*call)] for call in calls):
             yield from images
 
     def latents_from_seeds(self, seeds: Sequence[int]) -> np.ndarray:
@@ -256,12 +263,24 @@ class ImageGenerator:
         w = self.net.components.mapping.run(latents.astype(np.float32), self.labels(len(latents)))
         return self.truncate(w, self.rendering.truncation_psi)
 
-    def truncate(self, dlatents: np.ndarray, psi: float) -> np.ndarray:
-        """W `[..., layers, dlatent_size]`, moved towards its average in the layers that are truncated."""
+    def truncated_as_files(self, dlatents: np.ndarray) -> np.ndarray:
+        """W `[..., layers, dlatent_size]` of files, truncated as such are, if they are."""
+        psi = self.rendering.dlatents_psi
+        return self.truncate(dlatents, psi) if psi != 1 or self.rendering.layer_psi else dlatents
+
+    def truncate(
+        self, dlatents: np.ndarray, psi: float | np.ndarray, layer_psi: Sequence[tuple[int, float]] | None = None
+    ) -> np.ndarray:
+        """W `[..., layers, dlatent_size]`, moved towards its average in the layers that are truncated.
+
+        psi: a number, or one for each W, `[..., 1, 1]`. layer_psi: of some layers; None: that of the rendering.
+        """
         w_avg = self.net.get_var("dlatent_avg")  # [dlatent_size]
         layers = slice(None, self.rendering.truncation_cutoff)
         result = dlatents.copy()
         result[..., layers, :] = w_avg + (result[..., layers, :] - w_avg) * psi
+        for layer, own in self.rendering.layer_psi if layer_psi is None else layer_psi:
+            result[..., layer, :] = w_avg + (dlatents[..., layer, :] - w_avg) * own
         return result
 
     # ------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib import files
-from dnnlib.errors import Problems, listed
+from dnnlib.errors import Problems, UserError, listed
 
 from . import vector_files
 
@@ -45,6 +45,12 @@ def locate(points: Sequence[Point]) -> list[Point]:
             result.extend([point] if isinstance(point, int) else find_files(point))
     problems.report()
     return result
+
+
+def check_space(points: Sequence[Point], space: str | None) -> None:
+    """Raises UserError for files of vectors that are to be mixed in Z."""
+    if space == "z" and any(isinstance(point, str) for point in points):
+        raise UserError("--space=z: the vectors of --dlatents are W; use --space=w, or --seeds alone")
 
 
 def find_files(name: str) -> list[str]:

@@ -103,6 +103,37 @@ def paste_grid(images: dict[tuple[int, int], np.ndarray], columns: int, rows: in
     return to_pil(sheet)
 
 
+def enlarged(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """An image `[H, W, C]` in the middle of one of another width and height, black (transparent) around.
+
+    Every pixel is repeated as often across and down as fits. None: the image as it is.
+    """
+    if size is None:
+        return image
+    height, width, channels = image.shape
+    factor = _factor(height, width, size)
+    result = np.zeros([size[1], size[0], channels], np.uint8)
+    top, left = (size[1] - height * factor) // 2, (size[0] - width * factor) // 2
+    inside = result[top : top + height * factor, left : left + width * factor]
+    lines = image.repeat(factor, axis=1)
+    for line in range(factor):
+        inside[line::factor] = lines
+    return result
+
+
+def _factor(height: int, width: int, size: tuple[int, int]) -> int:
+    return min(size[1] // height, size[0] // width)
+
+
+def check_enlarged(height: int, width: int, size: tuple[int, int]) -> None:
+    """Raises UserError for images that do not fit into a width and height."""
+    if not _factor(height, width, size):
+        raise UserError(
+            f"--size={size[0]}x{size[1]}: the frames are {width}x{height}, width and height; expected as much "
+            "or more, or a smaller --grid"
+        )
+
+
 def check_sheet(height: int, width: int, image_format: str) -> None:
     """Raises UserError for a sheet that its format or the memory cannot hold."""
     if max(width, height) > _MAX_SIDE[image_format] or width * height > _MAX_PIXELS:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -51,24 +51,14 @@ def save(
 
     Raises OSError if it cannot be written.
     """
-    with atomic_write(path) as file:
-        write(file, dlatents, noises, settings)
-
-
-def write(
-    file: BinaryIO,
-    dlatents: np.ndarray,
-    noises: Sequence[np.ndarray] = (),
-    settings: Mapping[str, Any] | None = None,
-) -> None:
-    """Writes the content of such a file."""
     arrays = {"dlatents": np.asarray(dlatents, np.float32)}
     arrays |= {f"noise{idx}": np.asarray(noise, np.float32) for idx, noise in enumerate(noises)}
-    text = np.asarray(json.dumps(dict(settings or {})))
-    np.savez(file, **arrays, settings=text, **{versions.KEY: vector_layouts.VERSION})
+    with atomic_write(path) as file:
+        settings = np.asarray(json.dumps(dict(settings or {})))
+        np.savez(file, **arrays, settings=settings, **{versions.KEY: vector_layouts.VERSION})
 
 
-def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:
+def load(path: str | os.PathLike, net: Any = None, frames: bool = False) -> DlatentFile:
     """Reads a file of vectors. What is not as this project writes it is told.
 
     A W that is for all layers, `[dlatent_size]`, `[1, dlatent_size]` or `[N, 1, dlatent_size]`, is repeated for each.
@@ -76,6 +66,7 @@ def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:
     Args:
         path: of a `.npz`, `.npy` or `.pt`.
         net: the generator (a `Network` such as Gs) that they must fit; None: any.
+        frames: they are those of a film: `[n, dlatent_size]` are n, each for all layers.
 
     Raises UserError for what is no such file, has values that are not finite, or does not fit, with all problems.
     """
@@ -85,6 +76,8 @@ def load(path: str | os.PathLike, net: Any = None) -> DlatentFile:
     vectors = found.vectors
     while vectors.ndim > 3 and len(vectors) == 1:
         vectors = vectors[0]
+    if frames and vectors.ndim == 2:
+        vectors = vectors[:, np.newaxis]
     result = DlatentFile(path, vectors, found.noises, found.settings, ambiguous=vectors.ndim == 2 and len(vectors) > 1)
     if vectors.size and vectors.ndim:
         result.dlatents = np.array(vectors, ndmin=3)  # [dlatent_size] and [n, dlatent_size] are of one vector here

@@ -1,29 +1,22 @@
-"""Walks from vector to vector, linear in W, spherical in Z; what lies between four of them; where the frames go."""
+"""Walks from vector to vector, straight or curved, spherical in Z; what lies between four of them."""
 
-import contextlib
 import functools
-import os
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-
-from dnnlib.errors import Problems
-from dnnlib.parallel import parallel_map
-from dnnlib.pictures import save_image
-
-from .video import WRITERS, GifWriter
 
 
 @dataclass
 class Walk:
     """A walk through some vectors, in the order given.
 
-    points: the vectors, `[P, ...]`; two at least.
+    points: the vectors, `[P, ...]`; two at least, or one that a loop stays at.
     frames: steps from one to the next.
     loop: go on from the last to the first; the walk then ends one step before where it began.
-    spherical: along great circles, for Z (`[P, latent_size]`), whose lengths matter little and whose middle is empty.
+    spherical: of Z (`[P, ..., latent_size]`), whose lengths matter little and whose middle is empty: along great
+        circles; cubic curves have lengths between those of the points.
     smooth: slow down at each vector.
+    curve: 'linear'; or 'cubic': the spline of `scipy.interpolate.CubicSpline`, periodic in a loop, else 'not-a-knot'.
     """
 
     points: np.ndarray
@@ -31,20 +24,57 @@ class Walk:
     loop: bool = False
     spherical: bool = False
     smooth: bool = False
+    curve: str = "linear"
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole way."""
+        return (len(self.points) if self.loop else len(self.points) - 1) * self.frames
 
     def __len__(self) -> int:
         """How many vectors there are along the way."""
-        return len(self.points) * self.frames if self.loop else (len(self.points) - 1) * self.frames + 1
+        return self.steps if self.loop else self.steps + 1
 
     def between(self, begin: int, end: int) -> np.ndarray:
         """Vectors number `begin` to `end`, which is not included or may be past the last: `[M, ...]`."""
-        leg, step = np.divmod(np.arange(begin, min(end, len(self))), self.frames)
-        t = step / self.frames
+        return self.at(np.arange(begin, min(end, len(self))))
+
+    def at(self, index: np.ndarray, steps: int | None = None, of: np.ndarray | None = None) -> np.ndarray:
+        """Vectors along the way, `[M, ...]`; of a loop also before its begin and after its end.
+
+        Args:
+            index: their numbers, `[M]`.
+            steps: of the whole way, if it is to take another number of them.
+            of: where points are `[P, N, ...]`: which of the N ways each is on, `[M]`.
+        """
+        legs = len(self.points) - (not self.loop)
+        leg, step = np.divmod(index * legs, self.steps if steps is None else steps)
+        t = step / (self.steps if steps is None else steps)
         if self.smooth:
             t = t * t * (3 - 2 * t)
-        t = t.reshape([-1] + [1] * (self.points.ndim - 1))
-        first, second = self.points[leg], self.points[(leg + 1) % len(self.points)]
+        t = t.reshape([-1] + [1] * (self.points.ndim - 1 - (of is not None)))
+
+        def ends(points: np.ndarray, number: np.ndarray) -> np.ndarray:
+            return points[number] if of is None else points[number, of]
+
+        first, second = (ends(self.points, number % len(self.points)) for number in (leg, leg + 1))
+        if self.curve == "cubic":
+            cubic, square, slope, start = (ends(of_power, leg % len(of_power)) for of_power in self._cubic)
+            curved = ((cubic * t + square) * t + slope) * t + start
+            return _of_length(curved, first, second, t) if self.spherical else curved
         return slerp(first, second, t) if self.spherical else first + (second - first) * t
+
+    @functools.cached_property
+    def _cubic(self) -> np.ndarray:
+        """The coefficients of each leg by falling powers, `[4, legs, ...]`; one more that stays at the end of a way."""
+        from scipy.interpolate import CubicSpline
+
+        points = np.asarray(self.points, np.float64)
+        if self.loop:
+            points = np.concatenate([points, points[:1]])
+            return CubicSpline(np.arange(len(points)), points, bc_type="periodic").c
+        spline = CubicSpline(np.arange(len(points)), points)
+        return np.concatenate([spline.c, [[np.zeros_like(points[0])]] * 3 + [[points[-1]]]], axis=1)
 
 
 def slerp(first: np.ndarray, second: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -55,6 +85,12 @@ def slerp(first: np.ndarray, second: np.ndarray, t: np.ndarray) -> np.ndarray:
     angle = np.where(straight, 1, angle)
     curved = (first * np.sin((1 - t) * angle) + second * np.sin(t * angle)) / np.sin(angle)
     return np.where(straight, first + (second - first) * t, curved)
+
+
+def _of_length(vectors: np.ndarray, first: np.ndarray, second: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Vectors `[M, size]`, made as long as what lies between two others is, t of the way: lengths are interpolated."""
+    length, begin, end = (np.linalg.norm(some, axis=-1, keepdims=True) for some in (vectors, first, second))
+    return vectors * (begin + (end - begin) * t) / np.where(length, length, 1)
 
 
 def bilinear(corners: np.ndarray, columns: int, rows: int) -> np.ndarray:
@@ -71,29 +107,3 @@ def place(corners: np.ndarray, x: float | np.ndarray, y: float | np.ndarray) -> 
     """What lies between four corners `[4, ...]`, x of the way across and y of the way down."""
     top, bottom = (corners[i] + (corners[i + 1] - corners[i]) * x for i in (0, 2))
     return top + (bottom - top) * y
-
-
-@contextlib.contextmanager
-def frame_writer(
-    folder: str, suffix: str, num: int, fps: float, size: tuple[int, int]
-) -> Iterator[Callable[[Iterator[np.ndarray]], Iterator[None]]]:
-    """Gives the function that saves the frames of a walk, uint8 `[H, W, C]`: it yields once for each that is saved.
-
-    folder: where `interpolation.mp4` or `.gif`, or images `frame0000.png` and so on, are saved. suffix: of the video or
-    the images. num: how many frames there will be. fps: of a video. size: height and width
-    of the frames.
-
-    Raises UserError where it cannot work.
-    """
-    if suffix not in WRITERS:
-        digits = max(4, len(str(num - 1)))
-        paths = (os.path.join(folder, f"frame{idx:0{digits}d}.{suffix}") for idx in range(num))
-        yield lambda frames: parallel_map(lambda item: save_image(*item), zip(frames, paths, strict=True))
-        return
-    problems = Problems()
-    with problems.gather("--video=gif"):
-        if suffix == "gif":
-            GifWriter.check_size(num, *size)
-    problems.report()
-    with WRITERS[suffix](os.path.join(folder, f"interpolation.{suffix}"), fps) as writer:
-        yield functools.partial(map, writer.add)

@@ -12,10 +12,11 @@ from dnnlib.tflib import Network, convert_images_to_uint8
 from dnnlib.tflib.checkpoints import network_files
 from generation import noise as noise_samples
 from generation import vector_files
-from generation.commands import interpolate, style_mixing_example
+from generation.commands import style_mixing_example
 from generation.conventions import Rendering
 from generation.figures import interpolation_grid, noise_figure, truncation_figure
 from generation.image_generator import ImageGenerator
+from generation.interpolation import interpolate
 from generation.sheets import LabelledSheet
 
 NETWORK = str(pretrained_networks.__file__).replace("pretrained_networks.py", "demo/symbols-32x32.pkl")

@@ -10,7 +10,7 @@ import pretrained_networks
 from dnnlib.errors import UserError
 from dnnlib.tflib import convert_images_to_uint8
 from generation import vector_files
-from generation.commands import check_interpolation, interpolate
+from generation.interpolation import check_interpolation, interpolate
 from generation.walks import Walk, slerp
 
 pytestmark = pytest.mark.one_stack

@@ -250,7 +250,7 @@ def test_all_problems_of_files_at_once(people, Gs):
         (("style-mixing-example", "--row-dlatents=a"), "are required: --col-seeds or --col-dlatents\n"),
         (("style-mixing-example",), "are required: --row-seeds or --row-dlatents, --col-seeds or --col-dlatents\n"),
         (("style-mixing-example", "--cols=1"), "are required: --row-seeds or --row-dlatents\n"),
-        (("interpolate",), "the following arguments are required: --seeds or --dlatents\n"),
+        (("interpolate",), "the following arguments are required: --seeds or --dlatents or --trajectory\n"),
         (("interpolate", "--seeds=1,2", "--gif"), "unrecognized arguments: --gif (did you mean --video=gif?)"),
         (("interpolate", "--seeds=1,2", "--frame=3"), "unrecognized arguments: --frame=3 (did you mean --frames?)"),
         (("mix",), "(did you mean style-mixing-example?)"),
