@@ -21,6 +21,9 @@ Examples:
   python run_generator.py style-mixing-example --network=gdrive:networks/stylegan2-ffhq-config-f.pkl \\
     --row-dlatents=people/ --col-dlatents=people/
 
+  # A page to play with, on this machine
+  python run_generator.py view gdrive:networks/stylegan2-ffhq-config-f.pkl --open
+
   # A video from a seed to a projected image, on to another, and back
   python run_generator.py interpolate --network=gdrive:networks/stylegan2-ffhq-config-f.pkl \\
     --seeds=85 --dlatents=people/anna.npz,people/bert.npz --loop --video=mp4
@@ -37,6 +40,8 @@ from generation.commands import generate_images, style_mixing_example
 from generation.conventions import NOISE_MODES, SEED_NOISE
 from generation.figures import PSIS, check_corners, interpolation_grid, noise_figure, truncation_figure
 from generation.interpolation import check_interpolation, interpolate
+from generation.view.commands import view
+from generation.view.options import add_view, check_view
 from metrics.nets import catalog
 
 COMMANDS = {
@@ -46,6 +51,7 @@ COMMANDS = {
     "interpolate": interpolate,
     "noise-figure": noise_figure,
     "truncation-figure": truncation_figure,
+    "view": view,
 }
 FILES = {"seeds": "--dlatents", "row_seeds": "--row-dlatents", "col_seeds": "--col-dlatents"}
 """The flags that give files to lists of points."""
@@ -196,6 +202,8 @@ def _parser() -> argparse.ArgumentParser:
     truncated.add_argument("--psis", type=_psis, default=PSIS, help=psis_help, metavar="PSI,...")
     _add_common(truncated, has_psi=False)
 
+    add_view(subparsers.add_parser("view", help="play with networks on a page of this machine"))
+
     for command in subparsers.choices.values():
         command.accept(OFFICIAL)
     return parser
@@ -300,6 +308,9 @@ def _psis(text: str) -> list[float]:
 
 def _check(command: str, kwargs: dict[str, Any], problems: Problems) -> None:
     """Finds files, in place of names of folders and patterns, and gathers everything that is wrong."""
+    if command == "view":
+        check_view(kwargs, problems)
+        return
     with problems.gather():
         catalog.locate_generator(kwargs["network_pkl"])
     if command == "generate-images":

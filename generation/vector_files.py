@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -51,11 +51,21 @@ def save(
 
     Raises OSError if it cannot be written.
     """
+    with atomic_write(path) as file:
+        write(file, dlatents, noises, settings)
+
+
+def write(
+    file: BinaryIO,
+    dlatents: np.ndarray,
+    noises: Sequence[np.ndarray] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes the content of such a file."""
     arrays = {"dlatents": np.asarray(dlatents, np.float32)}
     arrays |= {f"noise{idx}": np.asarray(noise, np.float32) for idx, noise in enumerate(noises)}
-    with atomic_write(path) as file:
-        settings = np.asarray(json.dumps(dict(settings or {})))
-        np.savez(file, **arrays, settings=settings, **{versions.KEY: vector_layouts.VERSION})
+    text = np.asarray(json.dumps(dict(settings or {})))
+    np.savez(file, **arrays, settings=text, **{versions.KEY: vector_layouts.VERSION})
 
 
 def load(path: str | os.PathLike, net: Any = None, frames: bool = False) -> DlatentFile:
