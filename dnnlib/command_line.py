@@ -123,7 +123,8 @@ def import_tensorflow_quietly() -> None:
 
     TF_CPP_MIN_LOG_LEVEL=0 shows them in any case. Raises UserError for a STYLEGAN2_OPS that cannot be.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    of_cluster = bool(os.environ.get("TF_CONFIG"))  # several screens about a worker that is gone
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if of_cluster else "2")
     with hidden_notes(), left_out("sklearn", "matplotlib"):
         import tensorflow as tf
 

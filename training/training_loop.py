@@ -11,7 +11,9 @@ import tensorflow as tf
 
 import dnnlib
 import pretrained_networks
-from dnnlib import tflib, workers
+from dnnlib import tflib
+from dnnlib.clusters import meeting, workers
+from dnnlib.clusters.watch import Watch
 from dnnlib.errors import UserError, is_out_of_memory, short
 from dnnlib.pictures import WHITE
 from dnnlib.resolutions import Size, resolution_of
@@ -24,7 +26,7 @@ from training.augmentation.adaptive import AdaptiveAugment
 from training.data import dataset
 from training.data.contents import Contents
 from training.data.image_check import ImageCheck
-from training.loop import transfer
+from training.loop import lost_workers, transfer
 from training.loop.options import LoopOptions
 from training.loop.reals import process_reals
 from training.loop.run import PURPOSES, TrainingRun
@@ -59,24 +61,26 @@ def training_loop(*args: Any, **kwargs: Any) -> None:
     has_run_dir = dnnlib.submit_config is None or dnnlib.submit_config.run_dir is not None
     if has_run_dir and options.resume_run_dir is None:  # from here on the run can go on, whenever it is stopped
         save_training_options(dnnlib.make_run_dir_path(), num_gpus, vars(options))
-    is_first = (cluster := workers.cluster()) is None or cluster.index == 0
+    cluster = workers.cluster()
+    is_first = cluster is None or cluster.index == 0
     with Heartbeat(dnnlib.make_run_dir_path() if has_run_dir and is_first else None, options.total_kimg) as heartbeat:
-        _train(options, num_gpus, has_run_dir, heartbeat)
+        _check_functions(options)
+        if foreign := sorted({str(value) for _, value in foreign_code(vars(options))}):
+            again = "to go on with this run, --resume needs an --options=FILE that names them again"
+            print(f"Not of this project: {', '.join(foreign)}; {again}.")
+        watch = Watch() if cluster is None else meeting.meet(cluster, _of_all_workers(options, num_gpus))
+        with watch, lost_workers.explained(watch):
+            _train(options, num_gpus, has_run_dir, heartbeat, watch)
 
 
 training_loop.__signature__ = inspect.signature(LoopOptions)  # for people who ask
 
 
-def _train(options: LoopOptions, num_gpus: int, has_run_dir: bool, heartbeat: Heartbeat) -> None:
-    _check_functions(options)
-    if foreign := sorted({str(value) for _, value in foreign_code(vars(options))}):
-        again = "to go on with this run, --resume needs an --options=FILE that names them again"
-        print(f"Not of this project: {', '.join(foreign)}; {again}.")
-    if (cluster := workers.cluster()) is not None:
-        workers.meet(cluster, _of_all_workers(options, num_gpus))
+def _train(options: LoopOptions, num_gpus: int, has_run_dir: bool, heartbeat: Heartbeat, watch: Watch) -> None:
     devices = find_devices(num_gpus, options.logical_cpus)
     settings.allow_remapping(False)
     run_dir = dnnlib.make_run_dir_path() if has_run_dir and devices.worker == 0 else None
+    watch.advice = f"start all workers again with --resume={run_dir or options.resume_run_dir or 'latest'}"
     saved = _saved_state(options.resume_run_dir)
     if saved is not None and run_dir is not None:
         saved.cut_logs(run_dir)
@@ -117,21 +121,19 @@ def _train(options: LoopOptions, num_gpus: int, has_run_dir: bool, heartbeat: He
         augment = _make_augment(options.augment_args, training_set.shape)
         print("Building TensorFlow graph...")
         step = TrainingStep(*networks, training_set, options, augment)
-    run = TrainingRun(run_dir, devices, networks, step, training_set, grid, seed, options, contents)
+    run = TrainingRun(run_dir, devices, networks, step, training_set, grid, seed, options, contents, watch)
     run.reader.check, run.heartbeat = check, heartbeat
     run.check_schedule()
     print("Initializing logs...")
     run.metrics = metric_base.MetricGroup(options.metric_arg_list) if run_dir is not None else None
     run.metric_kwargs = _metric_kwargs(options, num_gpus)
     try:
-        with _explained_memory(), _explained_workers(devices, run_dir or options.resume_run_dir):
+        with _explained_memory():
             if saved is not None:
                 run.restore(saved)
                 saved = None  # it holds all arrays
             run.train()
-        if not devices.is_only_worker:  # those that end while the first computes metrics, TensorFlow calls crashed
-            with contextlib.suppress(*_LOST):
-                step.largest(0)
+        watch.end_together()
     finally:
         run.close()
         training_set.close()
@@ -139,17 +141,6 @@ def _train(options: LoopOptions, num_gpus: int, has_run_dir: bool, heartbeat: He
 
 # ----------------------------------------------------------------------------
 # Setting up.
-
-
-# What TensorFlow raises where a worker of a cluster is gone.
-_LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.InternalError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.UnknownError,
-)
 
 
 @contextlib.contextmanager
@@ -180,21 +171,6 @@ def _of_all_workers(options: LoopOptions, num_gpus: int) -> dict[str, Any]:
     if "tfrecord_dir" in args:
         args["tfrecord_dir"] = os.path.basename(os.path.normpath(args["tfrecord_dir"]))
     return json.loads(json.dumps({k: v for k, v in shared.items() if k not in _OF_A_MACHINE}, default=str))
-
-
-@contextlib.contextmanager
-def _explained_workers(devices: Devices, run_dir: str | None) -> Iterator[None]:
-    """Inside, a worker that the others cannot reach any more is a UserError that says how to go on."""
-    try:
-        yield
-    except _LOST as error:
-        if devices.is_only_worker:
-            raise
-        resume = f"--resume={run_dir}" if run_dir else "--resume"
-        raise UserError(
-            "another worker has ended, or cannot be reached. What was computed since the last snapshot is lost; start "
-            f"all workers again with {resume}"
-        ) from error
 
 
 def _look_at_data(training_set: Any, devices: Devices) -> tuple[Contents | None, ImageCheck | None]:

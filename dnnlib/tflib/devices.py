@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dnnlib import workers
+from dnnlib.clusters import workers
 from dnnlib.errors import UserError, counted
 
 from .ops import implementation

@@ -11,6 +11,7 @@ import numpy as np
 
 import dnnlib
 from dnnlib import EasyDict
+from dnnlib.clusters.watch import Watch
 from dnnlib.commands import as_called
 from dnnlib.errors import UserError
 from dnnlib.resolutions import resolution_of
@@ -23,7 +24,7 @@ from training.run_folder.heartbeat import Heartbeat
 from training.run_folder.options_file import TRAINING_STATE, foreign_code
 from training.run_folder.report import TickReport
 
-from . import endings, signals
+from . import endings, lost_workers, signals
 from .options import LoopOptions
 from .reals import RealsReader
 from .schedule import growing_from, minibatches, num_rounds, training_schedule
@@ -72,6 +73,7 @@ class TrainingRun:
     seed: int
     options: LoopOptions
     contents: Any = None  # of the data set, a `training.data.contents.Contents`, if they are known
+    watch: Watch = field(default_factory=Watch)  # over other workers
     metrics: Any = None
     metric_kwargs: Any = None
     heartbeat: Heartbeat = field(default_factory=lambda: Heartbeat(None, 0))
@@ -155,16 +157,20 @@ class TrainingRun:
         self.heartbeat.counters = self.counters
         self._trace_ahead()
         with signals.noted() as received:
+            self.watch.signals = received
             self._first_snapshot()
             try:
-                signum = self._train(received)
+                with lost_workers.explained(self.watch):
+                    signum = self._train(received)
             except signals.StopAtOnce:
                 raise
             except BaseException as error:
-                self._save_last("Ended")
+                if not self.watch.has_lost:  # of a minibatch that is not whole
+                    self._save_last("Ended")
                 self.reader.explain(error)
                 raise
             if signum:
+                self.watch.end_together()
                 self._save_last("Stopped")
                 if signum == signal.SIGINT:
                     raise KeyboardInterrupt

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dnnlib import workers
+from dnnlib.clusters import workers
 from dnnlib.errors import UserError, enumerated, listed, short
 from dnnlib.submission import submit
 from training.run_folder import heartbeat

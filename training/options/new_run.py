@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import dnnlib
-from dnnlib import command_line, workers
+from dnnlib import command_line
+from dnnlib.clusters import workers
 from dnnlib.errors import Problems, UserError, did_you_mean, printable
 from dnnlib.files import short_name
 from dnnlib.resolutions import Size, resolution_of

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import dnnlib
-from dnnlib import workers
+from dnnlib.clusters import workers
 from dnnlib.errors import UserError
 from dnnlib.util import EasyDict
 from metrics import metric_defaults

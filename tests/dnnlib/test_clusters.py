@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from dnnlib import workers
+from dnnlib.clusters import meeting, workers
 from dnnlib.errors import UserError
 
 pytestmark = pytest.mark.one_stack
@@ -28,7 +28,7 @@ def meet(addresses, *options, strangers=0):
 
     def worker(index):
         try:
-            workers.meet(workers.Cluster(addresses, index), options[index])
+            meeting.meet(workers.Cluster(addresses, index), options[index])
             results[index] = "met"
         except UserError as error:
             results[index] = str(error)
@@ -39,7 +39,7 @@ def meet(addresses, *options, strangers=0):
     for _ in range(strangers):
         while True:
             try:
-                with socket.create_connection(workers._place(addresses[0]), timeout=5) as s:
+                with socket.create_connection(workers.place(addresses[0]), timeout=5) as s:
                     s.sendall(b"GET / HTTP/1.1\n")
                 break
             except ConnectionRefusedError:
@@ -57,7 +57,7 @@ def test_meeting(addresses, capsys):
     out = capsys.readouterr().out
     assert f"Waiting for workers 1 at {addresses[1]}, 2 at {addresses[2]}, 30 minutes at most..." in out
     assert out.count("All 3 workers are here.") == 3
-    socket.create_server(workers._place(addresses[0])).close()  # the port is free again
+    socket.create_server(workers.place(addresses[0])).close()  # the port is free again
 
 
 def test_options_that_differ(addresses):
@@ -72,11 +72,12 @@ def test_options_that_differ(addresses):
 
 
 def test_a_worker_that_does_not_come(addresses, monkeypatch):
-    monkeypatch.setenv(workers.LIMIT_VARIABLE, "0.05")
+    monkeypatch.setenv(meeting.LIMIT_VARIABLE, "0.05")
     first, second = meet(addresses, {}, {})
     assert first.startswith(f"worker 2 at {addresses[2]} did not come in 0.05 minutes. Start the same command there")
-    assert second.startswith(f"worker 0 at {addresses[0]} did not come in 0.05 minutes.")
-    monkeypatch.setenv(workers.LIMIT_VARIABLE, "soon")
+    came = f"worker 2 at {addresses[2]} did not come in 0.05 minutes."
+    assert second.startswith((f"worker 0 at {addresses[0]} has ended: {came}", f"worker 0 at {addresses[0]} did not"))
+    monkeypatch.setenv(meeting.LIMIT_VARIABLE, "soon")
     assert meet(addresses, {}) == ["STYLEGAN2_WAIT_MINUTES=soon: expected a number of minutes above 0"]
 
 
@@ -86,9 +87,9 @@ def test_clusters(monkeypatch):
     config = {"cluster": {"worker": ["a:1", "[::1]:2"]}, "task": {"type": "worker", "index": 1}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
     assert workers.cluster() == workers.Cluster(("a:1", "[::1]:2"), 1)
-    assert workers._place("[::1]:2") == ("::1", 2)
+    assert workers.place("[::1]:2") == ("::1", 2)
     alone = {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}
-    workers.meet(workers.Cluster(("a:1",), 0), alone)
+    meeting.meet(workers.Cluster(("a:1",), 0), alone)
     for wrong in ("{", "3", json.dumps({**config, "task": {"type": "chief", "index": 0}}), json.dumps(alone)[:-1]):
         monkeypatch.setenv("TF_CONFIG", wrong)
         with pytest.raises(UserError, match="TF_CONFIG: expected"):

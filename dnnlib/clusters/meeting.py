@@ -1,76 +1,59 @@
 """Workers of a cluster meet before they train: all of them, with the same options.
 
 TensorFlow waits for those that are missing as well, but without a word, without end and deaf to signals, and compares
-nothing. So they meet before it does, at the address of the first.
+nothing. So they meet before it does, at the address of the first. The connections stay, for the watch; the port is free
+for TensorFlow.
 """
 
 import contextlib
 import json
 import os
-import select
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from .errors import UserError, enumerated, listed, short
+from dnnlib.errors import UserError, enumerated, listed, short
+
+from .watch import POLL_SECONDS, Watch
+from .workers import Cluster, Line, place
 
 LIMIT_VARIABLE = "STYLEGAN2_WAIT_MINUTES"
 _LIMIT_MINUTES = 30.0
 _TELL_SECONDS = 60.0  # from one line about those that are missing to the next
-_MAX_BYTES = 1 << 20  # of what a worker says
+_HELLO_SECONDS = 5.0  # for the first words of whoever comes
+_WELCOME_SECONDS = 30.0  # for the answer to them, as others may be before us
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """Addresses 'host:port' of all workers, and the number of this one."""
-
-    workers: tuple[str, ...]
-    index: int
-
-
-def cluster() -> Cluster | None:
-    """What `TF_CONFIG` says; None where it is not set. Raises UserError."""
-    text = os.environ.get("TF_CONFIG")
-    if not text:
-        return None
-    try:
-        config = json.loads(text)
-        workers, task = tuple(config["cluster"]["worker"]), config["task"]
-        index = int(task["index"])
-        if task["type"] != "worker" or not 0 <= index < len(workers) or not all(map(_place, workers)):
-            raise KeyError("task")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            'TF_CONFIG: expected {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}, '
-            f"got {short(text, 200)}"
-        ) from error
-    return Cluster(workers, index)
-
-
-def _place(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def meet(cluster: Cluster, options: Mapping[str, Any]) -> None:
+def meet(cluster: Cluster, options: Mapping[str, Any]) -> Watch:
     """Waits until all workers are there, and compares their options.
 
     Args:
         cluster: the workers.
         options: what must be the same everywhere, as JSON has it.
 
+    Returns:
+        What watches the others from now on, a context.
+
     Raises:
-        UserError: on all workers, if their options differ; if some do not come in $STYLEGAN2_WAIT_MINUTES minutes.
+        UserError: on all workers, if their options differ, or one that had come is gone; if some do not come in
+            $STYLEGAN2_WAIT_MINUTES minutes.
     """
+    watch = Watch(cluster)
     if len(cluster.workers) == 1:
-        return
+        return watch
     wait = _Wait(cluster, _limit())
-    problem = _receive_others(cluster, options, wait) if cluster.index == 0 else _go_to_first(cluster, options, wait)
+    come = _receive_others if cluster.index == 0 else _go_to_first
+    try:
+        problem = come(cluster, options, wait, watch)
+    except BaseException as error:
+        watch.close(error)
+        raise
     if problem:
+        watch.close()
         raise UserError(problem)
     print(f"All {len(cluster.workers)} workers are here.", flush=True)
+    return watch
 
 
 def _limit() -> float:
@@ -111,33 +94,31 @@ class _Wait:
 # The first worker.
 
 
-def _receive_others(cluster: Cluster, options: Mapping[str, Any], wait: _Wait) -> str:
+def _receive_others(cluster: Cluster, options: Mapping[str, Any], wait: _Wait, watch: Watch) -> str:
     """Returns in which options the workers differ, which it tells them, too."""
-    count = len(cluster.workers)
-    present: dict[int, tuple[socket.socket, Any]] = {}
-    with contextlib.ExitStack() as stack, _listening(cluster.workers[0]) as server:
-        while missing := [number for number in range(1, count) if number not in present]:
+    said = {0: json.loads(json.dumps(options))}
+    with _listening(cluster.workers[0]) as server:
+        while missing := [number for number in range(len(cluster.workers)) if number not in said]:
             wait.go_on(missing)
-            for number, (other, _) in list(present.items()):
-                if _is_gone(other):
-                    del present[number]
+            watch.check()
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # of whatever else comes to this port
-                other = stack.enter_context(server.accept()[0])
-                said = _receive(other, 5.0)
-                if said["worker"] in range(1, count):
-                    present[said["worker"]] = other, said["options"]
-        problem = _differences({0: json.loads(json.dumps(options)), **{n: said for n, (_, said) in present.items()}})
-        for other, _ in present.values():
-            with contextlib.suppress(OSError):
-                _send(other, {"problem": problem})
-                other.settimeout(1.0)
-                other.recv(1)  # it hangs up first, so that the port is free at once
+                line = Line(server.accept()[0])
+                hello = line.receive_one(_HELLO_SECONDS)
+                number, theirs = hello["worker"], hello["options"]
+                if number in missing:
+                    line.send({"welcome": number})
+                    said[number] = theirs
+                    watch.add(number, line)
+                elif number in said:
+                    line.send({"refused": f"there is a {cluster.name(number)} already"})
+    problem = _differences(said)
+    watch.tell({"answer": {"problem": problem}})
     return problem
 
 
 @contextlib.contextmanager
 def _listening(address: str) -> Iterator[socket.socket]:
-    port = _place(address)[1]
+    port = place(address)[1]
     both = socket.has_dualstack_ipv6()
     family = {"family": socket.AF_INET6, "dualstack_ipv6": True} if both else {}
     try:
@@ -147,11 +128,6 @@ def _listening(address: str) -> Iterator[socket.socket]:
     with server:
         server.settimeout(1.0)
         yield server
-
-
-def _is_gone(other: socket.socket) -> bool:
-    readable = select.select([other], [], [], 0)[0]  # nothing more is said by those that wait
-    return bool(readable)
 
 
 def _differences(options: Mapping[int, Mapping[str, Any]]) -> str:
@@ -180,37 +156,22 @@ def _flat(options: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 # The others.
 
 
-def _go_to_first(cluster: Cluster, options: Mapping[str, Any], wait: _Wait) -> str:
+def _go_to_first(cluster: Cluster, options: Mapping[str, Any], wait: _Wait, watch: Watch) -> str:
     """Returns what the first worker says is different."""
     while True:
         wait.go_on([0])
-        with (
-            contextlib.suppress(OSError, ValueError),  # not there yet, or there no more
-            socket.create_connection(_place(cluster.workers[0]), timeout=5.0) as first,
-        ):
-            _send(first, {"worker": cluster.index, "options": options})
-            print(f"Worker 0 at {cluster.workers[0]} is there; it waits for all others.", flush=True)
-            while not select.select([first], [], [], 1.0)[0]:
-                wait.go_on([0])
-            return str(_receive(first, 5.0)["problem"])
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not there yet, or something else is
+            line = Line(socket.create_connection(place(cluster.workers[0]), timeout=5.0))
+            line.send({"worker": cluster.index, "options": options})
+            reply = line.receive_one(_WELCOME_SECONDS)
+            if "refused" in reply:
+                return str(reply["refused"])
+            if reply["welcome"] == cluster.index:
+                watch.add(0, line)
+                break
         time.sleep(1.0)
-
-
-# ----------------------------------------------------------------------------
-# Lines of JSON.
-
-
-def _send(to: socket.socket, message: Any) -> None:
-    to.sendall(json.dumps(message).encode() + b"\n")
-
-
-def _receive(of: socket.socket, seconds: float) -> Any:
-    """Raises OSError or ValueError for what is no message."""
-    of.settimeout(seconds)
-    data = b""
-    while not data.endswith(b"\n"):
-        part = of.recv(1 << 16)
-        if not part or len(data) > _MAX_BYTES:
-            raise ValueError("no message")
-        data += part
-    return json.loads(data)
+    print(f"Worker 0 at {cluster.workers[0]} is there; it waits for all others.", flush=True)
+    while watch.answer is None:
+        wait.go_on([0])
+        watch.check(POLL_SECONDS)
+    return str(watch.answer["problem"])
