@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from dnnlib import command_line
+from dnnlib.clusters import slurm
 from dnnlib.errors import UserError, exits_on_user_error, lines_of
 from dnnlib.flags import (
     BOOLEAN,
@@ -136,6 +137,8 @@ def _parser() -> _Parser:
     precision_help += "on GPUs, bf16 on CPUs)"
     add("--precision", choices=tuple(new_run.PRECISIONS), help=precision_help)
     command_line.add_allow_tf32(group, default=argparse.SUPPRESS)
+    cluster_help = "several workers, one for each task that srun has started; --num-gpus is that of each"
+    add("--cluster", choices=("slurm",), help=cluster_help)
     add("--logical-cpus", **count, help="rehearse --num-gpus on so many parts of the CPU", metavar="N")
 
     add = parser.add_argument_group("results").add_argument
@@ -206,13 +209,14 @@ def parse(args: list[str]) -> tuple[Run, bool]:
         from_file, settings = _read_options(parser, flags.pop("options"))
         flags = {**from_file, **flags}
     dry_run = flags.pop("dry_run", False)
+    task = slurm.join() if flags.pop("cluster", None) else None
     if flags.get("resume") == "noresume":  # official default of StyleGAN2-ADA
         del flags["resume"]
     is_auto = flags.get("resume") == "auto"
     if not is_auto and resumed_run.continues(flags):
         if "run_name" in flags:
             parser.error(f"--run-name is for new runs and --resume=auto, not for --resume={flags['resume']}")
-        return _said(resumed_run.old_run(flags, settings)), dry_run
+        return _ready(resumed_run.old_run(flags, settings), task), dry_run
     missing = [f"--{name}" for name in ("dataset", "config") if name not in flags]
     if missing:
         reason = ""
@@ -222,10 +226,12 @@ def parse(args: list[str]) -> tuple[Run, bool]:
             resumed_run.check_pickle(flags)
             reason = f" (--resume={flags['resume']} is a network pickle, which starts a new run)"
         parser.error(f"the following arguments are required: {', '.join(missing)}{reason}")
-    return _said(AutoRun(flags, settings) if is_auto else new_run.new_run(flags, settings)), dry_run
+    return _ready(AutoRun(flags, settings) if is_auto else new_run.new_run(flags, settings), task), dry_run
 
 
-def _said(run: Run) -> Run:
+def _ready(run: Run, task: slurm.Task | None) -> Run:
+    if task is not None:
+        slurm.take_gpus(task, run.submit_config.num_gpus)
     for note in run.notes:
         print(note, file=sys.stderr)
     return run
