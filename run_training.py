@@ -158,6 +158,8 @@ def _parser() -> _Parser:
     add = parser.add_argument_group("starting").add_argument
     resume_help = "latest or a run folder: go on with it; auto: go on with the run of these options, or start it; "
     add("--resume", help=f"{resume_help}a file of networks: start from their weights")
+    from_help = "with --resume=auto: file of networks from whose weights the run starts"
+    add("--start-from", help=from_help, metavar="FILE")
     add("--resume-partial", **boolean, help="start from the weights that fit, if not all do (default: false)")
     changed_help = "go on with a run although its data set has changed (default: false)"
     add("--resume-changed-data", **boolean, help=changed_help)
@@ -213,6 +215,8 @@ def parse(args: list[str]) -> tuple[Run, bool]:
     if flags.get("resume") == "noresume":  # official default of StyleGAN2-ADA
         del flags["resume"]
     is_auto = flags.get("resume") == "auto"
+    if "start_from" in flags and not is_auto:
+        parser.error("--start-from is for --resume=auto; without that it is --resume=FILE")
     if not is_auto and resumed_run.continues(flags):
         if "run_name" in flags:
             parser.error(f"--run-name is for new runs and --resume=auto, not for --resume={flags['resume']}")

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -305,9 +306,11 @@ def _check_data(then: Contents | None, now: Contents | None, options: LoopOption
 def _without_usual_base(args: Mapping[str, Any], resolution: Size) -> dict[str, Any]:
     """Arguments of a network, with a base only where it is not the one that is found: others would not read pickles.
 
+    Equal texts in them are one, as wherever they were read from: pickles hold what comes again as a reference.
+
     Raises UserError for a base that the images are no power of two of.
     """
-    args = dict(args)
+    args = {sys.intern(key): sys.intern(value) if type(value) is str else value for key, value in args.items()}
     base = args.pop("base", None)
     try:
         if base is not None and resolution_of(resolution, base) != resolution_of(resolution):

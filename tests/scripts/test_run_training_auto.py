@@ -146,6 +146,23 @@ def test_options_that_are_lost(folder, capsys):
         assert "goes on with the options of the command line" in capsys.readouterr().err
 
 
+def test_networks_to_start_from(folder, capsys):
+    (folder / "net.pkl").write_bytes(b"\x80")
+    started = auto("--run-name=mine", "--start-from=net.pkl", "--resume-partial")
+    assert (started.kwargs.resume_pkl, started.kwargs.resume_partial) == ("net.pkl", True)
+    assert problems(*AUTO, "--start-from=none.pkl") == [
+        "--start-from=none.pkl: no such run folder or pickle (did you mean net.pkl?)"
+    ]
+    run_dir = named(folder, "mine", "--resume=net.pkl", "--resume-partial")
+    run = auto("--run-name=mine", "--start-from=net.pkl", "--resume-partial")
+    assert run.run_dir == run_dir and run.kwargs.resume_pkl == "net.pkl"
+    found = problems(*AUTO, "--run-name=mine")
+    assert any("--start-from: cannot change from net.pkl to None" in line for line in found)
+    with pytest.raises(SystemExit):
+        run_training.parse([*REQUIRED, "--start-from=net.pkl"])
+    assert "--start-from is for --resume=auto; without that it is --resume=FILE" in capsys.readouterr().err
+
+
 # ----------------------------------------------------------------------------
 # What may change.
 

@@ -30,8 +30,9 @@ _PATIENCE_SECONDS = 60.0  # for a process that was told to end, and saves its st
 _MOST_TOLD = 3  # options in which another run differs
 _ANY = dict.fromkeys(("gamma", "mirror_augment", "cond", "minibatch", "fmap_base", "fmap_max", "allow_tf32"), 1)
 _ANY |= dict.fromkeys(("resolution", "base", "max_value", "p", "target", "freezed", "resume_partial", "seed"), 1)
-_ANY |= {"exif": "ignore", "precision": "fp16", "aug": "ada", "augpipe": "bgc", "resume": "networks"}
-_FLAGS = {path: name for name, value in _ANY.items() for path, _, _ in differences({}, SETTINGS[name](value))}
+_ANY |= {"exif": "ignore", "precision": "fp16", "aug": "ada", "augpipe": "bgc"}
+_FLAGS = {"resume_pkl": "start_from"}
+_FLAGS |= {path: name for name, value in _ANY.items() for path, _, _ in differences({}, SETTINGS[name](value))}
 """Which flag an argument of `training_loop` comes from."""
 
 
@@ -85,7 +86,12 @@ class AutoRun(Run):
     def _new(self, **changes: Any) -> Run:
         flags = {**self._flags, **changes}
         flags.pop("resume_changed_data", None)  # for what goes on
-        return new_run(flags, self._settings, may_exist=True)
+        if (start := flags.pop("start_from", None)) is None:
+            return new_run(flags, self._settings, may_exist=True)
+        try:
+            return new_run({**flags, "resume": start}, self._settings, may_exist=True)
+        except UserError as error:
+            raise UserError(str(error).replace(f"--resume={start}", f"--start-from={start}")) from None
 
     def _found(self, name: str | None = None) -> Run:
         """The run in the folder of that name, if there is one; else what the options ask for."""

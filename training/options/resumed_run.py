@@ -26,7 +26,7 @@ MAY_CHANGE = _MAY_CHANGE_ARGUMENTS | {f"sched_args.{name}" for name in _MAY_CHAN
 MAY_CHANGE |= _MAY_CHANGE - {"metrics", "snap", "image_snap", "minibatch_gpu"}
 """The arguments of `training_loop` that may change in a run that goes on."""
 _NEW = {"allow_tf32"}  # earlier runs have it nowhere, and computed in TensorFloat-32 where there was a GPU
-_HANDLED_APART = {"resume", "result_dir", "run_name", "num_gpus", "dataset", "data_dir", "config"}
+_HANDLED_APART = {"resume", "start_from", "result_dir", "run_name", "num_gpus", "dataset", "data_dir", "config"}
 
 
 def continues(flags: dict[str, Any]) -> bool:
