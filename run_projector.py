@@ -25,7 +25,7 @@ from dnnlib.errors import Problems, UserError
 from generation import points, video
 from metrics import metric_defaults
 from metrics.nets import catalog
-from projection import starts
+from projection import starts, state
 from projection.commands import project_generated_images, project_real_images
 from projection.sources import check_readable, find_images, open_dataset
 from training.data import find_dataset
@@ -101,6 +101,19 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
     command_line.add_allow_tf32(group)
 
+    group = parser.add_argument_group("a network of one's own")
+    add = group.add_argument
+    tune_help = "then so many steps that tune a copy of the network to the images, network-tuned.pkl" + shown
+    add("--tune", type=flags.natural, default=0, help=tune_help, metavar="N")
+    rate_help = "learning rate of tuning between its ramps (default: 0.004)"
+    add("--tune-learning-rate", type=flags.non_negative, help=rate_help, metavar="RATE")
+    pixel_help = "weight of the mean squared difference of pixels, beside the distance (default: 4)"
+    add("--tune-pixel", type=flags.non_negative, help=pixel_help, metavar="WEIGHT")
+    locality_help = "weight of what keeps other images as they were; 0 lets them change (default: 0)"
+    add("--tune-locality", type=flags.non_negative, help=locality_help, metavar="WEIGHT")
+    others_help = "other images that each step looks at for that (default: 8)"
+    add("--tune-locality-images", type=flags.positive, help=others_help, metavar="N")
+
     group = parser.add_argument_group("results and downloads")
     add = group.add_argument
     add("--num-snapshots", type=flags.natural, default=5, help="images saved on the way" + shown, metavar="N")
@@ -121,6 +134,7 @@ def _check(command: str, kwargs: dict[str, Any], problems: Problems) -> None:
         kwargs["metric_networks"] = os.path.expanduser(kwargs["metric_networks"])
     with problems.gather(f"--distance={kwargs['distance']}"):
         _check_distance(kwargs["distance"])
+    problems.messages += _problems_of_tuning(kwargs)
     if kwargs["video"]:
         with problems.gather("--video"):
             video.check_ffmpeg()
@@ -134,6 +148,19 @@ def _check(command: str, kwargs: dict[str, Any], problems: Problems) -> None:
         # Without other problems, all that is wrong with images is told when the network is there to compare them with.
         with problems.gather("--images"):
             check_readable(origins, Reading(kwargs["exif"], kwargs["max_value"]))
+
+
+def _problems_of_tuning(kwargs: dict[str, Any]) -> list[str]:
+    """What is wrong with the options of --tune, of which those that are not given are taken away."""
+    given = [name for name in kwargs if name.startswith("tune_") and kwargs[name] is not None]
+    for name in [name for name in kwargs if name.startswith("tune_") and name not in given]:
+        del kwargs[name]
+    if given and not kwargs["tune"]:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        return [f"{flags}: for tuning, which --tune=350 asks for"]
+    if "tune_locality_images" in given and not kwargs.get("tune_locality"):
+        return ["--tune-locality-images: for the locality term, which --tune-locality=WEIGHT asks for"]
+    return []
 
 
 def _check_distance(name: str) -> None:
@@ -189,7 +216,7 @@ def _find_starts(kwargs: dict[str, Any], origins: list[str] | None) -> list[str]
 
 def main() -> None:
     """Parses the command line and submits the run."""
-    command_line.submit_command(_parser(), "run_projector", COMMANDS, _check)
+    command_line.submit_command(_parser(), "run_projector", COMMANDS, _check, state.unfinished)
 
 
 if __name__ == "__main__":

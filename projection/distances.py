@@ -10,7 +10,10 @@ from dnnlib.errors import UserError
 from dnnlib.util import is_url
 from metrics.nets import loading
 from metrics.nets.catalog import LPIPS
+from metrics.nets.images import average_down, composited
 from metrics.nets.metric_network import MetricNetwork
+
+_MATTES = ((0, 0, 0), (255, 255, 255))  # what two pictures with transparency look like over these tells them apart
 
 
 class Distance(Protocol):
@@ -67,6 +70,22 @@ def resolved(distance: Any) -> Distance:
             f"get_output_for(images, targets), got {distance!r:.80}"
         )
     return distance
+
+
+def compared(images: tf.Tensor, factor: int = 1) -> tf.Tensor:
+    """Images [N, C, H, W] from -1 to 1 as they are compared, from 0 to 255 and smaller by a whole factor.
+
+    Those with transparency are laid over both mattes, [2 N, 3, H, W].
+    """
+    images = tf.cast(images, tf.float32)
+    if images.shape[1] == 4:
+        images = tf.concat([composited(images, matte, (-1, 1)) for matte in _MATTES], axis=0)
+    return (average_down(images, factor) + 1) * (255 / 2)
+
+
+def of_each(distances: tf.Tensor, num: int) -> tf.Tensor:
+    """Distances [num] of images, of those of what `compared` gives for them, [num or 2 num]."""
+    return tf.reduce_mean(tf.reshape(distances, [-1, num]), axis=0)
 
 
 class TargetDistance:

@@ -1,6 +1,6 @@
 """`Projector`: finds W and noise images from which a generator makes given images (appendix D of arXiv:1912.04958)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,13 @@ from dnnlib.tflib.devices import on_host
 from dnnlib.tflib.ops import implementation
 from dnnlib.tflib.optimizer import Optimizer
 from generation import conventions
-from metrics.nets.images import average_down, composited, reduction_of
+from metrics.nets.images import reduction_of
 from pretrained_networks import is_generator
 from training.nets.generator import noise_variables
 
 from . import distances, schedule
 from .noise import normalized, regularization
 
-_MATTES = ((0, 0, 0), (255, 255, 255))  # what two pictures with transparency look like over these tells them apart
 _LARGEST = 16  # what networks make goes beyond 1
 _NOISE = 7  # purpose of random numbers
 
@@ -225,10 +224,7 @@ class Projector:
 
     def _compared(self, images: tf.Tensor) -> tf.Tensor:
         """Images [N, C, H, W] from -1 to 1 as they are compared, from 0 to 255; over both mattes, [2 N, 3, H, W]."""
-        images = tf.cast(images, tf.float32)
-        if images.shape[1] == 4:
-            images = tf.concat([composited(images, matte, (-1, 1)) for matte in _MATTES], axis=0)
-        return (average_down(images, images.shape[2] // self._compared_size()[0]) + 1) * (255 / 2)
+        return distances.compared(images, images.shape[2] // self._compared_size()[0])
 
     def _checked(self, name: str, array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """An array that can be broadcast to a shape."""
@@ -279,8 +275,7 @@ class Projector:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             images = self._compared(self._images(self._dlatents + noise * noise_strength))
-            distance = self._target_distance.between(images, prepared)
-            distance = tf.reduce_mean(tf.reshape(distance, [-1, self._minibatch_size]), axis=0)
+            distance = distances.of_each(self._target_distance.between(images, prepared), self._minibatch_size)
             loss = distance
             if self._noises:
                 noises = [tf.convert_to_tensor(variable) for variable in self._noises]
@@ -303,6 +298,19 @@ class Projector:
         if name not in self._compiled:
             self._compiled[name] = implementation.function(function).get_concrete_function(*args)
         return self._compiled[name](*args)
+
+    def variables(self) -> dict[str, tf.Variable]:
+        """Everything that steps change, by name."""
+        return {variable.name: variable for variable in [self._dlatents, *self._noises]} | self._optimizer.variables()
+
+    def go_on(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Goes on exactly where another projector was after some steps. Call `start` before, with the same images.
+
+        values: of the other's `variables`.
+        """
+        for name, variable in self.variables().items():
+            variable.assign(values[name])
+        self._cur_step = step
 
     # ------------------------------------------------------------------------
     # Results.

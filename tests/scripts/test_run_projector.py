@@ -197,9 +197,9 @@ def test_lpips_and_video(base, run, monkeypatch):
         def __exit__(self, *error):
             closed.append(error[0])
 
-    import projection.commands
+    import projection.run
 
-    monkeypatch.setattr(projection.commands, "VideoWriter", Writer)
+    monkeypatch.setattr(projection.run, "VideoWriter", Writer)
     monkeypatch.setattr(video, "check_ffmpeg", lambda: None)
     weights = metric_net_files.lpips_of_pickle(metric_net_files.lpips_weights())
     weight_writers.write_official_pickle(
@@ -325,6 +325,17 @@ def test_wrong_arguments(run, monkeypatch):
         ((*real, "--dataset=a", "--convert"), 1, "--convert is for --images"),
         ((*generated, "--video"), 1, "--video: writing mp4 needs the package imageio-ffmpeg"),
         ((*generated, "--num-steps=0"), 2, "integer of 1 or more"),
+        ((*generated, "--tune=-1"), 2, "integer of 0 or more"),
+        (
+            (*generated, "--tune-pixel=1", "--tune-locality=1"),
+            1,
+            "--tune-pixel, --tune-locality: for tuning, which --tune=350 asks for",
+        ),
+        (
+            (*generated, "--tune=9", "--tune-locality-images=4"),
+            1,
+            "--tune-locality-images: for the locality term, which --tune-locality=WEIGHT asks for",
+        ),
         ((*generated, "--learning-rate=-1"), 2, "expected a number of 0 or more, got '-1'"),
         ((*generated, "--regularize-noise-weight=nan"), 2, "expected a number of 0 or more"),
         ((*generated, "--save-vectors"), 2, "did you mean --save-vector?"),

@@ -1,0 +1,269 @@
+"""`Tuner`: trains a generator to make images of which only the nearest was found (arXiv:2106.05744).
+
+W and noise images stay as they were found; the weights of the synthesis network give way, a little, so that it makes
+the target images of them. One network serves any number of images. The locality term holds it where it was elsewhere:
+images of other W, drawn anew in each step, shall not move.
+
+Weights are trained in coordinates of their own, by how sensitive random images are to them. What was found for an image
+that the network does not know lies many standard deviations away along directions that random W hardly use, and so do
+the feature maps that follow: along these, weights may change for the image and for nothing else.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dnnlib.tflib import Network, kept, random_stream
+from dnnlib.tflib.devices import on_host
+from dnnlib.tflib.ops import implementation
+from dnnlib.tflib.optimizer import Optimizer
+from generation import conventions
+from metrics.nets.images import reduction_of
+from training.nets.generator import noise_variables
+
+from . import distances, schedule
+
+_PROBES, _PROBED_IMAGES = 32, 4  # gradients that say how sensitive images are, and images of each
+_DAMPING = 0.01  # of the mean sensitivity, which is added to all
+_RAMP_UP, _RAMP_DOWN = 0.05, 0.25  # of the learning rate, as shares of all steps
+_OTHERS, _SENSITIVITY = 8, 9  # purposes of random numbers
+
+
+class Tuner:
+    """Trains a copy of a generator, `network`, step by step.
+
+    Args:
+        Gs: the generator, which is not changed.
+        distance: what compares images, beside their pixels.
+        num_steps: how many there will be; the schedule of the learning rate stretches with it.
+        learning_rate: between its ramps.
+        pixel_weight: of the mean squared difference of pixels, where black and white differ by 1, beside the distance.
+        locality_weight: of the mean absolute difference of other images from what they were, in the same unit.
+        locality_images: how many other images each step looks at.
+        minibatch_size: images at once; more only take more memory.
+        label: label vector of all other images; None: random classes, where the network has labels.
+        seed: of all random numbers.
+    """
+
+    def __init__(
+        self,
+        Gs: Network,
+        distance: distances.Distance | str,
+        *,
+        num_steps: int = 350,
+        learning_rate: float = 0.004,
+        pixel_weight: float = 4.0,
+        locality_weight: float = 0.0,
+        locality_images: int = 8,
+        minibatch_size: int = 1,
+        label: Sequence[float] | None = None,
+        seed: int = 0,
+    ):
+        self.num_steps = num_steps
+        self.learning_rate = learning_rate
+        self.pixel_weight = pixel_weight
+        self.locality_weight = locality_weight
+        self.locality_images = locality_images
+        self.minibatch_size = minibatch_size
+        self.label = label
+        self.seed = seed
+        self.network = Gs.clone()
+        self._Gs = Gs
+        self._distance = distances.TargetDistance(distances.resolved(distance))
+        self._synthesis = self.network.components.synthesis
+        self._trained = dict(self._synthesis.trainables)
+        self._compiled: dict[Any, Any] = {}  # see `Projector`
+        self._cur_step = -1
+        self._numbers: dict[str, float] = {}
+        knows_fused = "fused_modconv" in self._synthesis.model.declared_arguments()
+        self._kwargs = {"randomize_noise": False} | ({"fused_modconv": False} if knows_fused else {})
+        self._kwargs |= self._synthesis.model.rendering_kwargs()
+        self._ways = self._insensitive_coordinates()
+        self._begins = {key: tf.constant(self._trained[key].numpy()) for key in self._ways}
+        self._coordinates = {key: tf.Variable(tf.zeros(self._trained[key].shape)) for key in self._ways}
+        self._optimizer = Optimizer("tuner", self._trained | self._coordinates)
+
+    def _insensitive_coordinates(self) -> dict[str, tf.Tensor]:
+        """For each matrix of weights, of convolutions, too, the way from its coordinates to it, [inputs, inputs].
+
+        Along an input, or mixture of inputs, to which random images are half as sensitive, a coordinate changes weights
+        twice as much.
+        """
+        matrices = {key: var for key, var in self._trained.items() if key.endswith("weight") and len(var.shape) >= 2}
+        moments = [tf.zeros([var.shape[-2]] * 2) for var in matrices.values()]
+        for probe in range(_PROBES):
+            key = tf.constant(random_stream.seed_of(self.seed, probe, _SENSITIVITY))
+            function = functools.partial(self._add_moments, list(matrices.values()))
+            moments = self._call("moments", function, moments, key)
+        result = {}
+        for key, moment in zip(matrices, moments, strict=True):
+            values, directions = np.linalg.eigh(moment.numpy().astype(np.float64))
+            mean = values.mean()
+            widths = np.sqrt(mean / (np.maximum(values, 0) + mean * _DAMPING)) if mean else np.ones_like(values)
+            result[key] = tf.constant((directions * widths) @ directions.T, tf.float32)
+        return result
+
+    def _add_moments(self, matrices: list[Any], moments: list[tf.Tensor], key: tf.Tensor) -> list[tf.Tensor]:
+        """Adds the second moments, over inputs, of gradients of random images: of their pixels with random signs."""
+        stream = random_stream.StatelessStream(key)
+        dlatents, noises = self._random_points(stream, _PROBED_IMAGES)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(matrices)
+            images = self._synthesis.get_output_for(dlatents, noise=noises, **self._kwargs)
+            total = tf.reduce_sum(images * tf.sign(stream.normal(images.shape, tf.float32)))
+        gradients = tape.gradient(total, matrices, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        by_input = [tf.reshape(gradient, [-1, *gradient.shape[-2:]]) for gradient in gradients]
+        return [
+            moment + tf.einsum("tio,tjo->ij", gradient, gradient)
+            for moment, gradient in zip(moments, by_input, strict=True)
+        ]
+
+    def _random_points(self, stream: random_stream.Stream, num: int) -> tuple[tf.Tensor, list[tf.Tensor] | None]:
+        """W [num, layers, dlatent_size] and noise images."""
+        latents = stream.normal([num, *self._Gs.input_shapes[0][1:]], tf.float32)
+        label_size, labels = self._Gs.input_shapes[1][1], None
+        if self.label is not None:
+            labels = tf.constant(conventions.labels(None, self.label, label_size, num))
+        elif label_size:
+            labels = tf.one_hot(stream.uniform([num], 0, label_size, tf.int32), label_size)
+        dlatents = self._Gs.components.mapping.get_output_for(latents, labels)
+        shapes = [noise.shape[1:] for noise in noise_variables(self._synthesis)]
+        return dlatents, [stream.normal([num, *shape], tf.float32) for shape in shapes] or None
+
+    # ------------------------------------------------------------------------
+
+    def start(self, targets: np.ndarray, dlatents: np.ndarray, noises: Sequence[np.ndarray] = ()) -> None:
+        """Begins.
+
+        Args:
+            targets: [N, C, H, W] from -1 to 1, of the size that the network makes.
+            dlatents: W of each, [N, layers, dlatent_size].
+            noises: noise images of each, [N, 1, H, W] per layer; none: the network's own.
+
+        Raises ValueError for shapes that do not fit each other or the network, and values that are not finite.
+        """
+        expected = [len(targets), *self._Gs.output_shape[1:]]
+        arrays = {"target images": (targets, expected)}
+        arrays["dlatents"] = (dlatents, [len(targets), *self._synthesis.input_shape[1:]])
+        if len(noises) not in (0, len(own := noise_variables(self._synthesis))):
+            raise ValueError(f"expected {len(own)} noise images, got {len(noises)}")
+        for idx, noise in enumerate(noises):
+            arrays[f"noise{idx}"] = (noise, [len(targets), *own[idx].shape[1:]])
+        for name, (array, shape) in arrays.items():
+            if list(np.shape(array)) != shape or not len(targets) or not np.isfinite(array).all():
+                raise ValueError(f"{name}: expected finite numbers of shape {shape}, got shape {list(np.shape(array))}")
+        self._photos = [np.asarray(array, np.float32) for array, _ in arrays.values()]  # targets, W, noise images
+        self._cur_step = 0
+
+    def step(self) -> None:
+        """Makes one step: looks at all images, and at others if there is a locality term, and changes weights."""
+        if self._cur_step < 0:
+            raise ValueError("Tuner.step: start comes first")
+        sums = [tf.zeros(var.shape) for var in self._trained.values()]
+        total = np.zeros(3)
+        num = len(self._photos[0])
+        for begin in range(0, num, self.minibatch_size):
+            photos = [tf.constant(array[begin : begin + self.minibatch_size]) for array in self._photos]
+            share = on_host(1 / num, np.float32)
+            sums, numbers = self._call(("photos", len(photos[0])), self._add_photos, sums, share, photos)
+            total += numbers.numpy()
+        for begin in range(0, self.locality_images if self.locality_weight else 0, self.minibatch_size):
+            size = min(self.minibatch_size, self.locality_images - begin)
+            key = tf.constant(random_stream.seed_of(self.seed, self._cur_step, begin, _OTHERS))
+            sums, numbers = self._call(("others", size), functools.partial(self._add_others, size), sums, key)
+            total += numbers.numpy()
+        rate = schedule.learning_rate(self._cur_step / self.num_steps, self.learning_rate, _RAMP_DOWN, _RAMP_UP)
+        self._call("update", self._update, sums, on_host(rate, np.float32))
+        kept.weights_changed()
+        self._numbers = dict(zip(("distance", "pixel", "others"), total.tolist(), strict=True))
+        self._cur_step += 1
+
+    def _add_photos(
+        self, sums: list[tf.Tensor], share: tf.Tensor, photos: list[tf.Tensor]
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Adds the gradients of some images. share: of each in the loss. photos: targets, W, noise images."""
+        targets, dlatents, *noises = photos
+        num, factor = targets.shape[0], reduction_of(*targets.shape[2:])
+        prepared = self._distance.prepare(distances.compared(targets, factor))
+        whole = distances.compared(targets)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(self._trained.values()))
+            images = self._synthesis.get_output_for(dlatents, noise=noises or None, **self._kwargs)
+            distance = self._distance.between(distances.compared(images, factor), prepared)
+            distance = tf.reduce_sum(distances.of_each(distance, num)) * share
+            pixel = distances.PixelDistance().get_output_for(distances.compared(images), whole)
+            pixel = tf.reduce_sum(distances.of_each(pixel, num)) * share
+            loss = distance + pixel * self.pixel_weight
+        return self._added(sums, tape, loss), tf.stack([distance, pixel, 0.0])
+
+    def _add_others(self, num: int, sums: list[tf.Tensor], key: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Adds the gradients of so many random images, by how far they are from those of the network as it was."""
+        dlatents, noises = self._random_points(random_stream.StatelessStream(key), num)
+        before = self._Gs.components.synthesis.get_output_for(dlatents, noise=noises, **self._kwargs)
+        before = distances.compared(before)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(self._trained.values()))
+            images = self._synthesis.get_output_for(dlatents, noise=noises, **self._kwargs)
+            moved = tf.reduce_mean(tf.abs(distances.compared(images) - before), axis=[1, 2, 3]) / 255
+            moved = tf.reduce_sum(distances.of_each(moved, num)) / self.locality_images
+            loss = moved * self.locality_weight
+        return self._added(sums, tape, loss), tf.stack([0.0, 0.0, moved])
+
+    def _added(self, sums: list[tf.Tensor], tape: tf.GradientTape, loss: tf.Tensor) -> list[tf.Tensor]:
+        variables = list(self._trained.values())
+        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [total + gradient for total, gradient in zip(sums, gradients, strict=True)]
+
+    def _update(self, gradients: list[tf.Tensor], rate: tf.Tensor) -> None:
+        by_coordinates = [
+            tf.matmul(self._ways[key], gradient) if key in self._ways else gradient
+            for key, gradient in zip(self._trained, gradients, strict=True)
+        ]
+        self._optimizer.apply(by_coordinates, rate)
+        for key, coordinates in self._coordinates.items():
+            self._trained[key].assign(self._begins[key] + tf.matmul(self._ways[key], coordinates))
+
+    def _call(self, key: Any, function: Callable, *args: Any) -> Any:
+        """Calls a function, compiled for arguments of these shapes."""
+        if key not in self._compiled:
+            self._compiled[key] = implementation.function(function).get_concrete_function(*args)
+        return self._compiled[key](*args)
+
+    # ------------------------------------------------------------------------
+
+    def get_cur_step(self) -> int:
+        """Steps done; -1 before `start`."""
+        return self._cur_step
+
+    def get_numbers(self) -> dict[str, float]:
+        """What the last step found before its change: `distance` and `pixel`, means of all images, and `others`.
+
+        'others' is how far other images have moved, 1 being from black to white; 0 without a locality term.
+        """
+        return self._numbers
+
+    def get_images(self, begin: int, end: int) -> np.ndarray:
+        """What the network makes of some of the images now, [end - begin, C, H, W] from about -1 to 1."""
+        _targets, dlatents, *noises = (tf.constant(array[begin:end]) for array in self._photos)
+
+        def images(dlatents: tf.Tensor, noises: list[tf.Tensor]) -> tf.Tensor:
+            return self._synthesis.get_output_for(dlatents, noise=noises or None, **self._kwargs)
+
+        return self._call(("images", end - begin), images, dlatents, noises).numpy()
+
+    def variables(self) -> dict[str, tf.Variable]:
+        """Everything that steps change, by name."""
+        coordinates = {f"coordinates/{key}": var for key, var in self._coordinates.items()}
+        return {f"weights/{key}": var for key, var in self._trained.items()} | coordinates | self._optimizer.variables()
+
+    def go_on(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Goes on exactly where another tuner was after some steps. Call `start` before, with the same arguments.
+
+        values: of the other's `variables`.
+        """
+        for name, variable in self.variables().items():
+            variable.assign(values[name])
+        self._cur_step = step

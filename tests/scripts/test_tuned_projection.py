@@ -1,0 +1,128 @@
+"""`run_projector.py --tune`: what it saves, what of it can be rendered, and runs that are interrupted."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import run_projector
+from dnnlib.tflib import Network
+from dnnlib.tflib.checkpoints import network_files
+from generation import vector_files
+from projection import state
+from projection.projector import Projector
+from projection.run import TUNED
+from projection.tuning import Tuner
+
+pytestmark = pytest.mark.one_stack
+SIZES = {"fmap_base": 256, "fmap_max": 16, "latent_size": 16, "dlatent_size": 16, "mapping_fmaps": 16}
+G_MAIN = "training.networks_stylegan2.G_main"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs the script in this process, in an empty folder with photos. Returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("anna", "bert", "carl")):
+        pixels = np.random.RandomState(seed).randint(0, 256, [40, 40, 3]).astype(np.uint8)
+        PIL.Image.fromarray(pixels).save(f"{name}.png")
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["run_projector.py", *map(str, args)])
+        code = 0
+        try:
+            run_projector.main()
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def make_network(path, func_name=G_MAIN, **kwargs):
+    net = Network("Gs", func_name=func_name, **{"resolution": 16, "num_channels": 3, **SIZES, **kwargs})
+    network_files.save_pkl(net, path)
+    return f"--network={path}"
+
+
+def rendered(network, vectors):
+    """What a network of a file makes of vectors of files, uint8 [N, H, W, C]."""
+    Gs = network_files.load_pkl(network)
+    images = []
+    for path in vectors:
+        file = vector_files.load(path, Gs)
+        kwargs = Gs.components.synthesis.model.rendering_kwargs()
+        image = Gs.components.synthesis.get_output_for(file.dlatents, noise=file.noises or None, **kwargs)[0].numpy()
+        images.append(np.rint((image + 1) * 127.5).clip(0, 255).transpose(1, 2, 0))
+    return np.stack(images)
+
+
+def results(folder):
+    """The content of everything that says what came out."""
+    names = [path for path in folder.iterdir() if path.suffix in (".npz", ".png")]
+    return {path.name: path.read_bytes() for path in (*names, folder / TUNED)}
+
+
+ARGS = ("project-real-images", "--images=anna.png,bert.png,carl.png", "--convert", "--distance=pixel")
+QUICK = ("--num-steps=4", "--num-snapshots=1", "--minibatch-size=2", "--tune=4", "--tune-locality=0.1")
+
+
+def check_tuned(folder, channels=3):
+    """A run's network makes its tuned images of its vectors, nearer to the targets than they were."""
+    vectors = [folder / f"{name}.npz" for name in ("anna", "bert", "carl")]
+    images = rendered(folder / TUNED, vectors)
+    for idx, (path, image) in enumerate(zip(vectors, images, strict=True)):
+        shapes = [np.asarray(PIL.Image.open(folder / f"image{idx:04d}-{name}.png")) for name in ("tuned", "target")]
+        tuned, target = (picture.reshape(image.shape).astype(float) for picture in shapes)
+        assert np.abs(tuned - image).max() <= 1
+        how = vector_files.load(path).settings["tuned"]
+        assert how["network"] == TUNED
+        np.testing.assert_allclose(np.square(tuned - target).mean() / 255**2, how["error"], rtol=1e-5)
+        assert how["error"] < how["error_before"]
+
+
+@pytest.mark.slow
+def test_interrupted(run, monkeypatch):
+    """Whenever a run is interrupted, the same command goes on and ends with the same bytes."""
+    args = (*ARGS, make_network("net.pkl"), *QUICK)
+    code, out, err = run(*args, "--result-dir=whole")
+    assert code == 0, err
+    (whole,) = Path("whole").iterdir()
+    check_tuned(whole)
+    assert (whole / "tuning.png").exists() and not (whole / state.STATE).exists()
+    expected = results(whole)
+
+    ends = {Projector: (2, 6), Tuner: (2,)}  # calls of `step` after which a signal comes
+    for kind, calls in ends.items():
+        step, done = kind.step, []
+
+        def interrupted(self, step=step, done=done, calls=calls):
+            step(self)
+            done.append(self)
+            if len(done) in calls:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr(kind, "step", interrupted)
+    for place in ({"projected": 0, "step": 2}, {"projected": 2, "step": 2}, {"projected": 3, "tuned": 2}):
+        code, out, err = run(*args)
+        (folder,) = Path("results").iterdir()
+        assert code == 128 + signal.SIGTERM and "The same command goes on" in out, err
+        assert state.load(folder)[0]["place"] == place
+    # Another command has nothing to go on with, nor has one with other photos or another network.
+    assert state.unfinished("results", "project-real-images", {}) is None
+    for path, other in (("bert.png", "carl.png"), ("net.pkl", "other.pkl")):
+        make_network("other.pkl")
+        before = Path(path).read_bytes()
+        Path(path).write_bytes(Path(other).read_bytes())
+        code, out, err = run(*args)
+        assert code == 1 and "changed since this run began; without" in err and "starts anew" in err
+        Path(path).write_bytes(before)
+    code, out, err = run(*args)
+    assert code == 0, err
+    assert "Tuning a copy of the network to 3 images ... from step 2" in out
+    (folder,) = Path("results").iterdir()
+    assert results(folder) == expected and (folder / "_finished.txt").exists() and not (folder / state.STATE).exists()
