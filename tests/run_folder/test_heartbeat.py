@@ -8,6 +8,7 @@ import types
 import pytest
 
 from dnnlib import files
+from dnnlib.errors import UserError
 from training.run_folder import heartbeat
 from training.run_folder.heartbeat import Heartbeat
 
@@ -70,6 +71,33 @@ def test_disks_and_workers_without(tmp_path, monkeypatch):
     with Heartbeat(str(tmp_path), 1):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_runs_on_other_machines(tmp_path, monkeypatch, capsys):
+    """Locks of some network drives are of one machine alone."""
+
+    def beat(timestamp, doing="training", host="other"):
+        facts = {"timestamp": timestamp, "pid": 12, "host": host, "doing": doing}
+        (tmp_path / "heartbeat.json").write_text(json.dumps(facts))
+
+    def check(while_waiting):
+        monkeypatch.setattr(heartbeat.time, "sleep", while_waiting)
+        heartbeat.check_not_elsewhere(str(tmp_path))
+
+    monkeypatch.setattr(heartbeat, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat.socket, "gethostname", lambda: "mine")
+    check(None)
+    for last in ((1, "finished"), (1, "stopped"), (1, "failed"), (1, "training", "mine")):
+        beat(*last)
+        check(None)
+    assert capsys.readouterr().out == ""
+    beat(1)
+    check(lambda _: None)  # as after a kill
+    assert "waiting 0.01 seconds to see if it still is in use (process 12 on other, training" in capsys.readouterr().out
+    check(lambda _: beat(2, "stopped"))
+    beat(1)
+    with pytest.raises(UserError, match="a run is in progress in this folder .process 12 on other, training, seen at"):
+        check(lambda _: beat(2))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"timestamp": 1e999, "pid": 1}', '{"timestamp": "a"}'])

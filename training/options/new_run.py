@@ -20,6 +20,7 @@ from metrics.metric_defaults import metric_defaults, no_metric_networks, unknown
 from training.augmentation.specs import AUGPIPE_SPECS
 from training.data.find_dataset import check_dataset, find_dataset, full_resolution
 from training.data.image_files import Reading
+from training.run_folder.heartbeat import check_not_elsewhere
 from training.run_folder.options_file import RUN_FUNCTION, TRAINING_OPTIONS, to_json
 
 from . import augmentation, resume_target
@@ -99,6 +100,8 @@ class Run:
         submit, num_gpus = dnnlib.submission.submit, self.submit_config.num_gpus
         if (cluster := workers.cluster()) is not None and cluster.index > 0:
             return submit.run_as_worker(RUN_FUNCTION, num_gpus, **self.kwargs)
+        if folder := self.run_dir or self.submit_config.run_name:
+            check_not_elsewhere(os.path.join(self.submit_config.run_dir_root, folder))
         if self.run_dir is not None:
             return submit.resume_run(self.run_dir, RUN_FUNCTION, num_gpus, **self.kwargs)
         return dnnlib.submit_run(self.submit_config, RUN_FUNCTION, **self.kwargs)

@@ -12,12 +12,14 @@ import time
 from types import TracebackType
 from typing import Any
 
-from dnnlib.errors import printable
+from dnnlib.errors import UserError, printable
 from dnnlib.files import atomic_write
 
 NAME = "heartbeat.json"
 VERSION = 1
 _SECONDS = 10.0
+_PATIENCE_SECONDS = 25.0  # two beats and some
+_ENDS = ("finished", "stopped", "failed")
 
 
 class Heartbeat:
@@ -78,14 +80,44 @@ class Heartbeat:
         return {**of_process, **facts, "unchanged_sec": round(now - self._seen_at, 1)}
 
 
+def check_not_elsewhere(run_dir: str) -> None:
+    """Waits for two beats if the last one is of another machine, where file systems may not know of our locks.
+
+    Raises UserError if it still beats there.
+    """
+    then = _read(run_dir)
+    if then is None or then.get("doing") in _ENDS or then.get("host") in (None, socket.gethostname()):
+        return
+    print(
+        f"{run_dir}: waiting {_PATIENCE_SECONDS:g} seconds to see if it still is in use ({told(run_dir)})...",
+        flush=True,
+    )
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < until:
+        time.sleep(min(1.0, _PATIENCE_SECONDS))
+        now = _read(run_dir)
+        if now is not None and now.get("timestamp") != then.get("timestamp"):
+            if now.get("doing") in _ENDS:
+                return
+            raise UserError(f"{run_dir}: a run is in progress in this folder ({told(run_dir)})")
+
+
 def told(run_dir: str) -> str:
     """What the heartbeat in a folder says, in words; '' if there is none."""
+    facts = _read(run_dir)
     try:
-        with open(os.path.join(run_dir, NAME), encoding="utf-8") as file:
-            facts = json.load(file)
         seen = time.strftime("%H:%M:%S", time.localtime(float(facts["timestamp"])))
         place = f" at kimg {float(facts['kimg']):g}" if "kimg" in facts else ""
         what = printable(f"process {facts['pid']} on {facts['host']}, {facts['doing']}")
         return f"{what}{place}, seen at {seen}"
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return ""
+
+
+def _read(run_dir: str) -> dict[str, Any] | None:
+    try:
+        with open(os.path.join(run_dir, NAME), encoding="utf-8") as file:
+            facts = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return facts if isinstance(facts, dict) else None
