@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 from dnnlib.tflib.checkpoints.descriptions import Networks
 
-from . import averaging, blending
+from . import averaging, blending, resizing
 from .changes import Changes
 
 
 def make(source: str | None, changes: Changes, read: Callable[[str], Networks]) -> tuple[Networks, list[str]]:
     """The networks of a file after changes, and lines on what was done.
 
-    First they are averaged, then blended.
+    First they are averaged, then blended, then made larger or smaller.
 
     Args:
         source: the file; None: `changes.average`.
@@ -29,5 +29,8 @@ def make(source: str | None, changes: Changes, read: Callable[[str], Networks]) 
     if changes.blend is not None:
         others = read(changes.blend)
         nets, more = blending.blended(source, nets, changes.blend, others, changes.blend_at, changes.blend_width)
+        lines += more
+    if changes.resizes:
+        nets, more = resizing.resized(nets, changes.resolution, changes.channels, changes.labels)
         lines += more
     return nets, lines
