@@ -51,15 +51,17 @@ def view(
         image_format: of the picture that is saved.
         rendering: allow_tf32, cache_dir and offline, as in `Rendering`.
     """
-    if not save:
-        server.check_address(host, port)
     stage = _stage(networks, dlatents, directions, Rendering(image_format=image_format, **rendering))
-    picture = parse(state, stage.facts)
+    problems = Problems()
+    with problems.gather("--state"):
+        picture = parse(state, stage.facts)
+    problems.report()
     if save:
         save_image(stage.render(picture), dnnlib.make_run_dir_path(f"picture.{image_format}"))
         return
-    for index in range(len(stage.facts)):
-        for query in ("", "&psi=1", "&x=0.5", "&x=0.5&space=z"):  # traced now, so that pictures come quickly at once
+    for index, facts in enumerate(stage.facts):  # traced now, so that pictures come quickly at once
+        ways = ("", "&psi=1", "&x=0.5", "&x=0.5&space=z")
+        for query in (*ways, *(f"{way}&direction=0:1" for way in ways[:3] if facts.directions)):
             stage.render(parse(f"network={index}{query}", stage.facts))
     turns = server.Turns()
     site = _Site(stage, turns, state)
@@ -91,6 +93,8 @@ def _open(url: str) -> None:
 
 def _stage(networks: Sequence[str], files: Sequence[str], direction_files: Sequence[str], rendering: Rendering) -> Any:
     """Reads networks, and files, of which each has to fit one of them. Raises UserError for all that cannot be."""
+    import tensorflow as tf
+
     import pretrained_networks
     from dnnlib.tflib import settings
 
@@ -100,6 +104,7 @@ def _stage(networks: Sequence[str], files: Sequence[str], direction_files: Seque
     from .stage import Stage, facts_of
 
     settings.allow_tf32(rendering.allow_tf32)
+    tf.get_logger().setLevel("ERROR")  # it warns of functions that are traced for each of the eight kinds of pictures
     problems = Problems()
     facts, generators, sliders = [], [], []
     left = _Left()

@@ -2,7 +2,6 @@
 
 import io
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,7 +19,7 @@ from .picture import Facts, Picture, command_line, query_of
 
 
 class Stage:
-    """Renders pictures of some networks, one at a time.
+    """Renders pictures of some networks. Who calls it sees to it that there is one call at a time.
 
     Args:
         facts: of each network.
@@ -42,18 +41,16 @@ class Stage:
         self._directions = directions
         self._files = files
         self._options = options
-        self._lock = threading.Lock()
 
     def render(self, picture: Picture) -> np.ndarray:
         """The image, uint8 `[H, W, C]`."""
-        with self._lock:
-            images = self._prepared(picture)
-            if not picture.is_mixed and isinstance(picture.base, int):
-                return images.from_seeds([picture.base])[0]
-            base, dlatents = picture.base, self._dlatents(images, picture)
-            if not picture.is_mixed:
-                return images.mix([(base, base)], dlatents)[0]
-            return images.mix([(base, picture.mix)], dlatents, picture.layers)[0]
+        images = self._prepared(picture)
+        if not picture.is_mixed and isinstance(picture.base, int):
+            return images.from_seeds([picture.base])[0]
+        base, dlatents = picture.base, self._dlatents(images, picture)
+        if not picture.is_mixed:
+            return images.mix([(base, base)], dlatents)[0]
+        return images.mix([(base, picture.mix)], dlatents, picture.layers)[0]
 
     def vector(self, picture: Picture) -> bytes:
         """The content of a file of vectors, of which `generate-images --dlatents` makes the picture.
@@ -63,21 +60,20 @@ class Stage:
         moved = [self._directions[picture.network][index] for index, _ in picture.directions]
         if any(direction.space == "s" for direction in moved):
             raise UserError("vectors are W, and directions in style space cannot be in them; the command line has them")
-        with self._lock:
-            images = self._prepared(picture)
-            base, dlatents = picture.base, self._dlatents(images, picture)
-            w = dlatents[base].copy()  # [layers, dlatent_size]
-            noises = list(images.noises_of(base))
-            if picture.is_mixed:
-                layers = list(picture.layers)
-                w[layers] = dlatents[picture.mix][layers]
-                of_mix = enumerate(zip(noises, images.noises_of(picture.mix), strict=True))
-                noises = [mixed if layer in layers else own for layer, (own, mixed) in of_mix]
-            elif picture.noise == SEED_NOISE and isinstance(base, int):
-                _, noises = conventions.numbers_of_seed(base, images.latent_size, images.noise_shapes)
-            offsets = images.offsets()
-            if offsets is not None:
-                w += offsets.dlatents[0]
+        images = self._prepared(picture)
+        base, dlatents = picture.base, self._dlatents(images, picture)
+        w = dlatents[base].copy()  # [layers, dlatent_size]
+        noises = list(images.noises_of(base))
+        if picture.is_mixed:
+            layers = list(picture.layers)
+            w[layers] = dlatents[picture.mix][layers]
+            of_mix = enumerate(zip(noises, images.noises_of(picture.mix), strict=True))
+            noises = [mixed if layer in layers else own for layer, (own, mixed) in of_mix]
+        elif picture.noise == SEED_NOISE and isinstance(base, int):
+            _, noises = conventions.numbers_of_seed(base, images.latent_size, images.noise_shapes)
+        offsets = images.offsets()
+        if offsets is not None:
+            w += offsets.dlatents[0]
         facts = self.facts[picture.network]
         settings = {"network": facts.name, "state": query_of(picture), "noise_mode": picture.noise}
         file = io.BytesIO()

@@ -31,14 +31,14 @@ class Page:
         self.process = subprocess.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        lines = []
+        self.said = []
         for line in self.process.stdout:
-            lines.append(line)
+            self.said.append(line)
             if "The page is at" in line:
                 break
         else:
-            pytest.fail("".join(lines))
-        self.url = re.search(r"http://\S+/", lines[-1])[0]
+            pytest.fail("".join(self.said))
+        self.url = re.search(r"http://\S+/", self.said[-1])[0]
         self.pid = self.process.pid
 
     def get(self, path, **headers):
@@ -98,7 +98,7 @@ def pixels_of(png):
 
 
 SETTLED = """
-    while (!(state && shown && !wanted && $('status').textContent.includes(' ms ')))
+    while (!(state && shown && !wanted && / ms$/.test($('status').textContent)))
         await new Promise((done) => setTimeout(done, 10));"""
 
 
@@ -201,7 +201,7 @@ def test_map(page, window, place, tmp_path):
     assert np.array_equal(made["picture.png"], seen(window))
     assert enter(window, space="z").startswith("seed=85&x=0.25&y=0.5&space=z")
     assert drag(window, [0, 0], [0.5 * cell, 0.7 * cell]).startswith("seed=4294967280&x=0.75&y=0.8&")
-    assert drag(window, [cell, cell]) == "seed=86&psi=0.7&cutoff=8&noise=const"  # a click: the nearest seed there
+    assert drag(window, [cell, cell]) == "seed=186&psi=0.7&cutoff=8&noise=const"  # a click: the nearest seed there
     window.run("while (thumbnails.size < 20) await new Promise((done) => setTimeout(done, 10));")
     assert window.run("await new Promise((done) => setTimeout(done, 500)); return location.hash;") == "#" + settled(
         window
@@ -354,6 +354,16 @@ def test_files_are_where_they_belong(page, place):
     }
 
 
+def test_whole_network(place):
+    page = Page(place, DEMO, "--host=0.0.0.0")
+    assert page.picture("seed=1").shape == (32, 32, 3)
+    with pytest.raises(urllib.error.HTTPError, match="421"):
+        page.get("picture", Host="evil.example")
+    _, status = page.end()
+    assert status == 0
+    assert "warn: --host=0.0.0.0: everybody who reaches this machine" in "".join(page.said)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -361,6 +371,7 @@ def test_files_are_where_they_belong(page, place):
         ([DEMO, "--port=70000"], "argument --port: expected 0 to 65535, got 70000"),
         ([DEMO, "--dlatents=no.npz", "--directions=none.npz"], "--dlatents: no.npz: no such file"),
         ([DEMO, "--host=no.such.host.invalid"], "--host=no.such.host.invalid: is no address of this machine"),
+        ([DEMO, "--save", "--state=seed=x&psi=y"], "--state: psi: expected a number"),
         ([], "the following arguments are required: NETWORK"),
     ],
 )

@@ -6,7 +6,8 @@ const page = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byt
 const thumbnails = new Map(); // of the map, by their text
 let notes, network, number = 0; // what the server has, the network shown, pictures asked for
 let state; // what is shown, by the names that texts of pictures have
-let wanted = 0, shown = null, taken = Infinity, resting = 0; // changes to show, the last picture, its milliseconds
+let wanted = 0, shown = null, resting = 0; // changes to show, the last picture, a timer
+let times = []; // milliseconds to compute pictures of the network
 
 // ---------------------------------------------------------------------------
 // The state, and its text.
@@ -68,8 +69,15 @@ async function ask(path, headers = {}) {
   return answer;
 }
 
+function measured(answer) {
+  times = [...times, Number(answer.headers.get("Milliseconds"))].slice(-5);
+  return times.at(-1);
+}
+
+const areQuick = () => times.length < 3 || Math.min(...times) < QUICK; // the first ones are slower
+
 async function paint() { // What the state says now.
-  const text = textOf(state), begin = performance.now();
+  const text = textOf(state);
   const late = setTimeout(() => { say("computing…"); $("picture").classList.add("stale"); }, 400);
   try {
     const answer = await ask(`picture?${text}`, { View: `${page} ${++number}` }), blob = await answer.blob();
@@ -78,12 +86,13 @@ async function paint() { // What the state says now.
     await image.decode();
     if (last) URL.revokeObjectURL(last);
     const { naturalWidth: width, naturalHeight: height } = image;
-    taken = Number(answer.headers.get("Milliseconds"));
+    const took = measured(answer);
     shown = { text, blob };
-    $("command").textContent = decodeURIComponent(answer.headers.get("Command"));
+    const parts = decodeURIComponent(answer.headers.get("Command")).split(/(?<= )(?=--)/); // lines break between them
+    $("command").replaceChildren(...parts.map((textContent) => element("span", { textContent })));
     image.style.setProperty("--ratio", width / height);
     image.className = `${width < 256 ? "small" : ""} ${network.channels === 4 ? "transparent" : ""}`;
-    say(`${width}×${height}, ${Math.round(taken)} ms to compute, ${Math.round(performance.now() - begin)} ms to see`);
+    say(`${width}×${height} in ${Math.round(took)} ms`);
   } finally {
     clearTimeout(late);
   }
@@ -128,18 +137,18 @@ function drawMap() {
   context.globalAlpha = state.vector ? 0.35 : 1;
   context.font = `10px ${style.fontFamily}`;
   context.textAlign = "center";
-  const side = cell * 0.74, fits = Math.min(1, network.width / network.height), tall = Math.min(1, network.height / network.width);
+  const side = cell * 0.72, fits = Math.min(1, network.width / network.height), tall = Math.min(1, network.height / network.width);
   for (const [column, row] of around()) {
     const x = width / 2 + (column - state.x) * cell, y = height / 2 + (row - state.y) * cell, seed = seedAt(column, row);
     const picture = thumbnails.get(ofMap(seed));
     context.imageSmoothingEnabled = network.width >= 64;
-    if (picture) context.drawImage(picture, x - side * fits / 2, y - side * tall / 2 - 5, side * fits, side * tall);
+    if (picture) context.drawImage(picture, x - side * fits / 2, y - side * tall / 2 - 7, side * fits, side * tall);
     else {
       context.strokeStyle = style.getPropertyValue("--line");
-      context.strokeRect(x - side * fits / 2, y - side * tall / 2 - 5, side * fits, side * tall);
+      context.strokeRect(x - side * fits / 2, y - side * tall / 2 - 7, side * fits, side * tall);
     }
     context.fillStyle = style.getPropertyValue("--dim");
-    context.fillText(seed, x, y + side * tall / 2 + 6, cell - 6);
+    context.fillText(seed, x, y + side * tall / 2 + 8, cell - 6);
   }
   if (state.vector) return;
   const exact = !state.x && !state.y; // a frame around a seed, a cross between them
@@ -147,7 +156,7 @@ function drawMap() {
   for (const [colour, line] of [[style.getPropertyValue("--card"), 6], [style.getPropertyValue("--accent"), 3]]) {
     Object.assign(context, { strokeStyle: colour, lineWidth: line });
     context.beginPath();
-    if (exact) context.rect(width / 2 - side * fits / 2 - 2, height / 2 - side * tall / 2 - 7, side * fits + 4, side * tall + 4);
+    if (exact) context.rect(width / 2 - side * fits / 2 - 1, height / 2 - side * tall / 2 - 8, side * fits + 2, side * tall + 2);
     else {
       context.arc(width / 2, height / 2, 9, 0, 7);
       for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
@@ -160,13 +169,14 @@ function drawMap() {
 }
 
 async function fill() { // Pictures of the map, one after the other, where they are quick to have.
-  const at = state;
-  while (taken < QUICK && !wanted) {
+  while (areQuick() && !wanted) {
     const missing = around().map(([column, row]) => ofMap(seedAt(column, row))).find((text) => !thumbnails.has(text));
     if (!missing || fill.busy) return;
     fill.busy = true;
     try {
-      const blob = await (await ask(`picture?${missing}`)).blob(), most = Math.min(128, Math.max(network.width, network.height));
+      const answer = await ask(`picture?${missing}`), blob = await answer.blob();
+      const most = Math.min(128, Math.max(network.width, network.height));
+      measured(answer);
       const small = { resizeWidth: Math.round(network.width * most / Math.max(network.width, network.height)), resizeQuality: "high" };
       thumbnails.set(missing, await createImageBitmap(blob, network.width > most ? small : {}));
     } catch {
@@ -239,6 +249,7 @@ function element(name, properties = {}, ...children) {
 
 function build() { // The controls that a network has.
   network = notes.networks[state.network];
+  times = [];
   document.title = $("title").textContent = network.title;
   $("cutoff").max = network.num_layers;
   $("of-class").hidden = !network.label_size;
