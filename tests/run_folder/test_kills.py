@@ -221,13 +221,15 @@ def test_a_command_line_that_is_killed(place, server, name):
                 assert beside and "a run is in progress in this folder" in output, f"{status} after {signum}\n{output}"
             if status and status != 1:
                 kills += 1
-                counts[f"{kind} {signal.Signals(signum).name}{' noted' * (status > 0)}"] += 1
+                what = f"{kind} {signal.Signals(signum).name}{' noted' * (status > 0)}"
+                counts[what] += 1
+                print(time.strftime("%T"), kills, what, flush=True)
         (place / "output.txt").unlink()
         if 0 in statuses:
             runs += 1
             assert [path.name for path in (place / "results").iterdir() if path.is_dir()] == [run_dir.name]
             compare(undisturbed, run_dir)
-            print(f"{kills} kills, {runs} runs compared: {sorted(counts.items())}", flush=True)
+            print(f"{runs} runs compared after {kills} kills: {sorted(counts.items())}", flush=True)
             if last:
                 break
             shutil.rmtree(run_dir)

@@ -1,19 +1,25 @@
 """`run_training.py --resume=auto` and `--run-name`: one command line for every start of a training."""
 
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import filelock  # noqa: F401  so that it is there after forks
 import numpy as np
 import pytest
 from training_commands import REQUIRED, make_run, problems, write
 
+import dnnlib
 import run_training
 from dnnlib.errors import UserError
+from dnnlib.files import atomic_write
 from dnnlib.submission import submit
 from training.options import auto_run
+from training.run_folder import options_file
 
 pytestmark = pytest.mark.one_stack
 ROOT = Path(__file__).parent.parent.parent
@@ -280,3 +286,63 @@ def test_a_new_folder_shows_its_options(folder, monkeypatch, capsys):
             run.start()
     assert of_others == 3 * [name] and os.listdir(folder / "results") == [name]
     assert os.listdir(folder / "results" / name) == ["training_options.json"]
+
+
+# ----------------------------------------------------------------------------
+# Kills; tests/run_folder/test_kills.py has those of real trainings.
+
+
+def trained(func_name, **kwargs):
+    """In place of a training."""
+    folder = dnnlib.make_run_dir_path()
+    if kwargs.get("resume_run_dir") is None:
+        options_file.save_training_options(folder, 1, kwargs)
+    meta = {"version": 2, "counters": {"cur_nimg": 25_000_000, "done": True}, "logs": {}}
+    with atomic_write(os.path.join(folder, "training-state.npz")) as file:
+        np.savez(file, meta=np.array(json.dumps(meta)))
+    with atomic_write(os.path.join(folder, "network-final.pkl")) as file:
+        file.write(b"networks")
+
+
+def start_and_kill(call, *args):
+    """The status of a start that ends, as by SIGKILL, before it changes the disk for the n-th time."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            calls = itertools.count()
+            for module, name in ((os, "replace"), (os, "makedirs"), (os, "unlink"), (os, "fsync"), (os, "open")):
+                original = getattr(module, name)
+
+                def function(*args, original=original, **kwargs):
+                    if next(calls) == call:
+                        os._exit(9)
+                    return original(*args, **kwargs)
+
+                setattr(module, name, function)
+            dnnlib.util.call_func_by_name = trained
+            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+            auto(*args).start()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize("args", [["--run-name=mine"], pytest.param([], marks=pytest.mark.slow)])
+def test_whatever_write_is_killed_the_next_start_finishes(folder, args):
+    name = "mine" if args else f"00000-{auto().submit_config.run_desc}"
+    expected = {*("_finished.txt", "log.txt", "network-final.pkl", "run.txt", "submit_config.pkl", "submit_config.txt")}
+    expected |= {"training-state.npz", "training_options.json"}
+    killed = 0
+    while (status := start_and_kill(killed, *args)) != 0:
+        assert status == 9, f"before write {killed}"
+        killed += 1
+        if killed % 3:  # and starts that are killed again
+            continue
+        assert start_and_kill(None, *args) == 0, f"after write {killed}"
+        assert {path.name for path in (folder / "results").iterdir() if path.is_dir()} == {name}
+        there = {path.name for path in (folder / "results" / name).iterdir()}
+        assert {file for file in there if not file.startswith(".")} == expected
+        shutil.rmtree(folder / "results")
+    assert killed > 12
