@@ -16,6 +16,14 @@ from .commands import as_called
 class UserError(Exception):
     """Something the user can mend. The message names it, what was expected, and what was given."""
 
+    status = 1  # with which a script ends
+
+
+class TryAgainError(UserError):
+    """Something that has passed when the same command is started again."""
+
+    status = 75  # EX_TEMPFAIL of sysexits.h
+
 
 class Problems:
     """Gathers user errors, so that all of them are shown at once."""
@@ -127,7 +135,7 @@ def exits_on_user_error(saves_memory: str | None = None) -> Iterator[None]:
             yield
             stdout.flush()
         except UserError as error:
-            _exit(str(error))
+            _exit(str(error), error.status)
         except BrokenPipeError:  # the reader of our output, such as `head`, has gone
             sys.exit(1)
         except OSError as error:  # unwritable folders, full disks
@@ -154,6 +162,6 @@ def lines_of(message: str) -> list[str]:
     return listed([printable(line, _MOST_CHARACTERS) for line in lines], _MOST_LINES - 1)
 
 
-def _exit(message: str) -> None:
+def _exit(message: str, status: int = 1) -> None:
     print("\n".join(lines_of(f"Error: {message}")), file=sys.stderr)
-    sys.exit(1)
+    sys.exit(status)

@@ -81,7 +81,8 @@ def _train(options: LoopOptions, num_gpus: int, has_run_dir: bool, heartbeat: He
     devices = find_devices(num_gpus, options.logical_cpus)
     settings.allow_remapping(False)
     run_dir = dnnlib.make_run_dir_path() if has_run_dir and devices.worker == 0 else None
-    watch.advice = f"start all workers again with --resume={run_dir or options.resume_run_dir or 'latest'}"
+    where = run_dir or options.resume_run_dir
+    watch.advice = f"start all workers again with --resume=auto{f' or --resume={where}' * bool(where)}"
     saved = _saved_state(options.resume_run_dir)
     if saved is not None and run_dir is not None:
         saved.cut_logs(run_dir)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dnnlib.errors import UserError, enumerated, listed, short
+from dnnlib.errors import TryAgainError, UserError, enumerated, listed, short
 
 from .watch import POLL_SECONDS, Watch
 from .workers import Cluster, Line, place
@@ -81,7 +81,7 @@ class _Wait:
         names = enumerated([f"{number} at {self._cluster.workers[number]}" for number in missing], 8)
         who = f"worker{'s' if len(missing) > 1 else ''} {names}"
         if now - self._start > self._minutes * 60:
-            raise UserError(
+            raise TryAgainError(
                 f"{who} did not come in {self._minutes:g} minutes. Start the same command there, with the same cluster "
                 f"in TF_CONFIG and an index of its own; {LIMIT_VARIABLE}=N waits N minutes"
             )

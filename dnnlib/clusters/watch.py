@@ -13,7 +13,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from dnnlib.errors import UserError, enumerated, lines_of, printable
+from dnnlib.errors import TryAgainError, UserError, enumerated, lines_of, printable
 
 from .workers import Cluster, Line
 
@@ -25,7 +25,6 @@ POLL_SECONDS = 0.1
 _GRACE_SECONDS = 4.0  # for the main thread to end by itself, which has more to tidy up
 _PRINT_SECONDS = 2.0  # what reads our output may have stopped
 _LAST_WORDS = 300  # characters
-_STATUS = 1
 
 
 class Watch:
@@ -49,6 +48,7 @@ class Watch:
         self._done: set[int] = set()  # workers that need nobody any more
         self._changed = threading.Condition()
         self._gone: str | None = None
+        self._kind: type[UserError] = TryAgainError  # of the error that this worker ends with then
         self._is_entered = self._told = self._closed = self._ending = False
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -79,7 +79,7 @@ class Watch:
         if self._gone is None:
             return
         if self._is_first_to_tell():
-            raise UserError(self._message())
+            raise self._error()
         threading.Event().wait()  # until the watch, which has told it, ends this process
 
     def end_together(self) -> None:
@@ -99,7 +99,9 @@ class Watch:
         if error is not None and self._gone is None and self.cluster is not None:
             words = str(error) if isinstance(error, (UserError, OSError)) else type(error).__name__
             words = enumerated(words.splitlines(), 1)
-            self.tell({"gone": self.cluster.index, "why": f"has ended: {printable(words, _LAST_WORDS)}"})
+            again = isinstance(error, TryAgainError) or not isinstance(error, Exception)
+            why = f"has ended: {printable(words, _LAST_WORDS)}"
+            self.tell({"gone": self.cluster.index, "why": why, "again": again})
         self._told = True  # what ends this worker, or will be in a moment
         self._closed = True  # connections stay open as long as the process: it is there until then
 
@@ -130,11 +132,11 @@ class Watch:
             return
         time.sleep(_GRACE_SECONDS)
         if self._is_first_to_tell():
-            _print(self._message())
-            os._exit(_STATUS)
+            _print(str(self._error()))
+            os._exit(self._error().status)
         time.sleep(_GRACE_SECONDS)
         if self._is_entered:  # what ends may still wait for TensorFlow
-            os._exit(_STATUS)
+            os._exit(self._error().status)
 
     def _beat(self) -> None:
         self.tell({"signal": self.signals[0] if self.signals else 0})
@@ -154,21 +156,22 @@ class Watch:
             if "done" in message:
                 self._done.add(number)
             if "gone" in message:
-                self._lose(message["gone"], message["why"])
+                self._lose(message["gone"], message["why"], message["again"])
             if message.get("signal") and self.cluster.index == 0 and self.signals is not None and not self.signals:
                 os.kill(os.getpid(), message["signal"])
         silence = time.monotonic() - self._heard[number]
         if silence > SILENCE_SECONDS:
             self._lose(number, f"has said nothing for {silence:.0f} seconds: it or the network has stopped")
 
-    def _lose(self, number: int, why: str) -> None:
+    def _lose(self, number: int, why: str, again: bool = True) -> None:
         may_go = number in self._done or (self._ending and self.cluster.index == 0)
         if may_go or self._closed or self._gone is not None:
             return
         with self._changed:
+            self._kind = TryAgainError if again else UserError
             self._gone = f"{self.cluster.name(number)} {why}"
             self._changed.notify_all()
-        self.tell({"gone": number, "why": why})
+        self.tell({"gone": number, "why": why, "again": again})
 
     def _is_first_to_tell(self) -> bool:
         """Whether nobody has told yet that a worker is gone: the main thread and the watch both do."""
@@ -176,8 +179,8 @@ class Watch:
             self._told, told = True, self._told
         return not told
 
-    def _message(self) -> str:
-        return f"{self._gone}. So this worker ends, too; {self.advice}"
+    def _error(self) -> UserError:
+        return self._kind(f"{self._gone}. So this worker ends, too; {self.advice}")
 
 
 def _print(message: str) -> None:

@@ -9,17 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
-from test_training_loop import (
-    SMALL,
-    differences,
-    finish,
-    options_file,
-    start,
-    states_of,
-    symbols,  # noqa: F401, a fixture
-    train,
-    wait_for,
-)
+from small_trainings import SMALL, differences, finish, options_file, start, states_of
+from test_training_loop import symbols, train, wait_for  # noqa: F401, a fixture
 
 import pretrained_networks
 import run_training

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_trainings import options_file
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-from test_training_loop import options_file
 
 import dnnlib
 import run_training

@@ -5,8 +5,9 @@ import gc
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_trainings import OPTIONS
 from tensorflow.python.framework import ops
-from test_training_loop import OPTIONS, symbols, train  # noqa: F401, a fixture
+from test_training_loop import symbols, train  # noqa: F401, a fixture
 
 from dnnlib.tflib import Network
 from dnnlib.tflib.ops import upfirdn_2d

@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_training_loop import OPTIONS, symbols, train  # noqa: F401, a fixture
+from small_trainings import OPTIONS
+from test_training_loop import symbols, train  # noqa: F401, a fixture
 
 from dnnlib.tflib import Network, convert_images_to_uint8
 from generation.conventions import Rendering

@@ -2,18 +2,15 @@
 
 import inspect
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import golden
 import numpy as np
 import PIL.Image
 import pytest
-import yaml
+from small_trainings import OPTIONS, differences, finish, free_ports, options_file, start, states_of
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import dnnlib
@@ -26,20 +23,6 @@ from training.loop import run
 from training.run_folder import state
 from training.training_loop import _saved_state, training_loop
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-SMALL = {"fmap_base": 64, "fmap_max": 8}
-OPTIONS = {
-    "metrics": "none",
-    "total-kimg": 0.12,
-    "minibatch": 8,
-    "minibatch-gpu": 8,
-    "snap": 2,
-    "image-snap": 1,
-    "G_args": {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2, **SMALL},
-    "D_args": SMALL,
-    "sched_args": {"tick_kimg_base": 0.04, "tick_kimg_dict": {}},
-    "grid_args": {"size": "one", "layout": "random"},
-}
 GROWING = {"lod_initial_resolution": 4, "lod_training_kimg": 0.02, "lod_transition_kimg": 0.02}
 TICK = re.compile(
     r"^tick \d+ +kimg [\d.]+ +lod [\d.]+ +minibatch \d+ +time (\d+\w )*\d+\w +sec/tick [\d.]+ +sec/kimg [\d.]+ +"
@@ -52,14 +35,6 @@ def symbols(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "symbols"
     create_symbols(str(folder), resolution=16, num_images=64)
     return folder
-
-
-def options_file(folder, **changes):
-    """Options for a small training; None removes one."""
-    options = {key: value for key, value in {**OPTIONS, **changes}.items() if value is not None}
-    path = Path(folder) / "options.yaml"
-    path.write_text(yaml.safe_dump(options))
-    return path
 
 
 def train(folder, *args, **changes):
@@ -340,28 +315,6 @@ def test_not_square_with_transparency_goes_on_exactly(tmp_path, monkeypatch):
 # Trainings in processes of their own.
 
 
-def start(folder, *args, env=None):
-    command = [sys.executable, str(ROOT / "run_training.py"), *map(str, args)]
-    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **(env or {})}
-    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def finish(process, expected=0):
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == expected, output
-    return output
-
-
-def states_of(*folders):
-    """The arrays of the training states in the only run of each result folder."""
-    return [dict(np.load(next(folder.glob("*/training-state.npz")))) for folder in folders]
-
-
-def differences(a, b):
-    assert a.keys() == b.keys()
-    return {key: np.abs(a[key].astype(float) - b[key]).max() for key in a if key.startswith("variables/")}
-
-
 def wait_for(process, folder, pattern, lines=1):
     """Reads the output until a line matches so many times."""
     for line in process.stdout:
@@ -436,19 +389,6 @@ def test_replicas_and_workers_train_alike(tmp_path, symbols):
         (run_dir,) = (tmp_path / name).iterdir()
         log = (run_dir / "log.txt").read_text()
         assert [len(re.findall(rf"^Traced {phase} in ", log, re.M)) for phase in ("TrainG", "RegG", "RegD")] == [1] * 3
-
-
-def free_ports(count):
-    import socket
-
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for s in sockets:
-            s.bind(("localhost", 0))
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
 
 
 @pytest.mark.one_stack

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from dnnlib.clusters.watch import SILENCE_SECONDS, Watch
-from dnnlib.errors import UserError, reason_of
+from dnnlib.errors import TryAgainError, UserError, reason_of
 
 _UNREACHABLE = (
     tf.errors.UnavailableError,
@@ -34,6 +34,7 @@ def explained(watch: Watch) -> Iterator[None]:
             watch.check(_NOTICE_SECONDS if isinstance(error, _PERHAPS) else 0.0)
         if not isinstance(error, (*_UNREACHABLE, *_PERHAPS)):
             raise
-        raise UserError(
+        kind = TryAgainError if isinstance(error, _UNREACHABLE) else UserError
+        raise kind(
             f"another worker cannot be reached, or TensorFlow has failed ({reason_of(error)}); {watch.advice}"
         ) from error
