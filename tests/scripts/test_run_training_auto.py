@@ -105,6 +105,10 @@ def test_the_newest_run_of_these_options(folder, capsys):
     assert auto().run_dir == runs[1] and auto("--total-kimg=9").run_dir == runs[1]
     assert capsys.readouterr().err.splitlines()[0] == f"--resume=auto: {runs[1]} goes on"
     assert auto("--gamma=5").run_dir == runs[2]
+    hidden = folder / "results" / ".kept"
+    os.rename(folder / runs[2], hidden)
+    assert auto("--gamma=5").run_dir == "results/.kept"
+    os.rename(hidden, folder / runs[2])
     assert auto("--config=config-e", "--aug=ada", "--target=0.5").run_dir == runs[3]
     capsys.readouterr()
     assert auto("--aug=ada").run_dir is None
@@ -112,7 +116,7 @@ def test_the_newest_run_of_these_options(folder, capsys):
     assert told.startswith(
         f"--resume=auto: a run starts; none in results has these options; of the newest, {runs[3][8:]}"
     )
-    assert "config is config-e" in told.replace("'", "") and "--target is 0.5 there, 0.6 here" in told
+    assert "--config is config-e" in told.replace("'", "") and "--target is 0.5 there, 0.6 here" in told
 
 
 def test_folders_of_starts_that_were_killed(folder, capsys):
@@ -190,7 +194,7 @@ def test_what_may_change(folder, monkeypatch):
         ([], ["--gamma=5", "--seed=3", "--mirror-augment"], ["--gamma", "--mirror-augment", "--seed"]),
         (["--fmap-base=8", "--cond"], ["--precision=bf16"], ["--cond", "--fmap-base", "--precision"]),
         (["--aug=ada", "--target=0.5"], [], ["--aug", "--augpipe", "--target"]),
-        ([], ["--config=config-e"], ["config"]),
+        ([], ["--config=config-e"], ["--config"]),
         ([], ["--dataset=datasets/dogs"], ["--dataset"]),
         ([], ["--minibatch=8"], ["--minibatch"]),
     ],

@@ -31,7 +31,7 @@ _MOST_TOLD = 3  # options in which another run differs
 _ANY = dict.fromkeys(("gamma", "mirror_augment", "cond", "minibatch", "fmap_base", "fmap_max", "allow_tf32"), 1)
 _ANY |= dict.fromkeys(("resolution", "base", "max_value", "p", "target", "freezed", "resume_partial", "seed"), 1)
 _ANY |= {"exif": "ignore", "precision": "fp16", "aug": "ada", "augpipe": "bgc"}
-_FLAGS = {"resume_pkl": "start_from"}
+_FLAGS = {"resume_pkl": "start_from", "config": "config"}
 _FLAGS |= {path: name for name, value in _ANY.items() for path, _, _ in differences({}, SETTINGS[name](value))}
 """Which flag an argument of `training_loop` comes from."""
 
@@ -49,6 +49,7 @@ class AutoRun(Run):
     def __init__(self, flags: dict[str, Any], settings: dict[str, Any] | None = None):
         self._flags = {name: value for name, value in flags.items() if name != "resume"}
         self._settings = settings
+        self._asked: dict[int, dict[str, Any]] = {}  # arguments that these options are, by the number of GPUs
         super().__init__(**vars(self._found()))
 
     def start(self) -> Any:
@@ -83,7 +84,7 @@ class AutoRun(Run):
                 raise
             return folder
 
-    def _new(self, **changes: Any) -> Run:
+    def _new(self, **changes: int) -> Run:
         flags = {**self._flags, **changes}
         flags.pop("resume_changed_data", None)  # for what goes on
         if (start := flags.pop("start_from", None)) is None:
@@ -95,8 +96,9 @@ class AutoRun(Run):
 
     def _found(self, name: str | None = None) -> Run:
         """The run in the folder of that name, if there is one; else what the options ask for."""
-        run = self._new(run_name=name) if name else self._new()
+        run = self._new()
         config, told = run.submit_config, ""
+        config.run_name = name or config.run_name
         if config.run_name is None:
             config.run_name, told = self._search(config.run_dir_root, config.run_desc)
         run_dir = config.run_name and os.path.join(config.run_dir_root, config.run_name)
@@ -149,17 +151,18 @@ class AutoRun(Run):
         _check_is_run(run_dir)
         num_gpus, there = load_training_options(run_dir)
         there.config = resume_target.config_of(run_dir, there)
-        here = self._new(num_gpus=num_gpus, logical_cpus=num_gpus).kwargs  # configurations may depend on the number
+        if num_gpus not in self._asked:  # configurations may depend on it
+            self._asked[num_gpus] = _plain(self._new(num_gpus=num_gpus, logical_cpus=num_gpus).kwargs)
         data = {"dataset": self._flags["dataset"], "data_dir": self._flags.get("data_dir", DEFAULTS["data_dir"])}
         other = None if data_may_change else resumed_run.other_dataset(there, data)
         result = [other] if other else []
         seen = {"data_dir", "dataset_args.tfrecord_dir", "resume_run_dir"}
-        for path, old, new in _differences(_plain(there), _plain(here)):
+        for path, old, new in _differences(_plain(there), self._asked[num_gpus]):
             flag = f"--{_FLAGS[path].replace('_', '-')}" if path in _FLAGS else path
             if path not in resumed_run.MAY_CHANGE and not {path, flag} & seen:
                 seen.add(flag)
                 result.append((flag, old, new))
-        return result
+        return sorted(result, key=lambda difference: not difference[0].startswith("--"))
 
 
 def _check_is_run(run_dir: str) -> None:
