@@ -30,7 +30,7 @@ def plan_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What a run makes: the arguments of its command, as JSON has them, and digests of the files that they name."""
     plain = json.loads(json.dumps({k: v for k, v in arguments.items() if k not in _NOT_SHOWN}, default=str))
     files = {path: _digest(path) for text in _texts(plain) for path in _paths(text)}
-    return {"format": _FORMAT, "arguments": plain, "files": files}
+    return {"format_version": _FORMAT, "arguments": plain, "files": files}
 
 
 def _texts(value: Any) -> Iterator[str]:

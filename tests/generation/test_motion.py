@@ -231,7 +231,7 @@ def test_only_the_same_command_goes_on(tmp_path):
     with kept_frames.only_one(folder / ".lock", busy="x"):
         assert found() is None
     plan = folder / ".interpolation" / "plan.json"
-    plan.write_text(json.dumps({**json.loads(plan.read_text()), "format": 2}))
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), "format_version": 2}))
     assert found() is None
     plan.write_text("{")
     assert found() is None
