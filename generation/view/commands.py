@@ -59,10 +59,7 @@ def view(
     if save:
         save_image(stage.render(picture), dnnlib.make_run_dir_path(f"picture.{image_format}"))
         return
-    for index, facts in enumerate(stage.facts):  # traced now, so that pictures come quickly at once
-        ways = ("", "&psi=1", "&x=0.5", "&x=0.5&space=z")
-        for query in (*ways, *(f"{way}&direction=0:1" for way in ways[:3] if facts.directions)):
-            stage.render(parse(f"network={index}{query}", stage.facts))
+    stage.render(picture)
     turns = server.Turns()
     site = _Site(stage, turns, state)
     listening = server.Server(host, port, site.answer)
@@ -75,6 +72,7 @@ def view(
         shown = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, shown)
     url = f"http://{shown}:{listening.port}/"
     print(f"The page is at {url} (Ctrl-C ends it).", flush=True)
+    threading.Thread(target=_warm_up, args=[stage, turns], daemon=True).start()
     if open_browser:
         threading.Thread(target=_open, args=[url], daemon=True).start()
     try:
@@ -84,6 +82,15 @@ def view(
     finally:
         listening.server_close()
         turns.end(_SECONDS_TO_END)
+
+
+def _warm_up(stage: Any, turns: server.Turns) -> None:
+    """Renders a picture of each kind, between those that are asked for: the first one of a kind takes a while."""
+    ways = ("", "&psi=1", "&noise=seed", "&x=0.5", "&x=0.5&space=z")
+    for index, facts in enumerate(stage.facts):
+        for query in (*ways, *(f"{way}&direction=0:1" for way in ways[:4] if facts.directions)):
+            with contextlib.suppress(server.Refused), turns.turn(server.Request("", "")):
+                stage.render(parse(f"network={index}{query}", stage.facts))
 
 
 def _open(url: str) -> None:
@@ -199,7 +206,7 @@ class _Site:
                 return server.Answer(self._stage.vector(picture), "application/octet-stream")
             image = self._stage.render(picture)
             milliseconds = (time.perf_counter() - begin) * 1000
-        command = quote(self._stage.command(picture), safe=" ")
+        command = quote(self._stage.command(picture), safe=" ", errors="replace")
         headers = (("Command", command), ("Milliseconds", f"{milliseconds:.1f}"))
         return server.Answer(png(image), "image/png", headers=headers)
 

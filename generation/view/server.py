@@ -6,6 +6,7 @@ server as its host (else a page elsewhere could let its own name lead here), and
 
 import collections
 import contextlib
+import errno
 import http.server
 import io
 import ipaddress
@@ -194,9 +195,9 @@ def _address(host: str, port: int) -> tuple[Any, Any]:
 
 
 def _reason(host: str, port: int, error: OSError) -> str:
-    if error.errno == 98:
+    if error.errno == errno.EADDRINUSE:
         return f"--port={port}: another program listens there; --port=0 takes one that is free"
-    if error.errno == 13:
+    if error.errno == errno.EACCES:
         return f"--port={port}: needs an administrator; use one from 1024 on, or 0 for one that is free"
     return f"--host={host} --port={port}: {error.strerror}"
 

@@ -2,7 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const MAX_SEED = 2 ** 32, MOST_KEPT = 400, QUICK = 150; // thumbnails; milliseconds of a picture
-const page = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+const page = Array.from(crypto.getRandomValues(new Uint32Array(3)), (number) => number.toString(16)).join("");
 const thumbnails = new Map(); // of the map, by their text
 let notes, network, number = 0; // what the server has, the network shown, pictures asked for
 let state; // what is shown, by the names that texts of pictures have
@@ -15,13 +15,14 @@ let times = []; // milliseconds to compute pictures of the network
 const fresh = (index = 0) => ({ network: index, seed: 0, x: 0, y: 0, space: "w", vector: "", noise: "const", class: null,
   psi: notes.networks[index].psi, cutoff: notes.networks[index].cutoff, mix: 1, mixVector: "", layers: [], moves: {} });
 
-function textOf({ network, seed, x, y, space, vector, noise, psi, cutoff, class: ofClass, mix, mixVector, layers, moves }) {
+function textOf(from) {
+  const { network, seed, x, y, space, vector, noise, psi, cutoff, mix, mixVector, layers, moves } = from;
   const text = new URLSearchParams();
   if (network) text.set("network", network);
   if (vector) text.set("vector", vector); else text.set("seed", seed);
   if (!vector && (x || y)) for (const [name, value] of Object.entries({ x, y, space })) text.set(name, value);
   for (const [name, value] of Object.entries({ psi, cutoff, noise })) text.set(name, value);
-  if (ofClass !== null) text.set("class", ofClass);
+  if (from.class !== null) text.set("class", from.class);
   if (layers.length) {
     if (mixVector) text.set("mix-vector", mixVector); else text.set("mix", mix);
     text.set("layers", layers.join(","));
@@ -47,7 +48,7 @@ function read(text) { // What a text says, as far as it can be; the server has t
   for (const name of ["space", "vector", "noise"]) if (values.has(name)) state[name] = values.get(name);
   if (values.has("mix-vector")) state.mixVector = values.get("mix-vector");
   if (values.has("layers")) state.layers = layersOf(values.get("layers"));
-  for (const [index, strength] of values.getAll("direction").map((move) => move.split(":"))) state.moves[index] = +strength;
+  for (const move of values.getAll("direction")) state.moves[move.split(":")[0]] = Number(move.split(":")[1]);
 }
 
 function fileName() { // As `generate-images` calls its files.
@@ -123,7 +124,9 @@ const ofMap = (seed) => textOf({ ...state, seed, x: 0, y: 0, vector: "", layers:
 const around = () => { // [column, row] of what is seen, the nearest first
   const { clientWidth: width, clientHeight: height } = $("map"), cell = cellSize();
   const columns = Math.ceil(width / cell / 2), rows = Math.ceil(height / cell / 2), places = [];
-  for (let row = -rows; row <= rows + 1; row++) for (let column = -columns; column <= columns + 1; column++) places.push([column, row]);
+  for (let row = -rows; row <= rows + 1; row++) {
+    for (let column = -columns; column <= columns + 1; column++) places.push([column, row]);
+  }
   const distance = ([column, row]) => (column - state.x) ** 2 + (row - state.y) ** 2;
   return places.sort((a, b) => distance(a) - distance(b));
 };
@@ -137,7 +140,8 @@ function drawMap() {
   context.globalAlpha = state.vector ? 0.35 : 1;
   context.font = `10px ${style.fontFamily}`;
   context.textAlign = "center";
-  const side = cell * 0.72, fits = Math.min(1, network.width / network.height), tall = Math.min(1, network.height / network.width);
+  const ofHeight = network.width / network.height, side = cell * 0.72;
+  const fits = Math.min(1, ofHeight), tall = Math.min(1, 1 / ofHeight);
   for (const [column, row] of around()) {
     const x = width / 2 + (column - state.x) * cell, y = height / 2 + (row - state.y) * cell, seed = seedAt(column, row);
     const picture = thumbnails.get(ofMap(seed));
@@ -156,8 +160,10 @@ function drawMap() {
   for (const [colour, line] of [[style.getPropertyValue("--card"), 6], [style.getPropertyValue("--accent"), 3]]) {
     Object.assign(context, { strokeStyle: colour, lineWidth: line });
     context.beginPath();
-    if (exact) context.rect(width / 2 - side * fits / 2 - 1, height / 2 - side * tall / 2 - 8, side * fits + 2, side * tall + 2);
-    else {
+    if (exact) {
+      const left = width / 2 - side * fits / 2, top = height / 2 - side * tall / 2;
+      context.rect(left - 1, top - 8, side * fits + 2, side * tall + 2);
+    } else {
       context.arc(width / 2, height / 2, 9, 0, 7);
       for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
         context.moveTo(width / 2 + 5 * dx, height / 2 + 5 * dy);
@@ -177,8 +183,9 @@ async function fill() { // Pictures of the map, one after the other, where they 
       const answer = await ask(`picture?${missing}`), blob = await answer.blob();
       const most = Math.min(128, Math.max(network.width, network.height));
       measured(answer);
-      const small = { resizeWidth: Math.round(network.width * most / Math.max(network.width, network.height)), resizeQuality: "high" };
-      thumbnails.set(missing, await createImageBitmap(blob, network.width > most ? small : {}));
+      const resizeWidth = Math.round(network.width * most / Math.max(network.width, network.height));
+      const small = resizeWidth < network.width ? { resizeWidth, resizeQuality: "high" } : {};
+      thumbnails.set(missing, await createImageBitmap(blob, small));
     } catch {
       return;
     } finally {
@@ -203,7 +210,8 @@ const step = (dx, dy, isSmall) => isSmall ? moveTo(state.x + dx / 10, state.y + 
   : moveTo(Math.round(state.x) + dx, Math.round(state.y) + dy);
 
 function startDrag(event) {
-  const map = $("map"), cell = cellSize(), { clientX, clientY } = event, { width, height, left, top } = map.getBoundingClientRect();
+  const map = $("map"), cell = cellSize(), { clientX, clientY } = event;
+  const { width, height, left, top } = map.getBoundingClientRect();
   let lastX = clientX, lastY = clientY, moved = false;
   map.setPointerCapture(event.pointerId);
   map.onpointermove = ({ clientX: x, clientY: y }) => {
@@ -217,7 +225,8 @@ function startDrag(event) {
     map.onpointermove = map.onpointerup = map.onpointercancel = null;
     map.classList.remove("dragged");
     if (!moved && type === "pointerup") { // a click: the seed that is there
-      moveTo(Math.round(state.x + (clientX - left - width / 2) / cell), Math.round(state.y + (clientY - top - height / 2) / cell));
+      const column = state.x + (clientX - left - width / 2) / cell, row = state.y + (clientY - top - height / 2) / cell;
+      moveTo(Math.round(column), Math.round(row));
     }
   };
 }
@@ -262,9 +271,10 @@ function build() { // The controls that a network has.
   $("layers").replaceChildren(...Array.from({ length: network.num_layers }, (_, i) =>
     element("label", {}, element("input", { type: "checkbox", value: i }), element("span", { textContent: i }))));
   $("of-directions").hidden = !network.directions.length;
-  $("directions").replaceChildren(...network.directions.map((name, i) => element("label", { className: "slider", title: name },
+  const slider = (name, i) => element("label", { className: "slider", title: name },
     element("span", { className: "name", textContent: name }),
-    element("input", { type: "range", id: `direction${i}`, min: -5, max: 5, step: 0.1 }), element("output"))));
+    element("input", { type: "range", id: `direction${i}`, min: -5, max: 5, step: 0.1 }), element("output"));
+  $("directions").replaceChildren(...network.directions.map(slider));
 }
 
 function choose(index) { // Another network: the place stays, as far as it has what is shown.
