@@ -100,8 +100,9 @@ class Run:
         submit, num_gpus = dnnlib.submission.submit, self.submit_config.num_gpus
         if (cluster := workers.cluster()) is not None and cluster.index > 0:
             return submit.run_as_worker(RUN_FUNCTION, num_gpus, **self.kwargs)
-        if folder := self.run_dir or self.submit_config.run_name:
-            check_not_elsewhere(os.path.join(self.submit_config.run_dir_root, folder))
+        name = self.submit_config.run_name
+        if folder := self.run_dir or (name and os.path.join(self.submit_config.run_dir_root, name)):
+            check_not_elsewhere(folder)
         if self.run_dir is not None:
             return submit.resume_run(self.run_dir, RUN_FUNCTION, num_gpus, **self.kwargs)
         return dnnlib.submit_run(self.submit_config, RUN_FUNCTION, **self.kwargs)
