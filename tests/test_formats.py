@@ -16,6 +16,7 @@ from dnnlib.errors import UserError
 from dnnlib.formats import versions
 from dnnlib.tflib.checkpoints import descriptions
 from generation import direction_files, vector_files, vector_layouts
+from projection import state as projection_state
 from training.data import labels
 from training.run_folder import heartbeat, options_file, state
 
@@ -28,6 +29,7 @@ NUMBERS = {
     "description of networks": descriptions.VERSION,
     "vectors": vector_layouts.VERSION,
     "directions": direction_files.VERSION,
+    "projection-state.npz": projection_state.VERSION,
     "names of images": labels.NAMES_VERSION,
     "heartbeat.json": heartbeat.VERSION,
 }
@@ -73,6 +75,10 @@ def later_files(folder):
     direction_files.save(folder / "of.npz", ["a"], np.ones([1, 1, 2]), [[0]], [1])
     later = {versions.KEY: direction_files.VERSION + 1}
     yield "directions", "a.npz", direction_files.read, changed_npz(folder / "of.npz", folder / "a.npz", **later)
+
+    meta = np.array(json.dumps({"version": projection_state.VERSION + 1}))
+    np.savez(folder / "projection-state.npz", meta=meta)
+    yield "projection-state.npz", "projection-state.npz", projection_state.load, str(folder)
 
     content = {"names": ["a"], "classes": [], versions.KEY: labels.NAMES_VERSION + 1}
     (folder / "data-rxx.json").write_text(json.dumps(content))
