@@ -116,7 +116,7 @@ class KeptFrames:
         self._name = f"frame{{:0{max(4, len(str(num - 1)))}d}}.{suffix or 'png'}"
         self._room_checked = False
         found = _read(folder)
-        goes_on = _is_same(found, plan)
+        goes_on = bool(found) and _is_same(found, plan)
         self.seed: int = found["seed"] if goes_on else secrets.randbits(32)
         if not goes_on:
             shutil.rmtree(self._state, ignore_errors=True)
