@@ -7,6 +7,7 @@ PROGRAM = "stylegan2"
 COMMANDS = {  # name: module, what it does
     "generate": ("run_generator", "make images, figures, videos and data sets with a network"),
     "train": ("run_training", "train a network, or go on with a training"),
+    "directions": ("run_directions", "find directions of a network, and show them"),
     "project": ("run_projector", "find the latent vectors of images"),
     "metrics": ("run_metrics", "compute metrics of networks"),
     "dataset": ("dataset_tool", "make data sets, and look into them"),

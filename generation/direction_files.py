@@ -1,6 +1,6 @@
 """Files of directions: `.npz` as this project writes them, and what others have. Nothing is unpickled.
 
-Ours: `directions` float32 [K, layers, dlatent_size], or for style space [K, the numbers of all styles]; `names` and
+Ours: `directions` float32 [K, 1 or layers, dlatent_size], or for style space [K, numbers of all styles]; `names` and
 `layers` (such as '0-3,7'), text [K]; `spread` float32 [K]; `format_version`; `settings`, JSON as text, with `space`, of
 style space the `styles`, [name, width] of each affine layer in order, and how the directions were found.
 

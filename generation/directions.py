@@ -108,6 +108,20 @@ def offsets(moves: Sequence[Move], net: Any) -> Offsets | None:
     return Offsets(dlatents.astype(np.float32), {name: style.astype(np.float32) for name, style in styles.items()})
 
 
+def stacked_offsets(moves: Sequence[Sequence[Move]], net: Any) -> Offsets | None:
+    """What the moves of each of some images add up to, `[N, ...]`; None where none is moved."""
+    each = [offsets(of_image, net) for of_image in moves]
+    some = [of_image for of_image in each if of_image is not None]
+    if not some:
+        return None
+    widths = {name: style.shape[1] for of_image in some for name, style in of_image.styles.items()}
+    none = Offsets(np.zeros_like(some[0].dlatents), {})
+    each = [of_image or none for of_image in each]
+    zeros = {name: np.zeros([1, width], np.float32) for name, width in widths.items()}
+    styles = {name: np.concatenate([of_image.styles.get(name, zeros[name]) for of_image in each]) for name in widths}
+    return Offsets(np.concatenate([of_image.dlatents for of_image in each]), styles)
+
+
 # ----------------------------------------------------------------------------
 # The flag.
 

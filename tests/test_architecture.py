@@ -13,8 +13,8 @@ pretrained_networks
 training.data  training.nets  training.augmentation  training.loss  training.misc  training.run_folder  training.loop
 metrics.maths  metrics.nets  metrics.features  metrics
 training.options  training.training_loop  training
-remaking  generation  dataset_tools  projection  projector
-run_training  run_generator  run_projector  run_metrics  run_convert  dataset_tool  stylegan2
+remaking  generation  directions  dataset_tools  projection  projector
+run_training  run_generator  run_directions  run_projector  run_metrics  run_convert  dataset_tool  stylegan2
 tools
 """
 ROOMS = FLOORS.split()
