@@ -6,6 +6,7 @@ import sys
 import golden
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import pretrained_networks
 import run_convert
@@ -131,6 +132,26 @@ def test_classes_where_there_were_none(kind):
     for first in range(2):
         np.testing.assert_allclose(run(new, inputs, np.eye(3)[[first, 1, 2, 0]]), before, atol=1e-5)
     assert lines[0].startswith("Gs: labels 0 to 3: at first the same ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["skip", "ada", "D-resnet", "D-ada"])
+def test_new_classes_learn(kind):
+    """Two steps of training tell classes apart that gave the same before."""
+    net, _ = made(build(kind), labels=3)
+    inputs = golden.rnd(1, 4, *net.input_shape[1:])
+    optimizer = tf.keras.optimizers.Adam(0.01)
+    for _ in range(2):
+        with tf.GradientTape() as tape:
+            scores = [net.get_output_for(inputs, np.eye(3, dtype=np.float32)[[k] * 4]) for k in range(3)]
+            loss = tf.reduce_mean(scores[0]) - tf.reduce_mean(scores[1])
+        weights = list(net.trainables.values())
+        gradients = [
+            0 * weight if g is None else g for weight, g in zip(weights, tape.gradient(loss, weights), strict=True)
+        ]
+        optimizer.apply_gradients(zip(gradients, weights, strict=True))
+    first, second = (run(net, inputs, np.eye(3)[[k] * 4]) for k in range(2))
+    assert np.abs(first - second).max() > 1e-4
 
 
 @kinds()
