@@ -253,6 +253,7 @@ def test_too_large(listening):
     assert b" 431 " in raw(listening.port, b"GET / HTTP/1.1\r\na: " + b"b" * 60_000)
 
 
+@pytest.mark.slow  # it waits
 def test_slow_requests_neither_stay_nor_shut_others_out(listening, monkeypatch):
     monkeypatch.setattr(server, "_SECONDS", 0.2)
     slow = [socket.create_connection(("127.0.0.1", listening.port)) for _ in range(200)]
