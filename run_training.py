@@ -25,7 +25,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from dnnlib import command_line
-from dnnlib.clusters import slurm
+from dnnlib.clusters import meeting, slurm
 from dnnlib.errors import UserError, exits_on_user_error, lines_of
 from dnnlib.flags import (
     BOOLEAN,
@@ -258,11 +258,12 @@ def main() -> None:
         if dry_run:
             print(run.to_json())
             return
-        command_line.import_tensorflow_quietly()
-        from dnnlib.tflib.devices import check_devices
+        with meeting.begun():
+            command_line.import_tensorflow_quietly()
+            from dnnlib.tflib.devices import check_devices
 
-        check_devices(run.submit_config.num_gpus, run.kwargs.get("logical_cpus"))
-        run.start()
+            check_devices(run.submit_config.num_gpus, run.kwargs.get("logical_cpus"))
+            run.start()
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ for TensorFlow.
 """
 
 import contextlib
+import errno
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,13 +18,116 @@ from typing import Any
 from dnnlib.errors import TryAgainError, UserError, enumerated, listed, short
 
 from .watch import POLL_SECONDS, Watch
-from .workers import Cluster, Line, place
+from .workers import Cluster, Line, cluster, place
 
 LIMIT_VARIABLE = "STYLEGAN2_WAIT_MINUTES"
 _LIMIT_MINUTES = 30.0
 _TELL_SECONDS = 60.0  # from one line about those that are missing to the next
+_BUSY_SECONDS = 60.0  # for an earlier start of the same worker to end, which has the port
 _HELLO_SECONDS = 5.0  # for the first words of whoever comes
 _WELCOME_SECONDS = 30.0  # for the answer to them, as others may be before us
+
+
+class Meeting:
+    """Brings a worker together with the others, in a thread: at once, so that they hear of it when one is gone.
+
+    watch: over those that have come.
+    """
+
+    def __init__(self, cluster: Cluster):
+        self.cluster = cluster
+        self.watch = Watch(cluster)
+        self.error: UserError | None = None  # why this worker cannot come
+        gather = self._receive_others if cluster.index == 0 else self._go_to_first
+        self._thread = threading.Thread(target=gather, name="meeting", daemon=True)
+        if len(cluster.workers) > 1:
+            self._thread.start()
+
+    def come(self, options: Mapping[str, Any], wait: "_Wait") -> str:
+        """Waits for the others, and returns what is different in their options. Raises UserError."""
+        return self._compare(options, wait) if self.cluster.index == 0 else self._hear(options, wait)
+
+    def _check(self) -> None:
+        self.watch.check(POLL_SECONDS)
+        if self.error is not None:
+            raise self.error
+
+    # The first worker.
+
+    def _receive_others(self) -> None:
+        with _listening(self.cluster.workers[0], self.watch) as server:
+            if isinstance(server, UserError):
+                self.error = server
+                return
+            missing = set(range(1, len(self.cluster.workers)))
+            while missing and not self.watch.is_closed:
+                with contextlib.suppress(OSError, EOFError, ValueError, KeyError, TypeError):  # of whatever else comes
+                    line = Line(server.accept()[0])
+                    number = line.receive_one(_HELLO_SECONDS)["worker"]
+                    if number in missing:
+                        line.send({"welcome": number})
+                        self.watch.add(number, line)
+                        missing.remove(number)
+                    elif number in range(len(self.cluster.workers)):
+                        line.send({"refused": f"there is a {self.cluster.name(number)} already"})
+
+    def _compare(self, options: Mapping[str, Any], wait: "_Wait") -> str:
+        said = self.watch.said
+        while missing := [number for number in range(1, len(self.cluster.workers)) if number not in said]:
+            wait.go_on(missing)
+            self._check()
+        self._thread.join()  # the port is free
+        problem = _differences({0: json.loads(json.dumps(options)), **said})
+        self.watch.tell({"answer": {"problem": problem}})
+        return problem
+
+    # The others.
+
+    def _go_to_first(self) -> None:
+        while not self.watch.is_closed:
+            with contextlib.suppress(OSError, EOFError, ValueError, KeyError, TypeError):  # something else
+                line = Line(socket.create_connection(place(self.cluster.workers[0]), timeout=5.0))
+                line.send({"worker": self.cluster.index})
+                reply = line.receive_one(_WELCOME_SECONDS)
+                if "refused" in reply:
+                    self.error = UserError(str(reply["refused"]))
+                    return
+                if reply["welcome"] == self.cluster.index:
+                    self.watch.add(0, line)
+                    return
+            time.sleep(1.0)
+
+    def _hear(self, options: Mapping[str, Any], wait: "_Wait") -> str:
+        while self._thread.is_alive() or self.error is not None:
+            wait.go_on([0])
+            self._check()
+        print(f"Worker 0 at {self.cluster.workers[0]} is there; it waits for all others.", flush=True)
+        self.watch.tell({"options": options})
+        while self.watch.answer is None:
+            wait.go_on([0])
+            self._check()
+        return str(self.watch.answer["problem"])
+
+
+_begun: Meeting | None = None
+
+
+@contextlib.contextmanager
+def begun() -> Iterator[None]:
+    """Inside, this worker is on its way to the meeting: if it ends before, those that are there are told.
+
+    `meet` ends the way. Where there is no cluster nothing happens. Raises UserError for a damaged TF_CONFIG.
+    """
+    global _begun
+    if (of := cluster()) is None:
+        yield
+        return
+    meeting = _begun = Meeting(of)
+    try:
+        yield
+    except BaseException as error:
+        meeting.watch.close(error)
+        raise
 
 
 def meet(cluster: Cluster, options: Mapping[str, Any]) -> Watch:
@@ -39,21 +144,22 @@ def meet(cluster: Cluster, options: Mapping[str, Any]) -> Watch:
         UserError: on all workers, if their options differ, or one that had come is gone; if some do not come in
             $STYLEGAN2_WAIT_MINUTES minutes.
     """
-    watch = Watch(cluster)
+    global _begun
+    meeting, _begun = _begun, None
+    if meeting is None or meeting.cluster != cluster or meeting.watch.is_closed:
+        meeting = Meeting(cluster)
     if len(cluster.workers) == 1:
-        return watch
-    wait = _Wait(cluster, _limit())
-    come = _receive_others if cluster.index == 0 else _go_to_first
+        return meeting.watch
     try:
-        problem = come(cluster, options, wait, watch)
+        problem = meeting.come(options, _Wait(cluster, _limit()))
     except BaseException as error:
-        watch.close(error)
+        meeting.watch.close(error)
         raise
     if problem:
-        watch.close()
+        meeting.watch.close()
         raise UserError(problem)
     print(f"All {len(cluster.workers)} workers are here.", flush=True)
-    return watch
+    return meeting.watch
 
 
 def _limit() -> float:
@@ -90,43 +196,23 @@ class _Wait:
             self._told = list(missing), now
 
 
-# ----------------------------------------------------------------------------
-# The first worker.
-
-
-def _receive_others(cluster: Cluster, options: Mapping[str, Any], wait: _Wait, watch: Watch) -> str:
-    """Returns in which options the workers differ, which it tells them, too."""
-    said = {0: json.loads(json.dumps(options))}
-    with _listening(cluster.workers[0]) as server:
-        while missing := [number for number in range(len(cluster.workers)) if number not in said]:
-            wait.go_on(missing)
-            watch.check()
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # of whatever else comes to this port
-                line = Line(server.accept()[0])
-                hello = line.receive_one(_HELLO_SECONDS)
-                number, theirs = hello["worker"], hello["options"]
-                if number in missing:
-                    line.send({"welcome": number})
-                    said[number] = theirs
-                    watch.add(number, line)
-                elif number in said:
-                    line.send({"refused": f"there is a {cluster.name(number)} already"})
-    problem = _differences(said)
-    watch.tell({"answer": {"problem": problem}})
-    return problem
-
-
 @contextlib.contextmanager
-def _listening(address: str) -> Iterator[socket.socket]:
-    port = place(address)[1]
+def _listening(address: str, watch: Watch) -> Iterator[socket.socket | UserError]:
+    """A server at the port of an address, as soon as it is free, or why there is none."""
     both = socket.has_dualstack_ipv6()
     family = {"family": socket.AF_INET6, "dualstack_ipv6": True} if both else {}
-    try:
-        server = socket.create_server(("", port), **family)
-    except OSError as error:
-        raise UserError(f"TF_CONFIG: worker 0 cannot be at {address}: {error.strerror}") from error
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            server = socket.create_server(("", place(address)[1]), **family)
+            break
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > until or watch.is_closed:
+                yield UserError(f"TF_CONFIG: worker 0 cannot be at {address}: {error.strerror}")
+                return
+        time.sleep(0.2)
     with server:
-        server.settimeout(1.0)
+        server.settimeout(0.5)
         yield server
 
 
@@ -150,28 +236,3 @@ def _flat(options: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{name}.{key}" if name else str(key))
     else:
         yield name, options
-
-
-# ----------------------------------------------------------------------------
-# The others.
-
-
-def _go_to_first(cluster: Cluster, options: Mapping[str, Any], wait: _Wait, watch: Watch) -> str:
-    """Returns what the first worker says is different."""
-    while True:
-        wait.go_on([0])
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not there yet, or something else is
-            line = Line(socket.create_connection(place(cluster.workers[0]), timeout=5.0))
-            line.send({"worker": cluster.index, "options": options})
-            reply = line.receive_one(_WELCOME_SECONDS)
-            if "refused" in reply:
-                return str(reply["refused"])
-            if reply["welcome"] == cluster.index:
-                watch.add(0, line)
-                break
-        time.sleep(1.0)
-    print(f"Worker 0 at {cluster.workers[0]} is there; it waits for all others.", flush=True)
-    while watch.answer is None:
-        wait.go_on([0])
-        watch.check(POLL_SECONDS)
-    return str(watch.answer["problem"])

@@ -42,6 +42,7 @@ class Watch:
         self.cluster = cluster
         self.advice = "start all workers again"
         self.signals: list[int] | None = None
+        self.said: dict[int, Any] = {}  # the options of others, as the first worker hears them
         self.answer: dict[str, Any] | None = None  # of the first worker, when all have met
         self._lines: dict[int, Line] = {}
         self._heard: dict[int, float] = {}
@@ -66,6 +67,11 @@ class Watch:
         for line in list(self._lines.values()):
             with contextlib.suppress(OSError):
                 line.send(message)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the watch has ended."""
+        return self._closed
 
     @property
     def has_lost(self) -> bool:
@@ -95,7 +101,9 @@ class Watch:
                 self.check(POLL_SECONDS)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Ends the watch. error: that ends this worker, which the others do not know of."""
+        """Ends the watch, once. error: that ends this worker, which the others do not know of."""
+        if self._closed:
+            return
         if error is not None and self._gone is None and self.cluster is not None:
             words = str(error) if isinstance(error, (UserError, OSError)) else type(error).__name__
             words = enumerated(words.splitlines(), 1)
@@ -128,6 +136,10 @@ class Watch:
             self._beat()
             for number, line in list(self._lines.items()):
                 self._hear(number, line, _BEAT_SECONDS / len(self._lines))
+        while self._gone is not None and not self._is_entered:  # the main thread is not deaf: it will look for itself
+            if self._closed:
+                return
+            time.sleep(POLL_SECONDS)
         if self._gone is None:
             return
         time.sleep(_GRACE_SECONDS)
@@ -135,8 +147,7 @@ class Watch:
             _print(str(self._error()))
             os._exit(self._error().status)
         time.sleep(_GRACE_SECONDS)
-        if self._is_entered:  # what ends may still wait for TensorFlow
-            os._exit(self._error().status)
+        os._exit(self._error().status)  # what ends may still wait for TensorFlow
 
     def _beat(self) -> None:
         self.tell({"signal": self.signals[0] if self.signals else 0})
@@ -150,6 +161,8 @@ class Watch:
             return
         for message in messages:
             self._heard[number] = time.monotonic()
+            if "options" in message:
+                self.said[number] = message["options"]
             if "answer" in message:
                 self.answer = message["answer"]
                 self._closed = bool(self.answer["problem"])  # all end, and all know why

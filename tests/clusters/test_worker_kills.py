@@ -72,15 +72,18 @@ def test_kills_of_one_of_two_workers(tmp_path):
         time.sleep(choose.choice([choose.uniform(0, 8), choose.uniform(0, 40)]))
         finished = processes[victim].poll() is not None
         processes[victim].send_signal(sent)
-        output, seconds = ends_within(processes[1 - victim], SECONDS)
+        output, seconds = ends_within(processes[1 - victim], 300)
         if sent == signal.SIGSTOP and not finished:
             processes[victim].kill()
-        ends_within(processes[victim], SECONDS)
+        ends_within(processes[victim], 300)
         status = processes[1 - victim].returncode
         if status not in (0, 128 + signal.SIGTERM):
-            longest = max(longest, seconds)
+            if "did not come" not in output:  # it was killed before it had said who it is
+                longest = max(longest, seconds)
+                assert seconds < SECONDS, output
             assert (status, len(error_lines(output))) == (75, 1), output
         counts[f"{sent.name} to worker {victim}, the other ends with {status}"] += 1
+        print(f"{sum(counts.values())}: {sent.name} to worker {victim}, {status} after {seconds:.1f} s", flush=True)
     for process in workers.start():
         output, _ = ends_within(process, 600)
         assert process.returncode == 0, output
