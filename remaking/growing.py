@@ -4,7 +4,7 @@
 * Generators of the architecture 'orig' become such ones: their layers are the same but for ToRGB, which 'skip' has at
   each level. Through new layers, which normalise and bend what goes through, no image could pass unchanged.
 * Residual generators hand their feature maps on through the new `Skip`, enlarged by the filter. So that all pass, there
-  are as many at the new level; the other branch is zero.
+  are as many at the new level; the other branch is zero. It does not stay nearly zero, as it is normalised.
 * Growing ones are set to the level of detail at which they are as before: pixels are repeated.
 
 Discriminators give at first the scores of images that are reduced by the same filter (growing ones: by averages of 2x2
@@ -100,7 +100,8 @@ def _residual_generator(net: Network) -> tuple[Network, str]:
     for name in ("weight", "mod_weight", "mod_bias", "bias"):
         assign(new, {f"{top}/ToRGB/{name}": net.get_var(f"{last}/ToRGB/{name}")})
     wider = f"; with fmap_min={count}, so that all feature maps pass" if widened else ""
-    return new, f"images enlarged by {_filter(net)}{wider}"
+    later = "; the first steps of training change them, as the new layers normalise what they add"
+    return new, f"images enlarged by {_filter(net)}{wider}{later}"
 
 
 def _discriminator(net: Network, architecture: str) -> tuple[Network, str]:

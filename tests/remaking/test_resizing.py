@@ -207,6 +207,28 @@ def test_what_is_impossible():
     assert len(lines) == 2 and all("--resolution=64x18: " in line for line in lines), lines
 
 
+def moved_by_a_step(G, D):
+    """How far a first step of training moves images, root mean square."""
+    z, optimizer = golden.rnd(1, 8, 6), tf.keras.optimizers.Adam(0.0025, beta_1=0, epsilon=1e-8)
+    before = run(G, z)
+    with tf.GradientTape() as tape:
+        loss = -tf.reduce_mean(D.get_output_for(G.get_output_for(z, randomize_noise=False)))
+    weights = list(G.trainables.values())
+    pairs = zip(tape.gradient(loss, weights), weights, strict=True)
+    optimizer.apply_gradients((gradient, weight) for gradient, weight in pairs if gradient is not None)
+    return np.sqrt(np.mean(np.square(run(G, z) - before)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["skip", "orig"])
+def test_no_jump(architecture):
+    """The first step of training moves the images of a grown network no farther than those of the old one."""
+    G, D = build("skip", architecture=architecture), build("D-resnet")
+    grown = resizing.resized({"G": G, "D": D}, (32, 32), None, None)[0]
+    after = moved_by_a_step(grown["G"], grown["D"])
+    assert 0 < after < 1.5 * moved_by_a_step(G, D)
+
+
 @pytest.mark.slow
 def test_trains_on(tmp_path, monkeypatch, capsys):
     """What the command writes is the same each time, in each format, and fits new networks of a training wholly."""
