@@ -152,8 +152,9 @@ def _of_arrays(
         return _of_list(path, known, arrays, settings or {})
     found = {name: floats(array, name or "of the file") for name, array in arrays.items() if _is_vector(array)}
     if not found:
-        have = enumerated([f"{short(name, 40)} {list(np.shape(a))}" for name, a in arrays.items()], 5) or "nothing"
-        raise ArrayFileError(f"has no directions: expected arrays [dlatent_size] or [n, dlatent_size]; it has {have}")
+        kinds = [f"{short(name, 40)} {_kind(array)}" if name else _kind(array) for name, array in arrays.items()]
+        have, shapes = enumerated(kinds, 5) or "none", "[dlatent_size] or [n, dlatent_size]"
+        raise ArrayFileError(f"has no directions: expected arrays {shapes} of floating point numbers; it has {have}")
     if len({array.shape[-1] for array in found.values()}) > 1:
         shapes = enumerated([f"{short(name, 40)} {list(array.shape)}" for name, array in found.items()], 5)
         raise ArrayFileError(f"has arrays of different sizes, and none says which are directions: {shapes}")
@@ -209,6 +210,10 @@ def _arrays_of_torch(content: Any) -> dict[str, Any]:
 
 def _is_vector(array: Any) -> bool:
     return isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.ndim >= 1 and array.size > 0
+
+
+def _kind(array: Any) -> str:
+    return f"{np.asarray(array).dtype} {list(np.shape(array))}"
 
 
 def _stem(path: str) -> str:

@@ -155,7 +155,9 @@ def _facts(images: Any, network: str, seeds: Sequence[int]) -> dict[str, Any]:
     rendering = images.rendering
     facts = {"seeds": seeds, "network": os.path.basename(network), "network_sha256": digest.hexdigest()}
     if rendering.directions:
-        facts["directions"] = [str(move) for move in rendering.directions]
+        offsets = images.offsets()
+        digest = hashlib.sha256(b"".join(np.ravel(a).tobytes() for a in (offsets.dlatents, *offsets.styles.values())))
+        facts |= {"directions": [str(move) for move in rendering.directions], "directions_sha256": digest.hexdigest()}
     return facts | {
         "truncation_psi": float(rendering.truncation_psi),
         "truncation_cutoff": rendering.truncation_cutoff,

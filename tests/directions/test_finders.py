@@ -22,7 +22,8 @@ from training.nets.style_space import affine_layers
 
 pytestmark = pytest.mark.one_stack
 NETWORK = str(pretrained_networks.__file__).replace("pretrained_networks.py", "demo/symbols-32x32.pkl")
-KINDS = ["skip", "orig", "revised", "stylegan", "ada"]
+SLOW = pytest.mark.slow
+KINDS = ["skip", "stylegan", *(pytest.param(name, marks=SLOW) for name in ("orig", "revised", "ada"))]
 
 
 def style_weights(net, layers):
@@ -57,6 +58,7 @@ def test_sefa(kind):
         assert cosines.min() > 0.999999, (kind, layers)
 
 
+@pytest.mark.slow
 def test_style_space():
     """The strongest changes of styles are those that the strongest directions of W make; spreads are of samples."""
     net = tiny_generators.build()
