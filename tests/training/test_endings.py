@@ -1,6 +1,7 @@
 """How trainings end: signals, full disks, data that cannot be read, clocks; and that the state is saved before."""
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -22,9 +23,10 @@ from dataset_tools.symbols import create_symbols
 from dnnlib import files
 from dnnlib.errors import UserError, exits_on_user_error
 from dnnlib.progress import Progress
+from dnnlib.submission.run_context import Stopped
 from dnnlib.tflib import autosummary
 from metrics.metric_base import DummyMetric
-from training.loop import reals, run, signals
+from training.loop import measuring, reals, run, signals
 from training.loop.reals import RealsReader
 from training.run_folder import report, snapshots, state
 from training.training_loop import _explained_memory
@@ -135,7 +137,8 @@ def test_whatever_ends_a_training_it_goes_on_exactly(tmp_path, monkeypatch, caps
         failing(patch, DummyMetric, "_evaluate", 1, raising(Killed()))
         patch.setattr(run.TrainingRun, "_save_last", lambda *_: None)
         start("parts", "--resume=latest")
-    assert (counters()["cur_nimg"], counters()["metric_tries"]) == (32, 1)
+    assert counters()["cur_nimg"] == 32
+    assert json.loads((run_dir / "metrics-begun.json").read_text())["tries"] == 1
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
         failing(patch, RealsReader, "pieces", 6, lambda: os.kill(os.getpid(), signal.SIGHUP))
@@ -184,19 +187,28 @@ def test_data_that_do_not_come_can_be_stopped(monkeypatch):
     reader.close()
 
 
-def test_metrics_that_end_a_training_twice_are_left_out():
-    """Otherwise it would end there whenever it goes on."""
-    said = []
-    of_run = types.SimpleNamespace(
-        counters=run.Counters(metric_tries=2),
-        options=types.SimpleNamespace(keep_snapshots=None),
-        metrics=types.SimpleNamespace(metrics=[DummyMetric("fid")], run=raising(Killed())),
-        run_dir="folder",
-        save_state=lambda: said.append("saved"),
-        _save_networks=lambda name: name,
-    )
-    run.TrainingRun._snapshot(of_run, "network-snapshot-000001.pkl")
-    assert said == ["saved"]
+def measured(folder, how):
+    """A run in which metrics are computed; `how` ends that."""
+    kwargs = {"run_dir": str(folder), "metric_kwargs": {}, "devices": types.SimpleNamespace(is_only_worker=True)}
+    return types.SimpleNamespace(metrics=types.SimpleNamespace(metrics=[DummyMetric("fid")], run=how), **kwargs)
+
+
+def test_metrics_that_end_a_training_twice_are_left_out(tmp_path, capsys):
+    """Otherwise it would end there whenever it goes on. Signals do not count, nor do those of another snapshot."""
+    begun = tmp_path / "metrics-begun.json"
+    for _ in range(2):
+        assert measuring.measure(measured(tmp_path, raising(Stopped())), "network-snapshot-000001.pkl")
+        assert not begun.exists()
+    assert "Stopping before fid of network-snapshot-000001.pkl are computed; they are when" in capsys.readouterr().out
+    for name in ("network-snapshot-000001.pkl", "network-snapshot-000002.pkl", "network-snapshot-000002.pkl"):
+        with pytest.raises(Killed):
+            measuring.measure(measured(tmp_path, raising(Killed())), name)
+        assert begun.exists()
+    assert not measuring.measure(measured(tmp_path, raising(Killed())), "network-snapshot-000002.pkl")
+    assert not begun.exists()
+    assert "fid of network-snapshot-000002.pkl ended the training 2 times: left out" in capsys.readouterr().out
+    begun.write_text("{")
+    assert not measuring.measure(measured(tmp_path, lambda *_, **__: None), "network-snapshot-000002.pkl")
 
 
 # ----------------------------------------------------------------------------

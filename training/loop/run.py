@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,8 @@ import numpy as np
 import dnnlib
 from dnnlib import EasyDict
 from dnnlib.clusters.watch import Watch
-from dnnlib.commands import as_called
 from dnnlib.errors import UserError
 from dnnlib.resolutions import resolution_of
-from dnnlib.submission.run_context import Stopped
 from dnnlib.tflib import autosummary, random_stream
 from dnnlib.tflib.devices import Devices, peak_gpu_memory
 from training import misc
@@ -24,7 +22,7 @@ from training.run_folder.heartbeat import Heartbeat
 from training.run_folder.options_file import TRAINING_STATE, foreign_code
 from training.run_folder.report import TickReport
 
-from . import endings, lost_workers, signals
+from . import endings, lost_workers, measuring, signals
 from .options import LoopOptions
 from .reals import RealsReader
 from .schedule import growing_from, minibatches, num_rounds, training_schedule
@@ -33,7 +31,6 @@ from .step import PHASES, Piece, TrainingStep
 # What random numbers are for: part of the key of their stream.
 PURPOSES = {name: index for index, name in enumerate((*PHASES, "reals", "weights"))}
 _BAD_UPDATES_IN_A_ROW = 20
-_METRIC_TRIES = 2
 
 
 @dataclass
@@ -48,7 +45,6 @@ class Counters:
     cur_tick: int = -1
     tick_start_nimg: int = 0
     tick_is_open: bool = False  # its line is printed, but not all that it has to do is done
-    metric_tries: int = 0  # how often the metrics of its snapshot were begun
     maintenance_sec: float = 0.0
     sec_per_kimg: float = 0.0  # of the last tick, without compiling; 0: not known yet
     bad_updates: dict[str, int] = field(default_factory=dict)  # in a row, by phase
@@ -93,6 +89,7 @@ class TrainingRun:
         self.report: TickReport | None = None
         self._results: list[Any] = []  # of phases, not looked at yet
         self._saved_nimg = 0  # of the state on the disk
+        self._is_measuring = False  # also when a signal has ended that
         self._is_whole = True  # false within an iteration, when variables and counters do not belong together
 
     def _schedule(self, nimg: int) -> EasyDict:
@@ -119,7 +116,8 @@ class TrainingRun:
     def restore(self, saved: state.SavedState) -> None:
         """Continues where a state was saved."""
         saved.restore(self.step.variables())
-        self.counters = c = Counters(**saved.counters)
+        names = {counter.name for counter in fields(Counters)}  # earlier versions had one more
+        self.counters = c = Counters(**{name: value for name, value in saved.counters.items() if name in names})
         self.sched = self._schedule(c.sched_nimg if c.sched_nimg >= 0 else c.cur_nimg)
         self._saved_nimg = c.cur_nimg
         self.resumed = True
@@ -132,13 +130,12 @@ class TrainingRun:
         state.save(self.run_dir, self.step.variables(), asdict(self.counters), self.contents)
         self._saved_nimg = self.counters.cur_nimg
 
-    def _save_networks(self, name: str) -> str:
-        """Writes a pickle and returns its path. Raises UserError unless the disk has room for it and a state."""
+    def _save_networks(self, name: str) -> None:
+        """Writes a pickle. Raises UserError unless the disk has room for it and a state."""
         self.heartbeat.doing("saving networks")
         path = os.path.join(self.run_dir, name)
         self._check_room(path)
         misc.save_pkl(self.networks, path)
-        return path
 
     def _check_room(self, path: str) -> None:
         pickle = sum(int(np.prod(var.shape)) * 4 for net in self.networks for var in net.vars.values())
@@ -194,6 +191,8 @@ class TrainingRun:
                 self._begin_tick()
             if c.tick_is_open:
                 self._finish_tick(done)
+            if c.tick_is_open and received:  # by its metrics, which are computed when the run goes on
+                return received[0]
             if done:
                 break
             c.done = False  # a finished run may be given more to do
@@ -224,7 +223,8 @@ class TrainingRun:
             return
         try:
             self._check_finite()
-            self.save_state()
+            if not self._is_measuring:  # else the state was saved before, when logs had none of their results
+                self.save_state()
             print(f"{now}. To continue: {resume}")
         except Exception as error:
             why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
@@ -336,7 +336,7 @@ class TrainingRun:
         c = self.counters
         c.cur_tick += 1
         tick_nimg, c.tick_start_nimg = c.cur_nimg - c.tick_start_nimg, c.cur_nimg
-        c.tick_is_open, c.metric_tries = True, 0
+        c.tick_is_open = True
         augment = self.step.augment
         p = float(augment.p.numpy()) if augment is not None and augment.pipe is not None else None
         self.report.tick(tick_nimg, self.sched, peak_gpu_memory(), p)
@@ -355,6 +355,9 @@ class TrainingRun:
         snapshot = _is_due(c.cur_tick, self.options.network_snapshot_ticks, done)
         if snapshot and self.run_dir is not None:
             self._snapshot(f"network-snapshot-{name}.pkl")
+            if self._is_measuring and self.devices.is_only_worker:  # others would wait
+                return
+            self._is_measuring = False
         if self.metrics is not None:
             self.metrics.update_autosummaries()
         self.report.finish_tick()
@@ -372,25 +375,17 @@ class TrainingRun:
 
     def _snapshot(self, name: str) -> None:
         c = self.counters
-        path = self._save_networks(name)
+        self._save_networks(name)
         if not any(c.bad_updates.values()):
             c.last_snapshot = name
         if self.options.keep_snapshots is not None:
             snapshots.remove_old(self.run_dir, self.options.keep_snapshots)
         if not self.metrics.metrics:
             return
-        c.metric_tries += 1
         self.save_state()  # now, because metrics take long, and may take more memory than there is
-        names = ",".join(metric.name for metric in self.metrics.metrics)
-        if c.metric_tries > _METRIC_TRIES:
-            times = f"{names} of {name} ended the training {_METRIC_TRIES} times"
-            print(as_called(f"{times}: left out; run_metrics.py can go on."))
-            return
         self.heartbeat.doing("computing metrics")
-        try:
-            self.metrics.run(path, run_dir=self.run_dir, **self.metric_kwargs)
-        except Stopped:
-            print(as_called(f"Stopping before {names} of {name} are computed; run_metrics.py can go on with them."))
+        self._is_measuring = True
+        self._is_measuring = measuring.measure(self, name)
 
     def close(self) -> None:
         """Ends reading ahead and closes the logs."""
