@@ -105,13 +105,13 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     tune_help = "then so many steps that tune a copy of the network to the images, network-tuned.pkl" + shown
     add("--tune", type=flags.natural, default=0, help=tune_help, metavar="N")
-    rate_help = "learning rate of tuning between its ramps (default: 0.004)"
+    rate_help = "learning rate of tuning at its highest (default: 0.01; with --tune-locality 0.002)"
     add("--tune-learning-rate", type=flags.non_negative, help=rate_help, metavar="RATE")
     pixel_help = "weight of the mean squared difference of pixels, beside the distance (default: 4)"
     add("--tune-pixel", type=flags.non_negative, help=pixel_help, metavar="WEIGHT")
     locality_help = "weight of what keeps other images as they were; 0 lets them change (default: 0)"
     add("--tune-locality", type=flags.non_negative, help=locality_help, metavar="WEIGHT")
-    others_help = "other images that each step looks at for that (default: 8)"
+    others_help = "other images that each step looks at for that (default: 16)"
     add("--tune-locality-images", type=flags.positive, help=others_help, metavar="N")
 
     group = parser.add_argument_group("results and downloads")

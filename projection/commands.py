@@ -47,10 +47,10 @@ class Projecting:
     cache_dir: str | None = None
     offline: bool | None = None
     tune: int = 0
-    tune_learning_rate: float = 0.004
+    tune_learning_rate: float | None = None
     tune_pixel: float = 4.0
     tune_locality: float = 0.0
-    tune_locality_images: int = 8
+    tune_locality_images: int = 16
 
 
 def project_generated_images(

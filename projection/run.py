@@ -182,7 +182,13 @@ class Run:
             )
             settings = {
                 **file.settings,
-                "tuned": {"network": TUNED, **how, "error_before": errors[0], "error": errors[1]},
+                "tuned": {
+                    "network": TUNED,
+                    **how,
+                    "learning_rate": tuner.learning_rate,
+                    "error_before": errors[0],
+                    "error": errors[1],
+                },
             }
             vector_files.save(file.path, file.dlatents, file.noises, settings)
         self._save_picture(targets, before, after)

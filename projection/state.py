@@ -42,7 +42,7 @@ def unfinished(root: str, command: str, kwargs: Mapping[str, Any]) -> str | None
     numbers = {folder: match[0] for folder in folders if (match := re.match(r"\d+(?=-)", os.path.basename(folder)))}
     for folder in sorted(numbers, key=lambda folder: int(numbers[folder]), reverse=True):
         with contextlib.suppress(UserError, OSError):
-            if load(folder)[0]["run"] == _run(command, kwargs):
+            if load(folder, only_meta=True)[0]["run"] == _run(command, kwargs):
                 with only_one(os.path.join(folder, ".lock"), busy="a run is in progress"):
                     return folder
     return None
@@ -53,12 +53,12 @@ def _run(command: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps({"command": command, **kwargs}))
 
 
-def load(run_dir: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def load(run_dir: str, only_meta: bool = False) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Meta data and arrays of a state. Raises UserError for a damaged one, and one of another version, OSError."""
     path = os.path.join(run_dir, STATE)
     try:
         with open(path, "rb") as file, load_npz(file) as npz:
-            arrays = {name: npz[name] for name in npz.files}
+            arrays = {name: npz[name] for name in npz.files if name == "meta" or not only_meta}
         meta = json.loads(str(arrays.pop("meta")))
         problem = versions.problem_of(meta["version"], VERSION)
     except OSError:

@@ -28,7 +28,7 @@ from . import distances, schedule
 
 _PROBES, _PROBED_IMAGES = 32, 4  # gradients that say how sensitive images are, and images of each
 _DAMPING = 0.01  # of the mean sensitivity, which is added to all
-_RAMP_UP, _RAMP_DOWN = 0.05, 0.25  # of the learning rate, as shares of all steps
+_RAMP_UP, _RAMP_DOWN = 0.05, 1.0  # of the learning rate, as shares of all steps
 _OTHERS, _SENSITIVITY = 8, 9  # purposes of random numbers
 
 
@@ -39,7 +39,7 @@ class Tuner:
         Gs: the generator, which is not changed.
         distance: what compares images, beside their pixels.
         num_steps: how many there will be; the schedule of the learning rate stretches with it.
-        learning_rate: between its ramps.
+        learning_rate: at its highest; None: 0.01, and with a locality term 0.002, as that has much noise.
         pixel_weight: of the mean squared difference of pixels, where black and white differ by 1, beside the distance.
         locality_weight: of the mean absolute difference of other images from what they were, in the same unit.
         locality_images: how many other images each step looks at.
@@ -54,16 +54,16 @@ class Tuner:
         distance: distances.Distance | str,
         *,
         num_steps: int = 350,
-        learning_rate: float = 0.004,
+        learning_rate: float | None = None,
         pixel_weight: float = 4.0,
         locality_weight: float = 0.0,
-        locality_images: int = 8,
+        locality_images: int = 16,
         minibatch_size: int = 1,
         label: Sequence[float] | None = None,
         seed: int = 0,
     ):
         self.num_steps = num_steps
-        self.learning_rate = learning_rate
+        self.learning_rate = (0.002 if locality_weight else 0.01) if learning_rate is None else learning_rate
         self.pixel_weight = pixel_weight
         self.locality_weight = locality_weight
         self.locality_images = locality_images
@@ -74,7 +74,9 @@ class Tuner:
         self._Gs = Gs
         self._distance = distances.TargetDistance(distances.resolved(distance))
         self._synthesis = self.network.components.synthesis
-        self._trained = dict(self._synthesis.trainables)
+        # What all images have in common, biases and constants, stays: with it all images would move.
+        trainables = self._synthesis.trainables.items()
+        self._trained = {key: var for key, var in trainables if key.endswith("weight") and len(var.shape) >= 2}
         self._compiled: dict[Any, Any] = {}  # see `Projector`
         self._cur_step = -1
         self._numbers: dict[str, float] = {}
@@ -82,34 +84,33 @@ class Tuner:
         self._kwargs = {"randomize_noise": False} | ({"fused_modconv": False} if knows_fused else {})
         self._kwargs |= self._synthesis.model.rendering_kwargs()
         self._ways = self._insensitive_coordinates()
-        self._begins = {key: tf.constant(self._trained[key].numpy()) for key in self._ways}
-        self._coordinates = {key: tf.Variable(tf.zeros(self._trained[key].shape)) for key in self._ways}
-        self._optimizer = Optimizer("tuner", self._trained | self._coordinates)
+        self._begins = [tf.constant(var.numpy()) for var in self._trained.values()]
+        self._coordinates = {key: tf.Variable(tf.zeros(var.shape)) for key, var in self._trained.items()}
+        self._optimizer = Optimizer("tuner", self._coordinates)
 
-    def _insensitive_coordinates(self) -> dict[str, tf.Tensor]:
+    def _insensitive_coordinates(self) -> list[tf.Tensor]:
         """For each matrix of weights, of convolutions, too, the way from its coordinates to it, [inputs, inputs].
 
         Along an input, or mixture of inputs, to which random images are half as sensitive, a coordinate changes weights
         twice as much.
         """
-        matrices = {key: var for key, var in self._trained.items() if key.endswith("weight") and len(var.shape) >= 2}
-        moments = [tf.zeros([var.shape[-2]] * 2) for var in matrices.values()]
+        moments = [tf.zeros([var.shape[-2]] * 2) for var in self._trained.values()]
         for probe in range(_PROBES):
             key = tf.constant(random_stream.seed_of(self.seed, probe, _SENSITIVITY))
-            function = functools.partial(self._add_moments, list(matrices.values()))
-            moments = self._call("moments", function, moments, key)
-        result = {}
-        for key, moment in zip(matrices, moments, strict=True):
+            moments = self._call("moments", self._add_moments, moments, key)
+        ways = []
+        for moment in moments:
             values, directions = np.linalg.eigh(moment.numpy().astype(np.float64))
             mean = values.mean()
             widths = np.sqrt(mean / (np.maximum(values, 0) + mean * _DAMPING)) if mean else np.ones_like(values)
-            result[key] = tf.constant((directions * widths) @ directions.T, tf.float32)
-        return result
+            ways.append(tf.constant((directions * widths) @ directions.T, tf.float32))
+        return ways
 
-    def _add_moments(self, matrices: list[Any], moments: list[tf.Tensor], key: tf.Tensor) -> list[tf.Tensor]:
+    def _add_moments(self, moments: list[tf.Tensor], key: tf.Tensor) -> list[tf.Tensor]:
         """Adds the second moments, over inputs, of gradients of random images: of their pixels with random signs."""
         stream = random_stream.StatelessStream(key)
         dlatents, noises = self._random_points(stream, _PROBED_IMAGES)
+        matrices = list(self._trained.values())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(matrices)
             images = self._synthesis.get_output_for(dlatents, noise=noises, **self._kwargs)
@@ -218,13 +219,11 @@ class Tuner:
         return [total + gradient for total, gradient in zip(sums, gradients, strict=True)]
 
     def _update(self, gradients: list[tf.Tensor], rate: tf.Tensor) -> None:
-        by_coordinates = [
-            tf.matmul(self._ways[key], gradient) if key in self._ways else gradient
-            for key, gradient in zip(self._trained, gradients, strict=True)
-        ]
+        by_coordinates = [tf.matmul(way, gradient) for way, gradient in zip(self._ways, gradients, strict=True)]
         self._optimizer.apply(by_coordinates, rate)
-        for key, coordinates in self._coordinates.items():
-            self._trained[key].assign(self._begins[key] + tf.matmul(self._ways[key], coordinates))
+        parts = zip(self._trained.values(), self._begins, self._ways, self._coordinates.values(), strict=True)
+        for var, begin, way, coordinates in parts:
+            var.assign(begin + tf.matmul(way, coordinates))
 
     def _call(self, key: Any, function: Callable, *args: Any) -> Any:
         """Calls a function, compiled for arguments of these shapes."""

@@ -126,3 +126,37 @@ def test_interrupted(run, monkeypatch):
     assert "Tuning a copy of the network to 3 images ... from step 2" in out
     (folder,) = Path("results").iterdir()
     assert results(folder) == expected and (folder / "_finished.txt").exists() and not (folder / state.STATE).exists()
+
+
+KINDS = {
+    "gray": {"num_channels": 1},
+    "transparent and wide": {"num_channels": 4, "resolution": [16, 24]},
+    "conditional": {"label_size": 3},
+    "config a": {"func_name": "training.networks_stylegan.G_style"},
+    "ada, 16 bit": {"func_name": "training.networks.G_main", "num_fp16_res": 2, "conv_clamp": 256, "label_size": 2},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_of_networks(run, kind):
+    """All steps by default; W+; the network is read again, as are its vectors, and projected with."""
+    network = make_network("net.pkl", **KINDS[kind])
+    label = ("--label=0,1,0",) if kind == "conditional" else ()
+    code, _, err = run(*ARGS, network, *QUICK, "--w-plus", "--tune=20", *label)
+    assert code == 0, err
+    (folder,) = Path("results").iterdir()
+    check_tuned(folder)
+    before, after = (network_files.load_pkl(path) for path in ("net.pkl", folder / TUNED))
+    same = {key for key, variable in before.vars.items() if np.array_equal(variable.numpy(), after.get_var(key))}
+    changed = set(before.vars) - same
+    assert changed and changed <= {f"G_synthesis/{key}" for key in before.components.synthesis.trainables}
+    assert type(after.model) is type(before.model) and after.static_kwargs == before.static_kwargs
+    again = ("--num-steps=2", "--initial", folder, "--w-plus", "--learning-rate=0", "--save-vector")
+    code, _, err = run(*ARGS, f"--network={folder / TUNED}", *again, *label)
+    assert code == 0, err
+    target, found = (
+        np.asarray(PIL.Image.open(path), float)
+        for path in (folder / "image0000-tuned.png", *Path("results").glob("00001-*/image0000-step0002.png"))
+    )
+    assert np.abs(target - found).max() <= 1
