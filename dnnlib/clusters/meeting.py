@@ -95,7 +95,7 @@ class Meeting:
                 if reply["welcome"] == self.cluster.index:
                     self.watch.add(0, line)
                     return
-            time.sleep(1.0)
+            time.sleep(0.3)
 
     def _hear(self, options: Mapping[str, Any], wait: "_Wait") -> str:
         while self._thread.is_alive() or self.error is not None:

@@ -1,5 +1,6 @@
 """Workers of a cluster: they wait for each other, with a word and a limit, and have the same options."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dnnlib.clusters import meeting, workers
-from dnnlib.errors import UserError
+from dnnlib.errors import TryAgainError, UserError
 
 pytestmark = pytest.mark.one_stack
 SLOW = pytest.mark.slow
@@ -79,10 +80,10 @@ def test_options_that_differ(addresses):
 
 
 def test_a_worker_that_does_not_come(addresses, monkeypatch):
-    monkeypatch.setenv(meeting.LIMIT_VARIABLE, "0.02")
+    monkeypatch.setenv(meeting.LIMIT_VARIABLE, "0.05")
     first, second = meet(addresses, {}, {})
-    assert first.startswith(f"worker 2 at {addresses[2]} did not come in 0.02 minutes. Start the same command there")
-    came = f"worker 2 at {addresses[2]} did not come in 0.02 minutes."
+    assert first.startswith(f"worker 2 at {addresses[2]} did not come in 0.05 minutes. Start the same command there")
+    came = f"worker 2 at {addresses[2]} did not come in 0.05 minutes."
     assert second.startswith((f"worker 0 at {addresses[0]} has ended: {came}", f"worker 0 at {addresses[0]} did not"))
     monkeypatch.setenv(meeting.LIMIT_VARIABLE, "soon")
     assert meet(addresses, {}) == ["STYLEGAN2_WAIT_MINUTES=soon: expected a number of minutes above 0"]
@@ -178,3 +179,20 @@ def test_workers_that_end_together(three_workers):
     processes = three_workers("done", "done", "done")
     assert [process.communicate(timeout=20)[1] for process in processes] == [""] * 3
     assert [process.returncode for process in processes] == [3, 3, 3]
+
+
+def test_a_worker_that_is_gone_before_all_have_come(addresses):
+    first = meeting.Meeting(workers.Cluster(addresses, 0))
+    while True:
+        with contextlib.suppress(ConnectionRefusedError):
+            one = workers.Line(socket.create_connection(workers.place(addresses[0]), timeout=5))
+            break
+    one.send({"worker": 1})
+    assert one.receive_one(5) == {"welcome": 1}
+    again = workers.Line(socket.create_connection(workers.place(addresses[0]), timeout=5))
+    again.send({"worker": 1})
+    assert again.receive_one(5) == {"refused": f"there is a worker 1 at {addresses[1]} already"}
+    del one, again  # hangs up, as a process that is killed
+    with pytest.raises(TryAgainError, match=f"worker 1 at {addresses[1]} was killed"):
+        first.come({}, meeting._Wait(first.cluster, 1.0))
+    first.watch.close()

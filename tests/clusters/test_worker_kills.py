@@ -57,7 +57,9 @@ def error_lines(output):
 def test_kills_of_one_of_two_workers(tmp_path):
     symbols = tmp_path / "symbols"
     create_symbols(str(symbols), resolution=16, num_images=64)
-    options = options_file(tmp_path, **{"total-kimg": 0.48, "minibatch-gpu": 4, "image-snap": 1000, **TICKS})
+    options = options_file(
+        tmp_path, **{"total-kimg": 0.1 + 0.06 * KILLS, "minibatch-gpu": 4, "image-snap": 1000, **TICKS}
+    )
     args = [f"--options={options}", f"--dataset={symbols}", "--config=config-f"]
     for process in Workers(tmp_path, *args, "--result-dir=whole").start():
         assert ends_within(process, 600)[0]
