@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--along", choices=("auto", "normal", "mean"), default="auto", help=along_help)
     add("--fit", choices=("auto", "linear", "logistic"), default="auto", help=fit_help)
-    _add_finder(labels, "layers that directions move, and with --space=s whose styles are looked at", 20_000, False)
+    _add_finder(labels, "layers that directions move", 20_000, False)
 
     show = subparsers.add_parser("show", help="draw a sheet of the directions of files, or make videos of them")
     _add_network(show)

@@ -98,7 +98,7 @@ def labels(
         columns, fit: see `scores.targets`.
         along: 'normal' of the fit, or 'mean', from points of low scores to those of high ones, see `fits`; 'auto': the
             mean of classes that no plane tells well.
-        layers, space: that points are taken from; in W directions move these layers.
+        layers: that directions move. space: 'w' or 's': what directions of W do to the styles of these layers.
         num_samples, seed: W that spreads are measured on; without a table also those that are told, as many of each
             class.
         how: the fields of `Sheet`, and those of `Rendering`.
@@ -112,14 +112,15 @@ def labels(
         w, wanted = finder.classes(num_samples, seed)
     else:
         w = finder.points_of(table)
-    coordinates = w.astype(np.float64) @ finder.space.to
+    w = w.astype(np.float64)
     print("Fitting ...")
     results, ways = [], []
     for target in wanted:
-        points = coordinates[target.rows]
+        points = w[target.rows]
         result = fits.fit(points, target.scores, target.logistic)
         is_mean = along == "mean" or (along == "auto" and target.logistic and result.quality < _TOLD_WELL)
-        ways.append(fits.towards(points, target.scores) if is_mean else result.normal)
+        way = (fits.towards(points, target.scores) if is_mean else result.normal) @ finder.space.to
+        ways.append(way / np.linalg.norm(way))
         kind = "logistic" if target.logistic else "linear"
         quality = f"{100 * result.quality:.1f} %" if target.logistic else f"R^2 {result.quality:.3f}"
         print(
