@@ -113,7 +113,7 @@ def _stage(networks: Sequence[str], files: Sequence[str], direction_files: Seque
     settings.allow_tf32(rendering.allow_tf32)
     tf.get_logger().setLevel("ERROR")  # it warns of functions that are traced for each of the eight kinds of pictures
     problems = Problems()
-    facts, generators, sliders = [], [], []
+    facts, generators, sliders, flags = [], [], [], []
     left = _Left()
     for name in networks:
         with problems.gather():
@@ -128,13 +128,18 @@ def _stage(networks: Sequence[str], files: Sequence[str], direction_files: Seque
             facts.append(facts_of(name, images, single, [(way.name, flag) for way, flag in of_files]))
             generators.append(images)
             sliders.append([way for way, _ in of_files])
+            flags.append([*_listed("--dlatents", [*fitting]), *_listed("--directions", [*moving])])
     problems.messages += left.problems(facts)
     problems.report()
-    given = [("--dlatents", files), ("--directions", direction_files)]
-    flags = [f"{flag}={','.join(paths)}" for flag, paths in given if paths]
     options = [f"--cache-dir={rendering.cache_dir}"] if rendering.cache_dir else []
     options += ["--offline"] * bool(rendering.offline) + ["--allow-tf32"] * bool(rendering.allow_tf32)
     return Stage(facts, generators, sliders, flags, options)
+
+
+def _listed(flag: str, paths: Sequence[str]) -> list[str]:
+    """A flag with some files: once, unless one of their names has commas."""
+    parts = paths if any("," in path for path in paths) else [",".join(paths)] * bool(paths)
+    return [f"{flag}={part}" for part in parts]
 
 
 def _flags(path: str, ways: Sequence[Any]) -> list[tuple[Any, str]]:

@@ -16,9 +16,9 @@ def add_view(parser: Any) -> None:
     add = parser.add_argument
     add("networks", nargs="+", help="names, URLs or paths of network pickles", metavar="NETWORK")
     files_help = "files of vectors to show and to mix with: FILE.npz,FOLDER,'*.npz'"
-    add("--dlatents", type=flags.split, default=[], help=files_help, metavar="FILES")
+    add("--dlatents", type=flags.split, action="extend", default=[], help=files_help, metavar="FILES")
     directions_help = "files of directions, which become sliders: FILE.npz,FOLDER,'*.npz'"
-    add("--directions", type=flags.split, default=[], help=directions_help, metavar="FILES")
+    add("--directions", type=flags.split, action="extend", default=[], help=directions_help, metavar="FILES")
     state_help = "the picture that the page begins with, as its address has it after the #, such as 'seed=85&psi=0.7'"
     add("--state", default="", help=state_help, metavar="TEXT")
     add("--save", action="store_true", help="save this picture, and serve no page")

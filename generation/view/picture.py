@@ -246,10 +246,11 @@ def png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def command_line(picture: Picture, facts: Facts, files: Sequence[str] = (), options: Sequence[str] = ()) -> str:
+def command_line(picture: Picture, facts: Facts, files: Sequence[str], options: Sequence[str] = ()) -> str:
     """The command that makes a picture, and nothing but this where it can be.
 
-    files: the flags of `view` that give files. options: flags of all commands that the server was started with.
+    files: the flags of `view` that give the files that fit the network. options: flags of all commands that the server
+    was started with.
     """
     truncation = [f"--truncation-psi={_text(picture.psi)}", f"--truncation-cutoff={picture.cutoff}"]
     of_class = [f"--class-idx={picture.class_idx}"] if picture.class_idx is not None else []

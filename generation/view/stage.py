@@ -25,7 +25,7 @@ class Stage:
         facts: of each network.
         images: its generator, in a noise mode other than 'random'.
         directions: its directions.
-        files, options: see `picture.command_line`.
+        files: of each, and options: see `picture.command_line`.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Stage:
         facts: Sequence[Facts],
         images: Sequence[ImageGenerator],
         directions: Sequence[Sequence[Direction]],
-        files: Sequence[str] = (),
+        files: Sequence[Sequence[str]],
         options: Sequence[str] = (),
     ):
         self.facts = facts
@@ -82,7 +82,7 @@ class Stage:
 
     def command(self, picture: Picture) -> str:
         """The command line that makes the picture."""
-        return command_line(picture, self.facts[picture.network], self._files, self._options)
+        return command_line(picture, self.facts[picture.network], self._files[picture.network], self._options)
 
     def _prepared(self, picture: Picture) -> ImageGenerator:
         images = self._images[picture.network]

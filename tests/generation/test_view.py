@@ -144,10 +144,14 @@ def test_two_networks(place, monkeypatch):
     save_network("A.pkl", resolution=8, num_channels=3)
     save_network("B.pkl", resolution=16, num_channels=4)
     vector_files.save("a.npz", np.ones([1, 4, 8]))
-    vector_files.save("b.npz", np.ones([2, 6, 8]))
-    stage = stage_of(["A.pkl", "B.pkl"], ["a.npz", "b.npz"])
-    assert [dict(facts.vectors) for facts in stage.facts] == [{"a": "a.npz"}, {"b-00": None, "b-01": None}]
-    check(stage, "network=1&seed=3&psi=0.4", monkeypatch, place)
+    vector_files.save("b,c.npz", np.ones([2, 6, 8]))
+    vector_files.save("d.npz", np.ones([1, 6, 8]))
+    np.savez("e=[0]:1,.npz", **{"0": np.ones([6, 8])})
+    stage = stage_of(["A.pkl", "B.pkl"], ["a.npz", "b,c.npz", "d.npz"], ["e=[0]:1,.npz"])
+    vectors = [{"a": "a.npz"}, {"b,c-00": None, "b,c-01": None, "d": "d.npz"}]
+    assert [dict(facts.vectors) for facts in stage.facts] == vectors
+    check(stage, "network=1&seed=3&psi=0.4&direction=0:1", monkeypatch, place)
+    check_command(stage, "network=1&seed=3&x=0.4&mix-vector=b,c-01&layers=4&direction=0:1", monkeypatch, place)
 
 
 def test_files_that_fit_no_network(place):
