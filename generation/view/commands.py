@@ -64,12 +64,13 @@ def view(
     site = _Site(stage, turns, state)
     listening = server.Server(host, port, site.answer)
     shown = host if ":" not in host else f"[{host}]"
-    if not server.is_local(listening.server_address[0]):
+    address = listening.server_address[0]
+    if not server.is_local(address):
         print(
             f"warn: --host={host}: everybody who reaches this machine by the network can see and make images of these "
             "networks, without a password, and whoever is on the way can see them, too."
         )
-        shown = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, shown)
+        shown = {"0.0.0.0": "localhost", "::": "localhost"}.get(address, shown)
     url = f"http://{shown}:{listening.port}/"
     print(f"The page is at {url} (Ctrl-C ends it).", flush=True)
     threading.Thread(target=_warm_up, args=[stage, turns], daemon=True).start()

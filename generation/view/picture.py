@@ -119,7 +119,7 @@ def _layers(text: str) -> tuple[int, ...]:
 def _direction(text: str) -> tuple[int, float]:
     index, _, strength = text.partition(":")
     most = _MOST_STRENGTH
-    return flags.natural(index), flags.number(strength, f"as strength, from -{most} to {most},", -most, most)
+    return flags.natural(index), flags.number(strength, f"as strength, from -{most} to {most}", -most, most)
 
 
 _KINDS: dict[str, Callable[[str], Any]] = {

@@ -10,6 +10,7 @@ import errno
 import http.server
 import io
 import ipaddress
+import re
 import socket
 import socketserver
 import sys
@@ -17,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from dnnlib.errors import UserError, printable, reason_of
 
@@ -26,6 +26,7 @@ _MOST_BYTES = 16 << 10  # of a request
 _MOST_CONNECTIONS = 128
 _MOST_WAITING = 32  # requests that wait to be computed
 _MOST_PAGES = 1000  # whose newest request is remembered
+_HOST = re.compile(r"(\[[^][/?#@\\\s]+\]|[^][/?#@\\\s:]+)(:[0-9]+)?")  # name or number, port
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -119,7 +120,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._is_local = is_local(address[0])
         self._names = {*_LOCAL, host.lower(), *([] if self._is_local else [socket.gethostname().lower()])}
         self._guard = threading.Lock()
-        self._connections: dict[socket.socket, bool] = {}  # whether the request is here, in the order that they came
+        self._connections: dict[socket.socket, bool] = {}  # whether each is being answered, in the order that they came
         try:
             super().__init__(address, _Handler)
         except OSError as error:
@@ -129,8 +130,9 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def is_called(self, host: str) -> bool:
         """Whether a Host header names this server: by a name of its own, or unless only this machine can reach it by
         any number; names can be anybody's, and lead here."""
+        found = _HOST.fullmatch(host)
+        name = found[1].strip("[]").lower() if found else ""
         try:
-            name = urlsplit(f"//{host}").hostname or ""
             if name not in self._names:
                 ipaddress.ip_address(name)
                 return not self._is_local
@@ -158,6 +160,9 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 self._connections[request] = True
 
     def shutdown_request(self, request: Any) -> None:
+        with self._guard:
+            if request in self._connections:
+                self._connections[request] = False  # is answered
         with contextlib.suppress(OSError):
             request.shutdown(socket.SHUT_WR)
             request.settimeout(1)
@@ -261,6 +266,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         text = {405: "Expected GET or HEAD.", 431: f"Expected a request of {_MOST_BYTES} bytes at most."}
         headers = (("Allow", "GET, HEAD"),) if code == 405 else ()
         said = text.get(code) or "Expected a request of HTTP."
+        self.request_version = "HTTP/1.0"  # that of a request that was not understood is not known
         self._send(Answer(said.encode(), status=code, headers=headers))
 
     def do_GET(self) -> None:
@@ -274,9 +280,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         hosts = self.headers.get_all("Host", [])
         if len(hosts) != 1 or not self.server.is_called(hosts[0]):
             return _text(421, "This server is not called so; open the address that it was started with.")
-        if self.headers.get("Origin") not in (None, f"http://{hosts[0]}"):
-            return _text(403, "Other pages are not answered.")
-        if self.headers.get("Sec-Fetch-Site") not in (None, "none", "same-origin") and path != "/":
+        is_other = set(self.headers.get_all("Origin", [])) - {f"http://{hosts[0]}"}
+        if is_other or (set(self.headers.get_all("Sec-Fetch-Site", [])) - {"none", "same-origin"} and path != "/"):
             return _text(403, "Other pages are not answered.")
         page, _, number = self.headers.get("View", "").partition(" ")
         if not (page.isascii() and page.isalnum() and len(page) <= 32 and number.isdecimal() and len(number) < 16):

@@ -197,6 +197,9 @@ def test_answers(listening):
         ({"Host": ""}, 421),
         ({"Host": "localhost@evil.example"}, 421),
         ({"Host": "[::1"}, 421),
+        ({"Host": "evil.example@localhost"}, 421),
+        ({"Host": "localhost/evil.example"}, 421),
+        ({"Host": "localhost:a"}, 421),
         ({"Host": "127.0.0.1:80"}, 200),
         ({"Host": "[::1]:80"}, 200),
         ({"Host": "LOCALHOST:80"}, 200),
@@ -247,6 +250,20 @@ def test_hostile_bytes(listening, data, capsys):
     assert found == b"" or 400 <= int(found.split()[1]) < 600
     assert ask(listening.port)[0] == 200
     assert capsys.readouterr().err == ""
+
+
+def test_other_versions_of_http_are_answered(listening):
+    assert raw(listening.port, b"PRI * HTTP/2.0\r\n\r\n").startswith(b"HTTP/1.0 505 ")
+    assert raw(listening.port, b"GET / nonsense\r\n\r\n").startswith(b"HTTP/1.0 400 ")
+
+
+def test_who_was_answered_and_stays_shuts_nobody_out(listening, monkeypatch):
+    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 1)
+    with socket.create_connection(("127.0.0.1", listening.port)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        while connection.recv(65536):
+            pass
+        assert ask(listening.port)[0] == 200
 
 
 def test_too_large(listening):
