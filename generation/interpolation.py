@@ -21,6 +21,7 @@ from .video import QUICK, WRITERS
 from .walks import Walk
 
 _FRAMES = 60  # from one point to the next
+_MOST_FRAMES = 1_000_000  # more than nine hours of 30 frames per second
 _STYLES = 7  # layers that are mixed in if nobody asks for others
 
 
@@ -131,7 +132,9 @@ def interpolate(
 def _check_frames(
     what: motion.Motion, size: tuple[int, int] | None, video_format: str | None, image_format: str
 ) -> None:
-    """Raises UserError for frames that are too large."""
+    """Raises UserError for frames that are too large, or too many."""
+    if len(what.path) > _MOST_FRAMES:
+        raise UserError(f"the whole way has {len(what.path)} frames, expected up to {_MOST_FRAMES}: fewer --frames")
     height, width = what.size
     if size:
         sheets.check_enlarged(height, width, size)
@@ -165,8 +168,6 @@ def _save_video(
 
     quick: an mp4 is to be encoded in little time.
     """
-    if not kept.missing and os.path.exists(path):
-        return  # stopped when all was done
     format_name = path.rpartition(".")[2]
     preset = {"preset": QUICK} if quick and format_name == "mp4" else {}
 

@@ -115,11 +115,14 @@ class KeptFrames:
         self._hidden = suffix is None
         self._name = f"frame{{:0{max(4, len(str(num - 1)))}d}}.{suffix or 'png'}"
         self._room_checked = False
+        names = {self._name.format(idx) for idx in range(num)}
         found = _read(folder)
         goes_on = bool(found) and _is_same(found, plan)
         self.seed: int = found["seed"] if goes_on else secrets.randbits(32)
         if not goes_on:
             shutil.rmtree(self._state, ignore_errors=True)
+            for name in names.intersection(os.listdir(folder)) if suffix else ():  # else it might go on with them
+                os.unlink(os.path.join(folder, name))
             os.makedirs(self._state)
             with atomic_write(os.path.join(self._state, _PLAN)) as file:
                 file.write(json.dumps({**plan, "seed": self.seed}, indent=1).encode())

@@ -237,6 +237,25 @@ def test_only_the_same_command_goes_on(tmp_path):
     assert found() is None
 
 
+def test_frames_of_other_runs_are_not_taken(tmp_path):
+    for number in (1, 2):
+        plan = kept_frames.plan_of({"seeds": [number]})
+        for again in (False, True):
+            kept = kept_frames.KeptFrames(str(tmp_path), plan, 3, "png")
+            assert kept.missing == ([2] if again else [0, 1, 2])
+            for idx in (0, 1):
+                kept.save(idx, np.full([2, 2, 3], number, np.uint8))
+    kept.finish()
+    assert kept_frames.KeptFrames(str(tmp_path), plan, 3, "png").missing == [0, 1, 2]
+
+
+def test_too_many_frames(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="the whole way has 1999999999 frames, expected up to 1000000: fewer --frames"):
+        interpolate(NETWORK, [1, 2, 3], frames=999_999_999)
+    assert os.listdir() == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--format=png", "--video=gif", "--video=mp4"])
 def test_kills(tmp_path, flag):
