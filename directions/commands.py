@@ -54,6 +54,10 @@ def sefa(
 
     matrix = spaces.style_matrix(finder.affine, finder.layers)
     found = components.sefa(matrix, finder.space, num)
+    if not len(found.values):
+        raise UserError("--layers: W changes no style there, all matrices are zero")
+    if len(found.values) < num:
+        print(f"No more than {counted(len(found.values), 'direction')} of W change these styles.")
     finder.write(found, finder.moments(num_samples, seed), {"num_samples": num_samples, "seed": seed})
 
 
@@ -114,12 +118,16 @@ def labels(
         w = finder.points_of(table)
     w = w.astype(np.float64)
     print("Fitting ...")
-    results, ways = [], []
+    results, ways, problems = [], [], Problems()
     for target in wanted:
         points = w[target.rows]
         result = fits.fit(points, target.scores, target.logistic)
         is_mean = along == "mean" or (along == "auto" and target.logistic and result.quality < _TOLD_WELL)
         way = (fits.towards(points, target.scores) if is_mean else result.normal) @ finder.space.to
+        if not way.any():
+            what = f"{printable(target.name, 40)}: nothing to tell, its samples have the same W whatever their score"
+            problems.messages.append(what if table is None else f"{table.path}: {what}")
+            continue
         ways.append(way / np.linalg.norm(way))
         kind = "logistic" if target.logistic else "linear"
         quality = f"{100 * result.quality:.1f} %" if target.logistic else f"R^2 {result.quality:.3f}"
@@ -130,6 +138,7 @@ def labels(
         if result.quality < (0.55 if target.logistic else 0.02):
             print("    which is hardly better than chance: W says little of these scores, or there are too few")
         results.append(result)
+    problems.report()
     found = Components(np.stack(ways), np.array([result.quality for result in results]))
     settings = {"labels": os.path.basename(labels_file or ""), "num_samples": num_samples, "seed": seed}
     finder.write(found, finder.moments(num_samples, seed), settings, [target.name for target in wanted])

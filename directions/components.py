@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .spaces import Space
+from .spaces import LEAST, Space
 
 
 class Components(NamedTuple):
@@ -21,16 +21,17 @@ def sefa(matrix: np.ndarray, space: Space, num: int) -> Components:
     """The directions in W that change styles the most, by closed-form factorization (SeFa, arXiv:2007.06600).
 
     They are the eigenvectors of `A.T @ A` with the largest eigenvalues, which are the values. In style space, the
-    changes of styles that they make.
+    changes of styles that they make. Those that change no style are left out, so there may be fewer than `num`.
 
     matrix: A, float64 `[styles, dlatent_size]`.
     """
     values, vectors = np.linalg.eigh(matrix.T @ matrix)
+    num = min(num, int(np.sum(values > LEAST**2 * values[-1])))
     vectors, values = vectors.T[::-1][:num], values[::-1][:num]
     if space.name == "s":
         vectors = vectors @ space.to
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Components(with_sign(vectors), np.maximum(values, 0))
+    return Components(with_sign(vectors), values)
 
 
 def pca(covariance: np.ndarray, space: Space, num: int) -> Components:

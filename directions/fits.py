@@ -14,7 +14,7 @@ class Fit(NamedTuple):
     """A fit.
 
     normal: float64 `[D]`, of length 1, along which fitted scores rise the fastest: of logistic fits perpendicular to
-        the plane between both classes.
+        the plane between both classes. Zeros if all points are the same.
     quality: for points that are left out: of linear fits R^2, the share of the variance that is explained; of logistic
         ones the share of the points of either class, on average, that are told; half of them are by chance.
     penalty: which was best.
@@ -26,11 +26,12 @@ class Fit(NamedTuple):
 
 
 def towards(points: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The way from points of low scores to those of high ones, `[D]`, of length 1.
+    """The way from points of low scores to those of high ones, `[D]`, of length 1; zeros if there is none.
 
     Of scores 0 and 1 that is from the mean of those to the mean of these; else the covariance with the scores. It goes
     where such points are, and takes along all that is with them more often; the normal of a fit takes along little.
     """
+    scores = _scaled(scores)
     way = (points - points.mean(axis=0)).T @ (scores - scores.mean())
     return way / max(np.linalg.norm(way), 1e-30)
 
@@ -38,7 +39,8 @@ def towards(points: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def fit(points: np.ndarray, scores: np.ndarray, logistic: bool) -> Fit:
     """Fits scores `[N]` (logistic: 0 and 1) to points `[N, D]`, of which there are `LEAST` or more."""
     centred = points - points.mean(axis=0)
-    x = centred / np.sqrt(np.mean(np.square(centred)))
+    x = centred / max(np.sqrt(np.mean(np.square(centred))), 1e-30)
+    scores = scores if logistic else _scaled(scores)
     weights_of = _logistic if logistic else _linear
     fold = np.random.RandomState(0).permutation(len(x)) % _FOLDS
     if logistic:  # as many of each class in each
@@ -56,6 +58,12 @@ def fit(points: np.ndarray, scores: np.ndarray, logistic: bool) -> Fit:
     best = int(np.argmax(qualities))
     weights, _ = weights_of(x, scores, _PENALTIES[best])
     return Fit(weights / max(np.linalg.norm(weights), 1e-30), float(qualities[best]), _PENALTIES[best])
+
+
+def _scaled(scores: np.ndarray) -> np.ndarray:
+    """The same from -1 to 1, so that squares of huge or tiny ones are numbers. A power of two changes no digit."""
+    _, exponent = np.frexp(np.abs(scores).max())
+    return np.ldexp(scores, -exponent)
 
 
 def _quality(guesses: np.ndarray, scores: np.ndarray, logistic: bool) -> float:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-_LEAST = 1e-6  # singular values, in proportion to the largest, that are none
+LEAST = 1e-6
+"""Singular values of style matrices that are none, in proportion to the largest."""
 
 
 @dataclass
@@ -46,7 +47,7 @@ def space_w(size: int) -> Space:
 def space_s(affine: Sequence[Any], layers: Sequence[int]) -> Space:
     """The styles of some layers, by falling effect of a step in W; numbers of other layers are 0."""
     left, scales, right = np.linalg.svd(style_matrix(affine, layers), full_matrices=False)
-    there = scales > _LEAST * scales[0]
+    there = scales > LEAST * scales[0]
     axes, rows, begin = [], left[:, there], 0
     for layer in affine:
         count = layer.width if layer.layer in layers else 0

@@ -16,6 +16,7 @@ import run_directions
 from directions import components, fits, samples, scores, spaces
 from dnnlib.errors import UserError
 from dnnlib.tflib import Network
+from dnnlib.tflib.checkpoints import network_files
 from generation import directions as moves
 from generation.conventions import Rendering
 from training.nets.style_space import affine_layers
@@ -97,6 +98,11 @@ def test_fits():
         assert way @ expected / np.linalg.norm(expected) > 0.999
         assert result.quality > 0.9
     assert fits.fit(w, state.randn(400), False).quality < 0.1
+    for scale in (1e300, 1e-300):
+        for found in (fits.fit(w, scores_ * scale, False).normal, fits.towards(w, scores_ * scale)):
+            assert found @ direction / np.linalg.norm(direction) > 0.5
+    for logistic in (False, True):  # one point again and again says nothing
+        assert not fits.fit(np.ones([20, 6]), np.arange(20) % 2.0, logistic).normal.any()
 
 
 TABLE = "seed,smile,glasses,hair\n" + "".join(
@@ -206,6 +212,23 @@ def test_commands(run, tmp_path):
         assert video.n_frames == 8
     with pytest.raises(SystemExit):
         run("sefa", NETWORK, "--layers=7-8")
+
+
+@pytest.mark.slow
+def test_nothing_to_find(run, tmp_path, capsys):
+    """No direction is made up where nothing changes styles, or nothing is told; no run folder is left behind."""
+    net = Network("Gs", func_name="training.networks_stylegan2.G_main", **{**tiny_generators.G_SIZES, "fmap_max": 2})
+    network_files.save_pkl(net, tmp_path / "net.pkl")
+    for space in ("w", "s"):
+        found = run("sefa", tmp_path / "net.pkl", "--layers=3", f"--space={space}", "--shown=0", "--num-samples=9")
+        assert len(moves.load(found / "sefa.npz", net)) == 2  # feature maps that ToRGB sees
+    assert "No more than 2 directions of W change these styles" in capsys.readouterr().out
+    (tmp_path / "same.csv").write_text("seed,a,b\n" + "".join(f"7,{idx},{idx % 2}\n" for idx in range(20)))
+    with pytest.raises(SystemExit):
+        run("labels", tmp_path / "net.pkl", "--labels=same.csv", "--num-samples=9")
+    message = capsys.readouterr().err
+    assert message.count("same.csv: ") == 1 and "b: nothing to tell, its samples have the same W" in message
+    assert len(list((tmp_path / "results").iterdir())) == 2
 
 
 @pytest.mark.slow
