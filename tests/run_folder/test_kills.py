@@ -63,6 +63,7 @@ class Server:
     def start(self, args, imports):
         """The process of a start. imports: whether it has to import everything, as outside of tests."""
         log = self.place / "output.txt"
+        log.touch()  # a start may be killed before it opens it
         if imports:
             with open(log, "ab") as file:
                 command = [sys.executable, ROOT / "run_training.py", *args]
