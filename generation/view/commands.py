@@ -72,11 +72,11 @@ def view(
         )
         shown = {"0.0.0.0": "localhost", "::": "localhost"}.get(address, shown)
     url = f"http://{shown}:{listening.port}/"
-    print(f"The page is at {url} (Ctrl-C ends it).", flush=True)
-    threading.Thread(target=_warm_up, args=[stage, turns], daemon=True).start()
-    if open_browser:
-        threading.Thread(target=_open, args=[url], daemon=True).start()
     try:
+        print(f"The page is at {url} (Ctrl-C ends it).", flush=True)
+        threading.Thread(target=_warm_up, args=[stage, turns], daemon=True).start()
+        if open_browser:
+            threading.Thread(target=_open, args=[url], daemon=True).start()
         listening.serve_forever()
     except KeyboardInterrupt:
         print("The page has ended.")
