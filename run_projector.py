@@ -156,8 +156,8 @@ def _problems_of_tuning(kwargs: dict[str, Any]) -> list[str]:
     for name in [name for name in kwargs if name.startswith("tune_") and name not in given]:
         del kwargs[name]
     if given and not kwargs["tune"]:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        return [f"{flags}: for tuning, which --tune=350 asks for"]
+        listed = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        return [f"{listed}: for tuning, which --tune=350 asks for"]
     if "tune_locality_images" in given and not kwargs.get("tune_locality"):
         return ["--tune-locality-images: for the locality term, which --tune-locality=WEIGHT asks for"]
     return []

@@ -152,9 +152,10 @@ def show(
     fps: int = 30,
     **how: Any,
 ) -> None:
-    """Saves `sheet.png` of the directions of some files, and with `video`, 'mp4' or 'gif', a sweep of each.
+    """Saves `sheet.png` of the directions of some files, and with `video` a sweep of each.
 
-    frames, fps: of each video. how: the fields of `Sheet`, and those of `Rendering`.
+    video: a kind of `generation.video.WRITERS`. frames, fps: of each video. how: the fields of `Sheet`, and those of
+    `Rendering`.
     """
     sheet, images, seeds = _loaded(network_pkl, how, with_seeds=True)
     found, problems = [], Problems()
@@ -237,12 +238,12 @@ class _Finder:
         count = self.net.input_shapes[1][1]
         if not count:
             raise UserError("--labels is missing: the network was trained without classes")
+        if count == 1:
+            raise UserError("--labels is missing: the network has a single class, from which nothing can be told")
         each = max(num // count, 20)
         w = np.concatenate([samples.of_class(self.net, number, each, seed + number) for number in range(count)])
         truth, rows = np.arange(count).repeat(each), np.arange(count * each)
         told = range(1, 2) if count == 2 else range(count)
-        if count == 1:
-            raise UserError("--labels is missing: the network has a single class, from which nothing can be told")
         return w, [scores.Target(f"class{idx}", rows, (truth == idx).astype(np.float64), True) for idx in told]
 
     def write(

@@ -67,7 +67,7 @@ def write_sweeps(
     num: int,
     fps: float,
 ) -> None:
-    """Saves a video of each direction, `NAME.mp4` or `.gif`, in the run folder: points side by side.
+    """Saves a video of each direction, such as `NAME.mp4`, in the run folder: points side by side.
 
     Strengths go from 0 to `most`, to its opposite and back, in `num` frames that repeat without a jolt.
     """

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_write, format_size, free_space, only_one, sha256_of
+from dnnlib.files import atomic_write, format_size, free_space, sha256_of
 from dnnlib.pictures import save_image, to_pil
+from dnnlib.submission import submit
 
 _STATE = ".interpolation"
 _PLAN = "plan.json"
@@ -69,15 +70,9 @@ def find_unfinished(root: str, command: str, arguments: Mapping[str, Any]) -> st
         folders = [folder for folder in folders if os.path.isfile(os.path.join(folder, _STATE, _PLAN))]
         plan = plan_of(arguments) if folders else {}
         for folder in folders:
-            if _is_same(_read(folder), plan) and _is_free(folder):
+            if _is_same(_read(folder), plan) and submit.is_free(folder):
                 return folder
     return None
-
-
-def _is_free(folder: str) -> bool:
-    with contextlib.suppress(UserError), only_one(os.path.join(folder, ".lock"), busy="a run is in progress"):
-        return True
-    return False
 
 
 def _read(folder: str) -> dict[str, Any]:

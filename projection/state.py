@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError, reason_of
-from dnnlib.files import atomic_write, only_one
+from dnnlib.files import atomic_write
 from dnnlib.formats import versions
 from dnnlib.formats.arrays import load_npz
+from dnnlib.submission import submit
 
 STATE = "projection-state.npz"
 VERSION = 1
@@ -42,9 +43,8 @@ def unfinished(root: str, command: str, kwargs: Mapping[str, Any]) -> str | None
     numbers = {folder: match[0] for folder in folders if (match := re.match(r"\d+(?=-)", os.path.basename(folder)))}
     for folder in sorted(numbers, key=lambda folder: int(numbers[folder]), reverse=True):
         with contextlib.suppress(UserError, OSError):
-            if load(folder, only_meta=True)[0]["run"] == _run(command, kwargs):
-                with only_one(os.path.join(folder, ".lock"), busy="a run is in progress"):
-                    return folder
+            if load(folder, only_meta=True)[0]["run"] == _run(command, kwargs) and submit.is_free(folder):
+                return folder
     return None
 
 

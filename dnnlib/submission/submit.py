@@ -340,10 +340,14 @@ def holds_no_results(run_dir: str) -> bool:
 
 def is_left_behind(run_dir: str) -> bool:
     """Whether a folder is that of a run which was ended before it had any results, and in which none is in progress."""
-    try:
-        if holds_no_results(run_dir):
-            with only_one(os.path.join(run_dir, _LOCK), busy="a run is in progress"):
-                return True
-    except (UserError, OSError):
-        pass
+    with contextlib.suppress(OSError):
+        return holds_no_results(run_dir) and is_free(run_dir)
+    return False
+
+
+def is_free(run_dir: str) -> bool:
+    """Whether a folder is there in which no run is in progress, and one can be."""
+    lock = only_one(os.path.join(run_dir, _LOCK), busy="a run is in progress")
+    with contextlib.suppress(UserError, OSError), lock:
+        return True
     return False

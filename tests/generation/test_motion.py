@@ -17,6 +17,7 @@ from scipy.interpolate import CubicSpline
 import pretrained_networks
 from dnnlib import flags
 from dnnlib.errors import UserError
+from dnnlib.files import only_one
 from generation import kept_frames, motion, sheets
 from generation.conventions import Rendering
 from generation.image_generator import ImageGenerator
@@ -228,7 +229,7 @@ def test_only_the_same_command_goes_on(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"2")
     assert found() is None
     (tmp_path / "a.npz").write_bytes(b"1")
-    with kept_frames.only_one(folder / ".lock", busy="x"):
+    with only_one(folder / ".lock", busy="x"):
         assert found() is None
     plan = folder / ".interpolation" / "plan.json"
     plan.write_text(json.dumps({**json.loads(plan.read_text()), "format_version": 2}))

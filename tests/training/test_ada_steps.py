@@ -11,8 +11,9 @@ from dnnlib import EasyDict
 from dnnlib.tflib import Network
 from training.augmentation.adaptive import AdaptiveAugment
 from training.augmentation.pipeline import AugmentPipe
+from training.loop.counters import Counters
 from training.loop.options import LoopOptions
-from training.loop.run import Counters, TrainingRun
+from training.loop.run import TrainingRun
 from training.loop.step import TrainingStep
 
 FOLDER = golden.ADA_GOLDENS / "loop"

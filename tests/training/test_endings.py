@@ -27,6 +27,7 @@ from dnnlib.submission.run_context import Stopped
 from dnnlib.tflib import autosummary
 from metrics.metric_base import DummyMetric
 from training.loop import measuring, reals, run, signals
+from training.loop.counters import Counters
 from training.loop.reals import RealsReader
 from training.run_folder import report, snapshots, state
 from training.training_loop import _explained_memory
@@ -248,7 +249,7 @@ def test_full_disks_are_told_from_full_memory(capsys, error, message):
 
 
 def new_report(folder, **values):
-    counters = run.Counters(cur_nimg=40, **values)
+    counters = Counters(cur_nimg=40, **values)
     return report.TickReport(str(folder), 1000, counters), counters
 
 

@@ -23,6 +23,7 @@ from training.run_folder.options_file import TRAINING_STATE, foreign_code
 from training.run_folder.report import TickReport
 
 from . import endings, lost_workers, measuring, signals
+from .counters import Counters
 from .options import LoopOptions
 from .reals import RealsReader
 from .schedule import growing_from, minibatches, num_rounds, training_schedule
@@ -31,29 +32,6 @@ from .step import PHASES, Piece, TrainingStep
 # What random numbers are for: part of the key of their stream.
 PURPOSES = {name: index for index, name in enumerate((*PHASES, "reals", "weights"))}
 _BAD_UPDATES_IN_A_ROW = 20
-
-
-@dataclass
-class Counters:
-    """Where a training is."""
-
-    cur_nimg: int = 0  # real images shown
-    iteration: int = 0  # counts for the regularization intervals
-    repeat: int = 0  # iterations since the schedule was looked at
-    sched_nimg: int = -1  # images shown when it was
-    prev_lod: float = -1.0
-    cur_tick: int = -1
-    tick_start_nimg: int = 0
-    tick_is_open: bool = False  # its line is printed, but not all that it has to do is done
-    maintenance_sec: float = 0.0
-    sec_per_kimg: float = 0.0  # of the last tick, without compiling; 0: not known yet
-    bad_updates: dict[str, int] = field(default_factory=dict)  # in a row, by phase
-    skipped: int = 0  # updates skipped so far
-    skipped_before_tick: int = 0
-    last_snapshot: str = ""  # file name of the newest pickle saved while all updates were good
-    tick_sec: float = 0.0  # spent in the tick so far
-    total_sec: float = 0.0  # spent so far
-    done: bool = False
 
 
 @dataclass

@@ -31,7 +31,7 @@ class Heartbeat:
     """
 
     def __init__(self, run_dir: str | None, total_kimg: float):
-        self.counters: Any = None  # of the run, a `training.loop.run.Counters`, once it has them
+        self.counters: Any = None  # of the run, a `training.loop.counters.Counters`, once it has them
         self._path = None if run_dir is None else os.path.join(run_dir, NAME)
         self._total_kimg = total_kimg
         self._doing, self._ended = "starting", False

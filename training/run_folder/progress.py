@@ -11,7 +11,7 @@ from .options_file import TRAINING_STATE, load_training_options
 
 
 def counters(run_dir: str) -> dict[str, Any] | None:
-    """The counters of a run's state, see `training.loop.run.Counters`; None if there is no state that can be read."""
+    """The counters of a run's state, see `training.loop.counters`; None if there is no state that can be read."""
     try:
         with open(os.path.join(run_dir, TRAINING_STATE), "rb") as file, load_npz(file) as npz:
             return dict(json.loads(str(npz["meta"]))["counters"])
