@@ -26,6 +26,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, allow_abbrev=False, **kwargs)
         self.spellings: dict[str, str] = {}
+        self._given: list[str] = []
 
     def flags(self) -> dict[str, list[str]]:
         """All flags, each with its choices, of which most have none; other spellings are left out."""
@@ -46,8 +47,14 @@ class ArgumentParser(argparse.ArgumentParser):
         return as_called(super().format_help())
 
     def error(self, message: str) -> NoReturn:
-        for option in re.findall(r"--[\w-]+", message) if message.startswith("unrecognized arguments") else ():
-            message += self._near_option(option)
+        if message.startswith("unrecognized arguments"):
+            if self._in_use == [self] and self._commands():
+                message += f" (which command? {', '.join(name for name, _ in self._commands())})"
+            else:
+                message += "".join(map(self._near_option, re.findall(r"--[\w-]+", message)))
+        for name in message.partition("are required: ")[2].split(", "):
+            if any(arg.partition("=")[0] == f"--{name.lower()}" for arg in self._given):
+                message += f" ({name} is given without --{name.lower()})"
         choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
         if choice:
             there = re.findall(r"[\w.-]+", choice[2])
@@ -56,13 +63,20 @@ class ArgumentParser(argparse.ArgumentParser):
         super().error(as_called(printable(message, 2000)))
 
     def _near_option(self, option: str) -> str:
-        """Which option is meant by one that does not exist; by a value such as --gif the option that takes it."""
+        """Which option is meant by one that is not there, by a value such as --gif the one with it; whose it is."""
         known = {flag: choices for parser in self._in_use for flag, choices in parser.flags().items()}
         value = option.removeprefix("--")
         for flag, choices in known.items():
             if value in choices:
                 return f" (did you mean {flag}={value}?)"
-        return did_you_mean(option, known)
+        near = did_you_mean(value, [flag.removeprefix("--") for flag in known]).replace("mean ", "mean --")
+        there = [name for parser in self._in_use for name, other in parser._commands() if option in other.flags()]
+        return near + (f" (an option of {', '.join(there)})" if there else "")
+
+    def _commands(self) -> list[tuple[str, "ArgumentParser"]]:
+        """The sub-commands, by name."""
+        subparsers = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return [command for action in subparsers for command in action.choices.items()]
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         ArgumentParser._in_use = []
@@ -71,7 +85,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         self._in_use.append(self)
         parts = [arg.partition("=") for arg in (sys.argv[1:] if args is None else args)]
-        args = [self.spellings.get(name, name) + equals + value for name, equals, value in parts]
+        self._given = args = [self.spellings.get(name, name) + equals + value for name, equals, value in parts]
         return super().parse_known_args(args, namespace)
 
 

@@ -111,7 +111,10 @@ def _fit_generator(net: Network, new: Network, down: int) -> tuple[Network, str]
     seed = _SAMPLES  # which was not fitted to
     wanted = _reduced(_images(net, seed), down)
     error = np.sqrt(np.mean(np.square(_images(new, seed) - wanted)) / np.var(wanted))
-    return new, f"images reduced to {size_text(new.output_shape[2:])}, but for {error:.1%} (of their deviation)"
+    return (
+        new,
+        f"images reduced to {size_text(new.output_shape[2:])}, missed by {error:.1%} of their deviation",
+    )
 
 
 def _reduced(images: np.ndarray, times: int) -> np.ndarray:

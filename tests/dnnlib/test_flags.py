@@ -82,3 +82,25 @@ def test_digits_of_other_scripts(digit):
         with pytest.raises(argparse.ArgumentTypeError) as error:
             kind(text)
         assert str(error.value).isascii()  # they look like others
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--network=a.pkl"], "unrecognized arguments: --network=a.pkl (which command? show, find)"),
+        (["find", "--network=a.pkl"], "are required: NETWORK, FILES (NETWORK is given without --network)"),
+        (["find", "a.pkl", "b.npz", "--network"], "unrecognized arguments: --network\n"),
+        (["find", "a.pkl", "b.npz", "--loop"], "unrecognized arguments: --loop (an option of show)"),
+        (["find"], "are required: NETWORK, FILES\n"),
+    ],
+)
+def test_options_in_wrong_places(args, message, capsys):
+    parser = flags.ArgumentParser()
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("show").add_argument("--loop")
+    find = commands.add_parser("find")
+    find.add_argument("network", metavar="NETWORK")
+    find.add_argument("files", metavar="FILES")
+    with pytest.raises(SystemExit):
+        parser.parse_args(args)
+    assert message in capsys.readouterr().err

@@ -120,7 +120,7 @@ def test_shrinking(kind):
         reduced = downsample_2d(run(net, z)).numpy()
         error = np.sqrt(np.mean(np.square(run(new, z) - reduced)) / np.var(reduced))
         assert error < 0.9  # of random networks, whose images are noise; docs/editing.md has those of a trained one
-        assert re.search(r"reduced to \d+x\d+, but for \d+\.\d%", lines[0])
+        assert re.search(r"reduced to \d+x\d+, missed by \d+\.\d%", lines[0])
 
 
 @kinds()

@@ -289,7 +289,7 @@ def test_commands_take_what_the_parser_gives():
         points = ("--row-seeds=1", "--col-seeds=1") if "mixing" in command else ("--seeds=1",)
         given = vars(run_generator._parser().parse_args([command, "--network=x", *points]))
         own = {*inspect.signature(function).parameters, "command", "result_dir"}
-        assert known - given.keys() <= {"truncation_psi", "dlatents_psi", "noise_mode"}
+        assert known - given.keys() <= {"truncation_psi", "layer_psi", "dlatents_psi", "noise_mode"}
         assert given.keys() - own <= known
 
 
