@@ -238,6 +238,9 @@ def test_keys(page, window):
     assert np.array_equal(pixels_of(bytes(png)), seen(window))
     with np.load(io.BytesIO(bytes(npz))) as arrays:
         assert arrays["dlatents"].shape == (1, 8, 64)
+    window.run("state.seed = 8; saveImage()")  # which is not shown yet
+    saved = window.run("while (saved.length < 3) await new Promise((done) => setTimeout(done, 10)); return saved;")
+    assert saved[2][0] == "seed0007.png"
     window.keys("n")
     assert settled(window).startswith("network=1&")
 

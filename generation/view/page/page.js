@@ -78,7 +78,7 @@ function measured(answer) {
 const areQuick = () => times.length < 3 || Math.min(...times) < QUICK; // the first ones are slower
 
 async function paint() { // What the state says now.
-  const text = textOf(state);
+  const text = textOf(state), name = fileName();
   const late = setTimeout(() => { say("computing…"); $("picture").classList.add("stale"); }, 400);
   try {
     const answer = await ask(`picture?${text}`, { View: `${page} ${++number}` }), blob = await answer.blob();
@@ -88,7 +88,7 @@ async function paint() { // What the state says now.
     if (last) URL.revokeObjectURL(last);
     const { naturalWidth: width, naturalHeight: height } = image;
     const took = measured(answer);
-    shown = { text, blob };
+    shown = { text, blob, name };
     const parts = decodeURIComponent(answer.headers.get("Command")).split(/(?<= )(?=--)/); // lines break between them
     $("command").replaceChildren(...parts.map((textContent) => element("span", { textContent })));
     image.style.setProperty("--ratio", width / height);
@@ -305,17 +305,18 @@ function entered(event) { // One of the controls was changed.
 // ---------------------------------------------------------------------------
 // Saving.
 
-function save(blob, suffix) {
+function save(blob, download) {
   const href = URL.createObjectURL(blob);
-  element("a", { href, download: fileName() + suffix }).click();
+  element("a", { href, download }).click();
   setTimeout(() => URL.revokeObjectURL(href), 10000);
 }
 
-const saveImage = () => shown && save(shown.blob, ".png");
+const saveImage = () => shown && save(shown.blob, `${shown.name}.png`);
 
 async function saveVector() {
+  const download = `${fileName()}.npz`;
   try {
-    save(await (await ask(`vector?${textOf(state)}`)).blob(), ".npz");
+    save(await (await ask(`vector?${textOf(state)}`)).blob(), download);
   } catch (error) {
     say(error.message, "error");
   }
