@@ -100,7 +100,9 @@ def locate(path_or_gdrive_path: str) -> str:
     if not os.path.exists(path):
         folder, base = os.path.split(path)
         there = [name for name in glob.glob(os.path.join(glob.escape(folder), "*")) if os.path.isfile(name)]
-        close = did_you_mean(path, there) or did_you_mean(f"gdrive:networks/{base}", gdrive_urls, cutoff=0.85)
+        close = did_you_mean(path, there + installed.names(folder)) or did_you_mean(
+            f"gdrive:networks/{base}", gdrive_urls, cutoff=0.85
+        )
         raise UserError(f"{path}: no such file{close or did_you_mean(path, short_names, cutoff=0.85)}")
     return path
 

@@ -48,10 +48,9 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments"):
-            if self._in_use == [self] and self._commands():
-                message += f" (which command? {', '.join(name for name, _ in self._commands())})"
-            else:
-                message += "".join(map(self._near_option, re.findall(r"--[\w-]+", message)))
+            near = "".join(map(self._near_option, re.findall(r"--[\w-]+", message)))
+            commands = ", ".join(name for name, _ in self._commands()) if self._in_use == [self] else ""
+            message += near or (f" (which command? {commands})" if commands else "")
         for name in message.partition("are required: ")[2].split(", "):
             if any(arg.partition("=")[0] == f"--{name.lower()}" for arg in self._given):
                 message += f" ({name} is given without --{name.lower()})"
@@ -70,7 +69,8 @@ class ArgumentParser(argparse.ArgumentParser):
             if value in choices:
                 return f" (did you mean {flag}={value}?)"
         near = did_you_mean(value, [flag.removeprefix("--") for flag in known]).replace("mean ", "mean --")
-        there = [name for parser in self._in_use for name, other in parser._commands() if option in other.flags()]
+        others = [other for parser in self._in_use for other in parser._commands()] if len(self._in_use) > 1 else []
+        there = [name for name, parser in others if option in parser.flags()]
         return near + (f" (an option of {', '.join(there)})" if there else "")
 
     def _commands(self) -> list[tuple[str, "ArgumentParser"]]:

@@ -57,6 +57,14 @@ def find(path: str) -> str:
 
     So 'demo/symbols-32x32.pkl' and 'configs/demo.yaml' are found from any folder.
     """
-    folder, name = os.path.split(path)
-    own = os.path.join(_OF_WHEEL if _IS_WHEEL else _ROOT, folder, name)
-    return own if folder in ("demo", "configs") and os.path.isfile(own) and not os.path.lexists(path) else path
+    return str(_own(path)) if path in names(os.path.dirname(path)) and not os.path.lexists(path) else path
+
+
+def names(folder: str) -> list[str]:
+    """The files that come along in a folder, by the names under which `find` finds them."""
+    there = sorted(_own(folder).glob("*")) if folder in ("demo", "configs") else []
+    return [os.path.join(folder, path.name) for path in there if path.is_file()]
+
+
+def _own(path: str) -> Path:
+    return (_OF_WHEEL if _IS_WHEEL else _ROOT) / path

@@ -116,3 +116,9 @@ def test_what_is_there_is_no_guess(run_folder, tmp_path, monkeypatch):
     for folder, what in (("model", "SavedModel of a generator"), ("page", "web page of a generator")):
         with pytest.raises(UserError, match=f"{folder}: is a folder.*; this is a {what}, a program"):
             pretrained_networks.load_generator(folder)
+
+
+def test_files_that_come_along_are_near(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"no such file \(did you mean demo/symbols-32x32.pkl\?\)"):
+        pretrained_networks.locate("demo/symbols-32x23.pkl")

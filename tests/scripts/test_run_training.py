@@ -144,6 +144,7 @@ def test_start_from_a_pickle(folder):
         "--resume=nat.pkl: no such run folder or pickle (did you mean net.pkl?)"
     ]
     assert "did you mean" in problems(*REQUIRED, "--resume=gdrive:networks/stylegan2-ffhq.pkl")[0].lower()
+    assert problems(*REQUIRED, "--resume=atuo") == ["--resume=atuo: no such run folder or pickle (did you mean auto?)"]
 
 
 def test_data_sets(folder, monkeypatch):

@@ -168,7 +168,8 @@ def _known_names(folder: str, result_dir: str) -> set[str]:
     beside = {os.path.join(folder, name) for name in _list(folder or ".")}
     names = {path for path in beside if _is_pickle(path) or _is_training(path)}
     if not folder:
-        names |= {"latest", *pretrained_networks.gdrive_urls, *pretrained_networks.short_names, *_trainings(result_dir)}
+        names |= {"auto", "latest", *_trainings(result_dir)}
+        names |= {*pretrained_networks.gdrive_urls, *pretrained_networks.short_names}
     return names
 
 
