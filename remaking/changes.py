@@ -2,7 +2,6 @@
 
 import argparse
 import glob
-import math
 import os
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from metrics.nets import catalog
 
 _MOST_CHANNELS = 4
 _MOST_LABELS = 1 << 20
+_WEIGHTS, _WEIGHT = (1e-6, 1e6), "from 1e-6 to 1e6 as WEIGHT of FILE=WEIGHT"
 
 
 @dataclass(frozen=True)
@@ -140,11 +140,9 @@ def _files(text: str) -> list[tuple[str, float]]:
     weight = 1.0
     if equals and not os.path.exists(os.path.expanduser(text)):
         try:
-            weight = float(number)
-        except ValueError:
-            weight = math.nan
-        if not 0 < weight < math.inf:
-            raise UserError(f"{text}: expected FILE=WEIGHT with a weight above 0, got {number!r:.60}")
+            weight = flags.number(number, _WEIGHT, *_WEIGHTS)
+        except argparse.ArgumentTypeError as error:
+            raise UserError(f"{text}: {error}") from None
     else:
         name = text
     path = os.path.expanduser(name)

@@ -172,7 +172,11 @@ def test_command_lines(tmp_path, monkeypatch, capsys):
         (["a.pkl", "--blend=b.pkl"], ["--blend: b.pkl: no such file (did you mean a.pkl?)", "--blend-at is missing"]),
         (["a.pkl", "--blend-at=8", "--blend-width=2"], ["--blend-at is for --blend=FILE", "--blend-width is for"]),
         (["--average=a.pkl"], ["--average: expected two files or more, got a.pkl alone"]),
-        (["--average=a.pkl=0", "--average=x*.pkl"], ["a weight above 0, got '0'", "x*.pkl: there is no such file"]),
+        (["--average=a.pkl=0", "--average=a.pkl=1e308"], ["from 1e-6 to 1e6 as WEIGHT", "got '0'", "got '1e308'"]),
+        (
+            ["--average=a.pkl=nan", "--average=x*.pkl"],
+            ["WEIGHT of FILE=WEIGHT, got 'nan'", "x*.pkl: there is no such file"],
+        ),
         (["a.pkl", "--average=a.pkl", "--blend=b.pkl"], ["got SOURCE and --average", "b.pkl: no such file"]),
     ):
         monkeypatch.setattr(sys, "argv", ["run_convert.py", *args, "--output=c.pkl"])
