@@ -19,6 +19,7 @@ from . import direction_files
 from .direction_files import layers_text
 
 _MOST_STRENGTH = 1e6
+_MOST_MOVE = 1e30  # what float32 can add up
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,11 @@ class Direction:
     layers: tuple[int, ...]
     spread: float = 1.0
     space: str = "w"
+
+    def largest(self) -> float:
+        """The size of the largest number of the vector."""
+        parts = [self.vector] if self.space == "w" else self.vector.values()
+        return max(float(np.abs(part).max()) for part in parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,6 +219,9 @@ def moves_of(asked: Sequence["str | Move"], net: Any) -> tuple[Move, ...]:
             wrong = [number for number in layers or () if number >= num_layers]
             if wrong:
                 raise UserError(f"the network has layers 0 to {num_layers - 1}, got {layers_text(wrong)}")
+            move = abs(parsed.strength) * there[index].spread * there[index].largest()
+            if move > _MOST_MOVE:
+                raise UserError(f"would move by {move:.1g}, expected {_MOST_MOVE:g} at most")
             result.append(Move(there[index], parsed.strength, layers))
     problems.report()
     return tuple(result)
@@ -233,7 +242,10 @@ def _choose(names: Sequence[str], asked: _Asked) -> tuple[int, list[int] | None]
             raise UserError(f"which direction? Expected {asked.path}:INDEX or {asked.path}:NAME; {there}")
         return 0, layers
     if rest in names:
-        return list(names).index(rest), layers
+        first = list(names).index(rest)
+        if list(names).count(rest) > 1:
+            raise UserError(f"several directions are called {printable(rest, 60)!r}; expected an INDEX; {there}")
+        return first, layers
     if rest.isascii() and rest.isdecimal() and int(rest[:9]) < len(names) and len(rest) < 9:
         return int(rest), layers
     raise UserError(f"there is no direction {printable(rest, 60)!r}{did_you_mean(rest, names)}; {there}")

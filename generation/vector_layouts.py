@@ -67,7 +67,8 @@ def read_as(
     Raises UserError for everything that is wrong with the file.
     """
     if not os.path.isfile(path):
-        raise UserError(f"{path}: {'is a folder' if os.path.isdir(path) else 'no such file'}, expected a .npz file")
+        there = "is a folder" if os.path.isdir(path) else "no such file"
+        raise UserError(f"{path}: {there}, expected a .npz, .npy or .pt file")
     try:
         return _read_as(path, of_array, of_npz, of_torch, what)
     except ArrayFileError as error:

@@ -245,12 +245,20 @@ def test_malformed_flags(folder, capsys):
         ("a.npz:y:x=1", "LAYERS: 'x' in 'x' is not a number or a range such as 5-8"),
         ("a.npz:xx=1", "there is no direction 'xx' (did you mean x?)"),
         ("a.npz:0:3-1=1", "the range '3-1' is empty"),
-        (".=1", ".: is a folder"),
+        (".=1", ".: is a folder, expected a .npz, .npy or .pt file"),
+        ("two.npz:x=1", "several directions are called 'x'; expected an INDEX; two.npz has 0 (x), 1 (x)"),
     ]
+    direction_files.save("two.npz", ["x", "x"], vectors(2, LAYERS, SIZE), [[0]] * 2, [1.0, 2.0])
     with pytest.raises(UserError) as error:
         directions.check([text for text, _ in later])
     for text, message in later:
         assert f"--direction={text}: " in str(error.value) and message in str(error.value)
+
+
+def test_far_too_far(folder, net):
+    np.save("huge.npy", np.full(SIZE, 1e30, np.float32))
+    with pytest.raises(UserError, match="huge.npy=2: would move by 2e\\+30, expected 1e\\+30 at most"):
+        directions.moves_of(["huge.npy=2"], net)
 
 
 @pytest.mark.slow

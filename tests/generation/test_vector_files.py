@@ -146,7 +146,7 @@ def test_what_is_refused(tmp_path):
     np.savez(tmp_path / "other.npz", a=rnd(2), b=rnd(2))
     np.save(tmp_path / "dict.npy", {"a.jpg": rnd(1, 6, 8)}, allow_pickle=True)
     for path, message in (
-        (tmp_path / "none.npz", "no such file, expected a .npz file"),
+        (tmp_path / "none.npz", "no such file, expected a .npz, .npy or .pt file"),
         (tmp_path, "is a folder"),
         (tmp_path / "text.npz", "is none of the files with vectors: .npz, .npy, or .pt"),
         (tmp_path / "empty.npz", "is none of the files with vectors: .npz, .npy, or .pt"),

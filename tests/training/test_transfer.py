@@ -232,6 +232,14 @@ def test_layers_of_other_levels_are_others():
     assert_copied(new, old, [upper, ["32x32/Conv0/weight"], upper])
 
 
+def test_level_of_detail():
+    """The first picture of a training is made as the file says, such as one of `run_convert.py --resolution`."""
+    (old, *_), (new, *_) = networks("config-a"), networks("config-a")
+    old.set_var("lod", 1)
+    lines = copy_weights("some.pkl", old, (new,) * 3, True)
+    assert new.get_var("lod") == 1 and not any("lod:" in line for line in lines)
+
+
 def test_nothing_fits():
     old = Network("mapping", func_name="training.networks.G_mapping", **MAPPING)
     new = networks("ada")

@@ -54,7 +54,8 @@ def copy_weights(origin: str, loaded: Any, networks: Sequence[Any], partial: boo
         found = [f"{origin}: {len(problems)} things do not fit:", *listed(problems, _MAX_LINES)]
         raise UserError("\n".join([*found, _ADVICE, rest]))
     for net, values, fits in copies:
-        for name in fits:
+        shown = [name for name in net.vars if _is_lod(name) and name in values]  # until the schedule sets it
+        for name in [*fits, *shown]:
             net.vars[name].assign(values[name])
     return [*lines, *done, *problems]
 
