@@ -15,8 +15,8 @@ from .containers import Container
 from .dataset_json import MAX_CLASSES
 
 NAMES_SUFFIX = ".json"
-NAMES_VERSION = 1  # of the file of names; files without a number are of version 1, too
 """Of the file beside tfrecords, {"names": [...], "classes": [...]}, of images and of columns of labels."""
+NAMES_VERSION = 1  # of that file; files without a number are of version 1, too
 _MAX_NAMED = 10  # classes
 _MOST_UNUSED = 1 << 15  # classes, most of which have no image: numbers beyond are something else
 _MAX_BYTES = 16 << 30  # of a label array in memory
