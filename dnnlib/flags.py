@@ -52,8 +52,9 @@ class ArgumentParser(argparse.ArgumentParser):
             commands = ", ".join(name for name, _ in self._commands()) if self._in_use == [self] else ""
             message += near or (f" (which command? {commands})" if commands else "")
         for name in message.partition("are required: ")[2].split(", "):
-            if any(arg.partition("=")[0] == f"--{name.lower()}" for arg in self._given):
-                message += f" ({name} is given without --{name.lower()})"
+            option = f"--{name.lower()}".replace("_", "-")
+            if any(arg.partition("=")[0] == option for arg in self._given):
+                message += f" ({name} is given without {option})"
         choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
         if choice:
             there = re.findall(r"[\w.-]+", choice[2])

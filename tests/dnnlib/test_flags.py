@@ -87,17 +87,19 @@ def test_digits_of_other_scripts(digit):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--network=a.pkl"], "unrecognized arguments: --network=a.pkl (which command? show, find)"),
+        (["--network=a.pkl"], "unrecognized arguments: --network=a.pkl (which command? show, make, find)"),
         (["find", "--network=a.pkl"], "are required: NETWORK, FILES (NETWORK is given without --network)"),
         (["find", "a.pkl", "b.npz", "--network"], "unrecognized arguments: --network\n"),
         (["find", "a.pkl", "b.npz", "--loop"], "unrecognized arguments: --loop (an option of show)"),
         (["find"], "are required: NETWORK, FILES\n"),
+        (["make", "--new-folder=a"], "are required: NEW_FOLDER (NEW_FOLDER is given without --new-folder)"),
     ],
 )
 def test_options_in_wrong_places(args, message, capsys):
     parser = flags.ArgumentParser()
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("show").add_argument("--loop")
+    commands.add_parser("make").add_argument("folder", metavar="NEW_FOLDER")
     find = commands.add_parser("find")
     find.add_argument("network", metavar="NETWORK")
     find.add_argument("files", metavar="FILES")
