@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import dnnlib
+from dnnlib.errors import UserError
 from dnnlib.pictures import save_image
 from dnnlib.progress import Progress
 from dnnlib.tflib import convert_images_to_uint8
@@ -169,15 +170,18 @@ class Run:
             self._keeper.save({"projected": len(targets)}, {})
         self._make_steps(tuner, targets)
         after = list(self._images(tuner))
+        if not np.isfinite(after).all():
+            raise UserError("the tuned network makes no images any more; a smaller --tune-learning-rate keeps them")
         save_pkl(tuner.network, dnnlib.make_run_dir_path(TUNED))
         for target, file, *pictures in zip(targets, found, before, after, strict=True):
             save_image_grid(
                 pictures[1][np.newaxis], dnnlib.make_run_dir_path(f"{target.name}-tuned.png"), drange=(-1, 1)
             )
             errors = [_error(target.image, picture[np.newaxis]) for picture in pictures]
-            less = f" ({errors[0] / errors[1]:.3g} times less)" if errors[1] else ""
+            way = "more" if errors[1] > errors[0] else "less"
+            change = f" ({max(errors) / min(errors):.3g} times {way})" if min(errors) else ""
             print(
-                f"{target.name}: mean squared error {errors[0]:.3g} before, {errors[1]:.3g} tuned{less}",
+                f"{target.name}: mean squared error {errors[0]:.3g} before, {errors[1]:.3g} tuned{change}",
                 file=sys.stderr,
             )
             settings = {

@@ -160,3 +160,13 @@ def test_kinds_of_networks(run, kind):
         for path in (folder / "image0000-tuned.png", *Path("results").glob("00001-*/image0000-step0002.png"))
     )
     assert np.abs(target - found).max() <= 1
+
+
+@pytest.mark.slow
+def test_diverged(run):
+    """A network that makes no images any more is not written."""
+    quick = ("--num-steps=1", "--num-snapshots=0", "--tune=4", "--tune-learning-rate=1e30")
+    code, _, err = run(*ARGS, make_network("net.pkl"), *quick)
+    assert code == 1 and "makes no images any more; a smaller --tune-learning-rate" in err, err
+    (folder,) = Path("results").iterdir()
+    assert not (folder / TUNED).exists() and "Traceback" not in (folder / "log.txt").read_text()
