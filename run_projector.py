@@ -105,7 +105,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     tune_help = "then so many steps that tune a copy of the network to the images, network-tuned.pkl" + shown
     add("--tune", type=flags.natural, default=0, help=tune_help, metavar="N")
-    rate_help = "learning rate of tuning at its highest (default: 0.01; with --tune-locality 0.002)"
+    rate_help = "learning rate of tuning at its highest (default: 0.004; with --tune-locality 0.001)"
     add("--tune-learning-rate", type=flags.non_negative, help=rate_help, metavar="RATE")
     pixel_help = "weight of the mean squared difference of pixels, beside the distance (default: 4)"
     add("--tune-pixel", type=flags.non_negative, help=pixel_help, metavar="WEIGHT")
@@ -113,6 +113,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--tune-locality", type=flags.non_negative, help=locality_help, metavar="WEIGHT")
     others_help = "other images that each step looks at for that (default: 16)"
     add("--tune-locality-images", type=flags.positive, help=others_help, metavar="N")
+    w_help = "learning rate of W of each layer, which then moves along (default: 0; with --tune-locality 0.06)"
+    add("--tune-w-rate", type=flags.non_negative, help=w_help, metavar="RATE")
 
     group = parser.add_argument_group("results and downloads")
     add = group.add_argument

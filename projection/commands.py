@@ -26,7 +26,8 @@ class Projecting:
     and noise images of each. video: an mp4 of each. initial: files of W vectors to start from, one vector in all or one
     for each image. allow_tf32: whether float32 may be TensorFloat-32 on GPUs; None: as it is set. distance,
     metric_networks, cache_dir, offline: see `distances.load`. tune: steps of tuning a copy of the network to what was
-    found; 0: none. tune_learning_rate, tune_pixel, tune_locality, tune_locality_images: see `tuning.Tuner`.
+    found; 0: none. tune_learning_rate, tune_pixel, tune_locality, tune_locality_images, tune_w_rate: see
+    `tuning.Tuner`.
     """
 
     num_snapshots: int = 5
@@ -51,6 +52,7 @@ class Projecting:
     tune_pixel: float = 4.0
     tune_locality: float = 0.0
     tune_locality_images: int = 16
+    tune_w_rate: float | None = None
 
 
 def project_generated_images(
@@ -161,6 +163,7 @@ def _project(network_pkl: str, open_targets: Callable[..., Any], settings: Proje
                 pixel_weight=settings.tune_pixel,
                 locality_weight=settings.tune_locality,
                 locality_images=settings.tune_locality_images,
+                dlatent_learning_rate=settings.tune_w_rate,
                 label=label,
                 seed=settings.seed,
             )

@@ -154,6 +154,8 @@ class Run:
         """Tunes a copy of the network to what was found, and saves it. how: arguments of `Tuner`."""
         targets = [self._target(idx) for idx in range(len(self._targets))]
         found = [vector_files.load(self._path_of_vector(target), self._Gs) for target in targets]
+        # A run that ended while it saved results may have replaced some of W.
+        dlatents = self._keeper.values.get("found", np.concatenate([file.dlatents for file in found]))
         tuner = Tuner(self._Gs, self._proj.distance, minibatch_size=self._settings.minibatch_size, **how)
         step = self._keeper.place.get("tuned", 0)
         print(
@@ -162,18 +164,18 @@ class Run:
         )
         noises = [np.concatenate(layer) for layer in zip(*(file.noises for file in found), strict=True)]
         images = np.concatenate([target.image for target in targets])
-        tuner.start(images, np.concatenate([file.dlatents for file in found]), noises)
+        tuner.start(images, dlatents, noises)
         before = list(self._images(tuner))
         if step:
             tuner.go_on(step, self._keeper.values)
         else:
-            self._keeper.save({"projected": len(targets)}, {})
-        self._make_steps(tuner, targets)
+            self._keeper.save({"projected": len(targets)}, {"found": dlatents})
+        self._make_steps(tuner, targets, dlatents)
         after = list(self._images(tuner))
         if not np.isfinite(after).all():
             raise UserError("the tuned network makes no images any more; a smaller --tune-learning-rate keeps them")
         save_pkl(tuner.network, dnnlib.make_run_dir_path(TUNED))
-        for target, file, *pictures in zip(targets, found, before, after, strict=True):
+        for target, file, tuned, *pictures in zip(targets, found, tuner.get_dlatents(), before, after, strict=True):
             save_image_grid(
                 pictures[1][np.newaxis], dnnlib.make_run_dir_path(f"{target.name}-tuned.png"), drange=(-1, 1)
             )
@@ -186,25 +188,28 @@ class Run:
             )
             settings = {
                 **file.settings,
+                "w_plus": self._proj.w_plus or tuner.dlatent_learning_rate > 0,
                 "tuned": {
                     "network": TUNED,
                     **how,
                     "learning_rate": tuner.learning_rate,
+                    "dlatent_learning_rate": tuner.dlatent_learning_rate,
                     "error_before": errors[0],
                     "error": errors[1],
                 },
             }
-            vector_files.save(file.path, file.dlatents, file.noises, settings)
+            vector_files.save(file.path, tuned[np.newaxis], file.noises, settings)
         self._save_picture(targets, before, after)
 
-    def _make_steps(self, tuner: Tuner, targets: Sequence[Target]) -> None:
-        """Makes the steps that are left."""
+    def _make_steps(self, tuner: Tuner, targets: Sequence[Target], found: np.ndarray) -> None:
+        """Makes the steps that are left. found: W of each image, [N, layers, dlatent_size]."""
         video = self._settings.video
 
         def state() -> tuple[dict[str, Any], Mapping[str, Any]]:
             if video:  # which begins again
-                return {"projected": len(targets)}, {}
-            return {"projected": len(targets), "tuned": tuner.get_cur_step()}, tuner.variables()
+                return {"projected": len(targets)}, {"found": found}
+            values = {"found": found, **tuner.variables()}
+            return {"projected": len(targets), "tuned": tuner.get_cur_step()}, values
 
         progress = Progress(tuner.num_steps, "steps", _INTERVAL, initial=tuner.get_cur_step())
         with _videos(targets if video else [], "tuning") as add_frames:

@@ -15,7 +15,7 @@ from dnnlib.tflib.checkpoints import network_files
 from generation import vector_files
 from projection import state
 from projection.projector import Projector
-from projection.run import TUNED
+from projection.run import TUNED, Run
 from projection.tuning import Tuner
 
 pytestmark = pytest.mark.one_stack
@@ -121,6 +121,13 @@ def test_interrupted(run, monkeypatch):
         code, out, err = run(*args)
         assert code == 1 and "changed since this run began; without" in err and "starts anew" in err
         Path(path).write_bytes(before)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+
+        def cut(*_):
+            raise RuntimeError("power cut")
+
+        patch.setattr(Run, "_save_picture", cut)  # what comes after all W have been replaced
+        run(*args)
     code, out, err = run(*args)
     assert code == 0, err
     assert "Tuning a copy of the network to 3 images ... from step 2" in out
