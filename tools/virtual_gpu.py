@@ -274,7 +274,7 @@ def generating(config: str, resolution: int, minibatch: int, precision: str) -> 
     latents = tf.zeros([minibatch, generator.latent_size])
     noise = [tf.zeros([minibatch, *shape[1:]]) for shape in generator.noise_shapes]
     with kept.forced(True):
-        return generator._render.get_concrete_function(latents, noise, None)
+        return generator._render.get_concrete_function(latents, noise, None, tf.TensorSpec([], tf.float32), None)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -102,7 +102,7 @@ def described(role="D", version=1, **changes):
         ("[" * 100_000, "no description of networks"),
         ("", "no description"),
         ({"version": 1}, "no description"),
-        (described(version=2), "version 2, expected 1"),
+        (described(version=2), "is of format version 2, of a later version of this project; this one reads 1"),
         (described(role="evil"), "expected networks G, D or Gs"),
         (described(role="G"), "belongs to none of its networks: G"),
         ({"version": 1, "networks": {"D": []}}, "expected networks G, D or Gs"),

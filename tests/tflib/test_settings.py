@@ -102,8 +102,9 @@ def test_every_script_has_the_flag(value, expected):
         "noise-figure": ["--seeds=1"],
         "truncation-figure": ["--seeds=1"],
     }
-    assert set(commands) == set(run_generator.COMMANDS)
+    assert {*commands, "view"} == set(run_generator.COMMANDS)
     found = [generator.parse_args([command, NETWORK, *args, *flag]) for command, args in commands.items()]
+    found += [generator.parse_args(["view", "a.pkl", *flag])]
     found += [run_projector._parser().parse_args([command, NETWORK, *flag]) for command in run_projector.COMMANDS]
     found += [run_metrics._parser().parse_args([NETWORK, *flag]), run_convert._parser().parse_args(["a.pkl", *flag])]
     assert [args.allow_tf32 for args in found] == [expected] * len(found)

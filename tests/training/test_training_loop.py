@@ -64,7 +64,7 @@ SLOW = pytest.mark.slow  # what the others have: lazy or not, growing or not, pa
         pytest.param("config-a", marks=SLOW),
         pytest.param("config-b", marks=SLOW),
         pytest.param("config-c", marks=SLOW),
-        "config-d",
+        pytest.param("config-d", marks=SLOW),
         pytest.param("config-e", marks=SLOW),
         "config-f",
     ],
