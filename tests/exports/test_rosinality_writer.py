@@ -159,7 +159,7 @@ def test_tensors_that_were_changed_count(here, nets, capsys):
     [
         (3, "is no description"),
         ({"description": "{}"}, "is no description"),
-        ({"description": '{"version": 2, "networks": {"Gs": {}}}'}, "has version 2"),
+        ({"description": '{"version": 2, "networks": {"Gs": {}}}'}, "is of format version 2"),
         ({"description": '{"version": 1, "networks": {"Gs": {}}}', "variables": {}}, "is no network"),
     ],
 )
