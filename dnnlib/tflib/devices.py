@@ -7,6 +7,7 @@ this machine are used, or its CPU; `logical_cpus` splits the CPU into several de
 import contextlib
 import os
 import platform
+import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +128,10 @@ def _split_cpu(number: int | None) -> None:
 
 
 def _multi_worker(num_gpus: int, cluster: workers.Cluster) -> Devices:
+    handler = signal.getsignal(signal.SIGTERM)
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)  # TensorFlow takes it for itself, and does nothing
     replicas = strategy.num_replicas_in_sync
     local = replicas // len(cluster.workers)
     if local != num_gpus:

@@ -49,6 +49,14 @@ def ends_within(process, seconds):
     return output, time.monotonic() - begin
 
 
+def finished_state(workers, folder):
+    """The state of a training that nobody disturbs from here on."""
+    for process in workers.start():
+        output, _ = ends_within(process, 600)
+        assert process.returncode == 0, output
+    return states_of(folder)[0]
+
+
 def error_lines(output):
     return [line for line in output.splitlines() if re.match("Error|Traceback|.*Error:", line)]
 
@@ -57,42 +65,36 @@ def error_lines(output):
 def test_kills_of_one_of_two_workers(tmp_path):
     symbols = tmp_path / "symbols"
     create_symbols(str(symbols), resolution=16, num_images=64)
-    options = options_file(
-        tmp_path, **{"total-kimg": 0.1 + 0.06 * KILLS, "minibatch-gpu": 4, "image-snap": 1000, **TICKS}
-    )
+    options = options_file(tmp_path, **{"total-kimg": 0.64, "minibatch-gpu": 4, "image-snap": 1000, **TICKS})
     args = [f"--options={options}", f"--dataset={symbols}", "--config=config-f"]
-    for process in Workers(tmp_path, *args, "--result-dir=whole").start():
-        assert ends_within(process, 600)[0]
-        assert process.returncode == 0
-
-    choose, counts, longest = random.Random(1), collections.Counter(), 0.0
-    workers = Workers(tmp_path, *args, "--result-dir=parts")
-    for _ in range(KILLS):
-        processes = workers.start()
-        sent = choose.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
-        victim = choose.randrange(2)
-        time.sleep(choose.choice([choose.uniform(0, 8), choose.uniform(0, 40)]))
-        finished = processes[victim].poll() is not None
-        processes[victim].send_signal(sent)
-        output, seconds = ends_within(processes[1 - victim], 300)
-        if sent == signal.SIGSTOP and not finished:
-            processes[victim].kill()
-        ends_within(processes[victim], 300)
-        status = processes[1 - victim].returncode
-        if status not in (0, 128 + signal.SIGTERM):
-            if "did not come" not in output:  # it was killed before it had said who it is
+    whole = finished_state(Workers(tmp_path, *args, "--result-dir=whole"), tmp_path / "whole")
+    choose, counts, longest, largest, runs = random.Random(1), collections.Counter(), 0.0, 0.0, 0
+    while counts.total() < KILLS:
+        runs += 1
+        workers = Workers(tmp_path, *args, f"--result-dir=parts-{runs}")
+        while counts.total() < KILLS:
+            processes = workers.start()
+            sent = choose.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
+            victim = choose.randrange(2)
+            time.sleep(choose.choice([choose.uniform(0, 8), choose.uniform(0, 30)]))
+            processes[victim].send_signal(sent)
+            output, seconds = ends_within(processes[1 - victim], 300)
+            if sent == signal.SIGSTOP:
+                processes[victim].kill()
+            ends_within(processes[victim], 300)
+            status = processes[1 - victim].returncode
+            if status == 0:  # they had finished
+                break
+            if status == 75:
+                assert len(error_lines(output)) == 1, output
+            else:
+                assert (sent, status) == (signal.SIGTERM, 128 + signal.SIGTERM), output
+            if "did not come" not in output:  # else it was killed before it had said who it is
                 longest = max(longest, seconds)
                 assert seconds < SECONDS, output
-            assert (status, len(error_lines(output))) == (75, 1), output
-        counts[f"{sent.name} to worker {victim}, the other ends with {status}"] += 1
-        print(f"{sum(counts.values())}: {sent.name} to worker {victim}, {status} after {seconds:.1f} s", flush=True)
-    for process in workers.start():
-        output, _ = ends_within(process, 600)
-        assert process.returncode == 0, output
-    whole, parts = states_of(tmp_path / "whole", tmp_path / "parts")
-    largest = max(differences(whole, parts).values())
-    print(*sorted(counts.items()), f"at most {longest:.1f} s; largest difference {largest:g}", sep="\n")
-    assert (
-        json.loads(str(whole["meta"]))["counters"]["cur_nimg"] == json.loads(str(parts["meta"]))["counters"]["cur_nimg"]
-    )
+            counts[f"{sent.name} to worker {victim}, the other ends with {status}"] += 1
+            print(f"{counts.total()}: {sent.name} to worker {victim}, {status} after {seconds:.1f} s", flush=True)
+        parts = finished_state(workers, tmp_path / f"parts-{runs}")
+        largest = max(largest, *differences(whole, parts).values())
+    print(*sorted(counts.items()), f"{runs} runs, at most {longest:.1f} s, largest difference {largest:g}", sep="\n")
     assert largest < 1e-3
