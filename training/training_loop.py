@@ -78,7 +78,8 @@ training_loop.__signature__ = inspect.signature(LoopOptions)  # for people who a
 
 
 def _train(options: LoopOptions, num_gpus: int, has_run_dir: bool, heartbeat: Heartbeat, watch: Watch) -> None:
-    devices = find_devices(num_gpus, options.logical_cpus)
+    with watch.guarding():
+        devices = find_devices(num_gpus, options.logical_cpus)
     settings.allow_remapping(False)
     run_dir = dnnlib.make_run_dir_path() if has_run_dir and devices.worker == 0 else None
     where = run_dir or options.resume_run_dir

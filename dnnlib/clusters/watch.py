@@ -10,11 +10,13 @@ import os
 import sys
 import threading
 import time
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
 from dnnlib.errors import TryAgainError, UserError, enumerated, lines_of, printable
 
+from . import guard
 from .workers import Cluster, Line
 
 _BEAT_SECONDS = 1.0
@@ -87,6 +89,12 @@ class Watch:
         if self._is_first_to_tell():
             raise self._error()
         threading.Event().wait()  # until the watch, which has told it, ends this process
+
+    def guarding(self) -> AbstractContextManager[None]:
+        """A context in which TensorFlow may not let threads run: a process takes the place of the watch's."""
+        gone = "was killed, or its machine has failed. So this worker ends, too"
+        words = {line.descriptor: f"{self.cluster.name(n)} {gone}; {self.advice}" for n, line in self._lines.items()}
+        return guard.guarding(words, f"another worker does not answer; {self.advice}")
 
     def end_together(self) -> None:
         """To be called where nothing but files remains to be done, which are the first worker's business.

@@ -65,6 +65,11 @@ class Line:
         self._begun = b""  # of the next one
         self._sending = threading.Lock()
 
+    @property
+    def descriptor(self) -> int:
+        """Of the connection, as the system numbers it."""
+        return self._connection.fileno()
+
     def send(self, message: Any) -> None:
         """Raises OSError."""
         with self._sending:

@@ -107,16 +107,20 @@ def test_clusters(monkeypatch):
 
 # A worker that meets the others, says so, and then waits as long as it is not ended.
 WORKER = """
-import sys, time
-from dnnlib.clusters import meeting, watch, workers
+import ctypes, sys, time
+from dnnlib.clusters import guard, meeting, watch, workers
 from dnnlib.errors import UserError, exits_on_user_error
 
 watch.SILENCE_SECONDS, watch._BEAT_SECONDS, watch._GRACE_SECONDS, ending = 1.5, 0.1, 0.2, sys.argv[1]
+guard._GRACE_SECONDS = 0.4
 with exits_on_user_error(), meeting.meet(workers.cluster(), {}) as w:
     w.advice = "start again"
     if ending == "error":
         time.sleep(0.3)
         raise UserError("no space left")
+    if ending == "deaf":  # as while TensorFlow connects: no other thread of Python runs
+        with w.guarding():
+            ctypes.PyDLL(None).sleep(100)
     if ending == "done":
         w.end_together()
         sys.exit(3)
@@ -165,6 +169,17 @@ def test_a_worker_that_is_gone_ends_the_others(three_workers, addresses, victim,
         processes[victim].send_signal(signal.SIGCONT)
         _, message = processes[victim].communicate(timeout=20)
         assert message.startswith(f"Error: worker {victim} at {addresses[victim]} has said nothing")
+
+
+def test_workers_that_let_no_thread_run(three_workers, addresses):
+    processes = three_workers("deaf", "deaf", "wait")
+    processes[1].kill()
+    _, message = processes[0].communicate(timeout=20)
+    why = "was killed, or its machine has failed. So this worker ends, too; start again"
+    assert message == f"Error: worker 1 at {addresses[1]} {why}\n"
+    assert processes[0].returncode == -signal.SIGKILL
+    _, message = processes[2].communicate(timeout=20)
+    assert message.startswith("Error: worker 0 at ")
 
 
 def test_the_last_words_of_a_worker(three_workers, addresses):
