@@ -112,8 +112,7 @@ def _add_sheet(parser: Any) -> None:
     add("--truncation-psi", type=flags.psi, help=psi_help, metavar="PSI")
     command_line.add_label(parser)
     add("--minibatch-size", **COUNT, default=4, help="images rendered at once (default: %(default)s)")
-    format_help = "file format of the sheet: png, jpg or webp (default: %(default)s)"
-    add("--format", type=flags.image_format, default="png", dest="image_format", help=format_help, metavar="FORMAT")
+    command_line.add_image_format(parser, "the sheet")
     command_line.add_allow_tf32(parser)
     command_line.add_result_dir(parser)
     command_line.add_download_options(parser)

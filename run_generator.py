@@ -279,8 +279,7 @@ def _add_common(
     command_line.add_label(parser)
     batch_help = f"images rendered at once (default: {batches or 4})"
     add("--minibatch-size", **COUNT, default=None if batches else 4, help=batch_help)
-    format_help = "file format of the images: png, jpg or webp (default: %(default)s)"
-    add("--format", type=flags.image_format, default="png", dest="image_format", help=format_help, metavar="FORMAT")
+    command_line.add_image_format(parser, "the images")
     command_line.add_allow_tf32(parser)
     command_line.add_result_dir(parser)
     command_line.add_download_options(parser)

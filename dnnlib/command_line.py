@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import Problems, UserError, exits_on_user_error
 from .files import check_can_be_made
-from .flags import BOOLEAN, above_zero, class_idx, label_vector, official_spelling
+from .flags import BOOLEAN, above_zero, class_idx, image_format, label_vector, official_spelling
 from .streams import hidden_notes
 
 
@@ -36,6 +36,14 @@ def add_label(parser: Any) -> None:
     add("--class-idx", type=class_idx, help=class_help, metavar="CLASS")
     label_help = "label vector of a network that was trained with such: numbers with commas between"
     add("--label", type=label_vector, help=label_help, metavar="NUMBERS")
+
+
+def add_image_format(parser: Any, of: str) -> None:
+    """Adds --format. of: what is saved in it."""
+    format_help = f"file format of {of}: png, jpg or webp (default: %(default)s)"
+    parser.add_argument(
+        "--format", type=image_format, default="png", dest="image_format", help=format_help, metavar="FORMAT"
+    )
 
 
 def add_allow_tf32(parser: Any, default: Any = False) -> None:

@@ -5,6 +5,7 @@ the same command from others. The frames of a video are kept beside it, as PNG, 
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -64,14 +65,14 @@ def find_unfinished(root: str, command: str, arguments: Mapping[str, Any]) -> st
 
     root: folder of run folders. arguments: of the command.
     """
+    plan = functools.cache(lambda: plan_of(arguments))  # which reads whole files: only if there is one to compare with
+
+    def is_it(folder: str) -> bool:
+        found = _read(folder) if folder.endswith(f"-{command}") else {}
+        return bool(found) and _is_same(found, plan())
+
     with contextlib.suppress(OSError):
-        names = [name for name in os.listdir(root) if name.endswith(f"-{command}")]
-        folders = [os.path.join(root, name) for name in sorted(names, reverse=True)]
-        folders = [folder for folder in folders if os.path.isfile(os.path.join(folder, _STATE, _PLAN))]
-        plan = plan_of(arguments) if folders else {}
-        for folder in folders:
-            if _is_same(_read(folder), plan) and submit.is_free(folder):
-                return folder
+        return submit.newest_free(root, is_it)
     return None
 
 

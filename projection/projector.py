@@ -294,10 +294,7 @@ class Projector:
         return self._synthesis.get_output_for(dlatents, randomize_noise=False, noise=noise, **self._synthesis_kwargs)
 
     def _call(self, name: str, function: Callable, *args: Any) -> Any:
-        """Calls a function, compiled for arguments of these shapes."""
-        if name not in self._compiled:
-            self._compiled[name] = implementation.function(function).get_concrete_function(*args)
-        return self._compiled[name](*args)
+        return implementation.call_compiled(self._compiled, name, function, *args)
 
     def variables(self) -> dict[str, tf.Variable]:
         """Everything that steps change, by name."""

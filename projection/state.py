@@ -6,7 +6,6 @@ Needs no TensorFlow.
 """
 
 import contextlib
-import glob
 import hashlib
 import json
 import os
@@ -39,13 +38,14 @@ def unfinished(root: str, command: str, kwargs: Mapping[str, Any]) -> str | None
 
     Folders in which a run is in progress, and states that cannot be read, are passed over.
     """
-    folders = [os.path.dirname(path) for path in glob.glob(os.path.join(glob.escape(root), "*", STATE))]
-    numbers = {folder: match[0] for folder in folders if (match := re.match(r"\d+(?=-)", os.path.basename(folder)))}
-    for folder in sorted(numbers, key=lambda folder: int(numbers[folder]), reverse=True):
+    run = _run(command, kwargs)
+
+    def is_it(folder: str) -> bool:
         with contextlib.suppress(UserError, OSError):
-            if load(folder, only_meta=True)[0]["run"] == _run(command, kwargs) and submit.is_free(folder):
-                return folder
-    return None
+            return bool(re.match(r"\d+-", os.path.basename(folder))) and load(folder, only_meta=True)[0]["run"] == run
+        return False
+
+    return submit.newest_free(root, is_it)
 
 
 def _run(command: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Tuner:
         # What all images have in common, biases and constants, stays: with it all images would move.
         trainables = self._synthesis.trainables.items()
         self._trained = {key: var for key, var in trainables if key.endswith("weight") and len(var.shape) >= 2}
-        self._compiled: dict[Any, Any] = {}  # see `Projector`
+        self._compiled: dict[Any, Any] = {}
         self._cur_step = -1
         self._numbers: dict[str, float] = {}
         knows_fused = "fused_modconv" in self._synthesis.model.declared_arguments()
@@ -263,10 +263,7 @@ class Tuner:
             var.assign(begin + tf.reshape(inputs @ coordinates @ outputs, var.shape))
 
     def _call(self, key: Any, function: Callable, *args: Any) -> Any:
-        """Calls a function, compiled for arguments of these shapes."""
-        if key not in self._compiled:
-            self._compiled[key] = implementation.function(function).get_concrete_function(*args)
-        return self._compiled[key](*args)
+        return implementation.call_compiled(self._compiled, key, function, *args)
 
     # ------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 
@@ -136,11 +136,17 @@ def naming(root: str) -> Iterator[None]:
         yield
 
 
+def _number_of(name: str) -> int:
+    """The number that the name of a run folder begins with; -1: there is none."""
+    match = re.match(r"\d+(?=-|$)", name)
+    return int(match[0]) if match else -1
+
+
 def next_run_dir(submit_config: SubmitConfig) -> str:
     """Creates the next numbered run folder, `naming` held, and returns its path."""
     root = convert_path(submit_config.run_dir_root)
-    numbers = [int(match.group(0)) for name in os.listdir(root) if (match := re.match(r"^\d+(?=-|$)", name))]
-    run_dir = os.path.join(root, f"{max(numbers, default=-1) + 1:05d}-{submit_config.run_desc}")
+    number = max(map(_number_of, os.listdir(root)), default=-1) + 1
+    run_dir = os.path.join(root, f"{number:05d}-{submit_config.run_desc}")
     os.makedirs(run_dir)
     return run_dir
 
@@ -343,6 +349,21 @@ def is_left_behind(run_dir: str) -> bool:
     with contextlib.suppress(OSError):
         return holds_no_results(run_dir) and is_free(run_dir)
     return False
+
+
+def newest_free(root: str, is_wanted: Callable[[str], bool]) -> str | None:
+    """The newest of the run folders in `root` that are wanted, and in which no run is in progress; None: there is none.
+
+    is_wanted: of the path of a folder.
+    """
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # there may be no such folder
+        names = os.listdir(root)
+    for name in sorted(names, key=lambda name: (_number_of(name), name), reverse=True):
+        folder = os.path.join(root, name)
+        if is_wanted(folder) and is_free(folder):
+            return folder
+    return None
 
 
 def is_free(run_dir: str) -> bool:

@@ -28,8 +28,7 @@ def add_view(parser: Any) -> None:
     add("--host", default="localhost", help=host_help)
     add("--port", type=_port, default=8000, help="port to listen at; 0: one that is free (default: %(default)s)")
     add("--open", action="store_true", dest="open_browser", help="open the page in a browser of this machine")
-    format_help = "file format of --save: png, jpg or webp (default: %(default)s)"
-    add("--format", type=flags.image_format, default="png", dest="image_format", help=format_help, metavar="FORMAT")
+    command_line.add_image_format(parser, "--save")
     command_line.add_allow_tf32(parser)
     command_line.add_result_dir(parser)
     command_line.add_download_options(parser)

@@ -11,6 +11,7 @@ import metric_net_files
 import numpy as np
 import PIL.Image
 import pytest
+import scripts
 import weight_writers
 
 import run_projector
@@ -48,17 +49,7 @@ def base(tmp_path_factory):
 def run(tmp_path, monkeypatch, capsys):
     """Runs the script in this process, in an empty folder. Returns exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["run_projector.py", *map(str, args)])
-        code = 0
-        try:
-            run_projector.main()
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return run
+    return scripts.runner(run_projector, monkeypatch, capsys)
 
 
 def run_dir(number=0):

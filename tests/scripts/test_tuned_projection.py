@@ -2,12 +2,12 @@
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
+import scripts
 
 import run_projector
 from dnnlib.tflib import Network
@@ -30,17 +30,7 @@ def run(tmp_path, monkeypatch, capsys):
     for seed, name in enumerate(("anna", "bert", "carl")):
         pixels = np.random.RandomState(seed).randint(0, 256, [40, 40, 3]).astype(np.uint8)
         PIL.Image.fromarray(pixels).save(f"{name}.png")
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["run_projector.py", *map(str, args)])
-        code = 0
-        try:
-            run_projector.main()
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return run
+    return scripts.runner(run_projector, monkeypatch, capsys)
 
 
 def make_network(path, func_name=G_MAIN, **kwargs):

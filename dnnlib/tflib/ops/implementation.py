@@ -71,6 +71,16 @@ def function(python_function: Callable, **kwargs: Any) -> Any:
     return tf.function(python_function, autograph=False, jit_compile=_asked()[0] == "xla" or None, **kwargs)
 
 
+def call_compiled(compiled: dict[Any, Any], key: Any, python_function: Callable, *args: Any) -> Any:
+    """Calls what `function` makes of a function, compiled once for each key, whose arguments have the same shapes.
+
+    compiled: keeps that.
+    """
+    if key not in compiled:
+        compiled[key] = function(python_function).get_concrete_function(*args)
+    return compiled[key](*args)
+
+
 def choose(impl: str, ops: tuple[str, ...], dtype: tf.DType, problem: str | None = None) -> str:
     """What runs for an `impl` argument: 'ref', 'cuda', 'cpu' or 'xla'.
 
